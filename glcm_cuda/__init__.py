@@ -1,0 +1,20 @@
+"""Exact grey-level co-occurrence entropy for every voxel, on CPU and CUDA."""
+
+from __future__ import annotations
+
+from .maps import entropy_map
+from .quantize import intensity_range, quantize
+from .settings import GLCMSettings
+
+__version__ = "0.1.0"
+__all__ = ["GLCMSettings", "PatchStore", "entropy_map", "intensity_range", "quantize"]
+
+
+def __getattr__(name: str) -> object:
+    """Import the store, and with it h5py, when it is asked for."""
+    if name == "PatchStore":
+        from .store import PatchStore
+
+        return PatchStore
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)

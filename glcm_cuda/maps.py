@@ -1,0 +1,199 @@
+"""Maps of whole images: the door through which arrays come in."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import logging
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from .offsets import directions
+from .quantize import bin_levels, intensity_range, mask_array, real_array
+from .settings import GLCMSettings
+
+Backend = Literal["auto", "cpu", "cuda"]
+Progress = Callable[[int, int], None]
+
+_log = logging.getLogger(__name__)
+_SLAB_VOXELS = 1 << 22
+"""Voxels mapped at a time: bounds the memory beyond input and output, and the time to a cancel."""
+
+
+def entropy_map(
+    image: npt.ArrayLike,
+    settings: GLCMSettings | None = None,
+    *,
+    mask: npt.ArrayLike | None = None,
+    backend: Backend = "auto",
+    progress: Progress | None = None,
+) -> npt.NDArray[np.float32]:
+    """Entropy of the co-occurrence matrix around every voxel.
+
+    Parameters
+    ----------
+    image : (Y, X) or (Z, Y, X) array of real numbers
+        Intensities in any unit. NaN and infinities are refused, except outside `mask`.
+    settings : GLCMSettings, optional
+        By default the preset ``radsynth``: 64 levels, 5x5 window, distance 1, four directions,
+        symmetric, mean, bits.
+    mask : array of the image's shape, optional
+        Non-zero inside. A pair counts if both its voxels are inside.
+    backend : {"auto", "cpu", "cuda"}
+        "auto" takes a CUDA device if there is one; the log says which was taken. The result has
+        the same bits either way.
+    progress : callable (done, total), optional
+        Called with the number of voxels done after every slab.
+
+    Returns
+    -------
+    float32 array of the image's shape
+        In the unit of ``settings.log_base`` (bits). Windows are clipped at the border of the
+        image. NaN outside the mask and where a window holds no pair.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the image or the mask is unfit (see `quantize`), or has not two or three dimensions.
+    RuntimeError
+        If ``backend="cuda"`` and no CUDA device can be used.
+
+    References
+    ----------
+    docs/definition.md; Haralick, Shanmugam and Dinstein 1973, feature 9.
+
+    Examples
+    --------
+    >>> entropy_map([[0, 1], [0, 1]], backend="cpu").round(3).tolist()
+    [[0.75, 0.75], [0.75, 0.75]]
+    """
+    settings = settings or GLCMSettings()
+    array = _stack(real_array(image))
+    inside = None if mask is None else mask_array(mask, np.shape(image)).reshape(array.shape)
+    low, high = intensity_range(array, settings, mask=inside)
+
+    def levels_of(part: slice) -> npt.NDArray[np.uint8]:
+        return bin_levels(array[part], settings.levels, low, high)
+
+    return _map_slabs(array.shape, levels_of, settings, inside, backend, progress).reshape(np.shape(image))
+
+
+def entropy_of_levels(
+    levels: npt.NDArray[np.uint8],
+    settings: GLCMSettings | None = None,
+    *,
+    mask: npt.ArrayLike | None = None,
+    backend: Backend = "auto",
+    progress: Progress | None = None,
+) -> npt.NDArray[np.float32]:
+    """Entropy around every voxel of an image that is already quantised.
+
+    Parameters
+    ----------
+    levels : (Y, X) or (Z, Y, X) uint8 array
+        Grey levels in ``[0, settings.levels)``.
+    settings, mask, backend, progress
+        See `entropy_map`.
+
+    Returns
+    -------
+    float32 array of the same shape
+        See `entropy_map`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an element is not a level.
+    """
+    settings = settings or GLCMSettings()
+    array = real_array(levels)
+    if array.dtype != np.uint8:
+        msg = f"levels must be uint8, got {array.dtype}; see quantize"
+        raise TypeError(msg)
+    if int(array.max()) >= settings.levels:
+        msg = f"levels must be below {settings.levels}, got {array.max()}"
+        raise ValueError(msg)
+    stack = _stack(array)
+    inside = None if mask is None else mask_array(mask, array.shape).reshape(stack.shape)
+    return _map_slabs(stack.shape, stack.__getitem__, settings, inside, backend, progress).reshape(array.shape)
+
+
+def available_backends() -> tuple[str, ...]:
+    """Return the backends that can run here: ``("cpu",)`` or ``("cpu", "cuda")``."""
+    return ("cpu",) if _why_no_cuda() else ("cpu", "cuda")
+
+
+def _stack(array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    if array.ndim not in (2, 3):
+        msg = f"image must have two or three dimensions, got shape {array.shape}"
+        raise ValueError(msg)
+    return array.reshape((-1, *array.shape[-2:]))
+
+
+def _map_slabs(
+    shape: tuple[int, int, int],
+    levels_of: Callable[[slice], npt.NDArray[np.uint8]],
+    settings: GLCMSettings,
+    inside: npt.NDArray[np.bool_] | None,
+    backend: Backend,
+    progress: Progress | None,
+) -> npt.NDArray[np.float32]:
+    """Map a volume by slabs of slices, each with the halo that its windows reach into."""
+    engine = importlib.import_module(f".{_chosen(backend)}", __package__)
+    depth = shape[0]
+    halo = settings.radius if settings.dimensions == 3 else 0
+    offsets = directions(settings.dimensions, settings.distance)
+    out = np.empty(shape, np.float32)
+    thickness = max(1, _SLAB_VOXELS // (shape[1] * shape[2]) - 2 * halo)
+    for start in range(0, depth, thickness):
+        stop = min(start + thickness, depth)
+        part = slice(max(start - halo, 0), min(stop + halo, depth))
+        levels = levels_of(part).astype(np.int32)
+        if inside is not None:
+            levels[~inside[part]] = -1
+        entropy = engine.map_levels(
+            levels,
+            offsets,
+            radii=(halo, settings.radius, settings.radius),
+            number_of_levels=settings.levels,
+            symmetric=settings.symmetric,
+            merge=settings.aggregate == "merge",
+            log_unit=settings.log_unit,
+        )
+        out[start:stop] = entropy[start - part.start : stop - part.start]
+        if progress is not None:
+            progress(stop * shape[1] * shape[2], int(np.prod(shape)))
+    if inside is not None:
+        out[~inside] = np.nan
+    return out
+
+
+def _chosen(backend: str) -> str:
+    """Return the backend to use, saying in the log which one "auto" took and why."""
+    if backend not in ("auto", "cpu", "cuda"):
+        msg = f"backend must be one of ('auto', 'cpu', 'cuda'), got {backend!r}"
+        raise ValueError(msg)
+    if backend == "cpu":
+        return "cpu"
+    reason = _why_no_cuda()
+    if reason and backend == "cuda":
+        msg = f"backend 'cuda' cannot be used: {reason}; use backend 'cpu'"
+        raise RuntimeError(msg)
+    taken = "cpu" if reason else "cuda"
+    if backend == "auto":
+        _log.info("backend auto took %s%s", taken, f": {reason}" if reason else "")
+    return taken
+
+
+def _why_no_cuda() -> str:
+    """Say why no CUDA device can be used, or nothing if one can."""
+    try:
+        from numba import cuda
+    except ImportError as error:
+        return f"numba.cuda cannot be imported ({error})"
+    if cuda.is_available():
+        return ""
+    return "no CUDA device or driver was found"

@@ -1,0 +1,134 @@
+"""From intensities to grey levels: fixed bin number over a range."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from .settings import GLCMSettings
+
+_CHUNK = 1 << 15
+"""Voxels binned at a time, so that the float64 copies stay in the cache."""
+
+
+def quantize(
+    image: npt.ArrayLike,
+    settings: GLCMSettings | None = None,
+    *,
+    mask: npt.ArrayLike | None = None,
+) -> npt.NDArray[np.uint8]:
+    """Grey levels of an image by a fixed number of equal bins.
+
+    Parameters
+    ----------
+    image : array of real numbers, any shape
+        Intensities in any unit.
+    settings : GLCMSettings, optional
+        `levels`, `intensity_range` and `range_over` are used.
+    mask : array of the image's shape, optional
+        Non-zero inside. Outside it NaN and infinities are allowed; they become level 0.
+
+    Returns
+    -------
+    uint8 array of the image's shape
+        Levels in ``[0, levels)``: ``floor(levels * (x - low) / (high - low))``, the highest
+        intensity in the top bin. An image of one intensity is all level 0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the image is not of real numbers, is empty, or holds NaN or infinity inside the mask;
+        if the mask has another shape or is empty.
+
+    References
+    ----------
+    docs/definition.md, section 1; IBSI reference manual, fixed bin number discretisation.
+
+    Examples
+    --------
+    >>> quantize([0.0, 1.0, 2.0, 4.0], GLCMSettings(levels=4)).tolist()
+    [0, 1, 2, 3]
+    """
+    settings = settings or GLCMSettings()
+    array = real_array(image)
+    low, high = intensity_range(array, settings, mask=mask)
+    return bin_levels(array, settings.levels, low, high)
+
+
+def intensity_range(
+    image: npt.ArrayLike,
+    settings: GLCMSettings | None = None,
+    *,
+    mask: npt.ArrayLike | None = None,
+) -> tuple[float, float]:
+    """Lowest and highest edge of the bins that `quantize` uses for this image.
+
+    Parameters, errors: those of `quantize`.
+
+    Returns
+    -------
+    (low, high) : floats
+        In the image's unit; equal if the image has one intensity.
+    """
+    settings = settings or GLCMSettings()
+    array = real_array(image)
+    inside = None if mask is None else mask_array(mask, array.shape)
+    values = array if inside is None else array[inside]
+    finite = np.isfinite(values)
+    if not finite.all():
+        where = "the image" if inside is None else "the mask"
+        msg = (
+            f"{where} must hold finite intensities, got {np.count_nonzero(~finite)} NaN or infinite "
+            "voxels; mask them out or repair the image"
+        )
+        raise ValueError(msg)
+    if settings.intensity_range is not None:
+        return settings.intensity_range
+    if settings.range_over == "mask" and inside is None:
+        msg = 'range_over="mask" needs a mask, got none'
+        raise ValueError(msg)
+    if settings.range_over == "image" and inside is not None:
+        values = array[np.isfinite(array)]
+    return float(values.min()), float(values.max())
+
+
+def real_array(image: npt.ArrayLike) -> npt.NDArray[np.generic]:
+    """Return the image as an array, refusing what is empty or not of real numbers."""
+    array = np.asarray(image)
+    if array.dtype.kind not in "biuf":
+        msg = f"image must hold real numbers, got dtype {array.dtype}"
+        raise TypeError(msg)
+    if array.size == 0:
+        msg = f"image must not be empty, got shape {array.shape}"
+        raise ValueError(msg)
+    return array
+
+
+def mask_array(mask: npt.ArrayLike, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
+    """Return the mask as booleans, refusing another shape or no voxel inside."""
+    array = np.asarray(mask)
+    if array.shape != shape:
+        msg = f"mask must have the image's shape {shape}, got {array.shape}"
+        raise ValueError(msg)
+    inside = array != 0
+    if not inside.any():
+        msg = "mask must have voxels inside, got none"
+        raise ValueError(msg)
+    return inside
+
+
+def bin_levels(
+    array: npt.NDArray[np.generic], levels: int, low: float, high: float
+) -> npt.NDArray[np.uint8]:
+    """Levels of intensities for a range that is already known; see `quantize`.
+
+    What is not finite, which can only be outside a mask, becomes some level.
+    """
+    out = np.zeros(array.shape, np.uint8)
+    if high > low:
+        source, target = array.reshape(-1), out.reshape(-1)
+        for start in range(0, array.size, _CHUNK):
+            part = slice(start, start + _CHUNK)
+            inside = np.clip(np.nan_to_num(source[part].astype(np.float64), nan=low), low, high)
+            target[part] = np.minimum(np.floor(levels * (inside - low) / (high - low)), levels - 1)
+    return out

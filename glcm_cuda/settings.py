@@ -1,0 +1,150 @@
+"""What is computed: every parameter of a GLCM map, its meaning and its check."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+MAX_LEVELS = 256
+MAX_WINDOW = 255
+
+_PRESETS: dict[str, dict[str, Any]] = {"radsynth": {}}
+
+
+@dataclass(frozen=True, kw_only=True)
+class GLCMSettings:
+    """Settings of a GLCM map; the defaults are the preset ``radsynth``.
+
+    Parameters
+    ----------
+    levels : int
+        Number of grey levels, 2 to 256.
+    window : int
+        Edge of the window around each voxel: an odd number of voxels, 3 to 255.
+    distance : int
+        Chebyshev distance between the two voxels of a pair, 1 to ``window - 1``.
+    dimensions : int
+        2: windows in the plane of a slice, four directions. 3: cubes, thirteen directions.
+    symmetric : bool
+        Count every pair in both orders.
+    aggregate : {"mean", "merge"}
+        Mean of the entropies of the directions, or entropy of their pooled counts.
+    log_base : {2, 10, "e"}
+        Base of the logarithm: bits, hartleys or nats.
+    intensity_range : (float, float) or None
+        Intensities of the lowest and the highest edge of the bins, in the image's unit; what lies
+        outside is clipped. None takes the range from `range_over`.
+    range_over : {"image", "mask"}
+        Where minimum and maximum are taken when `intensity_range` is None: over the whole image
+        (every slice of a volume), or over the voxels of the mask.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a field is of the wrong kind or out of its range.
+
+    Examples
+    --------
+    >>> GLCMSettings(levels=32).levels
+    32
+    >>> GLCMSettings.preset("radsynth") == GLCMSettings()
+    True
+    """
+
+    levels: int = 64
+    window: int = 5
+    distance: int = 1
+    dimensions: int = 2
+    symmetric: bool = True
+    aggregate: Literal["mean", "merge"] = "mean"
+    log_base: Literal[2, 10, "e"] = 2
+    intensity_range: tuple[float, float] | None = None
+    range_over: Literal["image", "mask"] = "image"
+
+    def __post_init__(self) -> None:
+        _check_int("levels", self.levels, 2, MAX_LEVELS)
+        _check_int("window", self.window, 3, MAX_WINDOW)
+        if self.window % 2 == 0:
+            msg = f"window must be odd, got {self.window}"
+            raise ValueError(msg)
+        _check_int("distance", self.distance, 1, self.window - 1)
+        _check_int("dimensions", self.dimensions, 2, 3)
+        if not isinstance(self.symmetric, bool):
+            msg = f"symmetric must be True or False, got {self.symmetric!r}"
+            raise TypeError(msg)
+        _check_choice("aggregate", self.aggregate, ("mean", "merge"))
+        _check_choice("log_base", self.log_base, (2, 10, "e"))
+        _check_choice("range_over", self.range_over, ("image", "mask"))
+        if self.intensity_range is not None:
+            object.__setattr__(self, "intensity_range", _checked_range(self.intensity_range))
+
+    @classmethod
+    def preset(cls, name: str) -> Self:
+        """Return the settings known by a name: ``"radsynth"``, the paper's."""
+        _check_choice("preset", name, tuple(_PRESETS))
+        return cls(**_PRESETS[name])
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Self:
+        """Return the settings that `to_dict` described; an unknown field is refused."""
+        known = [field.name for field in dataclasses.fields(cls)]
+        unknown = sorted(set(fields) - set(known))
+        if unknown:
+            msg = f"unknown settings {unknown}, expected some of {known}"
+            raise ValueError(msg)
+        return cls(**fields)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Return the settings that `to_json` wrote."""
+        return cls.from_dict(json.loads(text))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as plain numbers and strings."""
+        return dataclasses.asdict(self)
+
+    def to_json(self) -> str:
+        """Return the settings as one line of JSON."""
+        return json.dumps(self.to_dict())
+
+    @property
+    def radius(self) -> int:
+        """Voxels between the centre of the window and its edge."""
+        return self.window // 2
+
+    @property
+    def log_unit(self) -> float:
+        """One bit in the unit of the map: ``log_base(2)``."""
+        return {2: 1.0, 10: math.log10(2.0), "e": math.log(2.0)}[self.log_base]
+
+
+def _check_int(name: str, value: object, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        msg = f"{name} must be an integer, got {value!r}"
+        raise TypeError(msg)
+    if not low <= value <= high:
+        msg = f"{name} must be from {low} to {high}, got {value}"
+        raise ValueError(msg)
+
+
+def _check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
+    if isinstance(value, bool) or value not in choices:
+        msg = f"{name} must be one of {choices}, got {value!r}"
+        raise ValueError(msg)
+
+
+def _checked_range(value: object) -> tuple[float, float]:
+    """Return the pair as floats, JSON lists included."""
+    try:
+        low, high = (float(edge) for edge in value)  # type: ignore[attr-defined]
+    except (TypeError, ValueError):
+        msg = f"intensity_range must be a pair of numbers, got {value!r}"
+        raise TypeError(msg) from None
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        msg = f"intensity_range must be finite and rising, got ({low}, {high})"
+        raise ValueError(msg)
+    return low, high

@@ -1,0 +1,24 @@
+"""Fixtures that several test modules share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+DATA = Path(os.environ.get("RADSYNTH_DATA", Path(__file__).parents[1] / ".." / "shared" / "data")).resolve()
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Return the folder of real images; without it the test is skipped."""
+    if not DATA.is_dir():
+        pytest.skip(f"no real images at {DATA}; set RADSYNTH_DATA")
+    return DATA
