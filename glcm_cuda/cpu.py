@@ -8,11 +8,27 @@ levels.
 
 from __future__ import annotations
 
+import functools
+import zlib
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 from numba import get_num_threads, njit, prange
 
-from .definition import NO_PAIR, fixed_log2, is_distinct, pair_code, scaled_entropy
+from . import definition
+from .definition import (
+    LOG_ONE,
+    NO_PAIR,
+    first_start,
+    fixed_log2,
+    is_distinct,
+    last_start,
+    mean_entropy,
+    pair_code,
+    scaled_entropy,
+)
 
 _BAND = 16
 """Rows that share one buffer of pair codes: small enough for the cache, large against the halo."""
@@ -49,9 +65,8 @@ def map_levels(
     most = len(offsets) * int(np.prod([2 * radius + 1 for radius in radii]))
     log_table = fixed_log2(np.arange(most + 1))
     out = np.empty(levels.shape, np.float32)
-    _map_bands(
-        levels, offsets, np.array(radii), number_of_levels, symmetric, merge, log_table, log_unit, out
-    )
+    scale = log_unit / LOG_ONE
+    _compiled()(levels, offsets, np.array(radii), number_of_levels, symmetric, merge, log_table, scale, out)
     return out
 
 
@@ -60,93 +75,117 @@ def threads() -> int:
     return int(get_num_threads())
 
 
-@njit(parallel=True, cache=True)
-def _map_bands(levels, offsets, radii, number_of_levels, symmetric, merge, log_table, log_unit, out):  # type: ignore[no-untyped-def]
-    depth, height, width = levels.shape
-    bands = (height + _BAND - 1) // _BAND
-    counts = np.arange(len(log_table))
-    steps = np.diff(counts * log_table)
-    for task in prange(depth * bands):
-        z = task // bands
-        top = task % bands * _BAND
-        bottom = min(top + _BAND, height)
-        entropy = np.zeros((bottom - top, width), np.float64)
-        terms = np.zeros((bottom - top, width), np.int32)
-        tally = np.zeros(number_of_levels * number_of_levels, np.int32)
+@functools.cache
+def _compiled() -> Any:
+    """Return the parallel loop over bands, read from Numba's cache if that is up to date.
+
+    Numba looks at the date of this file alone. The fingerprint of the definition, which it does see
+    as the content of a closure, keeps it from using machine code of an older definition.
+    """
+    fingerprint = zlib.crc32(Path(definition.__file__).read_bytes())
+
+    @njit(parallel=True, cache=True)
+    def map_bands(levels, offsets, radii, number_of_levels, symmetric, merge, log_table, scale, out):  # type: ignore[no-untyped-def]
+        _ = fingerprint
+        depth, height, width = levels.shape
+        bands = (height + _BAND - 1) // _BAND
+        steps = np.empty(len(log_table) - 1, np.int64)
+        for n in range(len(steps)):
+            steps[n] = (n + 1) * log_table[n + 1] - n * log_table[n]
         group = len(offsets) if merge else 1
-        for first in range(0, len(offsets), group):
-            chosen = offsets[first : first + group]
-            codes = _band_codes(levels, chosen, radii, z, top, bottom, number_of_levels, symmetric)
+        for task in prange(depth * bands):
+            z = task // bands
+            top = task % bands * _BAND
+            bottom = min(top + _BAND, height)
+            z_low, z_stop = max(z - radii[0], 0), min(z + radii[0] + 1, depth)
+            y_low, y_stop = max(top - radii[1], 0), min(bottom + radii[1], height)
+            codes = np.empty((group, z_stop - z_low, width, y_stop - y_low), np.int32)
+            tally = np.zeros(number_of_levels * number_of_levels, np.int32)
+            entropy = np.zeros((bottom - top, width), np.float64)
+            terms = np.zeros((bottom - top, width), np.int32)
+            for first in range(0, len(offsets), group):
+                chosen = offsets[first : first + group]
+                fill_codes(codes, levels, chosen, z_low, y_low, number_of_levels, symmetric)
+                for y in range(top, bottom):
+                    planes = _planes(chosen, radii, z, y, z_low, y_low, depth, height)
+                    _slide_row(
+                        codes, planes, radii[2], number_of_levels, symmetric, tally, steps, log_table,
+                        entropy[y - top], terms[y - top],
+                    )  # fmt: skip
             for y in range(top, bottom):
-                _slide_row(
-                    codes, chosen, radii, z, y, top, levels.shape, number_of_levels, symmetric,
-                    tally, steps, log_table, entropy[y - top], terms[y - top],
-                )  # fmt: skip
-        for y in range(top, bottom):
-            for x in range(width):
-                n = terms[y - top, x]
-                mean = entropy[y - top, x] / n if n > 0 else np.nan
-                out[z, y, x] = mean * (log_unit / 4294967296.0)
+                for x in range(width):
+                    out[z, y, x] = mean_entropy(entropy[y - top, x], terms[y - top, x], scale)
+
+    return map_bands
 
 
 @njit
-def _band_codes(levels, offsets, radii, z, top, bottom, number_of_levels, symmetric):  # type: ignore[no-untyped-def]
-    """Codes of all pairs that start in the rows of a band or its halo, by direction, z, y and x."""
+def fill_codes(codes, levels, offsets, z_low, y_low, number_of_levels, symmetric):  # type: ignore[no-untyped-def]
+    """Codes by direction, z, x and y (a plane of pairs that enters a window lies together)."""
     depth, height, width = levels.shape
-    z_low = max(z - radii[0], 0)
-    z_high = min(z + radii[0] + 1, depth)
-    y_low = max(top - radii[1], 0)
-    y_high = min(bottom + radii[1], height)
-    codes = np.full((len(offsets), z_high - z_low, y_high - y_low, width), NO_PAIR, np.int32)
     for k in range(len(offsets)):
         dz, dy, dx = offsets[k]
-        for zz in range(max(z_low, -dz), min(z_high, depth - dz)):
-            for yy in range(max(y_low, -dy), min(y_high, height - dy)):
-                for xx in range(max(0, -dx), min(width, width - dx)):
-                    codes[k, zz - z_low, yy - y_low, xx] = pair_code(
-                        levels[zz, yy, xx], levels[zz + dz, yy + dy, xx + dx], number_of_levels, symmetric
-                    )
-    return codes
+        for z in range(codes.shape[1]):
+            for y in range(codes.shape[3]):
+                z_end, y_end = z + z_low + dz, y + y_low + dy
+                inside = 0 <= z_end < depth and 0 <= y_end < height
+                for x in range(width):
+                    code = NO_PAIR
+                    if inside and 0 <= x + dx < width:
+                        code = pair_code(
+                            levels[z + z_low, y + y_low, x], levels[z_end, y_end, x + dx],
+                            number_of_levels, symmetric,
+                        )  # fmt: skip
+                    codes[k, z, x, y] = code
+
+
+@njit
+def _planes(offsets, radii, z, y, z_low, y_low, depth, height):  # type: ignore[no-untyped-def]
+    """Bounds of the plane of pairs in each direction: z, z stop, y, y stop, x leaving, x entering."""
+    planes = np.empty((len(offsets), 6), np.int64)
+    for k in range(len(offsets)):
+        dz, dy, dx = offsets[k]
+        planes[k, 0] = first_start(z, radii[0], dz) - z_low
+        planes[k, 1] = last_start(z, radii[0], dz, depth) + 1 - z_low
+        planes[k, 2] = first_start(y, radii[1], dy) - y_low
+        planes[k, 3] = last_start(y, radii[1], dy, height) + 1 - y_low
+        planes[k, 4] = -radii[2] - min(dx, 0) - 1
+        planes[k, 5] = radii[2] - max(dx, 0)
+    return planes
 
 
 @njit
 def _slide_row(  # type: ignore[no-untyped-def]
-    codes, offsets, radii, z, y, top, shape, number_of_levels, symmetric, tally, steps, log_table,
-    entropy, terms,
-):  # fmt: skip
+    codes, planes, radius, number_of_levels, symmetric, tally, steps, log_table, entropy, terms
+):
     """Add the entropy of every window along a row; the tally is empty before and after."""
-    depth, height, width = shape
-    z_low = max(z - radii[0], 0)
-    y_low = max(top - radii[1], 0)
-    radius = radii[2]
+    width = len(entropy)
     pairs = 0
     distinct = 0
     log_sum = 0
     for x in range(-2 * radius, width + 2 * radius + 1):
-        for k in range(len(offsets)):
-            dz, dy, dx = offsets[k]
-            z_first = max(z - radii[0] + max(0, -dz), 0) - z_low
-            z_last = min(z + radii[0] - max(0, dz), depth - 1) - z_low
-            y_first = max(y - radii[1] + max(0, -dy), 0) - y_low
-            y_last = min(y + radii[1] - max(0, dy), height - 1) - y_low
-            leaving = x - 1 - radius + max(0, -dx)
+        for k in range(len(planes)):
+            z_first, z_stop, y_first, y_stop = planes[k, 0], planes[k, 1], planes[k, 2], planes[k, 3]
+            leaving = x + planes[k, 4]
             if 0 <= leaving < width:
-                for zz in range(z_first, z_last + 1):
-                    for yy in range(y_first, y_last + 1):
-                        code = codes[k, zz, yy, leaving]
+                for z in range(z_first, z_stop):
+                    for y in range(y_first, y_stop):
+                        code = codes[k, z, leaving, y]
                         if code >= 0:
-                            tally[code] -= 1
-                            log_sum -= steps[tally[code]]
+                            cell = np.uint64(code)  # unsigned: no check for negative indices
+                            tally[cell] -= 1
+                            log_sum -= steps[tally[cell]]
                             distinct -= is_distinct(code, number_of_levels, symmetric)
                             pairs -= 1
-            entering = x + radius - max(0, dx)
+            entering = x + planes[k, 5]
             if 0 <= entering < width:
-                for zz in range(z_first, z_last + 1):
-                    for yy in range(y_first, y_last + 1):
-                        code = codes[k, zz, yy, entering]
+                for z in range(z_first, z_stop):
+                    for y in range(y_first, y_stop):
+                        code = codes[k, z, entering, y]
                         if code >= 0:
-                            log_sum += steps[tally[code]]
-                            tally[code] += 1
+                            cell = np.uint64(code)
+                            log_sum += steps[tally[cell]]
+                            tally[cell] += 1
                             distinct += is_distinct(code, number_of_levels, symmetric)
                             pairs += 1
         if 0 <= x < width and pairs > 0:

@@ -26,7 +26,7 @@ def fixed_log2(counts: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
     there the logarithm is taken with 40 digits, so that every machine has the same integers.
     """
     scaled = np.log2(np.maximum(counts, 1)) * LOG_ONE
-    rounded = np.rint(scaled).astype(np.int64)
+    rounded: npt.NDArray[np.int64] = np.rint(scaled).astype(np.int64)
     with localcontext() as context:
         context.prec = 40
         for place in np.flatnonzero(np.abs(np.abs(scaled - rounded) - 0.5) < 2.0**-8):

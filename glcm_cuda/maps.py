@@ -68,7 +68,7 @@ def entropy_map(
     Examples
     --------
     >>> entropy_map([[0, 1], [0, 1]], backend="cpu").round(3).tolist()
-    [[0.75, 0.75], [0.75, 0.75]]
+    [[1.0, 1.0], [1.0, 1.0]]
     """
     settings = settings or GLCMSettings()
     array = _stack(real_array(image))
@@ -118,7 +118,11 @@ def entropy_of_levels(
         raise ValueError(msg)
     stack = _stack(array)
     inside = None if mask is None else mask_array(mask, array.shape).reshape(stack.shape)
-    return _map_slabs(stack.shape, stack.__getitem__, settings, inside, backend, progress).reshape(array.shape)
+
+    def levels_of(part: slice) -> npt.NDArray[np.uint8]:
+        return np.asarray(stack[part], np.uint8)
+
+    return _map_slabs(stack.shape, levels_of, settings, inside, backend, progress).reshape(array.shape)
 
 
 def available_backends() -> tuple[str, ...]:

@@ -110,16 +110,14 @@ def mask_array(mask: npt.ArrayLike, shape: tuple[int, ...]) -> npt.NDArray[np.bo
     if array.shape != shape:
         msg = f"mask must have the image's shape {shape}, got {array.shape}"
         raise ValueError(msg)
-    inside = array != 0
+    inside: npt.NDArray[np.bool_] = array != 0
     if not inside.any():
         msg = "mask must have voxels inside, got none"
         raise ValueError(msg)
     return inside
 
 
-def bin_levels(
-    array: npt.NDArray[np.generic], levels: int, low: float, high: float
-) -> npt.NDArray[np.uint8]:
+def bin_levels(array: npt.NDArray[np.generic], levels: int, low: float, high: float) -> npt.NDArray[np.uint8]:
     """Levels of intensities for a range that is already known; see `quantize`.
 
     What is not finite, which can only be outside a mask, becomes some level.

@@ -1,0 +1,250 @@
+"""Maps of every backend against the oracle, a case worked by hand, and properties.
+
+Without a CUDA device the CUDA backend runs in Numba's simulator: ``make test`` calls this file a
+second time with NUMBA_ENABLE_CUDASIM=1 and NUMBA_DISABLE_JIT=1.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+
+import naive
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from glcm_cuda import GLCMSettings, entropy_map, quantize
+from glcm_cuda.maps import available_backends, entropy_of_levels
+
+# float32 rounds a value below 8 by at most 2.4e-7; the rest is float64 rounding of the oracle.
+TOLERANCE = 2.5e-7
+
+BACKENDS = [
+    pytest.param(
+        name,
+        marks=[] if name in available_backends() else pytest.mark.skip(reason="no CUDA device or simulator"),
+    )
+    for name in ("cpu", "cuda")
+]
+needs_cuda = pytest.mark.skipif("cuda" not in available_backends(), reason="no CUDA device or simulator")
+
+SETTINGS = [
+    {},
+    {"window": 3},
+    {"window": 7},
+    {"distance": 2},
+    {"window": 3, "distance": 2},
+    {"symmetric": False},
+    {"aggregate": "merge"},
+    {"aggregate": "merge", "symmetric": False, "distance": 2},
+    {"log_base": "e"},
+    {"log_base": 10, "levels": 256},
+    {"levels": 2},
+    {"dimensions": 3, "window": 3},
+    {"dimensions": 3, "window": 3, "aggregate": "merge", "symmetric": False},
+]
+
+
+def images():
+    rng = np.random.default_rng(0)
+    return {
+        "random": rng.random((6, 7)),
+        "few levels": rng.integers(0, 3, (2, 5, 6)),
+        "constant": np.full((4, 4), 3.5),
+        "checkerboard": np.indices((6, 5)).sum(axis=0) % 2,
+        "single row": rng.random((1, 9)),
+        "single column": rng.random((9, 1)),
+        "one voxel": np.ones((1, 1)),
+        "smaller than the window": rng.random((2, 3)),
+        "volume": rng.random((3, 4, 5)),
+    }
+
+
+def oracle(image, chosen, mask=None):
+    levels = naive.quantize(image, chosen.levels)
+    names = ("window", "distance", "dimensions", "symmetric", "aggregate", "log_base")
+    return naive.entropy_map(levels, mask=mask, **{name: getattr(chosen, name) for name in names})
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("fields", SETTINGS, ids=str)
+@pytest.mark.parametrize("name", images())
+def test_matches_naive(backend, fields, name):
+    chosen = GLCMSettings(**fields)
+    image = images()[name]
+    got = entropy_map(image, chosen, backend=backend)
+    assert got.dtype == np.float32
+    np.testing.assert_allclose(got, oracle(image, chosen), rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("fields", [{}, {"aggregate": "merge"}, {"dimensions": 3, "window": 3}], ids=str)
+def test_matches_naive_inside_a_mask(rng, backend, fields):
+    chosen = GLCMSettings(**fields)
+    image = rng.random((2, 6, 6))
+    mask = rng.random(image.shape) < 0.4
+    got = entropy_map(image, chosen, mask=mask, backend=backend)
+    assert np.isnan(got[~mask]).all()
+    np.testing.assert_allclose(got, oracle(image, chosen, mask), rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_case_worked_by_hand(backend):
+    """docs/definition.md, section 7: levels 0 0 1 / 0 0 1 / 0 2 2 in a 3x3 window."""
+    levels = np.array([[0, 0, 1], [0, 0, 1], [0, 2, 2]], np.uint8)
+    chosen = GLCMSettings(levels=3, window=3)
+    matrices = [
+        {"00": 4 / 12, "01": 2 / 12, "10": 2 / 12, "02": 1 / 12, "20": 1 / 12, "22": 2 / 12},  # to the right
+        {"00": 3 / 6, "02": 1 / 12, "20": 1 / 12, "11": 1 / 6, "12": 1 / 12, "21": 1 / 12},  # down
+        {"00": 2 / 8, "01": 1 / 8, "10": 1 / 8, "02": 2 / 8, "20": 2 / 8},  # down and to the right
+        {"00": 4 / 8, "01": 1 / 8, "10": 1 / 8, "12": 1 / 8, "21": 1 / 8},  # down and to the left
+    ]
+    expected = np.mean([-sum(p * math.log2(p) for p in matrix.values()) for matrix in matrices])
+    assert entropy_of_levels(levels, chosen, backend=backend)[1, 1] == pytest.approx(expected, abs=TOLERANCE)
+
+
+def test_largest_value():
+    image = np.arange(25).reshape(5, 5)
+    assert entropy_map(image, backend="cpu")[2, 2] == pytest.approx(
+        math.log2(40) / 2 + math.log2(32) / 2, abs=TOLERANCE
+    )
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_real_slice_matches_naive(backend):
+    """A post-contrast MR slice that pydicom ships: 12 bits, with texture and background."""
+    from pydicom import examples
+
+    crop = examples.overlay.pixel_array[200:212, 150:164]
+    np.testing.assert_allclose(
+        entropy_map(crop, backend=backend), oracle(crop, GLCMSettings()), rtol=0, atol=TOLERANCE
+    )
+
+
+@needs_cuda
+@pytest.mark.parametrize("fields", SETTINGS, ids=str)
+def test_backends_give_the_same_bits(rng, fields):
+    chosen = GLCMSettings(**fields)
+    image = rng.integers(0, 40, (2, 6, 7))
+    mask = rng.random(image.shape) < 0.8
+    for inside in (None, mask):
+        cpu = entropy_map(image, chosen, mask=inside, backend="cpu")
+        np.testing.assert_array_equal(entropy_map(image, chosen, mask=inside, backend="cuda"), cpu)
+
+
+def volumes(depth=3):
+    return arrays.arrays(np.uint8, (depth, 6, 7), elements=st.integers(0, 5))
+
+
+def cpu_map(levels, **fields):
+    return entropy_of_levels(np.ascontiguousarray(levels), GLCMSettings(levels=64, **fields), backend="cpu")
+
+
+fast = settings(max_examples=15, deadline=None)
+
+
+@fast
+@given(volumes(), st.sampled_from([{}, {"aggregate": "merge"}, {"dimensions": 3, "window": 3}]))
+def test_flips_and_transposition_move_the_map(levels, fields):
+    expected = cpu_map(levels, **fields)
+    np.testing.assert_array_equal(cpu_map(levels[:, :, ::-1], **fields)[:, :, ::-1], expected)
+    np.testing.assert_array_equal(cpu_map(levels[:, ::-1], **fields)[:, ::-1], expected)
+    np.testing.assert_allclose(
+        cpu_map(levels.transpose(0, 2, 1), **fields).transpose(0, 2, 1), expected, rtol=0, atol=5e-7
+    )
+
+
+@fast
+@given(volumes(), st.permutations(range(6)))
+def test_names_of_levels_do_not_matter(levels, names):
+    renamed = np.array(names, np.uint8)[levels]
+    np.testing.assert_array_equal(cpu_map(renamed, symmetric=False), cpu_map(levels, symmetric=False))
+    np.testing.assert_array_equal(cpu_map(renamed), cpu_map(levels))
+
+
+@fast
+@given(volumes(), st.integers(1, 4))
+def test_a_part_with_its_halo_has_the_bits_of_the_whole(levels, column):
+    whole = cpu_map(levels, window=3)
+    part = cpu_map(levels[:, :, max(column - 1, 0) : column + 2], window=3)
+    np.testing.assert_array_equal(part[:, :, 1], whole[:, :, column])
+
+
+@fast
+@given(volumes())
+def test_bounds(levels):
+    values = cpu_map(levels)
+    assert (values >= 0).all()
+    assert (values <= 2 * np.log2(6) + 1e-6).all()
+
+
+def test_slabs_do_not_change_a_bit(rng, monkeypatch):
+    image = rng.random((9, 8, 8))
+    chosen = GLCMSettings(dimensions=3, window=3)
+    whole = entropy_map(image, chosen, backend="cpu")
+    seen = []
+    monkeypatch.setattr("glcm_cuda.maps._SLAB_VOXELS", 4 * 64)
+    slabs = entropy_map(image, chosen, backend="cpu", progress=lambda done, total: seen.append((done, total)))
+    np.testing.assert_array_equal(slabs, whole)
+    assert seen == [(128, 576), (256, 576), (384, 576), (512, 576), (576, 576)]
+
+
+def test_threads_do_not_change_a_bit(rng):
+    numba = pytest.importorskip("numba")
+    image = rng.random((40, 30))
+    several = entropy_map(image, backend="cpu")
+    before = numba.get_num_threads()
+    numba.set_num_threads(1)
+    try:
+        np.testing.assert_array_equal(entropy_map(image, backend="cpu"), several)
+    finally:
+        numba.set_num_threads(before)
+
+
+def test_memory_layout_does_not_matter(rng):
+    image = rng.integers(0, 99, (6, 8)).astype(np.int16)
+    expected = entropy_map(image, backend="cpu")
+    frozen = image.copy()
+    frozen.flags.writeable = False
+    for same in (np.asfortranarray(image), image.astype(">i2"), image.astype("f2"), frozen, image.tolist()):
+        np.testing.assert_array_equal(entropy_map(same, backend="cpu"), expected)
+
+
+def test_entropy_of_levels_is_the_map_of_the_quantised_image(rng):
+    image = rng.random((5, 6))
+    np.testing.assert_array_equal(
+        entropy_of_levels(quantize(image), backend="cpu"), entropy_map(image, backend="cpu")
+    )
+
+
+@pytest.mark.parametrize("shape", [(5,), (2, 2, 2, 2)])
+def test_dimensions_of_the_image(shape):
+    with pytest.raises(ValueError, match="must have two or three dimensions"):
+        entropy_map(np.ones(shape))
+
+
+def test_levels_are_checked():
+    with pytest.raises(TypeError, match="levels must be uint8, got int64"):
+        entropy_of_levels(np.zeros((3, 3), np.int64))
+    with pytest.raises(ValueError, match="levels must be below 4, got 9"):
+        entropy_of_levels(np.full((3, 3), 9, np.uint8), GLCMSettings(levels=4))
+
+
+def test_backend_names():
+    with pytest.raises(ValueError, match=r"backend must be one of .* got 'gpu'"):
+        entropy_map(np.ones((3, 3)), backend="gpu")
+
+
+def test_auto_says_which_backend_it_took(caplog):
+    with caplog.at_level(logging.INFO, "glcm_cuda"):
+        entropy_map(np.ones((3, 3)))
+    assert f"backend auto took {available_backends()[-1]}" in caplog.text
+
+
+@pytest.mark.skipif("cuda" in available_backends(), reason="there is a CUDA device or simulator")
+def test_cuda_without_a_device_is_refused():
+    with pytest.raises(RuntimeError, match="backend 'cuda' cannot be used: .* use backend 'cpu'"):
+        entropy_map(np.ones((3, 3)), backend="cuda")

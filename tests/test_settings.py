@@ -1,0 +1,59 @@
+"""Settings: defaults, checks, and the form in which results carry them."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from glcm_cuda import GLCMSettings
+
+
+def test_defaults_are_the_preset_of_the_paper():
+    settings = GLCMSettings.preset("radsynth")
+    assert (settings.levels, settings.window, settings.radius) == (64, 5, 2)
+    assert settings == GLCMSettings()
+
+
+def test_json_round_trip():
+    settings = GLCMSettings(levels=32, window=7, aggregate="merge", log_base="e", intensity_range=(-5, 80))
+    assert GLCMSettings.from_json(settings.to_json()) == settings
+
+
+@pytest.mark.parametrize(("base", "unit"), [(2, 1.0), (10, math.log10(2)), ("e", math.log(2))])
+def test_log_unit(base, unit):
+    assert GLCMSettings(log_base=base).log_unit == unit
+
+
+@pytest.mark.parametrize(
+    ("field", "error", "message"),
+    [
+        ({"levels": 1}, ValueError, "levels must be from 2 to 256, got 1"),
+        ({"levels": 257}, ValueError, "levels must be from 2 to 256, got 257"),
+        ({"levels": 64.0}, TypeError, "levels must be an integer, got 64.0"),
+        ({"levels": True}, TypeError, "levels must be an integer, got True"),
+        ({"window": 4}, ValueError, "window must be odd, got 4"),
+        ({"window": 1}, ValueError, "window must be from 3"),
+        ({"window": -5}, ValueError, "window must be from 3"),
+        ({"distance": 0}, ValueError, "distance must be from 1 to 4, got 0"),
+        ({"distance": 5}, ValueError, "distance must be from 1 to 4, got 5"),
+        ({"dimensions": 4}, ValueError, "dimensions must be from 2 to 3"),
+        ({"symmetric": 1}, TypeError, "symmetric must be True or False, got 1"),
+        ({"aggregate": "sum"}, ValueError, "aggregate must be one of"),
+        ({"log_base": 3}, ValueError, "log_base must be one of"),
+        ({"range_over": "crop"}, ValueError, "range_over must be one of"),
+        ({"intensity_range": 5}, TypeError, "intensity_range must be a pair of numbers"),
+        ({"intensity_range": (1, 1)}, ValueError, "intensity_range must be finite and rising"),
+        ({"intensity_range": (0, math.inf)}, ValueError, "intensity_range must be finite and rising"),
+    ],
+)
+def test_every_field_is_checked(field, error, message):
+    with pytest.raises(error, match=message.replace("(", r"\(")):
+        GLCMSettings(**field)
+
+
+def test_unknown_names():
+    with pytest.raises(ValueError, match="preset must be one of"):
+        GLCMSettings.preset("unheard-of")
+    with pytest.raises(ValueError, match=r"unknown settings \['bins'\]"):
+        GLCMSettings.from_dict({"bins": 3})
