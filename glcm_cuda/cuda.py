@@ -28,7 +28,7 @@ from .definition import (
     scaled_entropy,
 )
 
-_BLOCK = (32, 8, 1)
+BLOCK = (32, 8, 1)
 """Threads along x, y and z: a warp reads a row."""
 
 
@@ -47,12 +47,12 @@ def map_levels(
     code_kernel, count_kernel = compiled_kernels(
         tuple(map(tuple, offsets.tolist())), radii, number_of_levels, symmetric, merge
     )
-    grid = tuple(-(-size // block) for size, block in zip(levels.shape[::-1], _BLOCK, strict=True))
+    grid = tuple(-(-size // block) for size, block in zip(levels.shape[::-1], BLOCK, strict=True))
     codes = cuda.device_array((len(offsets), *levels.shape), np.int32)
     out = cuda.device_array(levels.shape, np.float32)
-    code_kernel[grid, _BLOCK](cuda.to_device(levels), codes)
+    code_kernel[grid, BLOCK](cuda.to_device(levels), codes)
     log_table = cuda.to_device(fixed_log2(np.arange(most + 1)))
-    count_kernel[grid, _BLOCK](codes, log_table, log_unit / LOG_ONE, out)
+    count_kernel[grid, BLOCK](codes, log_table, log_unit / LOG_ONE, out)
     result: npt.NDArray[np.float32] = out.copy_to_host()
     return result
 

@@ -1,0 +1,98 @@
+# RadSynth: `make` runs the whole chain on a small phantom cohort, `make test` the tests.
+# Your own data: make groundtruth train synthesize evaluate COHORT=path/cohort.csv RUN=runs/name
+
+PYTHON ?= python3
+# `tensorflow` on a machine with a GPU; never both
+TENSORFLOW ?= tensorflow-cpu
+RUN ?= runs/demo
+SIZE ?= 128
+SLICES ?= 2
+# Without a cohort of yours: the phantom, with fewer samples and epochs than the commands' defaults
+ifndef COHORT
+COHORT := $(RUN)/phantom/cohort.csv
+GROUNDTRUTH_OPTIONS ?= --samples-per-case 4000
+TRAIN_OPTIONS ?= --epochs 20
+endif
+
+VENV := .venv
+BIN := $(VENV)/bin
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.DEFAULT_GOAL := demo
+.DELETE_ON_ERROR:
+.PHONY: demo groundtruth train synthesize evaluate benchmark real test test-sim test-gpu lint format help clean
+
+help: ## say what the targets do
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(VENV)/.base: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet -e '.[$(TENSORFLOW)]'
+	touch $@
+
+$(VENV)/.test: $(VENV)/.base
+	$(BIN)/pip install --quiet -e '.[$(TENSORFLOW),cuda,test,lint]'
+	touch $@
+
+demo: evaluate benchmark real ## the whole chain on a phantom cohort and one real image (about 5 minutes)
+	@cat $(RUN)/evaluation/*table1.md $(RUN)/benchmark/*benchmark.md
+	@echo
+	@echo "Exact and synthetic maps, tables and figures:"
+	@ls -1 $(RUN)/evaluation/*report.html $(RUN)/benchmark/*benchmark.png $(RUN)/real/*.png
+
+$(RUN)/phantom/cohort.csv: | $(VENV)/.base
+	$(BIN)/radsynth phantom -o $(@D) --size $(SIZE) --slices $(SLICES) --force
+
+groundtruth: $(RUN)/store.h5 ## exact maps of COHORT into the patch store RUN/store.h5
+$(RUN)/store.h5: $(COHORT) | $(VENV)/.base
+	$(BIN)/radsynth groundtruth $(COHORT) -o $@ --force $(GROUNDTRUTH_OPTIONS)
+
+train: $(RUN)/training/run.json ## two-fold training on the store into RUN/training
+$(RUN)/training/run.json: $(RUN)/store.h5
+	$(BIN)/radsynth train $< -o $(@D) --force $(TRAIN_OPTIONS)
+
+synthesize: $(RUN)/training/synthetic/index.csv ## synthetic maps of every patient, by the fold that held them out
+$(RUN)/training/synthetic/index.csv: $(RUN)/training/run.json
+	$(BIN)/radsynth synthesize $(COHORT) -o $(@D) --model $(<D) --force
+
+evaluate: $(RUN)/evaluation ## agreement of exact and synthetic maps: tables, figures, report
+$(RUN)/evaluation: $(RUN)/training/synthetic/index.csv
+	$(BIN)/radsynth evaluate $(RUN)/training -o $@ --force
+
+benchmark: $(RUN)/benchmark ## exact against synthetic on this machine
+$(RUN)/benchmark: $(RUN)/training/run.json
+	$(BIN)/radsynth benchmark -o $@ --model $(<D)/fold0.keras --force
+
+real: $(RUN)/real ## an exact and a synthetic map of a post-contrast MR slice that pydicom ships
+$(RUN)/real: $(RUN)/training/run.json
+	mkdir -p $@
+	image=$$($(BIN)/python -c 'from pydicom import examples; print(examples.get_path("overlay"))') && \
+	$(BIN)/radsynth map "$$image" -o $@/entropy_exact.nii.gz --preview $@/entropy_exact.png --force && \
+	$(BIN)/radsynth synthesize "$$image" -o $@/entropy_synthetic.nii.gz --model $(<D)/fold0.keras \
+	    --preview $@/entropy_synthetic.png --force
+	touch $@
+
+test: $(VENV)/.test ## all tests, the simulator's among them
+	$(BIN)/pytest -q
+	$(MAKE) test-sim
+
+test-sim: $(VENV)/.test ## the CUDA backend in Numba's simulator
+	NUMBA_ENABLE_CUDASIM=1 NUMBA_DISABLE_JIT=1 $(BIN)/pytest -q tests/test_entropy_map.py
+
+# Needs no set-up of ours, so that it also runs on a machine that has numba-cuda, h5py and pytest only
+GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
+test-gpu: ## values and speed on a CUDA device, into benchmarks/results
+	$(GPU_PYTHON) -m pytest -q tests/test_entropy_map.py
+	PYTHONPATH=. $(GPU_PYTHON) benchmarks/bench_gpu.py
+
+lint: $(VENV)/.test ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.test ## format the code
+	$(BIN)/ruff format .
+
+clean: ## remove what the targets made
+	rm -rf $(VENV) runs build *.egg-info
