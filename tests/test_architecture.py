@@ -71,11 +71,11 @@ for module in pkgutil.iter_modules({package}.__path__):
         ("surrogate", ["tensorflow", "SimpleITK", "pandas", "click", "matplotlib"], "jax"),
     ],
 )
-def test_imports_without_what_it_must_not_need(package, missing, backend):
+def test_imports_without_what_it_must_not_need(tmp_path, package, missing, backend):
     code = WITHOUT.format(package=package, missing=missing)
     done = subprocess.run(
         [sys.executable, "-c", code],
-        env={"KERAS_BACKEND": backend, "HOME": str(ROOT)},
+        env={"KERAS_BACKEND": backend, "HOME": str(tmp_path)},
         capture_output=True,
         text=True,
     )
