@@ -3,7 +3,8 @@
 From one voxel to the next, one plane of pairs enters the window and one leaves it. Each changes the
 count n of its code by one, and with it the sum of ``n * log2(n)`` by a difference that is read from
 a table. The cost grows linearly with the window's edge in 2D and does not depend on the number of
-levels.
+levels. What is no pair, at the border or outside a mask, is tallied like a code of its own and taken
+off at the end, so that the inner loop has no branch.
 """
 
 from __future__ import annotations
@@ -21,10 +22,8 @@ from . import definition
 from .definition import (
     LOG_ONE,
     NO_PAIR,
-    first_start,
     fixed_log2,
     is_distinct,
-    last_start,
     mean_entropy,
     pair_code,
     scaled_entropy,
@@ -96,98 +95,130 @@ def _compiled() -> Any:
         for task in prange(depth * bands):
             z = task // bands
             top = task % bands * _BAND
-            bottom = min(top + _BAND, height)
-            z_low, z_stop = max(z - radii[0], 0), min(z + radii[0] + 1, depth)
-            y_low, y_stop = max(top - radii[1], 0), min(bottom + radii[1], height)
-            codes = np.empty((group, z_stop - z_low, width, y_stop - y_low), np.int32)
-            tally = np.zeros(number_of_levels * number_of_levels, np.int32)
-            entropy = np.zeros((bottom - top, width), np.float64)
-            terms = np.zeros((bottom - top, width), np.int32)
+            rows = min(_BAND, height - top)
+            columns = width + 4 * radii[2] + 2
+            codes = np.empty((columns, group, 2 * radii[0] + 1, rows + 2 * radii[1]), np.uint32)
+            tally = np.zeros(number_of_levels * number_of_levels + 1, np.int32)
+            entropy = np.zeros((rows, width), np.float64)
+            terms = np.zeros((rows, width), np.int32)
             for first in range(0, len(offsets), group):
                 chosen = offsets[first : first + group]
-                fill_codes(codes, levels, chosen, z_low, y_low, number_of_levels, symmetric)
-                for y in range(top, bottom):
-                    planes = _planes(chosen, radii, z, y, z_low, y_low, depth, height)
+                fill_codes(codes, levels, chosen, radii, z, top, number_of_levels, symmetric)
+                places = _plane_places(codes, chosen, radii)
+                most = _pairs_in_window(chosen, radii)
+                tally[-1] = most
+                for row in range(rows):
                     _slide_row(
-                        codes, planes, radii[2], number_of_levels, symmetric, tally, steps, log_table,
-                        entropy[y - top], terms[y - top],
+                        codes, row, places, most, radii[2], number_of_levels, symmetric, tally, steps,
+                        log_table, entropy[row], terms[row],
                     )  # fmt: skip
-            for y in range(top, bottom):
+            for row in range(rows):
                 for x in range(width):
-                    out[z, y, x] = mean_entropy(entropy[y - top, x], terms[y - top, x], scale)
+                    out[z, top + row, x] = mean_entropy(entropy[row, x], terms[row, x], scale)
 
     return map_bands
 
 
 @njit
-def fill_codes(codes, levels, offsets, z_low, y_low, number_of_levels, symmetric):  # type: ignore[no-untyped-def]
-    """Codes by direction, z, x and y (a plane of pairs that enters a window lies together)."""
+def fill_codes(codes, levels, offsets, radii, z, top, number_of_levels, symmetric):  # type: ignore[no-untyped-def]
+    """Codes of the pairs that start in a band of rows or around it, by x, direction, z and y.
+
+    The buffer reaches beyond the image on every side. What is no pair has the last code, of a cell
+    of its own in the tally, so that every window has as many codes as any other.
+    """
     depth, height, width = levels.shape
-    for k in range(len(offsets)):
-        dz, dy, dx = offsets[k]
-        for z in range(codes.shape[1]):
-            for y in range(codes.shape[3]):
-                z_end, y_end = z + z_low + dz, y + y_low + dy
-                inside = 0 <= z_end < depth and 0 <= y_end < height
-                for x in range(width):
+    margin = 2 * radii[2] + 1
+    for column in range(codes.shape[0]):
+        x = column - margin
+        for k in range(codes.shape[1]):
+            dz, dy, dx = offsets[k]
+            for plane in range(codes.shape[2]):
+                z_start = z - radii[0] + plane
+                for row in range(codes.shape[3]):
+                    y_start = top - radii[1] + row
                     code = NO_PAIR
-                    if inside and 0 <= x + dx < width:
+                    if (
+                        0 <= x < width
+                        and 0 <= x + dx < width
+                        and 0 <= y_start < height
+                        and 0 <= y_start + dy < height
+                        and 0 <= z_start < depth
+                        and 0 <= z_start + dz < depth
+                    ):
                         code = pair_code(
-                            levels[z + z_low, y + y_low, x], levels[z_end, y_end, x + dx],
-                            number_of_levels, symmetric,
-                        )  # fmt: skip
-                    codes[k, z, x, y] = code
+                            levels[z_start, y_start, x],
+                            levels[z_start + dz, y_start + dy, x + dx],
+                            number_of_levels,
+                            symmetric,
+                        )
+                    codes[column, k, plane, row] = (
+                        code if code != NO_PAIR else number_of_levels * number_of_levels
+                    )
 
 
 @njit
-def _planes(offsets, radii, z, y, z_low, y_low, depth, height):  # type: ignore[no-untyped-def]
-    """Bounds of the plane of pairs in each direction: z, z stop, y, y stop, x leaving, x entering."""
-    planes = np.empty((len(offsets), 6), np.int64)
-    for k in range(len(offsets)):
+def _plane_places(codes, offsets, radii):  # type: ignore[no-untyped-def]
+    """Where the pairs that leave and that enter lie in the buffer, for the window at ``x = -radius``."""
+    _, directions, planes, rows = codes.shape
+    first = radii[2] + 1
+    places = np.empty((directions * planes * rows, 2), np.uint64)
+    found = 0
+    for k in range(directions):
         dz, dy, dx = offsets[k]
-        planes[k, 0] = first_start(z, radii[0], dz) - z_low
-        planes[k, 1] = last_start(z, radii[0], dz, depth) + 1 - z_low
-        planes[k, 2] = first_start(y, radii[1], dy) - y_low
-        planes[k, 3] = last_start(y, radii[1], dy, height) + 1 - y_low
-        planes[k, 4] = -radii[2] - min(dx, 0) - 1
-        planes[k, 5] = radii[2] - max(dx, 0)
-    return planes
+        leaving = first - radii[2] - min(dx, 0) - 1
+        entering = first + radii[2] - max(dx, 0)
+        for plane in range(max(0, -dz), planes - max(0, dz)):
+            for row in range(max(0, -dy), 2 * radii[1] + 1 - max(0, dy)):
+                place = (k * planes + plane) * rows + row
+                places[found, 0] = leaving * directions * planes * rows + place
+                places[found, 1] = entering * directions * planes * rows + place
+                found += 1
+    return places[:found]
+
+
+@njit
+def _pairs_in_window(offsets, radii):  # type: ignore[no-untyped-def]
+    """Pairs in a whole window, all directions together."""
+    total = 0
+    for k in range(len(offsets)):
+        in_direction = 1
+        for axis in range(3):
+            in_direction *= 2 * radii[axis] + 1 - abs(offsets[k, axis])
+        total += in_direction
+    return total
 
 
 @njit
 def _slide_row(  # type: ignore[no-untyped-def]
-    codes, planes, radius, number_of_levels, symmetric, tally, steps, log_table, entropy, terms
+    codes, row, places, most, radius, number_of_levels, symmetric, tally, steps, log_table, entropy, terms
 ):
-    """Add the entropy of every window along a row; the tally is empty before and after."""
+    """Add the entropy of every window along a row.
+
+    The window starts and ends beside the image, where all `most` pairs are none: the tally is the
+    same before and after.
+    """
+    flat = codes.reshape(-1)
+    stride = np.uint64(codes.size // codes.shape[0])
+    absent = len(tally) - 1
+    log_sum = most * log_table[most]
+    distinct = most if symmetric else 0
     width = len(entropy)
-    pairs = 0
-    distinct = 0
-    log_sum = 0
-    for x in range(-2 * radius, width + 2 * radius + 1):
-        for k in range(len(planes)):
-            z_first, z_stop, y_first, y_stop = planes[k, 0], planes[k, 1], planes[k, 2], planes[k, 3]
-            leaving = x + planes[k, 4]
-            if 0 <= leaving < width:
-                for z in range(z_first, z_stop):
-                    for y in range(y_first, y_stop):
-                        code = codes[k, z, leaving, y]
-                        if code >= 0:
-                            cell = np.uint64(code)  # unsigned: no check for negative indices
-                            tally[cell] -= 1
-                            log_sum -= steps[tally[cell]]
-                            distinct -= is_distinct(code, number_of_levels, symmetric)
-                            pairs -= 1
-            entering = x + planes[k, 5]
-            if 0 <= entering < width:
-                for z in range(z_first, z_stop):
-                    for y in range(y_first, y_stop):
-                        code = codes[k, z, entering, y]
-                        if code >= 0:
-                            cell = np.uint64(code)
-                            log_sum += steps[tally[cell]]
-                            tally[cell] += 1
-                            distinct += is_distinct(code, number_of_levels, symmetric)
-                            pairs += 1
-        if 0 <= x < width and pairs > 0:
-            entropy[x] += scaled_entropy(pairs, log_sum, distinct, log_table)
+    for x in range(-radius, width + radius + 1):
+        start = np.uint64(x + radius) * stride + np.uint64(row)
+        for j in range(np.uint64(len(places))):
+            left = flat[start + places[j, 0]]
+            n = tally[left] - 1
+            tally[left] = n
+            log_sum -= steps[np.uint64(n)]
+            distinct -= is_distinct(left, number_of_levels, symmetric)
+            entered = flat[start + places[j, 1]]
+            n = tally[entered]
+            tally[entered] = n + 1
+            log_sum += steps[np.uint64(n)]
+            distinct += is_distinct(entered, number_of_levels, symmetric)
+        none = tally[absent]
+        if 0 <= x < width and none < most:
+            log_sum_of_pairs = log_sum - none * log_table[none]
+            distinct_pairs = distinct - none if symmetric else 0
+            entropy[x] += scaled_entropy(most - none, log_sum_of_pairs, distinct_pairs, log_table)
             terms[x] += 1

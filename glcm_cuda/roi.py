@@ -55,17 +55,17 @@ def roi_entropy(
         stack[~mask_array(mask, stack.shape)] = -1
     offsets = directions(settings.dimensions, settings.distance)
     depth, height, width = stack.shape
-    codes = np.empty((len(offsets), depth, width, height), np.int32)
-    fill_codes(codes, stack, offsets, 0, 0, settings.levels, settings.symmetric)
-    matrices = [codes] if settings.aggregate == "merge" else list(codes)
+    codes = np.empty((width + 2, len(offsets), depth, height), np.uint32)
+    fill_codes(codes, stack, offsets, (0, 0, 0), 0, 0, settings.levels, settings.symmetric)
+    matrices = [codes] if settings.aggregate == "merge" else list(np.moveaxis(codes, 1, 0))
     if settings.dimensions == 2 and not pool_slices:
-        matrices = [part for matrix in matrices for part in np.moveaxis(matrix, -3, 0)]
-    pairs = [matrix[matrix >= 0] for matrix in matrices]
+        matrices = [part for matrix in matrices for part in np.moveaxis(matrix, -2, 0)]
+    pairs = [matrix[matrix < settings.levels**2] for matrix in matrices]
     entropies = [_entropy(found, settings) for found in pairs if found.size]
     return float(mean_entropy(sum(entropies), len(entropies), settings.log_unit / LOG_ONE))
 
 
-def _entropy(codes: npt.NDArray[np.int32], settings: GLCMSettings) -> float:
+def _entropy(codes: npt.NDArray[np.uint32], settings: GLCMSettings) -> float:
     """Scaled entropy of the pairs with these codes."""
     kinds, counts = np.unique(codes, return_counts=True)
     log_sum = int(counts @ fixed_log2(counts))
