@@ -1,0 +1,1 @@
+"""Commands that take a hospital's images to maps, surrogates, statistics and figures."""

@@ -1,0 +1,79 @@
+"""``radsynth``: one name for all commands; each is loaded only when it is called."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from typing import Any
+
+import click
+
+from .options import OneLineErrors
+
+# Written here, so that the list costs no import.
+COMMANDS = {
+    "map": "Exact entropy map of one image.",
+    "phantom": "Synthetic cohort of 24 breast volumes with tissue labels.",
+    "groundtruth": "Exact maps of a cohort into a patch store.",
+    "train": "Two-fold training of the surrogate from a patch store.",
+    "synthesize": "Synthetic entropy maps with a trained model.",
+    "evaluate": "Agreement of synthetic and exact maps: tables and figures.",
+    "benchmark": "Exact against synthetic: times on this machine.",
+}
+
+
+class _Commands(OneLineErrors, click.Group):
+    """Group that knows its commands by name and imports the one that is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"pipelines.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            close = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            hint = f"did you mean '{close[0]}'? " if close else ""
+            ctx.fail(f"no command '{args[0]}'; {hint}the commands are {', '.join(COMMANDS)}")
+        return super().resolve_command(ctx, args)
+
+
+def _print_version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
+    if not asked or ctx.resilient_parsing:
+        return
+    import glcm_cuda
+
+    click.echo(f"radsynth {glcm_cuda.__version__}")
+    ctx.exit()
+
+
+@click.group(cls=_Commands)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Show the version.",
+)
+def main(**_: Any) -> None:
+    r"""Exact GLCM entropy maps of medical images, and neural surrogates trained on them.
+
+    \b
+    Each command has its own help: radsynth map --help
+    A first map:                   radsynth map image.nii.gz -o entropy.nii.gz
+    """
+
+
+if __name__ == "__main__":
+    main(prog_name="radsynth")

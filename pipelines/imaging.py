@@ -1,0 +1,612 @@
+"""Images in, maps out: every contact with image files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from glcm_cuda.files import refuse_existing, replacing
+
+from . import nifti
+
+if TYPE_CHECKING:
+    import SimpleITK
+
+    from glcm_cuda import GLCMSettings
+
+MAP_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha")
+_UNITS = {2: "bits", 10: "hartleys", "e": "nats"}
+_BLOCK = 1 << 20
+_PAIRS = (".hdr", ".img", ".img.gz")
+# NIfTI keeps float32: spacings agree to 1e-6, origins and directions to a little less.
+_SPACING_TOLERANCE = 1e-3
+_ORIGIN_TOLERANCE_VOXELS = 0.05
+_DIRECTION_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """An image and where it lies.
+
+    Parameters
+    ----------
+    array : (Z, Y, X) or (Y, X) array
+        Intensities in the image's own unit and dtype.
+    spacing_mm, origin_mm : tuples of 2 or 3 floats
+        In the order x, y, z, as SimpleITK has them.
+    direction : tuple of 4 or 9 floats
+        Cosines, row by row, as SimpleITK has them.
+    """
+
+    array: npt.NDArray[Any]
+    spacing_mm: tuple[float, ...]
+    origin_mm: tuple[float, ...]
+    direction: tuple[float, ...]
+
+
+def read_image(path: str | os.PathLike[str]) -> Volume:
+    """Return an image of real numbers, 2D or 3D, with its geometry.
+
+    Parameters
+    ----------
+    path : path
+        NIfTI, NRRD, MHA or MHD, one DICOM file, or a folder that holds one DICOM series.
+
+    Returns
+    -------
+    Volume
+        (Z, Y, X); (Y, X) where the file itself is 2D. A single DICOM slice is (1, Y, X).
+
+    Raises
+    ------
+    FileNotFoundError
+        If nothing is there.
+    ValueError
+        If the image is unreadable, truncated, in colour, complex or of more than three dimensions,
+        or if a folder does not hold exactly one regular series.
+    """
+    path = Path(path)
+    if not path.exists():
+        msg = f"image {path} does not exist"
+        raise FileNotFoundError(msg)
+    if path.is_dir() or _is_dicom(path):
+        return _volume(_read_dicom(path))
+    if path.name.lower().endswith(_PAIRS):
+        msg = f"{path} must be one file, got half of a header and image pair; convert it to .nii"
+        raise ValueError(msg)
+    return _read_nifti(path) if nifti.is_nifti(path) else _volume(_read_file(path))
+
+
+def read_mask(
+    path: str | os.PathLike[str], volume: Volume, label: int | None = None
+) -> npt.NDArray[np.bool_]:
+    """Return where a mask is not zero, or where it has one label.
+
+    Parameters
+    ----------
+    path : path
+        Image of the same size, spacing, origin and direction as `volume`.
+    volume : Volume
+        The image that the mask belongs to.
+    label : int, optional
+        Take the voxels of this label only.
+
+    Returns
+    -------
+    bool array of the volume's shape
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        Those of `read_image`; if the geometry differs; if no voxel is inside.
+    """
+    array = _read_on_grid("mask", path, volume)
+    if label is None:
+        inside: npt.NDArray[np.bool_] = array != 0
+        if not inside.any():
+            msg = f"mask {path} must have voxels that are not zero, got none"
+            raise ValueError(msg)
+        return inside
+    inside = array == label
+    if not inside.any():
+        present = ", ".join(f"{value:g}" for value in np.unique(array[array != 0])[:20]) or "none"
+        msg = f"mask {path} has no voxel of label {label}; labels there: {present}"
+        raise ValueError(msg)
+    return inside
+
+
+def read_labels(path: str | os.PathLike[str], volume: Volume) -> npt.NDArray[np.uint8]:
+    """Return tissue labels (0 background, 1 fatty, 2 glandular, 3 lesion) on the volume's grid.
+
+    Parameters, errors: those of `read_mask`; also a ValueError if a label is no whole number from
+    0 to 255.
+
+    Returns
+    -------
+    uint8 array of the volume's shape
+    """
+    array = _read_on_grid("labels", path, volume)
+    labels: npt.NDArray[np.uint8] = np.clip(np.nan_to_num(array, nan=-1.0), 0, 255).astype(np.uint8)
+    wrong = labels != array
+    if wrong.any():
+        msg = f"labels {path} must be whole numbers from 0 to 255, got {array[wrong].flat[0]}"
+        raise ValueError(msg)
+    if not labels.any():
+        msg = f"labels {path} must have voxels that are not zero, got none"
+        raise ValueError(msg)
+    return labels
+
+
+def write_map(
+    array: npt.NDArray[Any],
+    volume: Volume,
+    path: str | os.PathLike[str],
+    *,
+    provenance: dict[str, Any],
+    force: bool = False,
+) -> None:
+    """Write a map as float32 with the geometry of its image, and its provenance beside it.
+
+    Both files appear whole or not at all; existing ones are untouched if writing fails.
+
+    Parameters
+    ----------
+    array : array of the volume's shape
+        The map; NaN where it is not defined.
+    volume : Volume
+        The image that the map was made from.
+    path : path
+        The suffix chooses the format: .nii, .nii.gz, .nrrd or .mha. The provenance goes to
+        ``<path>.json``.
+    provenance : dict
+        What `provenance` returned.
+    force : bool
+        Replace existing files.
+
+    Raises
+    ------
+    ValueError
+        If the suffix is another, or the map has not the image's shape.
+    FileExistsError
+        If a file exists and `force` is False.
+    OSError
+        If a file cannot be written, for example on a full disk.
+    """
+    path = Path(path)
+    check_map_path(path, force=force)
+    if array.shape != volume.array.shape:
+        msg = f"map must have the image's shape {volume.array.shape}, got {array.shape}"
+        raise ValueError(msg)
+    entropy = replace(volume, array=np.ascontiguousarray(array, np.float32))
+    with replacing(sidecar_path(path), force=force) as sidecar:
+        sidecar.write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8")
+        write_volume(entropy, path, force=force)
+
+
+def write_volume(volume: Volume, path: str | os.PathLike[str], *, force: bool = False) -> None:
+    """Write an image in its dtype and geometry: the whole of it or nothing.
+
+    Parameters, errors: those of `write_map`.
+    """
+    import SimpleITK
+
+    path = Path(path)
+    image = SimpleITK.GetImageFromArray(volume.array)
+    image.SetSpacing(volume.spacing_mm)
+    image.SetOrigin(volume.origin_mm)
+    image.SetDirection(volume.direction)
+    with replacing(path, force=force) as temporary:
+        _write_whole(image, temporary, path)
+
+
+def check_map_path(path: str | os.PathLike[str], *, force: bool = False) -> None:
+    """Refuse a map's path before anything is computed.
+
+    Raises
+    ------
+    ValueError
+        If the suffix is that of no format we write.
+    FileExistsError
+        If the map or its sidecar exists and `force` is False.
+    IsADirectoryError
+        If the path is a folder.
+    """
+    path = Path(path)
+    if not path.name.lower().endswith(MAP_SUFFIXES):
+        msg = f"a map's name must end in one of {', '.join(MAP_SUFFIXES)}, got {path.name}"
+        raise ValueError(msg)
+    _refuse_output(path, force=force)
+    _refuse_output(sidecar_path(path), force=force)
+
+
+def sidecar_path(path: str | os.PathLike[str]) -> Path:
+    """Return the name of the JSON file with a map's provenance: ``<path>.json``."""
+    path = Path(path)
+    return path.with_name(f"{path.name}.json")
+
+
+def write_preview(
+    volume: Volume,
+    entropy: npt.NDArray[Any],
+    path: str | os.PathLike[str],
+    settings: GLCMSettings | None = None,
+    *,
+    region: npt.NDArray[Any] | None = None,
+    title: str = "entropy",
+    force: bool = False,
+) -> None:
+    """Draw one slice of an image and of its map side by side as PNG.
+
+    Parameters
+    ----------
+    volume : Volume
+        The image; its spacing gives the proportions.
+    entropy : array of the volume's shape
+        The map, in the unit of the settings' logarithm.
+    path : path
+        Ends in .png.
+    settings : GLCMSettings, optional
+        Names the unit and the window; the defaults otherwise.
+    region : array of the volume's shape, optional
+        Mask or labels: the slice with most voxels that are not zero is drawn, and outlined.
+        Without it the middle slice.
+    title : str
+        Written over the map.
+    force : bool
+        Replace an existing file.
+
+    Raises
+    ------
+    ValueError, FileExistsError, OSError
+        If the name does not end in .png, exists, or cannot be written.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    check_preview_path(path, force=force)
+    index, (image, values, outline) = _shown_slice(volume.array, entropy, region)
+    figure = Figure(figsize=(10, 5), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2)
+    aspect = volume.spacing_mm[1] / volume.spacing_mm[0]
+    low, high = _display_range(image)
+    left.imshow(image, cmap="gray", vmin=low, vmax=high, aspect=aspect, interpolation="nearest")
+    left.set_title("image" if index is None else f"image, slice {index} (0 to {len(volume.array) - 1})")
+    shown = right.imshow(np.ma.masked_invalid(values), cmap="viridis", aspect=aspect, interpolation="nearest")
+    right.set_title(title)
+    right.set_facecolor("black")
+    figure.colorbar(shown, ax=right, label=_unit_label(settings), shrink=0.8)
+    for axes in (left, right):
+        axes.set_xticks([])
+        axes.set_yticks([])
+    if outline is not None and outline.any() and not outline.all():
+        left.contour(outline, levels=[0.5], colors="yellow", linewidths=0.7)
+    with replacing(path, force=force) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)
+
+
+def check_preview_path(path: str | os.PathLike[str], *, force: bool = False) -> None:
+    """Refuse a preview's path before anything is computed: a name not ending in .png, or a file there."""
+    path = Path(path)
+    if path.suffix.lower() != ".png":
+        msg = f"a preview's name must end in .png, got {path.name}"
+        raise ValueError(msg)
+    _refuse_output(path, force=force)
+
+
+def sha256_of(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a file, or of all files of a folder in the order of their names.
+
+    Of an .mhd header the data file beside it is part.
+    """
+    path = Path(path)
+    digest = hashlib.sha256()
+    for part in _files_of(path):
+        with part.open("rb") as file:
+            while block := file.read(_BLOCK):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def provenance(
+    *,
+    source: str | os.PathLike[str],
+    settings: GLCMSettings,
+    intensity_range: tuple[float, float],
+    backend: str,
+    **details: Any,
+) -> dict[str, Any]:
+    """Return what a map's sidecar says: how the map was made, and from what.
+
+    Parameters
+    ----------
+    source : path
+        The image. Only its name is kept (folders often carry names of people), and its SHA-256.
+    settings : GLCMSettings
+        Of the map.
+    intensity_range : (float, float)
+        Lowest and highest edge of the bins in the image's unit.
+    backend : str
+        What computed the map.
+    details
+        Further entries, as plain numbers, strings, lists and dicts.
+    """
+    import glcm_cuda
+
+    return {
+        "kind": "GLCM entropy map",
+        "unit": _unit(settings),
+        "source": Path(source).name,
+        "source_sha256": sha256_of(source),
+        "settings": settings.to_dict(),
+        "intensity_range": list(intensity_range),
+        "backend": backend,
+        **details,
+        "software": {
+            "radsynth": glcm_cuda.__version__,
+            "python": platform.python_version(),
+            **_versions("numpy", "numba", "SimpleITK"),
+        },
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _versions(*names: str) -> dict[str, str]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def _unit(settings: GLCMSettings | None) -> str:
+    return _UNITS[2 if settings is None else settings.log_base]
+
+
+def _unit_label(settings: GLCMSettings | None) -> str:
+    if settings is None:
+        return f"entropy ({_unit(None)})"
+    return f"entropy ({_unit(settings)}), window {settings.window}, {settings.levels} levels"
+
+
+def _refuse_output(path: Path, *, force: bool) -> None:
+    if path.is_dir():
+        msg = f"{path} must be a file's name, got a folder"
+        raise IsADirectoryError(msg)
+    refuse_existing(path, force=force)
+
+
+def _files_of(path: Path) -> list[Path]:
+    if path.is_dir():
+        return sorted(part for part in path.iterdir() if part.is_file() and not part.name.startswith("."))
+    if path.suffix.lower() == ".mhd":
+        data = path.with_name(_mhd_data_name(path))
+        return [path, data] if data.is_file() else [path]
+    return [path]
+
+
+def _mhd_data_name(path: Path) -> str:
+    for line in path.read_text(encoding="latin-1").splitlines():
+        key, _, value = line.partition("=")
+        if key.strip() == "ElementDataFile":
+            return value.strip()
+    return ""
+
+
+# Reading
+
+
+def _read_nifti(path: Path) -> Volume:
+    volume = _volume(_read_file(path))
+    nifti.scan(path).restore(volume.array)
+    return volume
+
+
+def _read_file(path: Path) -> SimpleITK.Image:
+    import SimpleITK
+
+    reader = SimpleITK.ImageFileReader()
+    reader.SetFileName(str(path))
+    with _reading(path):
+        reader.ReadImageInformation()
+    _refuse_kind(path, reader)
+    with _reading(path):
+        image: SimpleITK.Image = reader.Execute()
+    return image
+
+
+def _read_dicom(path: Path) -> SimpleITK.Image:
+    import SimpleITK
+
+    from .dicom import check_positions, series_of_file, series_of_folder
+
+    series = series_of_folder(path) if path.is_dir() else series_of_file(path)
+    if len(series.files) == 1:
+        image = _read_file(series.files[0])
+    else:
+        reader = SimpleITK.ImageSeriesReader()
+        reader.SetFileNames([str(file) for file in series.files])
+        if series.rescaled_apart:
+            reader.SetOutputPixelType(SimpleITK.sitkFloat32)
+        with _reading(path):
+            image = reader.Execute()
+        _refuse_components(path, image.GetNumberOfComponentsPerPixel())
+    if len(series.positions_mm) > 1:
+        slices = range(image.GetSize()[2])
+        found = np.array([image.TransformIndexToPhysicalPoint((0, 0, index)) for index in slices])
+        check_positions(path, series, found)
+    return image
+
+
+def _is_dicom(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn the readers' failures into one line; what they print themselves is dropped."""
+    try:
+        with _native_stderr_dropped():
+            yield
+    except RuntimeError as error:
+        msg = (
+            f"{path} must be a readable NIfTI, NRRD, MHA or DICOM image, got {_cause(error)}; "
+            "is it complete, and of one of these formats?"
+        )
+        raise ValueError(msg) from None
+
+
+def _cause(error: RuntimeError) -> str:
+    """Return the last telling line of a report that runs over many."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if any("Unable to determine ImageIO" in line or "No ImageIO" in line for line in lines):
+        return "a file that no reader knows"
+    last = lines[-1] if lines else "an unknown error"
+    return f'"{last.rpartition("): ")[2]}"'
+
+
+@contextmanager
+def _native_stderr_dropped() -> Iterator[None]:
+    """Drop what the native readers print past Python: our own line says it better."""
+    saved = os.dup(2)
+    null = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(null, 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(null)
+
+
+def _refuse_kind(path: Path, reader: SimpleITK.ImageFileReader) -> None:
+    import SimpleITK
+
+    if reader.GetPixelID() in (SimpleITK.sitkComplexFloat32, SimpleITK.sitkComplexFloat64):
+        msg = f"{path} must hold one real number per voxel, got complex numbers; write their magnitude first"
+        raise ValueError(msg)
+    _refuse_components(path, reader.GetNumberOfComponents())
+    if reader.GetDimension() not in (2, 3):
+        size = "x".join(str(edge) for edge in reader.GetSize())
+        msg = (
+            f"{path} must be 2D or 3D, got {reader.GetDimension()}D ({size}); extract one volume of it first"
+        )
+        raise ValueError(msg)
+
+
+def _refuse_components(path: Path, components: int) -> None:
+    if components != 1:
+        msg = (
+            f"{path} must hold one number per voxel, got {components} (a colour or vector image); "
+            "convert it to grey, or extract one component, first"
+        )
+        raise ValueError(msg)
+
+
+def _volume(image: SimpleITK.Image) -> Volume:
+    import SimpleITK
+
+    return Volume(
+        array=SimpleITK.GetArrayFromImage(image),
+        spacing_mm=tuple(image.GetSpacing()),
+        origin_mm=tuple(image.GetOrigin()),
+        direction=tuple(image.GetDirection()),
+    )
+
+
+# Masks
+
+
+def _read_on_grid(name: str, path: str | os.PathLike[str], volume: Volume) -> npt.NDArray[Any]:
+    if not Path(path).exists():
+        msg = f"{name} {path} does not exist"
+        raise FileNotFoundError(msg)
+    other = read_image(path)
+    differences = _differences(other, volume)
+    if differences:
+        msg = (
+            f"{name} {path} must lie on the image's grid, got {'; '.join(differences)}; "
+            "resample it to the image"
+        )
+        raise ValueError(msg)
+    return other.array
+
+
+def _differences(other: Volume, volume: Volume) -> list[str]:
+    """Return what differs, with both values; sizes and numbers in the order x, y, z."""
+    if other.array.shape != volume.array.shape:
+        return [f"size {other.array.shape[::-1]} where the image has {volume.array.shape[::-1]}"]
+    spacing = min(volume.spacing_mm)
+    tolerances = {
+        "spacing_mm": _SPACING_TOLERANCE * spacing,
+        "origin_mm": _ORIGIN_TOLERANCE_VOXELS * spacing,
+        "direction": _DIRECTION_TOLERANCE,
+    }
+    found = []
+    for field, tolerance in tolerances.items():
+        one, two = getattr(other, field), getattr(volume, field)
+        if not np.allclose(one, two, rtol=0.0, atol=tolerance):
+            found.append(f"{field.replace('_mm', '')} {_rounded(one)} where the image has {_rounded(two)}")
+    return found
+
+
+def _rounded(numbers: tuple[float, ...]) -> tuple[float, ...]:
+    return tuple(round(float(number), 4) + 0.0 for number in numbers)
+
+
+# Writing
+
+
+def _write_whole(image: SimpleITK.Image, temporary: Path, path: Path) -> None:
+    """Write and look: the NIfTI writer stays silent on a full disk."""
+    import SimpleITK
+
+    try:
+        with _native_stderr_dropped():
+            SimpleITK.WriteImage(image, str(temporary), path.suffix.lower() != ".nii")
+        if nifti.is_nifti(temporary):
+            nifti.scan(temporary)
+    except (RuntimeError, ValueError):
+        free = shutil.disk_usage(temporary.parent).free / 1e6
+        msg = (
+            f"could not write the whole of {path} ({free:.0f} MB free on that disk); free some space, "
+            "or check quota and permissions, and run again"
+        )
+        raise OSError(msg) from None
+
+
+# Preview
+
+
+def _shown_slice(
+    image: npt.NDArray[Any], entropy: npt.NDArray[Any], region: npt.NDArray[Any] | None
+) -> tuple[int | None, tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[np.bool_] | None]]:
+    """Index of the slice drawn (None in 2D), and that slice of image, map and region."""
+    inside = None if region is None else region != 0
+    if image.ndim == 2:
+        return None, (image, entropy, inside)
+    index = image.shape[0] // 2 if inside is None else int(inside.sum(axis=(1, 2)).argmax())
+    return index, (image[index], entropy[index], None if inside is None else inside[index])
+
+
+def _display_range(image: npt.NDArray[Any]) -> tuple[float, float]:
+    finite = image[np.isfinite(image)]
+    low, high = np.percentile(finite, (0.5, 99.5)) if finite.size else (0.0, 1.0)
+    return float(low), float(high)

@@ -1,0 +1,254 @@
+"""``radsynth map``: wiring, one real run per kind of input, and every bad input in one line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import zipfile
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from glcm_cuda import GLCMSettings, entropy_map
+from pipelines.__main__ import main
+from pipelines.imaging import Volume, read_image, sha256_of, write_volume
+
+DIRECTION = (0.0, 1.0, 0.0, 0.0, 0.0, -1.0, -1.0, 0.0, 0.0)
+
+
+@pytest.fixture
+def volume(rng):
+    array = rng.integers(0, 200, (3, 12, 10)).astype(np.int16)
+    return Volume(array, (0.7, 0.8, 3.0), (5.0, -6.0, 7.5), DIRECTION)
+
+
+@pytest.fixture
+def image(tmp_path, volume):
+    path = tmp_path / "image.nii.gz"
+    write_volume(volume, path)
+    return path
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, ["map", *map(str, arguments)], prog_name="radsynth")
+
+
+def assert_refused(result, line):
+    assert result.exit_code == 2, result.output
+    assert result.stdout == ""
+    assert line in result.stderr
+    assert result.stderr.startswith("Error: ")
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".mha"])
+def test_a_map_lies_on_the_grid_of_its_image(tmp_path, image, volume, suffix):
+    output = tmp_path / "made" / f"map{suffix}"
+    result = run(image, "-o", output, "--backend", "cpu")
+    assert result.exit_code == 0, result.output
+    path, summary = result.stdout.splitlines()
+    assert path == str(output)
+    low, high = volume.array.min(), volume.array.max()
+    assert summary.startswith(f"3x12x10 voxels, range {low} to {high}, 64 levels, ")
+    assert summary.endswith(" s on cpu")
+    found = read_image(output)
+    np.testing.assert_array_equal(found.array, entropy_map(volume.array, backend="cpu"))
+    for field in ("spacing_mm", "origin_mm", "direction"):
+        np.testing.assert_allclose(getattr(found, field), getattr(volume, field), atol=1e-6)
+
+
+def test_settings_mask_and_preview(tmp_path, image, volume):
+    labels = np.zeros(volume.array.shape, np.uint8)
+    labels[:, 2:9, 3:9] = 2
+    labels[0, 0, 0] = 1
+    write_volume(replace(volume, array=labels), tmp_path / "mask.nrrd")
+    result = run(
+        image, "-o", tmp_path / "map.mha", "--mask", tmp_path / "mask.nrrd", "--mask-label", 2,
+        "--levels", 16, "--window", 3, "--aggregate", "merge", "--log-base", "e", "--range-over", "mask",
+        "--backend", "cpu", "--preview", tmp_path / "preview.png",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    settings = GLCMSettings(levels=16, window=3, aggregate="merge", log_base="e", range_over="mask")
+    expected = entropy_map(volume.array, settings, mask=labels == 2, backend="cpu")
+    np.testing.assert_array_equal(read_image(tmp_path / "map.mha").array, expected)
+    assert np.isnan(expected[0, 0, 0])
+    assert (tmp_path / "preview.png").read_bytes().startswith(b"\x89PNG")
+    record = json.loads((tmp_path / "map.mha.json").read_text())
+    inside = volume.array[labels == 2]
+    assert record["source_sha256"] == sha256_of(image)
+    assert GLCMSettings.from_dict(record["settings"]) == settings
+    assert record["intensity_range"] == [inside.min(), inside.max()]
+    assert (record["unit"], record["backend"]) == ("nats", "cpu")
+    assert (record["mask"], record["mask_label"]) == ("mask.nrrd", 2)
+    assert record["mask_sha256"] == sha256_of(tmp_path / "mask.nrrd")
+
+
+def test_auto_says_in_the_log_what_it_took(tmp_path, image):
+    result = run(image, "-o", tmp_path / "map.nii")
+    assert result.exit_code == 0, result.output
+    assert "backend auto took c" in result.stderr
+    record = json.loads((tmp_path / "map.nii.json").read_text())
+    assert f"backend auto took {record['backend']}" in result.stderr
+
+
+def test_2d_images(tmp_path, rng):
+    flat = Volume(rng.random((20, 30)), (0.5, 0.5), (0.0, 0.0), (1.0, 0.0, 0.0, 1.0))
+    write_volume(flat, tmp_path / "flat.nrrd")
+    result = run(tmp_path / "flat.nrrd", "-o", tmp_path / "map.nii", "--backend", "cpu")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[1].startswith("20x30 voxels")
+    np.testing.assert_array_equal(
+        read_image(tmp_path / "map.nii").array, entropy_map(flat.array, backend="cpu")
+    )
+
+
+@pytest.mark.parametrize("kept", ["map.nii", "map.nii.json", "preview.png"])
+def test_existing_outputs_are_refused_before_anything_is_read(tmp_path, kept):
+    (tmp_path / kept).write_text("old")
+    arguments = ("missing.nii", "-o", tmp_path / "map.nii", "--preview", tmp_path / "preview.png")
+    assert_refused(run(*arguments), f"{kept} exists; give --force")
+    assert (tmp_path / kept).read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == [kept]
+
+
+def test_force_replaces(tmp_path, image):
+    for name in ("map.nii", "map.nii.json", "preview.png"):
+        (tmp_path / name).write_text("old")
+    result = run(image, "-o", tmp_path / "map.nii", "--preview", tmp_path / "preview.png", "--force")
+    assert result.exit_code == 0, result.output
+    assert read_image(tmp_path / "map.nii").array.shape == (3, 12, 10)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("--levels", 1), "levels must be from 2 to 256, got 1"),
+        (("--window", 4), "window must be odd, got 4"),
+        (("--distance", 5), "distance must be from 1 to 4, got 5"),
+        (("--mask", "missing.nii"), "mask missing.nii does not exist"),
+        (("--mask-label", 2), "--mask-label needs --mask FILE"),
+        (("--range-over", "mask"), "--range-over mask needs --mask FILE"),
+        (("--preview", "a.jpg"), "a preview's name must end in .png, got a.jpg"),
+        (("-o", "map.tif"), "a map's name must end in one of .nii, .nii.gz, .nrrd, .mha, got map.tif"),
+    ],
+)
+def test_bad_options(tmp_path, image, arguments, line):
+    output = tmp_path / "map.nii"
+    assert_refused(run(image, "-o", output, *arguments), line)
+    assert not output.exists()
+
+
+def test_a_missing_image(tmp_path):
+    assert_refused(run(tmp_path / "no.nii", "-o", tmp_path / "map.nii"), "no.nii does not exist")
+
+
+def test_a_truncated_image(tmp_path, image):
+    image.write_bytes(image.read_bytes()[:-30])
+    assert_refused(run(image, "-o", tmp_path / "map.nii"), "image.nii.gz is truncated or damaged")
+    assert [path.name for path in tmp_path.iterdir()] == ["image.nii.gz"]
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"array": np.zeros((3, 12, 10), np.uint8)}, "must have voxels that are not zero, got none"),
+        ({"spacing_mm": (0.7, 0.8, 4.0)}, "must lie on the image's grid, got spacing (0.7, 0.8, 4.0)"),
+        ({"array": np.ones((3, 12, 11), np.uint8)}, "got size (11, 12, 3) where the image has (10, 12, 3)"),
+    ],
+)
+def test_unfit_masks(tmp_path, image, volume, change, line):
+    mask = replace(volume, array=np.ones(volume.array.shape, np.uint8))
+    write_volume(replace(mask, **change), tmp_path / "mask.nii")
+    result = run(image, "-o", tmp_path / "map.nii", "--mask", tmp_path / "mask.nii")
+    assert_refused(result, line)
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_nan_and_infinity_are_refused_inside_the_mask_only(tmp_path, volume, value, suffix):
+    array = volume.array.astype(np.float32)
+    array[1, 5, 5] = value
+    path = tmp_path / f"image{suffix}"
+    write_volume(replace(volume, array=array), path)
+    assert_refused(
+        run(path, "-o", tmp_path / "map.nii"), "must hold finite intensities, got 1 NaN or infinite"
+    )
+    mask = np.ones(array.shape, np.uint8)
+    mask[1, 5, 5] = 0
+    write_volume(replace(volume, array=mask), tmp_path / "mask.nii")
+    result = run(path, "-o", tmp_path / "map.nii", "--mask", tmp_path / "mask.nii", "--backend", "cpu")
+    assert result.exit_code == 0, result.output
+
+
+def test_a_backend_that_is_not_there(tmp_path, image, monkeypatch):
+    from glcm_cuda import maps
+
+    monkeypatch.setattr(maps, "_why_no_cuda", lambda: "no CUDA device or driver was found")
+    result = run(image, "-o", tmp_path / "map.nii", "--backend", "cuda")
+    assert_refused(result, "backend 'cuda' cannot be used: no CUDA device or driver was found")
+
+
+FULL_DISK = """
+import resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1500, 1500))
+sys.argv = ["radsynth", "map", {image!r}, "-o", {output!r}, "--force", "--backend", "cpu"]
+from pipelines.__main__ import main
+main()
+"""
+
+
+def test_a_full_disk(tmp_path, image):
+    (tmp_path / "map.nii").write_text("old")
+    script = FULL_DISK.format(image=str(image), output=str(tmp_path / "map.nii"))
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("Error: could not write the whole of ")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["image.nii.gz", "map.nii"]
+    assert (tmp_path / "map.nii").read_text() == "old"
+
+
+def assert_real(data_dir, source, output, shape):
+    result = run(source, "-o", output, "--backend", "cpu", "--preview", output.with_suffix(".png"))
+    assert result.exit_code == 0, result.output
+    volume, entropy = read_image(source), read_image(output)
+    assert entropy.array.shape == shape
+    assert np.isfinite(entropy.array).all()
+    assert entropy.array.min() >= 0
+    assert entropy.array.max() < 5.162  # the largest value of these settings
+    middle = shape[0] // 2
+    low, high = float(volume.array.min()), float(volume.array.max())
+    settings = GLCMSettings(intensity_range=(low, high))
+    np.testing.assert_array_equal(
+        entropy.array[middle], entropy_map(volume.array[middle], settings, backend="cpu")
+    )
+    for field in ("spacing_mm", "origin_mm", "direction"):
+        np.testing.assert_allclose(getattr(entropy, field), getattr(volume, field), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("breast_ucsf/UCSF-BR-06_post1.nii.gz", (60, 256, 256)),
+        ("pyradiomics/brain1_image.nrrd", (25, 256, 256)),
+    ],
+)
+def test_real_files(data_dir, tmp_path, name, shape):
+    assert_real(data_dir, data_dir / name, tmp_path / "map.nrrd", shape)
+
+
+@pytest.mark.parametrize(
+    ("archive", "folder", "shape"),
+    [
+        ("CMB-CRC_SCAN_001_T2_12slices_dicom.zip", "crc", (12, 512, 584)),
+        ("datalad_T1_oblique_24slices_dicom.zip", "dl", (24, 384, 274)),
+    ],
+)
+def test_real_dicom_series(data_dir, tmp_path, archive, folder, shape):
+    with zipfile.ZipFile(data_dir / "other_mr" / archive) as file:
+        file.extractall(tmp_path)
+    assert_real(data_dir, tmp_path / folder, tmp_path / "map.mha", shape)

@@ -1,0 +1,221 @@
+"""Errors in one line, shared options, the list of commands, help without heavy imports."""
+
+from __future__ import annotations
+
+import errno
+import io
+import logging
+import subprocess
+import sys
+import time
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from glcm_cuda import GLCMSettings
+from pipelines import options
+from pipelines.__main__ import COMMANDS, main
+
+HEAVY = ("SimpleITK", "keras", "tensorflow", "numba", "pandas", "matplotlib", "scipy", "h5py", "pydicom")
+
+
+def run_raising(error):
+    @click.command(cls=options.Command)
+    def command():
+        raise error
+
+    return CliRunner().invoke(command, [])
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("levels must be\n  from 2 to 256, got 1"), "Error: levels must be from 2 to 256, got 1"),
+        (TypeError("no number"), "Error: no number"),
+        (ValueError(), "Error: ValueError"),
+        (FileNotFoundError("image a.nii does not exist"), "Error: image a.nii does not exist"),
+        (FileExistsError("b exists; give --force"), "Error: b exists; give --force"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "/out/map.nii"),
+            "Error: No space left on device: /out/map.nii; free some space and run again",
+        ),
+        (
+            OSError(errno.ENOSPC, "write failed"),
+            "Error: No space left on device: write failed; free some space and run again",
+        ),
+        (
+            FileNotFoundError(errno.ENOENT, "No such file or directory", b"x"),
+            "Error: No such file or directory: x",
+        ),
+        (ModuleNotFoundError("No module named 'tensorflow'"), "Error: No module named 'tensorflow'"),
+        (RuntimeError("backend 'cuda' cannot be used"), "Error: backend 'cuda' cannot be used"),
+        (MemoryError(), "Error: not enough memory: try a smaller image or fewer at a time"),
+        (MemoryError("Unable to allocate 9 GiB"), "Error: not enough memory: Unable to allocate 9 GiB"),
+    ],
+)
+def test_expected_errors_are_one_line_and_exit_code_2(error, line):
+    result = run_raising(error)
+    assert (result.exit_code, result.stdout, result.stderr) == (2, "", f"{line}\n")
+
+
+def test_a_fault_of_the_program_keeps_its_traceback():
+    result = run_raising(KeyError("bug"))
+    assert isinstance(result.exception, KeyError)
+
+
+def test_an_interruption_ends_with_130():
+    result = run_raising(KeyboardInterrupt())
+    assert result.exit_code == 130
+    assert result.stderr == "Interrupted; finished outputs are whole, unfinished ones were removed\n"
+
+
+def test_exit_codes_of_click_pass():
+    result = run_raising(click.exceptions.Exit(7))
+    assert (result.exit_code, result.output) == (7, "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["map"], "Error: Missing argument 'INPUT' (see radsynth map --help)"),
+        (["map", "a", "-o", "b", "--levels", "x"], "'x' is not a valid integer"),
+        (["map", "a", "-o", "b", "--levles", "3"], "No such option '--levles'"),
+        (["mpa"], "Error: no command 'mpa'; did you mean 'map'? the commands are map, phantom, groundtruth"),
+        (["zzz"], "Error: no command 'zzz'; the commands are map, phantom"),
+        (["--nothing"], "No such option '--nothing'"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_code_2(arguments, line):
+    result = CliRunner().invoke(main, arguments, prog_name="radsynth")
+    assert result.exit_code == 2
+    assert line in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert result.stdout == ""
+
+
+def test_version_and_list_of_commands():
+    version = CliRunner().invoke(main, ["--version"])
+    assert (version.exit_code, version.output) == (0, "radsynth 0.1.0\n")
+    listed = CliRunner().invoke(main, ["--help"])
+    assert listed.exit_code == 0
+    assert all(f"  {name} " in listed.output for name in COMMANDS)
+    assert list(COMMANDS) == [
+        "map", "phantom", "groundtruth", "train", "synthesize", "evaluate", "benchmark"
+    ]  # fmt: skip
+
+
+HELP = """
+import sys
+sys.argv = ["radsynth", *{arguments}]
+from pipelines.__main__ import main
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
+loaded = sorted(set({heavy}) & set(sys.modules))
+assert not loaded, loaded
+"""
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["map", "--help"], ["phantom", "--help"]])
+def test_help_imports_nothing_heavy(arguments):
+    script = HELP.format(arguments=arguments, heavy=HEAVY)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+def test_module_and_command_are_the_same():
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "pipelines.map", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    same = CliRunner().invoke(main, ["map", "--help"], prog_name="radsynth").stdout
+    # The first line names the program; the width of the terminal breaks lines elsewhere.
+    assert done.stdout.partition("INPUT")[2].split() == same.partition("INPUT")[2].split()
+
+
+def settings_from(*arguments):
+    found = []
+
+    @click.command(cls=options.Command)
+    @options.settings_options
+    @options.force_option
+    @options.backend_option
+    def command(force, backend, **kwargs):
+        found.append((options.glcm_settings_from(kwargs), force, backend))
+
+    result = CliRunner().invoke(command, arguments)
+    return found[0] if found else result
+
+
+def test_settings_default_to_the_preset():
+    assert settings_from() == (GLCMSettings(), False, "auto")
+
+
+def test_every_setting_has_its_option():
+    arguments = ["--preset", "radsynth", "--levels", "32", "--window", "7", "--distance", "2"]
+    arguments += ["--dimensions", "3", "--aggregate", "merge", "--asymmetric", "--log-base", "e"]
+    arguments += ["--range", "-5", "10.5", "--range-over", "mask", "--force", "--backend", "cpu"]
+    expected = GLCMSettings(
+        levels=32, window=7, distance=2, dimensions=3, aggregate="merge", symmetric=False, log_base="e",
+        intensity_range=(-5.0, 10.5), range_over="mask",
+    )  # fmt: skip
+    assert settings_from(*arguments) == (expected, True, "cpu")
+    assert settings_from("--log-base", "10")[0].log_base == 10
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("--levels", "1"), "levels must be from 2 to 256, got 1"),
+        (("--window", "4"), "window must be odd, got 4"),
+        (("--log-base", "3"), "log_base must be one of (2, 10, 'e'), got 3"),
+        (("--aggregate", "sum"), "aggregate must be one of ('mean', 'merge'), got 'sum'"),
+        (("--preset", "x"), "preset must be one of"),
+        (("--range", "5", "5"), "intensity_range must be finite and rising, got (5.0, 5.0)"),
+        (("--backend", "gpu"), "'gpu' is not one of 'auto', 'cpu', 'cuda'"),
+    ],
+)
+def test_settings_out_of_range_are_one_line(arguments, line):
+    result = settings_from(*arguments)
+    assert result.exit_code == 2
+    assert line in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_the_packages_log_to_stderr_while_a_command_runs():
+    @click.command(cls=options.Command)
+    def command():
+        logging.getLogger("glcm_cuda.maps").info("backend auto took cpu")
+        click.echo("result")
+
+    result = CliRunner().invoke(command, [])
+    assert (result.stdout, result.stderr) == ("result\n", "backend auto took cpu\n")
+    assert not logging.getLogger("glcm_cuda").handlers
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(
+    ("stream", "elapsed", "drawn"), [(Terminal, 3.0, True), (Terminal, 1.0, False), (io.StringIO, 3.0, False)]
+)
+def test_progress_is_drawn_on_a_terminal_after_two_seconds(monkeypatch, stream, elapsed, drawn):
+    stderr = stream()
+    monkeypatch.setattr(sys, "stderr", stderr)
+    start = time.monotonic()
+    monkeypatch.setattr(options.time, "monotonic", lambda: start)
+    with options.progress_bar("mapping", 4) as progress:
+        progress(1, 4)
+        assert stderr.getvalue() == ""
+        monkeypatch.setattr(options.time, "monotonic", lambda: start + elapsed)
+        progress(2, 4)
+        progress(4, 4)
+    assert ("mapping" in stderr.getvalue() and "100%" in stderr.getvalue()) == drawn
+    assert drawn or stderr.getvalue() == ""
