@@ -18,11 +18,15 @@ def test_the_output_appears_when_the_block_ends(tmp_path):
 
 
 def test_a_failure_leaves_the_old_output_and_nothing_else(tmp_path):
+    def fail_midway(path):
+        path.write_text("half")
+        msg = "disk"
+        raise OSError(msg)
+
     target = tmp_path / "map.nrrd"
     target.write_text("old")
     with pytest.raises(OSError, match="disk"), replacing(target, force=True) as temporary:
-        temporary.write_text("half")
-        raise OSError("disk")
+        fail_midway(temporary)
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
 
