@@ -1,0 +1,307 @@
+"""How well synthetic values agree with exact ones: correlation, percentage difference, Bland-Altman.
+
+Everything follows from a handful of sums per patient, so a cohort of any size is compared with one
+patient in memory at a time. The choices are explained in docs/evaluation.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+
+RESAMPLES = 2000
+_BLOCK = 1 << 20
+
+# Maps are float32: a relative spread below this is rounding, not variation.
+_CONSTANT = 1e-9
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Sums over the voxels of one patient (or several) that every statistic below follows from.
+
+    Means and differences are in the unit of the maps; ``ss_*`` are sums of squares (and of products)
+    of the deviations from the means; `percent_*` are of |synthetic - exact| / exact x 100 over the
+    `nonzero` voxels whose exact value is not 0.
+    """
+
+    voxels: int
+    nonzero: int
+    mean_exact: float
+    mean_synthetic: float
+    mean_difference: float
+    mean_percent: float
+    ss_exact: float
+    ss_synthetic: float
+    ss_product: float
+    ss_difference: float
+    ss_percent: float
+
+    @property
+    def pearson(self) -> float:
+        """Pearson correlation over the voxels; NaN if either map is constant."""
+        if _is_constant(self.ss_exact, self.voxels, self.mean_exact) or _is_constant(
+            self.ss_synthetic, self.voxels, self.mean_synthetic
+        ):
+            return math.nan
+        r = self.ss_product / math.sqrt(self.ss_exact * self.ss_synthetic)
+        return min(1.0, max(-1.0, r))
+
+    @property
+    def percent(self) -> tuple[float, float]:
+        """Mean and standard deviation of the percentage difference; NaN where not defined."""
+        mean = self.mean_percent if self.nonzero else math.nan
+        return mean, _standard_deviation(self.ss_percent, self.nonzero)
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Bland-Altman limits of agreement: bias minus and plus 1.96 standard deviations."""
+        half = 1.96 * _standard_deviation(self.ss_difference, self.voxels)
+        return self.mean_difference - half, self.mean_difference + half
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Agreement over the voxels of several patients; NaN where a value is not defined."""
+
+    voxels: int
+    patients: int
+    pearson: float
+    pearson_low: float
+    pearson_high: float
+    percent_mean: float
+    percent_sd: float
+    zeros_left_out: int
+    bias: float
+    limit_low: float
+    limit_high: float
+    bias_p: float
+
+
+def summarize(exact: npt.ArrayLike, synthetic: npt.ArrayLike) -> Moments:
+    """Return the sums of one patient.
+
+    Parameters
+    ----------
+    exact, synthetic : arrays of one shape
+        Values of the same voxels, in the same unit, all finite, at least one.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, there is no voxel, or a value is NaN or infinite.
+
+    Examples
+    --------
+    >>> summarize([1.0, 2.0, 4.0], [1.0, 2.0, 3.0]).mean_difference
+    -0.3333333333333333
+    """
+    exact, synthetic = np.asarray(exact), np.asarray(synthetic)
+    if exact.shape != synthetic.shape:
+        msg = f"exact and synthetic values must have one shape, got {exact.shape} and {synthetic.shape}"
+        raise ValueError(msg)
+    if exact.size == 0:
+        msg = "there must be at least one voxel to compare, got none"
+        raise ValueError(msg)
+    for name, values in (("exact", exact), ("synthetic", synthetic)):
+        bad = np.count_nonzero(~np.isfinite(values))
+        if bad:
+            msg = f"{name} values must be finite, got {bad} of {values.size} voxels NaN or infinite"
+            raise ValueError(msg)
+    # Blocks keep the float64 copies small beside a float32 volume.
+    x, y = exact.reshape(-1), synthetic.reshape(-1)
+    return pool([_block(x[i : i + _BLOCK], y[i : i + _BLOCK]) for i in range(0, x.size, _BLOCK)])
+
+
+def pool(parts: Sequence[Moments]) -> Moments:
+    """Return the sums over all voxels of several parts, none of which is empty.
+
+    References
+    ----------
+    Chan, Golub and LeVeque 1983, Algorithms for computing the sample variance.
+    """
+    table = _columns(parts)
+    voxels, nonzero = table.voxels, table.nonzero
+    exact, synthetic, difference, percent = (
+        _pooled_mean(mean, count)
+        for mean, count in (
+            (table.mean_exact, voxels),
+            (table.mean_synthetic, voxels),
+            (table.mean_difference, voxels),
+            (table.mean_percent, nonzero),
+        )
+    )
+    dx, dy = table.mean_exact - exact, table.mean_synthetic - synthetic
+    dd, dp = table.mean_difference - difference, table.mean_percent - percent
+    return Moments(
+        voxels=int(voxels.sum()),
+        nonzero=int(nonzero.sum()),
+        mean_exact=exact,
+        mean_synthetic=synthetic,
+        mean_difference=difference,
+        mean_percent=percent,
+        ss_exact=float(np.sum(table.ss_exact + voxels * dx * dx)),
+        ss_synthetic=float(np.sum(table.ss_synthetic + voxels * dy * dy)),
+        ss_product=float(np.sum(table.ss_product + voxels * dx * dy)),
+        ss_difference=float(np.sum(table.ss_difference + voxels * dd * dd)),
+        ss_percent=float(np.sum(table.ss_percent + nonzero * dp * dp)),
+    )
+
+
+def agreement(patients: Sequence[Moments], *, seed: int = 0, resamples: int = RESAMPLES) -> Agreement:
+    """Return the agreement over all voxels of the patients.
+
+    Parameters
+    ----------
+    patients : sequence of Moments
+        One per patient: the independent units of the interval and of the test.
+    seed, resamples : int
+        Of the bootstrap for the interval of the correlation.
+
+    Raises
+    ------
+    ValueError
+        If there is no patient.
+    """
+    if not patients:
+        msg = "agreement needs at least one patient, got none"
+        raise ValueError(msg)
+    total = pool(patients)
+    low, high = pearson_interval(patients, seed=seed, resamples=resamples)
+    percent_mean, percent_sd = total.percent
+    limit_low, limit_high = total.limits
+    return Agreement(
+        voxels=total.voxels,
+        patients=len(patients),
+        pearson=total.pearson,
+        pearson_low=low,
+        pearson_high=high,
+        percent_mean=percent_mean,
+        percent_sd=percent_sd,
+        zeros_left_out=total.voxels - total.nonzero,
+        bias=total.mean_difference,
+        limit_low=limit_low,
+        limit_high=limit_high,
+        bias_p=bias_p_value([part.mean_difference for part in patients]),
+    )
+
+
+def pearson_interval(
+    patients: Sequence[Moments], *, seed: int = 0, resamples: int = RESAMPLES
+) -> tuple[float, float]:
+    """Return the 95 % percentile bootstrap interval of the correlation, patients resampled.
+
+    The voxels of one patient overlap in their windows and share a scanner, so patients, not voxels,
+    are drawn with replacement. (NaN, NaN) for one patient.
+
+    References
+    ----------
+    Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 13.
+    """
+    number = len(patients)
+    if number < 2:
+        return math.nan, math.nan
+    draws = np.random.default_rng(seed).multinomial(number, [1 / number] * number, size=resamples)
+    correlations = _weighted_pearson(_columns(patients), draws.astype(np.float64))
+    defined = correlations[np.isfinite(correlations)]
+    if defined.size == 0:
+        return math.nan, math.nan
+    low, high = np.percentile(defined, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def bias_p_value(differences: Sequence[float]) -> float:
+    """Two-sided p-value of a one-sample t-test that the patients' mean differences average 0.
+
+    NaN for one patient. Where all patients have the same difference the limit of the test is
+    returned: 1 if it is 0, otherwise 0.
+    """
+    values = np.asarray(differences, np.float64)
+    if values.size < 2:
+        return math.nan
+    error = float(values.std(ddof=1)) / math.sqrt(values.size)
+    mean = float(values.mean())
+    if error == 0:
+        return 1.0 if mean == 0 else 0.0
+    from scipy.special import stdtr
+
+    return 2 * float(stdtr(values.size - 1, -abs(mean) / error))
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """The fields of several `Moments`, each as one array."""
+
+    voxels: Array
+    nonzero: Array
+    mean_exact: Array
+    mean_synthetic: Array
+    mean_difference: Array
+    mean_percent: Array
+    ss_exact: Array
+    ss_synthetic: Array
+    ss_product: Array
+    ss_difference: Array
+    ss_percent: Array
+
+
+def _columns(parts: Sequence[Moments]) -> _Columns:
+    return _Columns(*np.array([astuple(part) for part in parts], np.float64).T)
+
+
+def _block(exact: npt.NDArray[np.generic], synthetic: npt.NDArray[np.generic]) -> Moments:
+    x, y = exact.astype(np.float64), synthetic.astype(np.float64)
+    difference = y - x
+    nonzero = x != 0
+    percent = 100 * np.abs(difference[nonzero] / x[nonzero])
+    mean_percent = float(percent.mean()) if percent.size else 0.0
+    mean_x, mean_y, mean_difference = float(x.mean()), float(y.mean()), float(difference.mean())
+    dx, dy, dd, dp = x - mean_x, y - mean_y, difference - mean_difference, percent - mean_percent
+    return Moments(
+        voxels=x.size,
+        nonzero=percent.size,
+        mean_exact=mean_x,
+        mean_synthetic=mean_y,
+        mean_difference=mean_difference,
+        mean_percent=mean_percent,
+        ss_exact=float(dx @ dx),
+        ss_synthetic=float(dy @ dy),
+        ss_product=float(dx @ dy),
+        ss_difference=float(dd @ dd),
+        ss_percent=float(dp @ dp),
+    )
+
+
+def _pooled_mean(means: Array, counts: Array) -> float:
+    total = counts.sum()
+    return float(counts @ means / total) if total else 0.0
+
+
+def _weighted_pearson(table: _Columns, draws: Array) -> Array:
+    """Correlation of each resample; `draws` (resamples, patients) says how often a patient was drawn."""
+    # Deviations from the overall means keep the sums of squares free of cancellation.
+    n = table.voxels
+    centre_x, centre_y = _pooled_mean(table.mean_exact, n), _pooled_mean(table.mean_synthetic, n)
+    dx, dy = table.mean_exact - centre_x, table.mean_synthetic - centre_y
+    voxels = draws @ n
+    shift_x, shift_y = draws @ (n * dx) / voxels, draws @ (n * dy) / voxels
+    ss_x = draws @ (table.ss_exact + n * dx * dx) - voxels * shift_x**2
+    ss_y = draws @ (table.ss_synthetic + n * dy * dy) - voxels * shift_y**2
+    product = draws @ (table.ss_product + n * dx * dy) - voxels * shift_x * shift_y
+    constant = (ss_x <= voxels * (_CONSTANT * centre_x) ** 2) | (ss_y <= voxels * (_CONSTANT * centre_y) ** 2)
+    scale = np.sqrt(np.where(constant, 1.0, ss_x) * np.where(constant, 1.0, ss_y))
+    return np.where(constant, np.nan, np.clip(product / scale, -1.0, 1.0))
+
+
+def _is_constant(ss: float, voxels: int, mean: float) -> bool:
+    return ss <= voxels * (_CONSTANT * mean) ** 2
+
+
+def _standard_deviation(ss: float, count: int) -> float:
+    return math.sqrt(ss / (count - 1)) if count > 1 else math.nan
