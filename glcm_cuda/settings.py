@@ -117,6 +117,11 @@ class GLCMSettings:
         return self.window // 2
 
     @property
+    def unit(self) -> str:
+        """Name of the map's unit."""
+        return {2: "bits", 10: "hartleys", "e": "nats"}[self.log_base]
+
+    @property
     def log_unit(self) -> float:
         """One bit in the unit of the map: ``log_base(2)``."""
         return {2: 1.0, 10: math.log10(2.0), "e": math.log(2.0)}[self.log_base]

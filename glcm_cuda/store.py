@@ -33,7 +33,6 @@ CHUNK_ROWS = 2000
 MAX_CASES = 1 << 16
 
 _BLOCK_ROWS = 10 * CHUNK_ROWS
-_UNITS = {2: "bit", 10: "hartley", "e": "nat"}
 _SAMPLE_DTYPES = {
     "patches": np.uint8,
     "entropy": np.float32,
@@ -384,7 +383,7 @@ def _attributes(settings: GLCMSettings, seed: int, samples_per_case: int) -> dic
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "settings": settings.to_json(),
-        "unit": _UNITS[settings.log_base],
+        "unit": settings.unit,
         "seed": seed,
         "samples_per_case": samples_per_case,
         "versions": json.dumps(versions),

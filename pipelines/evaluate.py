@@ -27,7 +27,6 @@ ALL = "all"
 POINTS_PER_PATIENT = 500
 _GROUPS = ("normal", "benign", "malignant")
 _INDEX_COLUMNS = ("synthetic", "model", "fold")
-_UNITS = {2: "bits", 10: "hartleys", "e": "nats"}
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class Run:
     @property
     def unit(self) -> str:
         """Unit of the maps."""
-        return _UNITS[self.settings.log_base]
+        return self.settings.unit
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from glcm_cuda import GLCMSettings
 from glcm_cuda.files import refuse_existing, replacing
 
 from . import nifti
@@ -24,10 +25,7 @@ from . import nifti
 if TYPE_CHECKING:
     import SimpleITK
 
-    from glcm_cuda import GLCMSettings
-
 MAP_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha")
-_UNITS = {2: "bits", 10: "hartleys", "e": "nats"}
 _BLOCK = 1 << 20
 _PAIRS = (".hdr", ".img", ".img.gz")
 # NIfTI keeps float32: spacings agree to 1e-6, origins and directions to a little less.
@@ -227,83 +225,14 @@ def check_map_path(path: str | os.PathLike[str], *, force: bool = False) -> None
     if not path.name.lower().endswith(MAP_SUFFIXES):
         msg = f"a map's name must end in one of {', '.join(MAP_SUFFIXES)}, got {path.name}"
         raise ValueError(msg)
-    _refuse_output(path, force=force)
-    _refuse_output(sidecar_path(path), force=force)
+    refuse_output(path, force=force)
+    refuse_output(sidecar_path(path), force=force)
 
 
 def sidecar_path(path: str | os.PathLike[str]) -> Path:
     """Return the name of the JSON file with a map's provenance: ``<path>.json``."""
     path = Path(path)
     return path.with_name(f"{path.name}.json")
-
-
-def write_preview(
-    volume: Volume,
-    entropy: npt.NDArray[Any],
-    path: str | os.PathLike[str],
-    settings: GLCMSettings | None = None,
-    *,
-    region: npt.NDArray[Any] | None = None,
-    title: str = "entropy",
-    force: bool = False,
-) -> None:
-    """Draw one slice of an image and of its map side by side as PNG.
-
-    Parameters
-    ----------
-    volume : Volume
-        The image; its spacing gives the proportions.
-    entropy : array of the volume's shape
-        The map, in the unit of the settings' logarithm.
-    path : path
-        Ends in .png.
-    settings : GLCMSettings, optional
-        Names the unit and the window; the defaults otherwise.
-    region : array of the volume's shape, optional
-        Mask or labels: the slice with most voxels that are not zero is drawn, and outlined.
-        Without it the middle slice.
-    title : str
-        Written over the map.
-    force : bool
-        Replace an existing file.
-
-    Raises
-    ------
-    ValueError, FileExistsError, OSError
-        If the name does not end in .png, exists, or cannot be written.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    check_preview_path(path, force=force)
-    index, (image, values, outline) = _shown_slice(volume.array, entropy, region)
-    figure = Figure(figsize=(10, 5), layout="constrained")
-    FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2)
-    aspect = volume.spacing_mm[1] / volume.spacing_mm[0]
-    low, high = _display_range(image)
-    left.imshow(image, cmap="gray", vmin=low, vmax=high, aspect=aspect, interpolation="nearest")
-    left.set_title("image" if index is None else f"image, slice {index} (0 to {len(volume.array) - 1})")
-    shown = right.imshow(np.ma.masked_invalid(values), cmap="viridis", aspect=aspect, interpolation="nearest")
-    right.set_title(title)
-    right.set_facecolor("black")
-    figure.colorbar(shown, ax=right, label=_unit_label(settings), shrink=0.8)
-    for axes in (left, right):
-        axes.set_xticks([])
-        axes.set_yticks([])
-    if outline is not None and outline.any() and not outline.all():
-        left.contour(outline, levels=[0.5], colors="yellow", linewidths=0.7)
-    with replacing(path, force=force) as temporary:
-        figure.savefig(temporary, format="png", dpi=120)
-
-
-def check_preview_path(path: str | os.PathLike[str], *, force: bool = False) -> None:
-    """Refuse a preview's path before anything is computed: a name not ending in .png, or a file there."""
-    path = Path(path)
-    if path.suffix.lower() != ".png":
-        msg = f"a preview's name must end in .png, got {path.name}"
-        raise ValueError(msg)
-    _refuse_output(path, force=force)
 
 
 def sha256_of(path: str | os.PathLike[str]) -> str:
@@ -347,7 +276,7 @@ def provenance(
 
     return {
         "kind": "GLCM entropy map",
-        "unit": _unit(settings),
+        "unit": (settings or GLCMSettings()).unit,
         "source": Path(source).name,
         "source_sha256": sha256_of(source),
         "settings": settings.to_dict(),
@@ -375,17 +304,8 @@ def _versions(*names: str) -> dict[str, str]:
     return found
 
 
-def _unit(settings: GLCMSettings | None) -> str:
-    return _UNITS[2 if settings is None else settings.log_base]
-
-
-def _unit_label(settings: GLCMSettings | None) -> str:
-    if settings is None:
-        return f"entropy ({_unit(None)})"
-    return f"entropy ({_unit(settings)}), window {settings.window}, {settings.levels} levels"
-
-
-def _refuse_output(path: Path, *, force: bool) -> None:
+def refuse_output(path: Path, *, force: bool) -> None:
+    """Refuse the name of a file to write if it is a folder, or exists without `force`."""
     if path.is_dir():
         msg = f"{path} must be a file's name, got a folder"
         raise IsADirectoryError(msg)
@@ -593,20 +513,3 @@ def _write_whole(image: SimpleITK.Image, temporary: Path, path: Path) -> None:
 
 
 # Preview
-
-
-def _shown_slice(
-    image: npt.NDArray[Any], entropy: npt.NDArray[Any], region: npt.NDArray[Any] | None
-) -> tuple[int | None, tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[np.bool_] | None]]:
-    """Index of the slice drawn (None in 2D), and that slice of image, map and region."""
-    inside = None if region is None else region != 0
-    if image.ndim == 2:
-        return None, (image, entropy, inside)
-    index = image.shape[0] // 2 if inside is None else int(inside.sum(axis=(1, 2)).argmax())
-    return index, (image[index], entropy[index], None if inside is None else inside[index])
-
-
-def _display_range(image: npt.NDArray[Any]) -> tuple[float, float]:
-    finite = image[np.isfinite(image)]
-    low, high = np.percentile(finite, (0.5, 99.5)) if finite.size else (0.0, 1.0)
-    return float(low), float(high)

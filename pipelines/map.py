@@ -68,13 +68,12 @@ def command(
 
     from .imaging import (
         check_map_path,
-        check_preview_path,
         provenance,
         read_image,
         read_mask,
         write_map,
-        write_preview,
     )
+    from .preview import check_preview_path, write_preview
 
     settings = glcm_settings_from(options)
     _check_mask_options(settings, mask_path, mask_label)

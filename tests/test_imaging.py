@@ -24,7 +24,6 @@ from pipelines.imaging import (
     read_mask,
     sha256_of,
     write_map,
-    write_preview,
     write_volume,
 )
 
@@ -401,49 +400,6 @@ def test_provenance_says_how_a_map_was_made(tmp_path):
     assert record["mask"] == "m.nii"
     assert set(record["software"]) == {"radsynth", "python", "numpy", "numba", "SimpleITK"}
     assert json.loads(json.dumps(record)) == record
-
-
-# Preview
-
-
-def test_the_preview_shows_the_slice_with_most_of_the_region(tmp_path, rng, monkeypatch):
-    from matplotlib.axes import Axes
-
-    shown = []
-    draw = Axes.imshow
-
-    def spy(axes, values, **options):
-        shown.append((np.asarray(values), options["aspect"]))
-        return draw(axes, values, **options)
-
-    monkeypatch.setattr(Axes, "imshow", spy)
-    volume, entropy = oblique(rng), rng.random((4, 7, 6))
-    region = np.zeros(volume.array.shape, np.uint8)
-    region[3, 2:4, 2:5] = 1
-    region[1, 0, 0] = 1
-    write_preview(volume, entropy, tmp_path / "a.png", region=region)
-    write_preview(volume, entropy, tmp_path / "b.png", GLCMSettings(log_base=10))
-    for call, index in enumerate((3, 3, 2, 2)):
-        np.testing.assert_array_equal(shown[call][0], (volume.array, entropy)[call % 2][index])
-        assert shown[call][1] == pytest.approx(0.8 / 0.7)
-    for name in ("a.png", "b.png"):
-        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
-
-
-def test_the_preview_takes_2d_images_and_maps_without_values(tmp_path, rng):
-    volume = flat(rng)
-    write_preview(volume, np.full((9, 8), np.nan, np.float32), tmp_path / "a.png", region=np.ones((9, 8)))
-    assert (tmp_path / "a.png").stat().st_size > 1000
-
-
-def test_the_preview_is_not_written_over_or_elsewhere(tmp_path, rng):
-    volume = flat(rng)
-    (tmp_path / "a.png").write_text("old")
-    with pytest.raises(FileExistsError, match=r"a\.png exists; give --force"):
-        write_preview(volume, volume.array, tmp_path / "a.png")
-    with pytest.raises(ValueError, match=r"must end in \.png, got a\.jpg"):
-        write_preview(volume, volume.array, tmp_path / "a.jpg")
-    assert (tmp_path / "a.png").read_text() == "old"
 
 
 # Real images

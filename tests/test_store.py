@@ -100,7 +100,7 @@ def test_attributes_explain_the_store(finished):
         assert patches.attributes["format_version"] == 1
         assert patches.attributes["seed"] == 1
         assert patches.attributes["samples_per_case"] == COUNT
-        assert patches.attributes["unit"] == "bit"
+        assert patches.attributes["unit"] == "bits"
         assert '"numpy"' in patches.attributes["versions"]
 
 
