@@ -1,0 +1,316 @@
+"""``radsynth synthesize``: synthetic maps of one image, or of a cohort with a run's models."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .options import Command, force_option, progress_bar
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from .cohort import Case
+    from .imaging import Volume
+
+_log = logging.getLogger(__name__)
+
+INDEX_COLUMNS = ("patient", "group", "image", "labels", "synthetic", "model", "fold")
+KIND = "synthetic GLCM entropy map (network prediction)"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A loaded model and where it came from.
+
+    Parameters
+    ----------
+    network : keras.Model
+        Ready to predict.
+    path : Path
+        Its ``.keras`` file.
+    sha256 : str
+        Checksum of the file.
+    """
+
+    network: Any
+    path: Path
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """One patient of a cohort and the model that may be used: one that has not seen them.
+
+    Parameters
+    ----------
+    case : Case
+        The patient's row.
+    model : Path
+        Model of the fold that held the patient out.
+    fold : str
+        The fold's number; empty if the run does not know the patient.
+    output : Path
+        The map.
+    """
+
+    case: Case
+    model: Path
+    fold: str
+    output: Path
+
+
+@click.command(cls=Command)
+@click.argument("source", metavar="INPUT", type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path), help="Map; of a cohort a folder."
+)
+@click.option(
+    "--model",
+    "model_path",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="A .keras file; for a cohort the folder of a training run.",
+)
+@click.option("--batch", type=int, default=16384, show_default=True, help="Patches predicted at a time.")
+@click.option("--preview", type=click.Path(path_type=Path), help="Draw a slice of image and map to this PNG.")
+@force_option
+def command(
+    source: Path, output: Path, model_path: Path, batch: int, preview: Path | None, force: bool
+) -> None:
+    """Synthetic entropy map of an image, or of every patient of a cohort.
+
+    INPUT is an image (NIfTI, NRRD, MHA, DICOM file, folder of one DICOM series) with --model FILE.keras,
+    or a cohort's CSV with --model RUN: then every patient is mapped with the model of the fold that held
+    them out, and OUTPUT/index.csv lists the maps. Maps that are there already, of the same image and the
+    same model, are kept.
+
+    \b
+    Example:
+      radsynth synthesize breast.nii.gz -o synthetic.nii.gz --model runs/demo/fold0.keras
+      synthetic.nii.gz
+      60x256x256 voxels, 64 levels, 48.1 s on tensorflow
+    """
+    if batch < 1:
+        msg = f"--batch must be 1 or more, got {batch}"
+        raise ValueError(msg)
+    if source.suffix.lower() == ".csv":
+        if preview is not None:
+            msg = "--preview goes with a single image, got a cohort"
+            raise ValueError(msg)
+        click.echo(_synthesize_cohort(source, output, model_path, batch, force=force))
+    else:
+        summary = _synthesize_image(source, output, model_path, batch, preview, force=force)
+        click.echo(output)
+        click.echo(summary)
+
+
+def _synthesize_image(
+    source: Path, output: Path, model_path: Path, batch: int, preview: Path | None, *, force: bool
+) -> str:
+    from .imaging import check_map_path
+    from .preview import check_preview_path, write_preview
+
+    if model_path.is_dir():
+        msg = f"one image needs one model, a .keras file; {model_path} is a folder, give a file of it"
+        raise ValueError(msg)
+    check_map_path(output, force=force)
+    if preview is not None:
+        check_preview_path(preview, force=force)
+    model = _load(model_path)
+    start = time.perf_counter()
+    with progress_bar("Synthetic map") as progress:
+        volume, entropy = _write_synthetic(source, output, model, batch, force=force, progress=progress)
+    seconds = time.perf_counter() - start
+    settings = _settings(model)
+    if preview is not None:
+        write_preview(volume, entropy, preview, settings, title="synthetic entropy", force=force)
+    shape = "x".join(str(edge) for edge in entropy.shape)
+    return f"{shape} voxels, {settings.levels} levels, {seconds:.1f} s on {_backend()}"
+
+
+def _synthesize_cohort(cohort: Path, folder: Path, run: Path, batch: int, *, force: bool) -> Path:
+    """Write the maps of a cohort and their index; return the index's path."""
+    from .cohort import read_cohort
+
+    jobs = _jobs(read_cohort(cohort), folder, _read_folds(run), run)
+    wanted = [job for job in jobs if not _is_done(job)]
+    if not force:
+        for job in wanted:
+            _refuse_other(job)
+    if len(wanted) < len(jobs):
+        _log.info("%d of %d maps are there already and kept", len(jobs) - len(wanted), len(jobs))
+    load = cache(_load)
+    with progress_bar("Synthetic maps", len(wanted)) as progress:
+        for done, job in enumerate(wanted, start=1):
+            with _named(job.case.patient):
+                _write_synthetic(
+                    job.case.image, job.output, load(job.model), batch, force=True, fold=job.fold
+                )
+            progress(done, len(wanted))
+    return _write_index(jobs, folder)
+
+
+def _write_synthetic(
+    source: Path,
+    output: Path,
+    model: Model,
+    batch: int,
+    *,
+    force: bool,
+    progress: Callable[[int, int], None] | None = None,
+    **details: Any,
+) -> tuple[Volume, npt.NDArray[np.float32]]:
+    """Map one image and write the map; return both."""
+    from glcm_cuda import intensity_range
+    from surrogate import synthesize
+
+    from .imaging import provenance, read_image, write_map
+
+    volume = read_image(source)
+    settings = _settings(model)
+    entropy = synthesize(volume.array, model.network, batch=batch, progress=progress)
+    record = provenance(
+        source=source,
+        settings=settings,
+        intensity_range=intensity_range(volume.array, settings),
+        backend=f"keras on {_backend()}",
+        kind=KIND,
+        model=model.path.name,
+        model_sha256=model.sha256,
+        **details,
+    )
+    write_map(entropy, volume, output, provenance=record, force=force)
+    return volume, entropy
+
+
+def _read_folds(run: Path) -> dict[str, str]:
+    """Return the fold that held out each patient of a run; empty where nobody was held out."""
+    path = run / "folds.csv"
+    if not path.is_file():
+        msg = f"a cohort needs the folder of a training run, with folds.csv in it; {run} is none"
+        raise ValueError(msg)
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file, restval="")
+        if not {"patient", "fold"} <= set(reader.fieldnames or ()):
+            msg = f"{path} must have the columns patient and fold; train again"
+            raise ValueError(msg)
+        return {row["patient"]: row["fold"] for row in reader}
+
+
+def _jobs(cases: Sequence[Case], folder: Path, folds: dict[str, str], run: Path) -> list[Job]:
+    """Choose the model of every patient, saying where it is not one that held them out."""
+    _announce(cases, folds)
+    jobs = []
+    for case in cases:
+        # Where nobody was held out there is one model, fold 0; a stranger may have any.
+        fold = folds.get(case.patient) or "0"
+        shown = fold if case.patient in folds else ""
+        model = run / f"fold{fold}.keras"
+        jobs.append(Job(case, model, shown, folder / f"{case.patient}_entropy_synthetic.nii.gz"))
+    for model in sorted({job.model for job in jobs}):
+        if not model.is_file():
+            msg = f"{run} lacks {model.name}: its training did not finish; run radsynth train again"
+            raise ValueError(msg)
+    return jobs
+
+
+def _announce(cases: Sequence[Case], folds: dict[str, str]) -> None:
+    strangers = [case.patient for case in cases if case.patient not in folds]
+    if strangers:
+        _log.info("%d patients new to the run are mapped with fold 0: %s", len(strangers), _some(strangers))
+    seen = [case.patient for case in cases if folds.get(case.patient) == ""]
+    if seen:
+        _log.info("%d patients were trained on, nobody was held out: %s", len(seen), _some(seen))
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+
+
+def _is_done(job: Job) -> bool:
+    """Whether the map is there, made from the same image with the same model."""
+    from .imaging import sha256_of, sidecar_path
+
+    try:
+        record = json.loads(sidecar_path(job.output).read_text(encoding="utf-8"))
+        return bool(
+            job.output.exists()
+            and record["source_sha256"] == sha256_of(job.case.image)
+            and record["model_sha256"] == sha256_of(job.model)
+        )
+    except (FileNotFoundError, NotADirectoryError, ValueError, LookupError, TypeError):
+        return False
+
+
+def _refuse_other(job: Job) -> None:
+    if job.output.exists():
+        msg = f"{job.output} exists, of another image or model; give --force to replace it"
+        raise FileExistsError(msg)
+
+
+def _write_index(jobs: Sequence[Job], folder: Path) -> Path:
+    from glcm_cuda.files import replacing
+
+    index = folder / "index.csv"
+    with (
+        replacing(index, force=True) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as file,
+    ):
+        writer = csv.writer(file)
+        writer.writerow(INDEX_COLUMNS)
+        writer.writerows(_index_row(job, folder) for job in jobs)
+    return index
+
+
+def _index_row(job: Job, folder: Path) -> tuple[str, ...]:
+    labels = "" if job.case.labels is None else str(job.case.labels.resolve())
+    model = Path(os.path.relpath(job.model, folder)).as_posix()
+    image = str(job.case.image.resolve())
+    return job.case.patient, job.case.group, image, labels, job.output.name, model, job.fold
+
+
+def _load(path: Path) -> Model:
+    from surrogate import load_model
+
+    from .imaging import sha256_of
+
+    return Model(load_model(path), path, sha256_of(path))
+
+
+def _settings(model: Model) -> Any:
+    from surrogate import glcm_settings
+
+    return glcm_settings(model.network)
+
+
+def _backend() -> str:
+    import keras
+
+    return str(keras.backend.backend())
+
+
+@contextmanager
+def _named(patient: str) -> Iterator[None]:
+    """Say in errors of the input which patient it was."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        msg = f"patient {patient}: {error}"
+        raise (ValueError if isinstance(error, ValueError) else TypeError)(msg) from error
+
+
+if __name__ == "__main__":
+    command()

@@ -1,0 +1,155 @@
+"""``radsynth train``: the surrogate's cross validation on a patch store."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from surrogate.settings import NetworkSettings, TrainingSettings
+
+from .options import Command, force_option, progress_bar
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from surrogate.training import FoldResult
+
+_TRAINING = TrainingSettings()
+_NETWORK = NetworkSettings()
+
+
+@click.command(cls=Command)
+@click.argument("store", type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--output", "run", required=True, type=click.Path(path_type=Path), help="Folder for the run."
+)
+@click.option(
+    "--folds",
+    type=int,
+    default=_TRAINING.folds,
+    show_default=True,
+    help="Folds by patient; 1: one model of everybody, nobody held out.",
+)
+@click.option("--epochs", type=int, default=_TRAINING.epochs, show_default=True, help="Passes at most.")
+@click.option(
+    "--patience",
+    type=int,
+    default=_TRAINING.patience,
+    show_default=True,
+    help="Epochs without improvement, in the second half, before stopping.",
+)
+@click.option(
+    "--learning-rate",
+    type=float,
+    default=_TRAINING.learning_rate,
+    show_default=True,
+    help="Highest learning rate.",
+)
+@click.option("--batch", type=int, default=_TRAINING.batch, show_default=True, help="Patches in a minibatch.")
+@click.option(
+    "--seed",
+    type=int,
+    default=_TRAINING.seed,
+    show_default=True,
+    help="Of folds, weights, order and dropout.",
+)
+@click.option(
+    "--padding",
+    metavar="same|valid",
+    default=_NETWORK.padding,
+    show_default=True,
+    help="Padding of the convolutions.",
+)
+@click.option(
+    "--pool-stride",
+    type=int,
+    metavar="1|2",
+    default=_NETWORK.pool_stride,
+    show_default=True,
+    help="Stride of the max pooling.",
+)
+@force_option
+def command(store: Path, run: Path, padding: Any, pool_stride: Any, force: bool, **training: Any) -> None:
+    """Train the paper's network on a patch store, one model per fold of patients.
+
+    STORE is a patch store of `radsynth groundtruth`. The folder gets fold0.keras, fold1.keras, folds.csv
+    (who was held out by which), the history of each fold as CSV and as history.png, and run.json. A run
+    that was interrupted continues with the first fold that it had not finished.
+
+    \b
+    Example:
+      radsynth train runs/demo.h5 -o runs/demo
+      runs/demo
+      fold 0: 24 epochs, validation RMSE 0.31 bits
+      fold 1: 24 epochs, validation RMSE 0.32 bits
+    """
+    settings = TrainingSettings(**training)
+    network = NetworkSettings(padding=padding, pool_stride=pool_stride)
+    from glcm_cuda import GLCMSettings
+    from surrogate import train
+
+    with progress_bar("Training", settings.folds * settings.epochs) as progress:
+        results = train(store, run, settings, network, force=force, progress=progress)
+    description = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    unit = GLCMSettings.from_dict(description["glcm"]).unit
+    draw_history(run, len(results), unit, phantom=description["phantom"])
+    click.echo(run)
+    for fold, result in enumerate(results):
+        click.echo(f"fold {fold}: {_summary(result, unit)}")
+
+
+def draw_history(run: Path, folds: int, unit: str, *, phantom: bool) -> None:
+    """Draw the RMSE of every epoch, one panel per fold, to ``RUN/history.png``.
+
+    Parameters
+    ----------
+    run : path
+        Folder with ``history_foldK.csv`` for every fold.
+    folds : int
+        Number of folds.
+    unit : str
+        Unit of the maps, for the axis.
+    phantom : bool
+        Whether the patients are phantoms; the title says so.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    from glcm_cuda.files import replacing
+    from surrogate.training import history_path, read_history
+
+    figure = Figure(figsize=(4 * max(folds, 2), 3.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, folds, sharey=True, squeeze=False)[0]
+    for fold, axes in enumerate(panels):
+        _draw_fold(axes, read_history(history_path(run, fold)))
+        axes.set_title(f"fold {fold}{', phantom' if phantom else ''}")
+    panels[0].set_ylabel(f"RMSE ({unit})")
+    with replacing(run / "history.png", force=True) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)
+
+
+def _draw_fold(axes: Axes, history: Sequence[dict[str, float]]) -> None:
+    epochs = [row["epoch"] for row in history]
+    axes.plot(epochs, [row["rmse"] for row in history], label="training, with dropout")
+    if not math.isnan(history[0]["validation_rmse"]):
+        axes.plot(epochs, [row["validation_rmse"] for row in history], label="validation patients")
+    axes.set_yscale("log")
+    axes.set_xlabel("epoch")
+    axes.grid(visible=True, which="both", alpha=0.3)
+    axes.legend()
+
+
+def _summary(result: FoldResult, unit: str) -> str:
+    if result.validation_rmse is None:
+        return f"{result.epochs} epochs, no patient to validate on"
+    return f"{result.epochs} epochs, validation RMSE {result.validation_rmse:.3f} {unit}"
+
+
+if __name__ == "__main__":
+    command()

@@ -1,0 +1,65 @@
+"""Networks that learn a GLCM map from exact ground truth and stand in for it.
+
+Importing this package is cheap; Keras and its backend are loaded with the first name that needs
+them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import TYPE_CHECKING, Any
+
+from .folds import assign_folds, validation_patients
+from .settings import NetworkSettings, TrainingSettings
+
+if TYPE_CHECKING:
+    from .dataset import PatchDataset
+    from .model import LevelScaling, build_model, glcm_settings, load_model
+    from .synthesis import synthesize
+    from .training import train
+
+_BACKENDS = ("tensorflow", "jax", "torch")
+_HOME = {
+    "LevelScaling": "model",
+    "PatchDataset": "dataset",
+    "build_model": "model",
+    "glcm_settings": "model",
+    "load_model": "model",
+    "synthesize": "synthesis",
+    "train": "training",
+}
+
+__all__ = [
+    "LevelScaling",
+    "NetworkSettings",
+    "PatchDataset",
+    "TrainingSettings",
+    "assign_folds",
+    "build_model",
+    "glcm_settings",
+    "load_model",
+    "synthesize",
+    "train",
+    "validation_patients",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the module of a name that needs Keras when the name is first used."""
+    if name not in _HOME:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    # TensorFlow greets with a dozen lines on stderr; errors are still shown.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        return getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
+    except ModuleNotFoundError as error:
+        missing = str(error.name).split(".")[0]
+        if missing not in _BACKENDS:
+            raise
+        msg = (
+            f"Keras needs {missing}, which is not installed: pip install 'radsynth[tensorflow-cpu]', "
+            "or install jax or torch and set KERAS_BACKEND to its name"
+        )
+        raise ImportError(msg) from error

@@ -1,0 +1,169 @@
+"""Minibatches streamed from a patch store."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from glcm_cuda.store import CaseRecord, PatchStore
+
+BLOCK_BYTES = 1 << 26
+"""Grey levels kept in memory at a time: reading in large pieces keeps the training from waiting."""
+
+_GOLDEN = (math.sqrt(5) - 1) / 2
+_BISECTIONS = 60
+
+Rows = tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]
+
+
+class PatchDataset(keras.utils.PyDataset):  # type: ignore[misc]
+    """Minibatches of some patients of a patch store: every row of theirs once an epoch.
+
+    Each minibatch holds the same share of every case (to one row), so that none is of one patient,
+    group or scanner. An epoch has ``ceil(rows / batch)`` minibatches of equal size (to one row, and
+    never more than `batch`). They take from each case, whose rows the store keeps in random order,
+    one contiguous part after another, beginning at a row that is drawn for every case and epoch and
+    going around the end. Reading is therefore sequential, in pieces of `BLOCK_BYTES`, whatever the
+    size of the store.
+
+    Parameters
+    ----------
+    store : path
+        The patch store. It is opened when the first minibatch is asked for.
+    patients : iterable of str
+        Whose rows.
+    batch : int
+        Most patches in a minibatch.
+    seed : int or None
+        Draws the first rows; with None every epoch starts at the first row of each case.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If the store cannot be read, or has no such patient.
+    """
+
+    def __init__(
+        self, store: str | os.PathLike[str], patients: Iterable[str], batch: int, seed: int | None = None
+    ) -> None:
+        super().__init__()
+        self.path = Path(store)
+        self.seed = seed
+        self.epoch = 0
+        with PatchStore(self.path) as opened:
+            self.cases = _chosen(opened.cases, list(patients))
+            window = opened.settings.window
+        self.rows = sum(case.count for case in self.cases)
+        self.batches = math.ceil(self.rows / batch)
+        self._block_batches = max(1, BLOCK_BYTES // (batch * window * window))
+        self._store: PatchStore | None = None
+        self._block: tuple[tuple[int, int], list[list[Rows]]] | None = None
+
+    def __len__(self) -> int:
+        return self.batches
+
+    def __getitem__(self, index: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Return minibatch `index`: (n, w, w, 1) grey levels and (n,) entropies, both float32."""
+        if not 0 <= index < len(self):
+            msg = f"minibatch must be from 0 to {len(self) - 1}, got {index}"
+            raise IndexError(msg)
+        number, place = divmod(index, self._block_batches)
+        key = (self.epoch, number)
+        if self._block is None or self._block[0] != key:
+            self._block = None  # the old block goes before the new one comes
+            self._block = (key, self._read_block(number))
+        parts = [case[place] for case in self._block[1]]
+        levels = np.concatenate([levels for levels, _ in parts])
+        return levels[..., None].astype(np.float32), np.concatenate([entropy for _, entropy in parts])
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what is open: a copy in another process opens the store itself."""
+        return {**self.__dict__, "_store": None, "_block": None}
+
+    def on_epoch_end(self) -> None:
+        """Start the next epoch at other rows."""
+        self.epoch += 1
+
+    def close(self) -> None:
+        """Close the store; asking for a minibatch opens it again."""
+        if self._store is not None:
+            self._store.close()
+        self._store = self._block = None
+
+    def _read_block(self, number: int) -> list[list[Rows]]:
+        """Return of every case its parts of the block's minibatches."""
+        first = number * self._block_batches
+        edges = self._edges(range(first, min(first + self._block_batches, len(self)) + 1))
+        return [
+            self._read_case(case, start, case_edges)
+            for case, start, case_edges in zip(self.cases, self._first_rows(), edges, strict=True)
+        ]
+
+    def _first_rows(self) -> list[int]:
+        if self.seed is None:
+            return [0] * len(self.cases)
+        counts = [case.count for case in self.cases]
+        first: list[int] = np.random.default_rng([self.seed, self.epoch]).integers(0, counts).tolist()
+        return first
+
+    def _edges(self, boundaries: Sequence[int]) -> list[list[int]]:
+        """Rows that each case has given before each of the minibatches.
+
+        All rows stand in the order of ``(i + phase) / n`` for row i of a case of n rows, the phases of
+        the cases all different; minibatches are equal parts of this order. Where a part begins is found
+        by bisection on that key, since the order itself may be too long to write down.
+        """
+        counts = np.array([case.count for case in self.cases], np.float64)
+        phases = np.arange(1.0, len(counts) + 1) * _GOLDEN % 1
+        wanted = np.array([boundary * self.rows // self.batches for boundary in boundaries])
+        low, high = np.zeros(len(wanted)), np.ones(len(wanted))
+        for _ in range(_BISECTIONS):
+            middle = (low + high) / 2
+            enough = _rows_before(middle, counts, phases).sum(axis=0) >= wanted
+            low, high = np.where(enough, low, middle), np.where(enough, middle, high)
+        edges: list[list[int]] = _rows_before(high, counts, phases).tolist()
+        return edges
+
+    def _read_case(self, case: CaseRecord, start: int, edges: list[int]) -> list[Rows]:
+        """Return the rows of the case between each edge and the next, counted from row `start`."""
+        rows = (start + np.arange(edges[0], edges[-1])) % case.count
+        runs = np.split(rows, np.flatnonzero(np.diff(rows) < 0) + 1)
+        read = [self._read_rows(case, run) for run in runs]
+        levels = np.concatenate([levels for levels, _ in read])
+        entropy = np.concatenate([entropy for _, entropy in read])
+        cuts = [edge - edges[0] for edge in edges[1:-1]]
+        return list(zip(np.split(levels, cuts), np.split(entropy, cuts), strict=True))
+
+    def _read_rows(self, case: CaseRecord, run: npt.NDArray[np.int64]) -> Rows:
+        """Read consecutive rows of the case; there may be none."""
+        if self._store is None:
+            self._store = PatchStore(self.path)
+        start = case.start + int(run[0]) if len(run) else case.start
+        samples = self._store.read(start, start + len(run))
+        return samples.patches, samples.entropy
+
+
+def _chosen(cases: list[CaseRecord], patients: list[str]) -> list[CaseRecord]:
+    unknown = sorted(set(patients) - {case.patient for case in cases})
+    if unknown:
+        msg = f"the store has no patients {', '.join(unknown)}"
+        raise ValueError(msg)
+    if not patients:
+        msg = "patients must name at least one, got none"
+        raise ValueError(msg)
+    return [case for case in cases if case.patient in patients]
+
+
+def _rows_before(
+    key: npt.NDArray[Any], counts: npt.NDArray[Any], phases: npt.NDArray[Any]
+) -> npt.NDArray[np.int64]:
+    """(cases, keys) numbers of rows of each case whose key is not above."""
+    before: npt.NDArray[np.int64] = np.floor(counts[:, None] * key + 1 - phases[:, None]).astype(np.int64)
+    return before

@@ -1,0 +1,188 @@
+"""What is trained and how: every parameter of the network and of its training, and its check."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Self, get_args
+
+Padding = Literal["same", "valid"]
+PoolStride = Literal[1, 2]
+
+POOLED_BLOCKS = 2
+"""Max pooling follows this many of the convolutional blocks."""
+
+_PADDINGS: tuple[Padding, ...] = get_args(Padding)
+_POOL_STRIDES: tuple[PoolStride, ...] = get_args(PoolStride)
+
+
+class _Fields:
+    """Dataclasses that become plain dictionaries and come back."""
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Self:
+        """Return the settings that `to_dict` described; an unknown field is refused."""
+        known = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+        unknown = sorted(set(fields) - set(known))
+        if unknown:
+            msg = f"unknown settings {unknown}, expected some of {known}"
+            raise ValueError(msg)
+        return cls(**fields)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as plain numbers, strings and lists."""
+        fields = dataclasses.asdict(self)  # type: ignore[call-overload]
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkSettings(_Fields):
+    """Settings of the network; the defaults are the paper's, where it says.
+
+    Parameters
+    ----------
+    architecture : {"radsynth"}
+        Which network: "radsynth" is the paper's.
+    filters : tuple of int
+        Filters of each 3x3 convolution, first to last; two or more.
+    dropout : float
+        Fraction dropped after the last convolution in training, from 0 to below 1.
+    padding : {"same", "valid"}
+        Padding of the convolutions. Not in the paper: docs/surrogate.md argues the default.
+    pool_stride : {1, 2}
+        Stride of the 2x2 max pooling. Not in the paper either.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a field is of the wrong kind or out of its range.
+
+    Examples
+    --------
+    >>> NetworkSettings().filters
+    (128, 64, 32, 16)
+    """
+
+    architecture: Literal["radsynth"] = "radsynth"
+    filters: tuple[int, ...] = (128, 64, 32, 16)
+    dropout: float = 0.2
+    padding: Padding = "same"
+    pool_stride: PoolStride = 2
+
+    def __post_init__(self) -> None:
+        _check_choice("architecture", self.architecture, ("radsynth",))
+        object.__setattr__(self, "filters", _checked_filters(self.filters))
+        _check_number("dropout", self.dropout)
+        if not 0 <= self.dropout < 1:
+            msg = f"dropout must be from 0 to below 1, got {self.dropout}"
+            raise ValueError(msg)
+        _check_choice("padding", self.padding, _PADDINGS)
+        _check_choice("pool_stride", self.pool_stride, _POOL_STRIDES)
+
+    def edge_after_blocks(self, window: int) -> int:
+        """Edge of the feature map that the last convolution leaves of a `window`; 0 if none is left."""
+        edge = window
+        for block in range(len(self.filters)):
+            edge -= 2 if self.padding == "valid" else 0
+            if block < POOLED_BLOCKS:
+                edge = (edge - 2) // self.pool_stride + 1
+            if edge < 1:
+                return 0
+        return edge
+
+    def check_window(self, window: int) -> None:
+        """Raise ValueError if a patch of edge `window` shrinks to nothing on its way through."""
+        if self.edge_after_blocks(window) > 0:
+            return
+        works = [
+            f'padding="{padding}" with pool_stride {stride}'
+            for padding in _PADDINGS
+            for stride in _POOL_STRIDES
+            if dataclasses.replace(self, padding=padding, pool_stride=stride).edge_after_blocks(window)
+        ]
+        msg = (
+            f'a {window}x{window} patch shrinks to nothing with padding="{self.padding}" and '
+            f"pool_stride {self.pool_stride}; these work: {', '.join(works) or 'none'}"
+        )
+        raise ValueError(msg)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings(_Fields):
+    """Settings of the training; minibatch and folds are the paper's.
+
+    Parameters
+    ----------
+    folds : int
+        Folds of the cross validation, by patient. 1: no patient is held out, one model learns from all.
+    batch : int
+        Patches in a minibatch, 1 or more.
+    epochs : int
+        Passes over the patches, 1 or more; the learning rate falls to zero over this many.
+    learning_rate : float
+        Highest learning rate of Adam, above 0.
+    patience : int
+        Epochs without a better validation RMSE, in the second half, after which training stops; 1 or more.
+    seed : int
+        Seed of folds, weights, order of patches and dropout, 0 to 2**31 - 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a field is of the wrong kind or out of its range.
+    """
+
+    folds: int = 2
+    batch: int = 2000
+    epochs: int = 24
+    learning_rate: float = 0.003
+    patience: int = 8
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("folds", "batch", "epochs", "patience"):
+            _check_int(name, getattr(self, name), 1)
+        _check_number("learning_rate", self.learning_rate)
+        if not 0 < self.learning_rate < math.inf:
+            msg = f"learning_rate must be above 0 and finite, got {self.learning_rate}"
+            raise ValueError(msg)
+        _check_int("seed", self.seed, 0)
+        if self.seed >= 1 << 31:
+            msg = f"seed must be from 0 to {(1 << 31) - 1}, got {self.seed}"
+            raise ValueError(msg)
+
+
+def _check_int(name: str, value: object, low: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        msg = f"{name} must be an integer, got {value!r}"
+        raise TypeError(msg)
+    if value < low:
+        msg = f"{name} must be {low} or more, got {value}"
+        raise ValueError(msg)
+
+
+def _check_number(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        msg = f"{name} must be a number, got {value!r}"
+        raise TypeError(msg)
+
+
+def _check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
+    if isinstance(value, bool) or value not in choices:
+        msg = f"{name} must be one of {choices}, got {value!r}"
+        raise ValueError(msg)
+
+
+def _checked_filters(filters: object) -> tuple[int, ...]:
+    """Return the numbers of filters as a tuple, JSON lists included."""
+    if not isinstance(filters, tuple | list):
+        msg = f"filters must be a tuple of integers, got {filters!r}"
+        raise TypeError(msg)
+    for count in filters:
+        _check_int("each of filters", count, 1)
+    if len(filters) < POOLED_BLOCKS:
+        msg = f"filters must name {POOLED_BLOCKS} layers or more, got {filters!r}"
+        raise ValueError(msg)
+    return tuple(filters)

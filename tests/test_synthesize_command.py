@@ -1,0 +1,211 @@
+"""``radsynth synthesize``: one image, and a cohort with the models of a run."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from click.testing import CliRunner
+
+from glcm_cuda import GLCMSettings
+from pipelines.synthesize import command
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+
+GLCM = GLCMSettings(levels=8)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """Return a folder with two untrained models of different weights."""
+    import keras
+
+    from surrogate import NetworkSettings, build_model
+
+    folder = tmp_path_factory.mktemp("models")
+    for fold in range(2):
+        keras.utils.set_random_seed(fold)
+        build_model(GLCM, NetworkSettings(filters=(4, 4, 4, 4))).save(folder / f"fold{fold}.keras")
+    return folder
+
+
+@pytest.fixture
+def run(models, tmp_path):
+    """Return a run that holds p0 out of fold 1 and p1 out of fold 0."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for path in models.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    (folder / "folds.csv").write_text("patient,group,fold\np0,benign,1\np1,benign,0\n")
+    return folder
+
+
+def write_image(path: Path, rng: np.random.Generator, shape=(2, 9, 12)) -> Path:
+    image = sitk.GetImageFromArray(rng.integers(0, 100, shape).astype(np.int16))
+    image.SetSpacing((0.5, 0.75, 3.0)[: len(shape)])
+    image.SetOrigin((1.0, -2.0, 30.0)[: len(shape)])
+    if len(shape) == 3:
+        image.SetDirection((0, 1, 0, 1, 0, 0, 0, 0, -1))
+    sitk.WriteImage(image, str(path))
+    return path
+
+
+@pytest.fixture
+def cohort(tmp_path, rng):
+    rows = ["patient,group,image,labels"]
+    for name in ("p0", "p1", "new"):
+        write_image(tmp_path / f"{name}.nii.gz", rng)
+        rows.append(f"{name},benign,{name}.nii.gz,")
+    (tmp_path / "cohort.csv").write_text("\n".join(rows) + "\n")
+    return tmp_path / "cohort.csv"
+
+
+def synthesize(*arguments: object):
+    return CliRunner().invoke(command, [str(argument) for argument in arguments])
+
+
+def expected_map(image: Path, model: Path) -> np.ndarray:
+    from surrogate import load_model
+    from surrogate import synthesize as predict
+
+    return predict(sitk.GetArrayFromImage(sitk.ReadImage(str(image))), load_model(model))
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha"])
+def test_one_image(models, tmp_path, rng, suffix):
+    source = write_image(tmp_path / "image.nrrd", rng)
+    model = models / "fold0.keras"
+    output = tmp_path / f"map{suffix}"
+    preview = tmp_path / "map.png"
+    result = synthesize(source, "-o", output, "--model", model, "--preview", preview)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[0] == str(output)
+    assert "2x9x12 voxels, 8 levels" in result.stdout
+    written, image = sitk.ReadImage(str(output)), sitk.ReadImage(str(source))
+    np.testing.assert_allclose(sitk.GetArrayFromImage(written), expected_map(source, model), atol=1e-5)
+    for voxel in np.ndindex(*image.GetSize()):
+        here, there = (each.TransformIndexToPhysicalPoint(voxel) for each in (written, image))
+        np.testing.assert_allclose(here, there, atol=1e-4)
+    record = json.loads((tmp_path / f"map{suffix}.json").read_text())
+    assert "synthetic" in record["kind"]
+    assert record["model"] == "fold0.keras"
+    assert record["model_sha256"] == hashlib.sha256(model.read_bytes()).hexdigest()
+    assert GLCMSettings.from_dict(record["settings"]) == GLCM
+    assert preview.read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_existing_map_needs_force(models, tmp_path, rng):
+    source = write_image(tmp_path / "image.nii.gz", rng, shape=(9, 12))
+    output = tmp_path / "map.nii.gz"
+    output.write_bytes(b"precious")
+    result = synthesize(source, "-o", output, "--model", models / "fold0.keras")
+    assert result.exit_code == 2
+    assert "exists; give --force" in result.stderr
+    assert output.read_bytes() == b"precious"
+    assert synthesize(source, "-o", output, "--model", models / "fold0.keras", "--force").exit_code == 0
+    assert sitk.ReadImage(str(output)).GetSize() == (12, 9)
+
+
+def test_what_one_image_refuses(models, tmp_path, rng):
+    source = write_image(tmp_path / "image.nii.gz", rng)
+    small = write_image(tmp_path / "small.nii.gz", rng, shape=(4, 9))
+    model = models / "fold0.keras"
+    bad_model = tmp_path / "bad.keras"
+    bad_model.write_bytes(model.read_bytes()[:1000])
+    for arguments, message in [
+        ((source, "--model", models), "one image needs one model, a .keras file"),
+        ((source, "--model", tmp_path / "absent.keras"), "there is no model file"),
+        ((source, "--model", bad_model), "is not a .keras file, or a truncated one"),
+        ((tmp_path / "absent.nii", "--model", model), "does not exist"),
+        ((small, "--model", model), "image must hold a whole 5x5 window, got slices of 4x9 voxels"),
+        ((source, "--model", model, "--batch", 0), "--batch must be 1 or more, got 0"),
+    ]:
+        result = synthesize(*arguments, "-o", tmp_path / "map.nii.gz")
+        assert result.exit_code == 2, message
+        assert message in result.stderr
+        assert result.stderr.count("\n") == 1
+        assert not (tmp_path / "map.nii.gz").exists()
+
+
+def read_index(folder: Path) -> list[dict[str, str]]:
+    with (folder / "index.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_cohort_is_mapped_by_the_fold_that_held_each_patient_out(cohort, run, tmp_path):
+    folder = run / "synthetic"
+    result = synthesize(cohort, "-o", folder, "--model", run)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.strip() == str(folder / "index.csv")
+    assert "1 patients new to the run are mapped with fold 0: new" in result.stderr
+    rows = read_index(folder)
+    assert list(rows[0]) == ["patient", "group", "image", "labels", "synthetic", "model", "fold"]
+    assert [(row["patient"], row["fold"], row["model"]) for row in rows] == [
+        ("p0", "1", "../fold1.keras"),
+        ("p1", "0", "../fold0.keras"),
+        ("new", "", "../fold0.keras"),
+    ]
+    for row in rows:
+        assert Path(row["image"]).is_absolute()
+        written = sitk.GetArrayFromImage(sitk.ReadImage(str(folder / row["synthetic"])))
+        assert row["synthetic"] == f"{row['patient']}_entropy_synthetic.nii.gz"
+        np.testing.assert_allclose(
+            written, expected_map(Path(row["image"]), folder / row["model"]), atol=1e-5
+        )
+
+
+def test_maps_of_the_same_image_and_model_are_kept_and_others_need_force(cohort, run):
+    folder = run / "synthetic"
+    assert synthesize(cohort, "-o", folder, "--model", run).exit_code == 0
+    maps = sorted(folder.glob("*.nii.gz"))
+    before = [path.stat().st_mtime_ns for path in maps]
+    (folder / "index.csv").unlink()
+    again = synthesize(cohort, "-o", folder, "--model", run)
+    assert "3 of 3 maps are there already and kept" in again.stderr
+    assert [path.stat().st_mtime_ns for path in maps] == before
+    assert len(read_index(folder)) == 3
+
+    (run / "fold1.keras").write_bytes((run / "fold0.keras").read_bytes())
+    other = synthesize(cohort, "-o", folder, "--model", run)
+    assert other.exit_code == 2
+    assert "p0_entropy_synthetic.nii.gz exists, of another image or model; give --force" in other.stderr
+    assert [path.stat().st_mtime_ns for path in maps] == before
+    forced = synthesize(cohort, "-o", folder, "--model", run, "--force")
+    assert forced.exit_code == 0
+    assert [path.stat().st_mtime_ns != time for path, time in zip(maps, before, strict=True)] == [
+        path.name.startswith("p0") for path in maps
+    ]
+
+
+def test_a_run_that_held_nobody_out(cohort, run):
+    (run / "folds.csv").write_text("patient,group,fold\np0,benign,\np1,benign,\nnew,benign,\n")
+    result = synthesize(cohort, "-o", run / "synthetic", "--model", run)
+    assert "3 patients were trained on, nobody was held out: p0, p1, new" in result.stderr
+    assert [row["fold"] for row in read_index(run / "synthetic")] == ["0", "0", "0"]
+
+
+def test_what_a_cohort_refuses(cohort, run, models, tmp_path, rng):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "folds.csv").write_text("a,b\n")
+    (tmp_path / "unfinished").mkdir()
+    (tmp_path / "unfinished" / "folds.csv").write_text("patient,group,fold\np0,benign,1\n")
+    write_image(tmp_path / "small.nii.gz", rng, shape=(4, 9))
+    (tmp_path / "small.csv").write_text("patient,group,image,labels\nq,benign,small.nii.gz,\n")
+    for arguments, message in [
+        ((cohort, "--model", models / "fold0.keras"), "a cohort needs the folder of a training run"),
+        ((cohort, "--model", tmp_path / "other"), "must have the columns patient and fold"),
+        ((cohort, "--model", tmp_path / "unfinished"), "lacks fold0.keras: its training did not finish"),
+        ((cohort, "--model", run, "--preview", "a.png"), "--preview goes with a single image"),
+        ((tmp_path / "small.csv", "--model", run), "patient q: image must hold a whole 5x5 window"),
+    ]:
+        result = synthesize(*arguments, "-o", tmp_path / "synthetic")
+        assert result.exit_code == 2, message
+        assert f"Error: {message}" in result.stderr or message in result.stderr
+        assert not list(tmp_path.glob("synthetic/*"))
