@@ -5,7 +5,7 @@ PYTHON ?= python3
 # `tensorflow` on a machine with a GPU; never both
 TENSORFLOW ?= tensorflow-cpu
 RUN ?= runs/demo
-SIZE ?= 128
+SIZE ?= 192
 SLICES ?= 2
 # Without a cohort of yours: the phantom, with fewer samples and epochs than the commands' defaults
 ifndef COHORT

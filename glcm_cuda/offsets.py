@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 import numpy.typing as npt
+
+from .settings import GLCMSettings
 
 
 def directions(dimensions: int, distance: int) -> npt.NDArray[np.int32]:
@@ -36,3 +39,21 @@ def directions(dimensions: int, distance: int) -> npt.NDArray[np.int32]:
     steps = itertools.product(depths, (-1, 0, 1), (-1, 0, 1))
     forward = [step for step in steps if step > (0, 0, 0)]
     return np.array(forward, np.int32) * np.int32(distance)
+
+
+def largest_entropy(settings: GLCMSettings) -> float:
+    """Return the largest value that a map of these settings can hold, in its unit.
+
+    It is reached where all pairs of a whole window differ, or all cells of the matrix are equal.
+
+    Examples
+    --------
+    >>> round(largest_entropy(GLCMSettings()), 3)
+    5.161
+    """
+    edges = [settings.window if axis or settings.dimensions == 3 else 1 for axis in range(3)]
+    lengths = np.abs(directions(settings.dimensions, settings.distance))
+    pairs = np.prod(np.maximum(edges - lengths, 0), axis=1) * (2 if settings.symmetric else 1)
+    parts = [pairs.sum()] if settings.aggregate == "merge" else pairs
+    bits = [min(math.log2(part), 2 * math.log2(settings.levels)) for part in parts if part]
+    return settings.log_unit * sum(bits) / len(bits)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from glcm_cuda import GLCMSettings
 from glcm_cuda.files import replacing
+from glcm_cuda.offsets import largest_entropy
 
 from .imaging import Volume, refuse_output
 
@@ -62,7 +63,15 @@ def write_preview(
     low, high = _display_range(image)
     left.imshow(image, cmap="gray", vmin=low, vmax=high, aspect=aspect, interpolation="nearest")
     left.set_title("image" if index is None else f"image, slice {index} (0 to {len(volume.array) - 1})")
-    shown = right.imshow(np.ma.masked_invalid(values), cmap="viridis", aspect=aspect, interpolation="nearest")
+    # One scale for all maps of the same settings, so that pictures can be compared.
+    shown = right.imshow(
+        np.ma.masked_invalid(values),
+        cmap="viridis",
+        vmin=0,
+        vmax=largest_entropy(settings),
+        aspect=aspect,
+        interpolation="nearest",
+    )
     right.set_title(title)
     right.set_facecolor("black")
     figure.colorbar(shown, ax=right, label=_unit_label(settings), shrink=0.8)

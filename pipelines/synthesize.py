@@ -84,7 +84,13 @@ class Job:
     type=click.Path(path_type=Path),
     help="A .keras file; for a cohort the folder of a training run.",
 )
-@click.option("--batch", type=int, default=16384, show_default=True, help="Patches predicted at a time.")
+@click.option(
+    "--batch",
+    type=int,
+    default=2048,
+    show_default=True,
+    help="Patches predicted at a time; on a GPU 65536 is better.",
+)
 @click.option("--preview", type=click.Path(path_type=Path), help="Draw a slice of image and map to this PNG.")
 @force_option
 def command(

@@ -15,6 +15,7 @@ import pytest
 
 from glcm_cuda import GLCMSettings, entropy_map, quantize
 from glcm_cuda.maps import available_backends, entropy_of_levels
+from glcm_cuda.offsets import largest_entropy
 
 # float32 rounds a value below 8 by at most 2.4e-7; the rest is float64 rounding of the oracle.
 TOLERANCE = 2.5e-7
@@ -101,6 +102,17 @@ def test_a_case_worked_by_hand(backend):
     ]
     expected = np.mean([-sum(p * math.log2(p) for p in matrix.values()) for matrix in matrices])
     assert entropy_of_levels(levels, chosen, backend=backend)[1, 1] == pytest.approx(expected, abs=TOLERANCE)
+
+
+@pytest.mark.parametrize("fields", SETTINGS, ids=str)
+def test_largest_entropy(rng, fields):
+    """Reached where every level of the window is another, as far as there are levels."""
+    chosen = GLCMSettings(**{"levels": 256, **fields})
+    image = rng.permutation(chosen.window**3).reshape((chosen.window,) * 3)
+    reached = entropy_map(image, chosen, backend="cpu")[(chosen.radius,) * 3]
+    if image.size <= chosen.levels:
+        assert reached == pytest.approx(largest_entropy(chosen), abs=TOLERANCE)
+    assert reached <= largest_entropy(chosen) + TOLERANCE
 
 
 def test_largest_value():
