@@ -16,7 +16,6 @@ endif
 
 VENV := .venv
 BIN := $(VENV)/bin
-export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .DEFAULT_GOAL := demo
 .DELETE_ON_ERROR:
