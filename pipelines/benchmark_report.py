@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .benchmark import PAPERS_SLICE, Benchmark, as_json, summary
 from .figures import Bar, draw_speeds
 from .report import markdown_table, write_csv
+from .timing import PAPERS_SLICE, Benchmark, as_json, summary
 
 Row = dict[str, Any]
 

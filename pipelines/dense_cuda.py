@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import cuda
 
-from .dense import voxel_entropy
+from .dense_cpu import voxel_entropy
 
 _THREADS_PER_BLOCK = 128
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from .evaluate import ALL, POINTS_PER_PATIENT, TISSUES, Compared, Evaluation, Maps, in_order, read_maps
+from .comparison import ALL, POINTS_PER_PATIENT, TISSUES, Compared, Evaluation, Maps, in_order, read_maps
 from .figures import MapRow, Panel, draw_agreement, draw_maps, p_text
 from .report import html_figure, html_notice, html_page, html_table, markdown_table, write_csv
 

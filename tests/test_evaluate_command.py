@@ -12,7 +12,7 @@ import SimpleITK
 from click.testing import CliRunner
 
 from glcm_cuda import GLCMSettings, entropy_map
-from pipelines import evaluate as subject
+from pipelines import comparison as subject
 from pipelines.evaluate import command
 from pipelines.evaluation_report import representative, table1
 from pipelines.imaging import sha256_of
