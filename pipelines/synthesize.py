@@ -192,7 +192,7 @@ def _write_synthetic(
         source=source,
         settings=settings,
         intensity_range=intensity_range(volume.array, settings),
-        backend=f"keras on {_backend()}",
+        backend=f"Keras {_keras_version()} on {_backend()}",
         kind=KIND,
         model=model.path.name,
         model_sha256=model.sha256,
@@ -306,6 +306,12 @@ def _backend() -> str:
     import keras
 
     return str(keras.backend.backend())
+
+
+def _keras_version() -> str:
+    import keras
+
+    return str(keras.__version__)
 
 
 @contextmanager

@@ -33,10 +33,10 @@ from .settings import NetworkSettings, TrainingSettings
 Progress = Callable[[int, int], None]
 
 RUN_FILE = "run.json"
+UNFINISHED_FILE = "run.unfinished.json"
 FOLDS_FILE = "folds.csv"
 HISTORY_COLUMNS = ("epoch", "rmse", "validation_rmse", "learning_rate", "seconds")
 
-_VALIDATION_BATCH = 16384
 _WARMUP_SHARE = 0.1
 _BLOCK = 1 << 20
 # These decide the models; what else run.json says is for the reader.
@@ -126,6 +126,7 @@ def train(
     results = [_kept_or_trained(run, fold, progress) for fold in range(run.training.folds)]
     description["validation_rmse"] = [result.validation_rmse for result in results]
     _write_json(run.folder / RUN_FILE, description)
+    (run.folder / UNFINISHED_FILE).unlink(missing_ok=True)
     return results
 
 
@@ -193,13 +194,15 @@ def _enter_folder(run: _Run, description: dict[str, Any], *, force: bool) -> Non
             path.unlink()
     run.folder.mkdir(parents=True, exist_ok=True)
     if not (run.folder / RUN_FILE).exists():
-        _write_json(run.folder / RUN_FILE, description)
+        _write_json(run.folder / UNFINISHED_FILE, description)
     _write_folds(run)
 
 
 def _continues(folder: Path, description: dict[str, Any]) -> bool:
+    """Whether the folder holds this very run, finished or not."""
+    path = folder / (RUN_FILE if (folder / RUN_FILE).exists() else UNFINISHED_FILE)
     try:
-        found = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
         return all(found[key] == description[key] for key in _DECISIVE)
     except (FileNotFoundError, NotADirectoryError, ValueError, LookupError, TypeError):
         return False
@@ -207,7 +210,7 @@ def _continues(folder: Path, description: dict[str, Any]) -> bool:
 
 def _files_of_run(folder: Path) -> list[Path]:
     """Return what `train` writes; run.json first, so that a removal cut short leaves no run that counts."""
-    patterns = (RUN_FILE, FOLDS_FILE, "fold*.keras", "history_fold*.csv")
+    patterns = (RUN_FILE, UNFINISHED_FILE, FOLDS_FILE, "fold*.keras", "history_fold*.csv")
     return [path for pattern in patterns for path in sorted(folder.glob(pattern))]
 
 
@@ -232,7 +235,7 @@ def _train_fold(run: _Run, fold: int, progress: Progress | None) -> None:
     _announce(fold, learned, validated)
     keras.utils.set_random_seed(seed)
     dataset = PatchDataset(run.store, learned, run.training.batch, seed)
-    validation = PatchDataset(run.store, validated, _VALIDATION_BATCH) if validated else None
+    validation = PatchDataset(run.store, validated, run.training.batch) if validated else None
     model = build_model(run.glcm, run.network)
     # From 0 the output would spend the first few hundred steps on climbing to the mean.
     model.layers[-1].bias.assign([float(np.mean(dataset[0][1]))])

@@ -134,6 +134,12 @@ def test_what_one_image_refuses(models, tmp_path, rng):
         assert not (tmp_path / "map.nii.gz").exists()
 
 
+def test_the_default_batch_is_the_librarys():
+    from surrogate.synthesis import BATCH
+
+    assert {option.name: option.default for option in command.params}["batch"] == BATCH
+
+
 def read_index(folder: Path) -> list[dict[str, str]]:
     with (folder / "index.csv").open(newline="") as file:
         return list(csv.DictReader(file))
