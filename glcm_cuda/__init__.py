@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from .maps import entropy_map
+from .maps import entropy_map, feature_maps
 from .quantize import intensity_range, quantize
 from .settings import GLCMSettings
 
 __version__ = "0.1.0"
-__all__ = ["GLCMSettings", "PatchStore", "entropy_map", "intensity_range", "quantize"]
+__all__ = ["GLCMSettings", "PatchStore", "entropy_map", "feature_maps", "intensity_range", "quantize"]
 
 
 def __getattr__(name: str) -> object:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -17,6 +17,8 @@ from .settings import GLCMSettings
 
 Backend = Literal["auto", "cpu", "cuda"]
 Progress = Callable[[int, int], None]
+
+FEATURES = ("joint_entropy",)
 
 _log = logging.getLogger(__name__)
 _SLAB_VOXELS = 1 << 22
@@ -79,6 +81,45 @@ def entropy_map(
         return bin_levels(array[part], settings.levels, low, high)
 
     return _map_slabs(array.shape, levels_of, settings, inside, backend, progress).reshape(np.shape(image))
+
+
+def feature_maps(
+    image: npt.ArrayLike,
+    features: Sequence[str] = FEATURES,
+    settings: GLCMSettings | None = None,
+    *,
+    mask: npt.ArrayLike | None = None,
+    backend: Backend = "auto",
+) -> dict[str, npt.NDArray[np.float32]]:
+    """Maps of features of the co-occurrence matrix, by name.
+
+    Parameters
+    ----------
+    image, settings, mask, backend
+        See `entropy_map`.
+    features : sequence of str
+        Names out of `FEATURES`; so far ``"joint_entropy"`` alone.
+
+    Returns
+    -------
+    dict of str to float32 array of the image's shape
+        In the order of `features`.
+
+    Raises
+    ------
+    TypeError, ValueError, RuntimeError
+        If a feature is unknown, and as `entropy_map`.
+
+    Examples
+    --------
+    >>> list(feature_maps([[0, 1], [0, 1]], backend="cpu"))
+    ['joint_entropy']
+    """
+    unknown = sorted(set(features) - set(FEATURES))
+    if unknown:
+        msg = f"features must be among {FEATURES}, got {unknown}"
+        raise ValueError(msg)
+    return {name: entropy_map(image, settings, mask=mask, backend=backend) for name in features}
 
 
 def entropy_of_levels(

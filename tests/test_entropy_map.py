@@ -13,7 +13,7 @@ import naive
 import numpy as np
 import pytest
 
-from glcm_cuda import GLCMSettings, entropy_map, quantize
+from glcm_cuda import GLCMSettings, entropy_map, feature_maps, quantize
 from glcm_cuda.maps import available_backends, entropy_of_levels
 from glcm_cuda.offsets import largest_entropy
 
@@ -180,6 +180,16 @@ def test_entropy_of_levels_is_the_map_of_the_quantised_image(rng):
     np.testing.assert_array_equal(
         entropy_of_levels(quantize(image), backend="cpu"), entropy_map(image, backend="cpu")
     )
+
+
+def test_feature_maps_are_maps_by_name(rng):
+    image = rng.random((5, 6))
+    found = feature_maps(image, ["joint_entropy"], GLCMSettings(levels=8), backend="cpu")
+    assert list(found) == ["joint_entropy"]
+    expected = entropy_map(image, GLCMSettings(levels=8), backend="cpu")
+    np.testing.assert_array_equal(found["joint_entropy"], expected)
+    with pytest.raises(ValueError, match=r"features must be among .*joint_entropy.* got \['contrast'\]"):
+        feature_maps(image, ["contrast"])
 
 
 @pytest.mark.parametrize("shape", [(5,), (2, 2, 2, 2)])
