@@ -5,13 +5,14 @@ PYTHON ?= python3
 # `tensorflow` on a machine with a GPU; never both
 TENSORFLOW ?= tensorflow-cpu
 RUN ?= runs/demo
-SIZE ?= 192
+SIZE ?= 160
 SLICES ?= 2
 # Without a cohort of yours: the phantom, with fewer samples and epochs than the commands' defaults
 ifndef COHORT
 COHORT := $(RUN)/phantom/cohort.csv
-GROUNDTRUTH_OPTIONS ?= --samples-per-case 4000
-TRAIN_OPTIONS ?= --epochs 20
+GROUNDTRUTH_OPTIONS ?= --samples-per-case 3000
+TRAIN_OPTIONS ?= --epochs 15
+BENCHMARK_OPTIONS ?= --repeats 3
 endif
 
 VENV := .venv
@@ -61,7 +62,7 @@ $(RUN)/evaluation: $(RUN)/training/synthetic/index.csv
 
 benchmark: $(RUN)/benchmark ## exact against synthetic on this machine
 $(RUN)/benchmark: $(RUN)/training/run.json
-	$(BIN)/radsynth benchmark -o $@ --model $(<D)/fold0.keras --force
+	$(BIN)/radsynth benchmark -o $@ --model $(<D)/fold0.keras --force $(BENCHMARK_OPTIONS)
 
 real: $(RUN)/real ## an exact and a synthetic map of a post-contrast MR slice that pydicom ships
 $(RUN)/real: $(RUN)/training/run.json

@@ -27,6 +27,8 @@ def replacing(path: str | os.PathLike[str], *, force: bool = False) -> Iterator[
     ------
     FileExistsError
         If `path` exists and `force` is False.
+    OSError
+        What the block raises; it names `path`, not the temporary name.
     """
     path = Path(path)
     refuse_existing(path, force=force)
@@ -37,11 +39,44 @@ def replacing(path: str | os.PathLike[str], *, force: bool = False) -> Iterator[
         if path.is_dir() and temporary.is_dir():
             shutil.rmtree(path)
         os.replace(temporary, path)
+    except OSError as error:
+        shown = _shown_name(error, temporary, path)
+        if shown is None:
+            raise
+        raise type(error)(error.errno, error.strerror, shown) from error
     finally:
         if temporary.is_dir():
             shutil.rmtree(temporary)
         else:
             temporary.unlink(missing_ok=True)
+
+
+def _shown_name(error: OSError, temporary: Path, path: Path) -> str | None:
+    """Return the final name that an error of the system is about; None if it says that itself."""
+    if error.errno is None:
+        return None
+    if error.filename is None:
+        return str(path)  # a failed write does not know the name of its file
+    name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes | Path) else ""
+    if name == str(temporary) or name.startswith(f"{temporary}{os.sep}"):
+        return f"{path}{name.removeprefix(str(temporary))}"
+    return None
+
+
+def refuse_unwritable(path: str | os.PathLike[str]) -> None:
+    """Raise OSError if `path` cannot be made: nothing may be written in its folder, or it is a file.
+
+    Folders that do not exist yet are looked for upwards.
+    """
+    folder = Path(path).absolute().parent
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir():
+        msg = f"cannot write into {folder}: it is a file; choose another folder"
+        raise NotADirectoryError(msg)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        msg = f"cannot write into {folder}: permission denied; choose another folder"
+        raise PermissionError(msg)
 
 
 def refuse_existing(path: str | os.PathLike[str], *, force: bool = False) -> None:

@@ -38,7 +38,7 @@ def quantize(
     ------
     TypeError, ValueError
         If the image is not of real numbers, is empty, or holds NaN or infinity inside the mask;
-        if the mask has another shape or is empty.
+        if the mask has another shape, is empty, or holds NaN or infinity.
 
     References
     ----------
@@ -76,10 +76,10 @@ def intensity_range(
     values = array if inside is None else array[inside]
     finite = np.isfinite(values)
     if not finite.all():
-        where = "the image" if inside is None else "the mask"
+        where = "" if inside is None else " inside the mask"
         msg = (
-            f"{where} must hold finite intensities, got {np.count_nonzero(~finite)} NaN or infinite "
-            "voxels; mask them out or repair the image"
+            f"the image must hold finite intensities{where}, got {_not_finite(finite)}; "
+            "mask out what is not finite, or repair the image"
         )
         raise ValueError(msg)
     if settings.intensity_range is not None:
@@ -105,16 +105,30 @@ def real_array(image: npt.ArrayLike) -> npt.NDArray[np.generic]:
 
 
 def mask_array(mask: npt.ArrayLike, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
-    """Return the mask as booleans, refusing another shape or no voxel inside."""
+    """Return the mask as booleans, refusing another shape, NaN, or no voxel inside."""
     array = np.asarray(mask)
     if array.shape != shape:
         msg = f"mask must have the image's shape {shape}, got {array.shape}"
         raise ValueError(msg)
+    refuse_not_finite("mask", array)
     inside: npt.NDArray[np.bool_] = array != 0
     if not inside.any():
         msg = "mask must have voxels inside, got none"
         raise ValueError(msg)
     return inside
+
+
+def refuse_not_finite(name: str, array: npt.NDArray[np.generic]) -> None:
+    """Refuse a mask with NaN or infinities: neither is inside or outside."""
+    finite = np.isfinite(array) if array.dtype.kind == "f" else np.True_
+    if not np.all(finite):
+        msg = f"{name} must hold finite numbers, got {_not_finite(finite)}; write 0 outside"
+        raise ValueError(msg)
+
+
+def _not_finite(finite: npt.NDArray[np.bool_] | np.bool_) -> str:
+    count = np.count_nonzero(~finite)
+    return f"{count} NaN or infinite voxel{'' if count == 1 else 's'}"
 
 
 def bin_levels(array: npt.NDArray[np.generic], levels: int, low: float, high: float) -> npt.NDArray[np.uint8]:

@@ -57,7 +57,8 @@ def _print_version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
     ctx.exit()
 
 
-@click.group(cls=_Commands)
+@click.group(cls=_Commands, invoke_without_command=True, subcommand_metavar="COMMAND [ARGS]...")
+@click.pass_context
 @click.option(
     "--version",
     is_flag=True,
@@ -66,13 +67,15 @@ def _print_version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
     callback=_print_version,
     help="Show the version.",
 )
-def main(**_: Any) -> None:
-    r"""Exact GLCM entropy maps of medical images, and neural surrogates trained on them.
+def main(ctx: click.Context, /, **_: Any) -> None:
+    """Exact GLCM entropy maps of medical images, and neural surrogates trained on them.
 
     \b
     Each command has its own help: radsynth map --help
     A first map:                   radsynth map image.nii.gz -o entropy.nii.gz
     """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
 
 
 if __name__ == "__main__":

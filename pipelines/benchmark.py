@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from .options import Command, force_option, progress_bar
+from .outputs import refuse_file
 from .report import replacing_folder
 
 
@@ -40,13 +41,14 @@ def command(
 
     \b
     Example:
-      radsynth benchmark -o runs/demo/benchmark --model runs/demo/fold0.keras
+      radsynth benchmark -o runs/demo/benchmark --model runs/demo/training/fold0.keras
     prints the table and ends with
       runs/demo/benchmark/phantom_benchmark.md
     """
     from .benchmark_report import markdown, write_benchmark
     from .timing import image_slices, measure, phantom_slices
 
+    refuse_file(output)
     with replacing_folder(output, marker="*benchmark.json", force=force) as folder:
         chosen = phantom_slices(slices) if image is None else image_slices(image, slices)
         with progress_bar("Timing") as progress:

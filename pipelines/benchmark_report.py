@@ -9,6 +9,7 @@ from typing import Any
 from .figures import Bar, draw_speeds
 from .report import markdown_table, write_csv
 from .timing import PAPERS_SLICE, Benchmark, as_json, summary
+from .words import counted
 
 Row = dict[str, Any]
 
@@ -47,7 +48,7 @@ def verdicts(result: Benchmark) -> list[str]:
     if not any(row["kind"] == "surrogate" for row in rows):
         return ["No surrogate was timed (give one with --model)."]
     return [
-        _verdict(exact, surrogate, device.upper())
+        _verdict(exact, surrogate, device.upper(), result)
         for device in ("cpu", "gpu")
         for exact, surrogate in _pairs(rows, device)
     ]
@@ -67,16 +68,37 @@ def _pairs(rows: list[Row], device: str) -> Iterator[tuple[Row, Row]]:
         yield found[0], found[1]
 
 
-def _verdict(exact: Row, surrogate: Row, device: str) -> str:
+def _verdict(exact: Row, surrogate: Row, device: str, result: Benchmark) -> str:
     factor = surrogate["median_seconds"] / exact["median_seconds"]
     winner, times = ("exact engine", factor) if factor >= 1 else ("surrogate", 1 / factor)
     loser = "surrogate" if factor >= 1 else "exact engine"
     return (
         f"**On this machine's {device} the {winner} is {_three(times)} times as fast as the {loser}: "
-        f"exact {_three(exact['seconds_per_512_slice'])} s, surrogate "
-        f"{_three(surrogate['seconds_per_512_slice'])} s per 512x512 slice; the surrogate's map correlates "
+        f"{_seconds(exact, surrogate, result)}; the surrogate's map correlates "
         f"with the exact one by r = {surrogate['pearson']:.4f}.**"
     )
+
+
+def _seconds(exact: Row, surrogate: Row, result: Benchmark) -> str:
+    """Seconds per slice of the paper's size, and of the size that was measured where that is far from it."""
+    scaled = (
+        f"exact {_three(exact['seconds_per_512_slice'])} s, surrogate "
+        f"{_three(surrogate['seconds_per_512_slice'])} s per 512x512 slice"
+    )
+    if not _extrapolates(result):
+        return scaled
+    depth, height, width = result.slices.array.shape
+    measured = [_three(row["median_seconds"] / depth) for row in (exact, surrogate)]
+    return (
+        f"exact {measured[0]} s, surrogate {measured[1]} s per {width}x{height} slice as measured "
+        f"(extrapolated to the paper's size: {scaled})"
+    )
+
+
+def _extrapolates(result: Benchmark) -> bool:
+    """Whether the slices are so small that fixed costs count, which scaling by voxels multiplies."""
+    _, height, width = result.slices.array.shape
+    return bool(height * width < PAPERS_SLICE / 4)
 
 
 def _title(result: Benchmark) -> str:
@@ -86,11 +108,11 @@ def _title(result: Benchmark) -> str:
 
 def _subject(result: Benchmark) -> str:
     depth, height, width = result.slices.array.shape
-    slices = "1 slice" if depth == 1 else f"{depth} slices"
     settings = result.settings
     return (
-        f"{slices} of {width}x{height} of {result.slices.name}; window {settings.window}x{settings.window}, "
-        f"{settings.levels} levels; {result.repeats} repeats"
+        f"{counted(depth, 'slice')} of {width}x{height} of {result.slices.name}; "
+        f"window {settings.window}x{settings.window}, {settings.levels} levels; "
+        f"{counted(result.repeats, 'repeat')}"
     )
 
 
@@ -113,12 +135,14 @@ def _notes(result: Benchmark) -> list[str]:
     slices = result.slices
     height, width = slices.array.shape[1:]
     scaled = "" if height * width == PAPERS_SLICE else f" The slices are {width}x{height}: scaled by voxels."
+    if _extrapolates(result):
+        scaled += " So small a slice says little of 512x512: those figures are extrapolated."
     return [
         "Median of the repeats, the methods taking turns; from the image to the map in host memory, "
         "quantisation and transfers included. The first call (compilation and warm-up) is apart. "
         "x: times as fast as that method on all CPU threads.",
-        f"Per patient: {slices.patient_slices} slices of {width}x{height}, as this image has; the paper "
-        f"(11.8 s per patient) does not say how many its patients had.{scaled}",
+        f"Per patient: {counted(slices.patient_slices, 'slice')} of {width}x{height}, as this image has; "
+        f"the paper (11.8 s per patient) does not say how many its patients had.{scaled}",
         "Dense: the paper's algorithm, a full matrix per window and direction. Exact and dense maps were "
         f"compared before timing; largest difference {result.largest_difference:.1e}.",
     ]
@@ -128,9 +152,9 @@ def _machine(result: Benchmark) -> str:
     machine = result.machine
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     return (
-        f"Machine: {machine['cpu']}, {machine['cores']} cores in use, {machine['memory_gib']} GiB memory; "
-        f"GPU: {machine['gpu'] or 'none found'}; {machine['system']}; load average before "
-        f"{machine['load_average_before']}. {versions}."
+        f"Machine: {machine['cpu']}, {counted(machine['cores'], 'core')} in use, "
+        f"{machine['memory_gib']} GiB memory; GPU: {machine['gpu'] or 'none found'}; {machine['system']}; "
+        f"load average before {machine['load_average_before']}. {versions}."
     )
 
 

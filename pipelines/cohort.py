@@ -46,20 +46,29 @@ def read_cohort(path: str | os.PathLike[str]) -> list[Case]:
 
     Raises
     ------
-    FileNotFoundError, ValueError
-        If the file does not exist or is no CSV, a column or a value is missing, a patient is
-        there twice or cannot name a file, a path does not exist, or there is no case.
+    FileNotFoundError, IsADirectoryError, ValueError
+        If the file does not exist or is no CSV, a column or a value is missing or a value too many,
+        a patient is there twice (upper and lower case are one) or cannot name a file, a path does not
+        exist, or there is no case.
     """
     path = Path(path)
     if not path.exists():
         msg = f"cohort {path} does not exist; give a CSV with the columns {', '.join(COLUMNS)}"
         raise FileNotFoundError(msg)
+    if path.is_dir():
+        msg = f"COHORT must be a CSV file, got a folder: {path}"
+        raise IsADirectoryError(msg)
     cases = [_case(path, line, row) for line, row in _rows(path)]
     if not cases:
         msg = f"cohort {path} must list at least one case, got none"
         raise ValueError(msg)
     _check_unique(path, cases)
     return cases
+
+
+def case_files(cases: Iterable[Case]) -> list[Path]:
+    """Images and labels of the cases."""
+    return [path for case in cases for path in (case.image, case.labels) if path is not None]
 
 
 def is_phantom(patients: Iterable[str]) -> bool:
@@ -72,9 +81,16 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     """Line number and stripped values of every row."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, restkey="", restval="")
-            _check_columns(path, reader.fieldnames or ())
+            reader = csv.DictReader(file, restval="")
+            columns = reader.fieldnames or ()
+            _check_columns(path, columns)
             for row in reader:
+                if None in row:  # what csv calls the values beyond the header
+                    msg = (
+                        f"cohort {path}, line {reader.line_num}: expected {len(columns)} values, got "
+                        f"{len(columns) + len(row[None])}; put a value with a comma in quotes"
+                    )
+                    raise ValueError(msg)
                 yield reader.line_num, {name: row[name].strip() for name in COLUMNS}
     except (UnicodeDecodeError, csv.Error) as error:
         msg = f"cohort {path} must be a CSV in UTF-8, got something else ({error})"
@@ -121,9 +137,16 @@ def _existing(path: Path, line: int, name: str, value: str) -> Path:
 
 
 def _check_unique(path: Path, cases: list[Case]) -> None:
-    seen: set[str] = set()
+    seen: dict[str, str] = {}
     for case in cases:
-        if case.patient in seen:
+        other = seen.get(case.patient.casefold())
+        if other == case.patient:
             msg = f"cohort {path} must list every patient once, got {case.patient} twice"
             raise ValueError(msg)
-        seen.add(case.patient)
+        if other is not None:
+            msg = (
+                f"cohort {path}: patients must differ in more than upper and lower case, got {other} and "
+                f"{case.patient}: on some systems their files have one name; rename one"
+            )
+            raise ValueError(msg)
+        seen[case.patient.casefold()] = case.patient

@@ -26,6 +26,12 @@ _NOT_IMAGES = (
     "DOC",
     "ECG",
 )
+# SOP classes by their beginning: presentation states, structured reports, raw data, registrations,
+# segmentations, doses, structures and plans.
+_NOT_IMAGE_CLASSES = tuple(
+    f"1.2.840.10008.5.1.4.1.1.{number}"
+    for number in ("11.", "66", "67", "88.", "104.", *(f"481.{part}" for part in range(2, 10)))
+)
 _DIRECTORY_UID = "1.2.840.10008.1.3.10"  # DICOMDIR, the table of contents of a disc
 _SAME_POSITION_MM = 1e-3
 _ORIENTATION_TOLERANCE = 1e-3
@@ -108,6 +114,24 @@ def series_of_file(path: Path) -> Series:
     return Series(files=(path,), positions_mm=_frame_positions(path, header, frames))
 
 
+def refuse_other_object(path: Path) -> None:
+    """Refuse a DICOM file that is no image: a segmentation, a dose, a report.
+
+    Raises
+    ------
+    ValueError
+        If its modality or SOP class is that of another object.
+    """
+    header = _header(path)
+    if header is not None and _is_other_object(header):
+        kind = header.get("Modality", "unknown")
+        msg = (
+            f"{path} must be a DICOM image, got an object of modality {kind}, which holds no intensities "
+            "of a scanner; name the image that it was made from"
+        )
+        raise ValueError(msg)
+
+
 def check_positions(source: Path, series: Series, found_mm: npt.NDArray[np.float64]) -> None:
     """Refuse a volume whose slices do not lie where their headers say.
 
@@ -141,8 +165,8 @@ def _header(path: Path) -> Any:
             return pydicom.dcmread(path, stop_before_pixels=True)
         except pydicom.errors.InvalidDicomError:
             return None
-        except (EOFError, ValueError) as error:
-            msg = f"{path} must be a complete DICOM file, got a damaged header ({error})"
+        except (EOFError, ValueError):
+            msg = f"{path} is truncated or damaged: its DICOM header cannot be read; copy or export it again"
             raise ValueError(msg) from None
 
 
@@ -158,12 +182,18 @@ def _image_headers(folder: Path) -> dict[Path, Any]:
 def _is_image(path: Path, header: Any) -> bool:
     """Whether a file is a slice; one that lost its size is refused, not lost from the volume."""
     directory = header.file_meta.get("MediaStorageSOPClassUID") == _DIRECTORY_UID
-    if directory or header.get("Modality") in _NOT_IMAGES:
+    if directory or _is_other_object(header):
         return False
     if "Rows" not in header:
         msg = f"{path} must be a complete DICOM image, got a header without rows of pixels; copy it again"
         raise ValueError(msg)
     return True
+
+
+def _is_other_object(header: Any) -> bool:
+    return header.get("Modality") in _NOT_IMAGES or str(header.get("SOPClassUID", "")).startswith(
+        _NOT_IMAGE_CLASSES
+    )
 
 
 def _refuse_none(folder: Path, headers: dict[Path, Any]) -> None:

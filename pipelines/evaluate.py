@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from .options import Command, force_option, progress_bar
+from .outputs import refuse_file
 from .report import replacing_folder
 
 
@@ -25,13 +26,14 @@ def command(run: Path, output: Path, force: bool) -> None:
 
     \b
     Example:
-      radsynth evaluate runs/demo -o runs/demo/evaluation
+      radsynth evaluate runs/demo/training -o runs/demo/evaluation
     prints both parts of Table 1 and ends with
-      runs/demo/evaluation/report.html
+      runs/demo/evaluation/phantom_report.html
     """
     from .comparison import evaluate
     from .evaluation_report import table1, write_evaluation
 
+    refuse_file(output)
     with replacing_folder(output, marker="*report.html", force=force) as folder:
         with progress_bar("Comparing") as progress:
             result = evaluate(run, progress=progress)

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import asdict
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ import numpy.typing as npt
 from .comparison import ALL, POINTS_PER_PATIENT, TISSUES, Compared, Evaluation, Maps, in_order, read_maps
 from .figures import MapRow, Panel, draw_agreement, draw_maps, p_text
 from .report import html_figure, html_notice, html_page, html_table, markdown_table, write_csv
+from .words import counted
 
 if TYPE_CHECKING:
     from surrogate.agreement import Agreement
@@ -47,6 +49,7 @@ _DESCRIBED = (
     "keras_backend",
     "seed",
     "validation_rmse",
+    "validation_deviation",
     "store",
     "store_sha256",
     "versions",
@@ -83,6 +86,7 @@ def table1(result: Evaluation) -> str:
     parts = [f"# Table 1, {_subject(result)}", *_notices(result)]
     for title, note, cell in _parts(result):
         parts += [f"## {title}", markdown_table(header, _table1_cells(result, cell)), note]
+    parts += _unlabelled(result)
     return "\n\n".join(parts)
 
 
@@ -104,17 +108,29 @@ def _notices(result: Evaluation) -> list[str]:
     left_out = len(result.patients) - len(result.pooled)
     if left_out:
         notices.append(
-            f"{left_out} of {len(result.patients)} patients were not held out: they are in "
+            f"Not held out: {left_out} of {counted(len(result.patients), 'patient')}, in "
             "agreement_by_patient.csv and in nothing else."
         )
     return notices
 
 
+def _unlabelled(result: Evaluation) -> list[str]:
+    """What the columns of tissues do not show: patients that are in "all" alone, with everything."""
+    count = sum(patient.entry.case.labels is None for patient in result.pooled)
+    if not count:
+        return []
+    return [
+        f"Without tissue labels: {count} of {counted(len(result.pooled), 'patient')}; the whole image, "
+        f'background included, counts in "{ALL}" and in no tissue.'
+    ]
+
+
 def _scope(result: Evaluation) -> str:
     settings = result.run.settings
     return (
-        f"{len(result.pooled)} patients; voxels within {settings.radius} of the border are left out (there "
-        "the exact window is clipped and the network's is reflected), and so is what has no tissue label."
+        f"{counted(len(result.pooled), 'patient')}; voxels within {settings.radius} of the border are left "
+        "out (there the exact window is clipped and the network's is reflected), and so is the background "
+        "where there are tissue labels."
     )
 
 
@@ -288,6 +304,7 @@ def _page(result: Evaluation, maps: Path, scatter: Path) -> str:
     parts.append(f"<p>{_scope(result)}</p>")
     for title, note, cell in _parts(result):
         parts += [html_table(f"Table 1 {title}", header, _table1_cells(result, cell)), f"<p>{note}</p>"]
+    parts += [f"<p>{escape(note)}</p>" for note in _unlabelled(result)]
     subject = _subject(result)
     parts += [
         html_table(f"Bland-Altman agreement, {subject}", *_bland_altman(result)),

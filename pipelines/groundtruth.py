@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .cohort import case_files
 from .options import Command, backend_option, force_option, glcm_settings_from, progress_bar, settings_options
+from .outputs import refuse_inputs
+from .words import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,6 +34,7 @@ _log = logging.getLogger(__name__)
 
 SAMPLES_PER_CASE = 20_000
 VERIFIED_SAMPLES = 1000
+SUFFIXES = (".h5", ".hdf5")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,6 +176,8 @@ def write_store(
         path, plan.settings, seed=plan.seed, samples_per_case=plan.samples_per_case, force=force
     )
     plan = _with_backend(plan)
+    if maps is not None:
+        refuse_inputs([map_path(maps, case.patient) for case in cases], case_files(cases))
     if maps is not None and not force:
         _refuse_other_maps(cases, maps, plan)
     sources: list[CaseSource] = []
@@ -184,8 +190,8 @@ def write_store(
         verified = store.verify(VERIFIED_SAMPLES, plan.seed)
         window, levels = store.settings.window, store.settings.levels
         return (
-            f"{len(store.cases)} cases, {len(store)} samples of {window}x{window} voxels at {levels} levels; "
-            f"{verified} recomputed and found equal"
+            f"{counted(len(store.cases), 'case')}, {counted(len(store), 'sample')} of "
+            f"{window}x{window} voxels at {levels} levels; {verified} recomputed and found equal"
         )
 
 
@@ -309,7 +315,11 @@ def _named(patient: str) -> Iterator[None]:
 @click.command(cls=Command)
 @click.argument("cohort", type=click.Path(path_type=Path))
 @click.option(
-    "-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="Store, *.h5."
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Store, *.h5 or *.hdf5.",
 )
 @click.option(
     "--samples-per-case",
@@ -340,15 +350,21 @@ def command(
     """Exact maps of a cohort into a patch store.
 
     COHORT is a CSV with the columns patient, group, image and labels; paths are relative to it.
-    A run that was interrupted continues where it stopped.
+    A store is of windows in a slice whose grey levels depend on the image alone, as the network wants
+    them: --dimensions 3 and --range-over mask are refused. A run that was interrupted continues where it
+    stopped.
 
     \b
-    $ radsynth groundtruth data/phantom/cohort.csv -o runs/phantom.h5
-    runs/phantom.h5
-    24 cases, 480000 samples of 5x5 voxels at 64 levels; 1000 recomputed and found equal
+    Example:
+      radsynth groundtruth runs/demo/phantom/cohort.csv -o runs/demo/store.h5
+      runs/demo/store.h5
+      24 cases, 480000 samples of 5x5 voxels at 64 levels; 1000 recomputed and found equal
     """
     from .cohort import read_cohort
 
+    if output.suffix.lower() not in SUFFIXES:
+        msg = f"-o must end in {' or '.join(SUFFIXES)}, got {output.name}"
+        raise ValueError(msg)
     plan = Plan(
         settings=glcm_settings_from(settings), seed=seed, samples_per_case=samples_per_case, backend=backend
     )

@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from glcm_cuda import GLCMSettings
-from glcm_cuda.files import refuse_existing, replacing
+from glcm_cuda.files import refuse_existing, refuse_unwritable, replacing
+from glcm_cuda.quantize import refuse_not_finite
 
 from . import nifti
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 MAP_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha")
 _BLOCK = 1 << 20
+_FORMATS = ("Nifti", "Nrrd", "Meta", "GDCM")  # names of ITK
 _PAIRS = (".hdr", ".img", ".img.gz")
 # NIfTI keeps float32: spacings agree to 1e-6, origins and directions to a little less.
 _SPACING_TOLERANCE = 1e-3
@@ -72,13 +74,23 @@ def read_image(path: str | os.PathLike[str]) -> Volume:
     FileNotFoundError
         If nothing is there.
     ValueError
-        If the image is unreadable, truncated, in colour, complex or of more than three dimensions,
-        or if a folder does not hold exactly one regular series.
+        If the image is unreadable, truncated, of another format, in colour, complex or of more than
+        three dimensions, if a DICOM file is no image (a segmentation, a dose), or if a folder does
+        not hold exactly one regular series.
     """
     path = Path(path)
     if not path.exists():
         msg = f"image {path} does not exist"
         raise FileNotFoundError(msg)
+    if path.is_file() and _is_dicom(path):
+        from .dicom import refuse_other_object
+
+        refuse_other_object(path)
+    return _read(path)
+
+
+def _read(path: Path) -> Volume:
+    """Read any image or mask that exists: masks may be DICOM segmentations."""
     if path.is_dir() or _is_dicom(path):
         return _volume(_read_dicom(path))
     if path.name.lower().endswith(_PAIRS):
@@ -108,9 +120,10 @@ def read_mask(
     Raises
     ------
     FileNotFoundError, ValueError
-        Those of `read_image`; if the geometry differs; if no voxel is inside.
+        Those of `read_image`; if the geometry differs; if no voxel is inside, or one is NaN.
     """
     array = _read_on_grid("mask", path, volume)
+    refuse_not_finite(f"mask {path}", array)
     if label is None:
         inside: npt.NDArray[np.bool_] = array != 0
         if not inside.any():
@@ -220,9 +233,11 @@ def check_map_path(path: str | os.PathLike[str], *, force: bool = False) -> None
         If the map or its sidecar exists and `force` is False.
     IsADirectoryError
         If the path is a folder.
+    PermissionError, NotADirectoryError
+        If nothing can be written in its folder.
     """
     path = Path(path)
-    if not path.name.lower().endswith(MAP_SUFFIXES):
+    if not path.name.endswith(MAP_SUFFIXES):  # the writers know no capitals
         msg = f"a map's name must end in one of {', '.join(MAP_SUFFIXES)}, got {path.name}"
         raise ValueError(msg)
     refuse_output(path, force=force)
@@ -305,11 +320,31 @@ def _versions(*names: str) -> dict[str, str]:
 
 
 def refuse_output(path: Path, *, force: bool) -> None:
-    """Refuse the name of a file to write if it is a folder, or exists without `force`."""
+    """Refuse a file to write if it is a folder, exists without `force`, or cannot be written there."""
     if path.is_dir():
         msg = f"{path} must be a file's name, got a folder"
         raise IsADirectoryError(msg)
     refuse_existing(path, force=force)
+    refuse_unwritable(path)
+
+
+def refuse_input_as_output(output: str | os.PathLike[str], *inputs: str | os.PathLike[str]) -> None:
+    """Refuse to write over an input, or into an input folder of DICOM, whatever ``--force`` says.
+
+    Raises
+    ------
+    ValueError
+        If `output` is a file of an input, under whatever name, or would lie in an input folder.
+    """
+    output = Path(output)
+    for source in map(Path, inputs):
+        if source.is_dir() and output.parent.is_dir() and output.parent.samefile(source):
+            msg = f"{output} must not lie in the input folder {source}; choose another folder"
+            raise ValueError(msg)
+        files = _files_of(source) if source.exists() and output.exists() else []
+        if any(output.samefile(file) for file in files):
+            msg = f"{output} is an input and must not be overwritten; choose another name for the output"
+            raise ValueError(msg)
 
 
 def _files_of(path: Path) -> list[Path]:
@@ -343,6 +378,7 @@ def _read_file(path: Path) -> SimpleITK.Image:
 
     reader = SimpleITK.ImageFileReader()
     reader.SetFileName(str(path))
+    _refuse_format(path, reader)
     with _reading(path):
         reader.ReadImageInformation()
     _refuse_kind(path, reader)
@@ -385,21 +421,27 @@ def _reading(path: Path) -> Iterator[None]:
     try:
         with _native_stderr_dropped():
             yield
-    except RuntimeError as error:
-        msg = (
-            f"{path} must be a readable NIfTI, NRRD, MHA or DICOM image, got {_cause(error)}; "
-            "is it complete, and of one of these formats?"
-        )
-        raise ValueError(msg) from None
+    except RuntimeError:  # its text is about the reader's inside, and often beside the point
+        raise _damaged(path) from None
 
 
-def _cause(error: RuntimeError) -> str:
-    """Return the last telling line of a report that runs over many."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if any("Unable to determine ImageIO" in line or "No ImageIO" in line for line in lines):
-        return "a file that no reader knows"
-    last = lines[-1] if lines else "an unknown error"
-    return f'"{last.rpartition("): ")[2]}"'
+def _damaged(path: Path) -> ValueError:
+    return ValueError(
+        f"{path} is truncated or damaged, or in an unusual encoding: its voxels cannot be read; "
+        "copy or export it again, or convert it to NIfTI"
+    )
+
+
+def _refuse_format(path: Path, reader: SimpleITK.ImageFileReader) -> None:
+    """Refuse what is none of our formats: a PNG has neither spacing nor the scanner's intensities."""
+    with _native_stderr_dropped():
+        found = reader.GetImageIOFromFileName(str(path)).removesuffix("ImageIO")
+    if not found and _is_dicom(path):
+        raise _damaged(path)
+    if found not in _FORMATS:
+        got = f"a {found} image" if found else "a file of another kind, or cut in its header"
+        msg = f"{path} must be a readable NIfTI, NRRD, MHA or DICOM image, got {got}"
+        raise ValueError(msg)
 
 
 @contextmanager
@@ -458,7 +500,7 @@ def _read_on_grid(name: str, path: str | os.PathLike[str], volume: Volume) -> np
     if not Path(path).exists():
         msg = f"{name} {path} does not exist"
         raise FileNotFoundError(msg)
-    other = read_image(path)
+    other = _read(Path(path))
     differences = _differences(other, volume)
     if differences:
         msg = (
@@ -507,7 +549,7 @@ def _write_whole(image: SimpleITK.Image, temporary: Path, path: Path) -> None:
         free = shutil.disk_usage(temporary.parent).free / 1e6
         msg = (
             f"could not write the whole of {path} ({free:.0f} MB free on that disk); free some space, "
-            "or check quota and permissions, and run again"
+            "or check quota, permissions and the limit on file size, and run again"
         )
         raise OSError(msg) from None
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +12,7 @@ import click
 
 from .options import (
     Command,
+    FilePath,
     backend_option,
     force_option,
     glcm_settings_from,
@@ -28,21 +31,19 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=Command)
-@click.argument("source", metavar="INPUT", type=click.Path(path_type=Path))
+@click.argument("source", metavar="INPUT", type=FilePath())
 @click.option(
     "-o",
     "--output",
     required=True,
-    type=click.Path(path_type=Path),
+    type=FilePath(),
     help="Map to write: .nii, .nii.gz, .nrrd or .mha; OUTPUT.json beside it says how it was made.",
 )
-@click.option(
-    "--mask", "mask_path", type=click.Path(path_type=Path), help="Only voxels where it is not zero."
-)
+@click.option("--mask", "mask_path", type=FilePath(), help="Only voxels where it is not zero.")
 @click.option("--mask-label", type=int, help="Of the mask, only the voxels with this label.")
 @settings_options
 @backend_option
-@click.option("--preview", type=click.Path(path_type=Path), help="Draw a slice of image and map to this PNG.")
+@click.option("--preview", type=FilePath(), help="Draw a slice of image and map to this PNG.")
 @force_option
 def command(
     source: Path,
@@ -64,25 +65,16 @@ def command(
       entropy.nii.gz
       60x256x256 voxels, range 0 to 219, 64 levels, 1.01 s on cpu
     """
-    from glcm_cuda import intensity_range
-
-    from .imaging import (
-        check_map_path,
-        provenance,
-        read_image,
-        read_mask,
-        write_map,
-    )
-    from .preview import check_preview_path, write_preview
+    from .imaging import provenance, read_image, read_mask, write_map
 
     settings = glcm_settings_from(options)
     _check_mask_options(settings, mask_path, mask_label)
-    check_map_path(output, force=force)
-    if preview is not None:
-        check_preview_path(preview, force=force)
+    inputs = [source] if mask_path is None else [source, mask_path]
+    _check_outputs(output, preview, inputs, force=force)
     volume = read_image(source)
+    _check_dimensions(source, volume, settings)
     mask = None if mask_path is None else read_mask(mask_path, volume, mask_label)
-    used = intensity_range(volume.array, settings, mask=mask)
+    used = _intensity_range(source, volume, settings, mask)
     entropy, seconds, taken = _timed_map(volume, settings, mask, backend)
     record = provenance(
         source=source,
@@ -91,9 +83,8 @@ def command(
         backend=taken,
         **_mask_record(mask_path, mask_label),
     )
-    write_map(entropy, volume, output, provenance=record, force=force)
-    if preview is not None:
-        write_preview(volume, entropy, preview, settings, region=mask, force=force)
+    with _drawn(preview, volume, entropy, settings, mask, force=force):
+        write_map(entropy, volume, output, provenance=record, force=force)
     click.echo(output)
     click.echo(_summary(volume, used, settings, seconds, taken))
 
@@ -105,6 +96,64 @@ def _check_mask_options(settings: GLCMSettings, mask_path: Path | None, mask_lab
     if mask_path is None and settings.range_over == "mask":
         msg = "--range-over mask needs --mask FILE"
         raise ValueError(msg)
+    if mask_label is not None and mask_label < 1:
+        msg = f"--mask-label must be 1 or more, got {mask_label} (0 is what lies outside)"
+        raise ValueError(msg)
+
+
+def _check_outputs(output: Path, preview: Path | None, inputs: Sequence[Path], *, force: bool) -> None:
+    from .imaging import check_map_path, refuse_input_as_output, sidecar_path
+    from .preview import check_preview_path
+
+    refuse_input_as_output(output, *inputs)
+    refuse_input_as_output(sidecar_path(output), *inputs)
+    check_map_path(output, force=force)
+    if preview is not None:
+        refuse_input_as_output(preview, *inputs)
+        check_preview_path(preview, force=force)
+
+
+def _check_dimensions(source: Path, volume: Volume, settings: GLCMSettings) -> None:
+    if volume.array.ndim < settings.dimensions:
+        msg = (
+            f"--dimensions {settings.dimensions} needs a volume, got the {volume.array.ndim}D image {source}"
+        )
+        raise ValueError(msg)
+
+
+def _intensity_range(
+    source: Path, volume: Volume, settings: GLCMSettings, mask: npt.NDArray[np.bool_] | None
+) -> tuple[float, float]:
+    from glcm_cuda import intensity_range
+
+    try:
+        return intensity_range(volume.array, settings, mask=mask)
+    except ValueError as error:
+        msg = f"{source}: {error}"
+        raise ValueError(msg) from None
+
+
+@contextmanager
+def _drawn(
+    preview: Path | None,
+    volume: Volume,
+    entropy: npt.NDArray[np.float32],
+    settings: GLCMSettings,
+    mask: npt.NDArray[np.bool_] | None,
+    *,
+    force: bool,
+) -> Iterator[None]:
+    """Draw the preview, if one is wanted, and keep it if the block, which writes the map, ends well."""
+    from glcm_cuda.files import replacing
+
+    from .preview import write_preview
+
+    if preview is None:
+        yield
+        return
+    with replacing(preview, force=force) as temporary:
+        write_preview(volume, entropy, temporary, settings, region=mask)
+        yield
 
 
 def _timed_map(

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -33,6 +34,10 @@ class BadInput(click.ClickException):
 class OneLineErrors(click.Command):
     """Mixin of a command or group: every expected error becomes one line and exit code 2."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("context_settings", {"help_option_names": ["-h", "--help"]})
+        super().__init__(*args, **kwargs)
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse as click does, with the errors in one line."""
         with _one_line(ctx):
@@ -56,6 +61,21 @@ class Command(OneLineErrors):
         """Run with the packages' log on stderr."""
         with _logging_to_stderr():
             return super().invoke(ctx)
+
+
+class FilePath(click.Path):
+    """A path; the empty one, which pathlib takes for the current folder, is refused."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Convert as click does, but refuse an empty string."""
+        if value == "" and param is not None and ctx is not None:
+            name = param.get_error_hint(ctx).replace("'", "")
+            msg = f"{name} is empty; give a path"
+            raise click.UsageError(msg, ctx)
+        return super().convert(value, param, ctx)
 
 
 @contextmanager
@@ -91,6 +111,8 @@ def _described_os_error(code: int, error: OSError) -> str:
         text = f"{text}: {_joined(os.fsdecode(subject) if isinstance(subject, bytes) else str(subject))}"
     if code in (errno.ENOSPC, errno.EDQUOT):
         text = f"{text}; free some space and run again"
+    if code == errno.EFBIG:
+        text = f"{text}; free some space, or lift the limit on file size, and run again"
     return text
 
 

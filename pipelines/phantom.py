@@ -15,7 +15,7 @@ import click
 import numpy as np
 import numpy.typing as npt
 
-from .options import Command, force_option, progress_bar
+from .options import Command, FilePath, force_option, progress_bar
 
 Array = npt.NDArray[np.float32]
 
@@ -166,7 +166,13 @@ def write_phantom(
 
 
 def check_folder(folder: Path, *, force: bool) -> None:
-    """Refuse an output folder that holds something, or, even with `force`, something not ours."""
+    """Refuse an output folder that holds something, or, even with `force`, something not ours.
+
+    One that cannot be made where it is wanted is refused, too.
+    """
+    from glcm_cuda.files import refuse_unwritable
+
+    refuse_unwritable(folder)
     if not folder.exists():
         return
     if not folder.is_dir():
@@ -463,9 +469,7 @@ def _enlarged(array: Array, axis: int, length: int, step: float) -> Array:
 
 
 @click.command(cls=Command)
-@click.option(
-    "-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder to make for the cohort."
-)
+@click.option("-o", "--output", required=True, type=FilePath(), help="Folder to make for the cohort.")
 @click.option(
     "--size",
     type=click.IntRange(64, 2048),

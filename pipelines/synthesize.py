@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .options import Command, force_option, progress_bar
+from .outputs import refuse_foreign_folder, refuse_inputs
+from .words import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 INDEX_COLUMNS = ("patient", "group", "image", "labels", "synthetic", "model", "fold")
+_OWN_FILES = ("index.csv", "*_entropy_synthetic.nii.gz", "*_entropy_synthetic.nii.gz.json")
 KIND = "synthetic GLCM entropy map (network prediction)"
 
 
@@ -105,7 +108,7 @@ def command(
 
     \b
     Example:
-      radsynth synthesize breast.nii.gz -o synthetic.nii.gz --model runs/demo/fold0.keras
+      radsynth synthesize breast.nii.gz -o synthetic.nii.gz --model runs/demo/training/fold0.keras
       synthetic.nii.gz
       60x256x256 voxels, 64 levels, 48.1 s on tensorflow
     """
@@ -126,12 +129,13 @@ def command(
 def _synthesize_image(
     source: Path, output: Path, model_path: Path, batch: int, preview: Path | None, *, force: bool
 ) -> str:
-    from .imaging import check_map_path
+    from .imaging import check_map_path, refuse_input_as_output
     from .preview import check_preview_path, write_preview
 
     if model_path.is_dir():
         msg = f"one image needs one model, a .keras file; {model_path} is a folder, give a file of it"
         raise ValueError(msg)
+    refuse_input_as_output(output, source)
     check_map_path(output, force=force)
     if preview is not None:
         check_preview_path(preview, force=force)
@@ -149,9 +153,12 @@ def _synthesize_image(
 
 def _synthesize_cohort(cohort: Path, folder: Path, run: Path, batch: int, *, force: bool) -> Path:
     """Write the maps of a cohort and their index; return the index's path."""
-    from .cohort import read_cohort
+    from .cohort import case_files, read_cohort
 
-    jobs = _jobs(read_cohort(cohort), folder, _read_folds(run), run)
+    refuse_foreign_folder(folder, _OWN_FILES, force=force)
+    cases = read_cohort(cohort)
+    jobs = _jobs(cases, folder, _read_folds(run), run)
+    refuse_inputs([folder / "index.csv", *(job.output for job in jobs)], [cohort, *case_files(cases)])
     wanted = [job for job in jobs if not _is_done(job)]
     if not force:
         for job in wanted:
@@ -182,6 +189,7 @@ def _write_synthetic(
     """Map one image and write the map; return both."""
     from glcm_cuda import intensity_range
     from surrogate import synthesize
+    from surrogate.model import keras_versions
 
     from .imaging import provenance, read_image, write_map
 
@@ -198,6 +206,7 @@ def _write_synthetic(
         model_sha256=model.sha256,
         **details,
     )
+    record["software"] |= keras_versions()
     write_map(entropy, volume, output, provenance=record, force=force)
     return volume, entropy
 
@@ -236,14 +245,14 @@ def _jobs(cases: Sequence[Case], folder: Path, folds: dict[str, str], run: Path)
 def _announce(cases: Sequence[Case], folds: dict[str, str]) -> None:
     strangers = [case.patient for case in cases if case.patient not in folds]
     if strangers:
-        _log.info("%d patients new to the run are mapped with fold 0: %s", len(strangers), _some(strangers))
+        _log.info("new to the run, mapped with fold 0: %s", _some(strangers))
     seen = [case.patient for case in cases if folds.get(case.patient) == ""]
     if seen:
-        _log.info("%d patients were trained on, nobody was held out: %s", len(seen), _some(seen))
+        _log.info("nobody was held out, trained on were: %s", _some(seen))
 
 
 def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+    return f"{counted(len(names), 'patient')} ({', '.join(names[:5])}{', ...' if len(names) > 5 else ''})"
 
 
 def _is_done(job: Job) -> bool:

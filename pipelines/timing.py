@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .cohort import is_phantom
+from .words import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -107,7 +108,7 @@ def image_slices(path: Path, count: int) -> Slices:
     array = read_image(path).array
     array = array.reshape((-1, *array.shape[-2:]))
     if len(array) < count:
-        msg = f"{path} has {len(array)} slices, fewer than the {count} asked for with --slices"
+        msg = f"{path} has {counted(len(array), 'slice')}, fewer than the {count} asked for with --slices"
         raise ValueError(msg)
     return Slices(_middle(array, count), path.name, len(array))
 
@@ -222,7 +223,7 @@ def _exact_methods(settings: GLCMSettings) -> Iterator[Method]:
             return on_cpu(image)
 
     threads = get_num_threads()
-    yield Method("exact", "cpu", f"Exact, CPU, {_count(threads, 'thread')}", on_cpu)
+    yield Method("exact", "cpu", f"Exact, CPU, {counted(threads, 'thread')}", on_cpu)
     if threads > 1:
         yield Method("exact", "cpu", "Exact, CPU, 1 thread", on_one_thread)
     if "cuda" in available_backends():
@@ -241,7 +242,7 @@ def _dense_methods(settings: GLCMSettings) -> Iterator[Method]:
     yield Method(
         "dense",
         "cpu",
-        f"Dense, CPU, {_count(get_num_threads(), 'thread')}",
+        f"Dense, CPU, {counted(get_num_threads(), 'thread')}",
         lambda image: dense_entropy_map(image, settings),
     )
     if "cuda" in available_backends():
@@ -370,10 +371,6 @@ def _median_of(result: Benchmark, kind: str, device: str) -> float:
 def _middle(array: npt.NDArray[Any], count: int) -> npt.NDArray[Any]:
     start = (len(array) - count) // 2
     return array[start : start + count]
-
-
-def _count(number: int, name: str) -> str:
-    return f"{number} {name}{'s' * (number != 1)}"
 
 
 # The machine

@@ -13,6 +13,8 @@ import click
 from surrogate.settings import NetworkSettings, TrainingSettings
 
 from .options import Command, force_option, progress_bar
+from .outputs import refuse_foreign_folder
+from .words import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 _TRAINING = TrainingSettings()
 _NETWORK = NetworkSettings()
+_OWN_FILES = ("run.json", "run.unfinished.json", "folds.csv", "fold*.keras", "history*")
 
 
 @click.command(cls=Command)
@@ -83,13 +86,14 @@ def command(store: Path, run: Path, padding: Any, pool_stride: Any, force: bool,
 
     \b
     Example:
-      radsynth train runs/demo.h5 -o runs/demo
-      runs/demo
+      radsynth train runs/demo/store.h5 -o runs/demo/training
+      runs/demo/training
       fold 0: 24 epochs, validation RMSE 0.31 bits
       fold 1: 24 epochs, validation RMSE 0.32 bits
     """
     settings = TrainingSettings(**training)
     network = NetworkSettings(padding=padding, pool_stride=pool_stride)
+    refuse_foreign_folder(run, _OWN_FILES, force=force)
     from glcm_cuda import GLCMSettings
     from surrogate import train
 
@@ -146,9 +150,10 @@ def _draw_fold(axes: Axes, history: Sequence[dict[str, float]]) -> None:
 
 
 def _summary(result: FoldResult, unit: str) -> str:
+    epochs = counted(result.epochs, "epoch")
     if result.validation_rmse is None:
-        return f"{result.epochs} epochs, no patient to validate on"
-    return f"{result.epochs} epochs, validation RMSE {result.validation_rmse:.3f} {unit}"
+        return f"{epochs}, no patient to validate on"
+    return f"{epochs}, validation RMSE {result.validation_rmse:.3f} {unit}"
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -183,3 +184,12 @@ def _check_archive(path: Path) -> None:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def keras_versions() -> dict[str, str]:
+    """Return the versions of Keras and of the backend it computes with."""
+    backend = keras.backend.backend()
+    return {
+        "keras": str(keras.__version__),
+        backend: str(getattr(sys.modules.get(backend), "__version__", "unknown")),
+    }

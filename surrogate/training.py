@@ -9,7 +9,6 @@ import logging
 import math
 import os
 import platform
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,15 +18,16 @@ from typing import Any
 import h5py
 import keras
 import numpy as np
+import numpy.typing as npt
 
 from glcm_cuda import __version__
 from glcm_cuda.files import replacing
 from glcm_cuda.settings import GLCMSettings
-from glcm_cuda.store import PatchStore
+from glcm_cuda.store import CaseRecord, PatchStore
 
 from .dataset import PatchDataset
 from .folds import assign_folds, validation_patients
-from .model import build_model, check_two_dimensional, root_mean_squared_error
+from .model import build_model, check_two_dimensional, keras_versions, root_mean_squared_error
 from .settings import NetworkSettings, TrainingSettings
 
 Progress = Callable[[int, int], None]
@@ -57,11 +57,14 @@ class FoldResult:
         Epochs trained.
     validation_rmse : float or None
         The lowest, of the epoch whose weights were kept; None where there was nobody to validate on.
+    validation_deviation : float or None
+        Standard deviation of the validation patients' exact values: what the best constant would err.
     """
 
     model: Path
     epochs: int
     validation_rmse: float | None
+    validation_deviation: float | None
 
 
 @dataclass(frozen=True)
@@ -73,10 +76,21 @@ class _Run:
     training: TrainingSettings
     groups: Mapping[str, str]
     folds: Mapping[str, int | None]
+    sums: Mapping[str, npt.NDArray[np.float64]]
+    """Of every patient: number, sum and sum of squares of the entropies."""
 
     def trained_on(self, fold: int) -> dict[str, str]:
         """Return the patients that the fold's model may see, with their groups."""
         return {patient: self.groups[patient] for patient, held in self.folds.items() if held != fold}
+
+    def validated_on(self, fold: int) -> list[str]:
+        """Return those of them that are held back to choose the epoch."""
+        return validation_patients(self.trained_on(fold), self.training.seed + fold)
+
+    def deviation(self, patients: Sequence[str]) -> float:
+        """Return the standard deviation of the entropies of some patients together."""
+        count, total, squares = np.sum([self.sums[patient] for patient in patients], axis=0)
+        return math.sqrt(max(0.0, squares / count - (total / count) ** 2))
 
 
 def train(
@@ -125,6 +139,7 @@ def train(
     _enter_folder(run, description, force=force)
     results = [_kept_or_trained(run, fold, progress) for fold in range(run.training.folds)]
     description["validation_rmse"] = [result.validation_rmse for result in results]
+    description["validation_deviation"] = [result.validation_deviation for result in results]
     _write_json(run.folder / RUN_FILE, description)
     (run.folder / UNFINISHED_FILE).unlink(missing_ok=True)
     return results
@@ -151,14 +166,19 @@ def _prepared(store: Path, folder: Path, training: TrainingSettings, network: Ne
     with PatchStore(store) as opened:
         glcm = opened.settings
         groups = {case.patient: case.group for case in opened.cases}
+        sums = {case.patient: _sums(opened, case) for case in opened.cases}
     check_two_dimensional(glcm)
     network.check_window(glcm.window)
     folds = assign_folds(groups, training.folds, training.seed)
-    return _Run(store, folder, glcm, network, training, groups, folds)
+    return _Run(store, folder, glcm, network, training, groups, folds, sums)
+
+
+def _sums(store: PatchStore, case: CaseRecord) -> npt.NDArray[np.float64]:
+    entropy = store.read_entropy(case.start, case.start + case.count).astype(np.float64)
+    return np.array([len(entropy), entropy.sum(), np.square(entropy).sum()])
 
 
 def _describe(run: _Run) -> dict[str, Any]:
-    backend = keras.backend.backend()
     return {
         "glcm": run.glcm.to_dict(),
         "network": run.network.to_dict(),
@@ -168,12 +188,11 @@ def _describe(run: _Run) -> dict[str, Any]:
         # The cohort's convention: a phantom says so in every patient's name.
         "phantom": all(patient.startswith("phantom") for patient in run.groups),
         "seed": run.training.seed,
-        "keras_backend": backend,
+        "keras_backend": keras.backend.backend(),
         "versions": {
             "radsynth": __version__,
             "python": platform.python_version(),
-            "keras": keras.__version__,
-            backend: getattr(sys.modules.get(backend), "__version__", "unknown"),
+            **keras_versions(),
             "numpy": np.__version__,
             "h5py": h5py.__version__,
         },
@@ -224,14 +243,27 @@ def _kept_or_trained(run: _Run, fold: int, progress: Progress | None) -> FoldRes
     history = read_history(history_path(run.folder, fold))
     candidates = [epoch["validation_rmse"] for epoch in history[_first_candidate(run.training) :]]
     lowest = None if math.isnan(candidates[0]) else min(candidates)
-    return FoldResult(model_path(run.folder, fold), len(history), lowest)
+    validated = run.validated_on(fold)
+    deviation = run.deviation(validated) if validated else None
+    _warn_of_constant(fold, lowest, deviation)
+    return FoldResult(model_path(run.folder, fold), len(history), lowest, deviation)
+
+
+def _warn_of_constant(fold: int, rmse: float | None, deviation: float | None) -> None:
+    if rmse is not None and deviation is not None and rmse >= deviation:
+        _log.warning(
+            "fold %d predicts no better than a constant (validation RMSE %.3f, standard deviation of the "
+            "exact values %.3f): train longer or on more samples",
+            fold,
+            rmse,
+            deviation,
+        )
 
 
 def _train_fold(run: _Run, fold: int, progress: Progress | None) -> None:
     seed = run.training.seed + fold
-    groups = run.trained_on(fold)
-    validated = validation_patients(groups, seed)
-    learned = [patient for patient in groups if patient not in validated]
+    validated = run.validated_on(fold)
+    learned = [patient for patient in run.trained_on(fold) if patient not in validated]
     _announce(fold, learned, validated)
     keras.utils.set_random_seed(seed)
     dataset = PatchDataset(run.store, learned, run.training.batch, seed)
@@ -261,9 +293,10 @@ def _train_fold(run: _Run, fold: int, progress: Progress | None) -> None:
 def _announce(fold: int, learned: Sequence[str], validated: Sequence[str]) -> None:
     if validated:
         _log.info(
-            "fold %d: learns from %d patients, stops on %d (%s)",
+            "fold %d: learns from %d %s, stops on %d (%s)",
             fold,
             len(learned),
+            "patient" if len(learned) == 1 else "patients",
             len(validated),
             ", ".join(validated),
         )

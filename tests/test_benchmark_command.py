@@ -136,14 +136,14 @@ def test_maps_that_disagree_are_not_timed(image, monkeypatch, change, message):
         subject.measure(subject.image_slices(image, 1), None, repeats=1)
 
 
-def result_with(exact, surrogate, device="cpu"):
+def result_with(exact, surrogate, device="cpu", size=512):
     timings = [
         subject.Timing("exact", device, "Exact", 1.0, [exact]),
         subject.Timing("surrogate", device, "Surrogate", 1.0, [surrogate], pearson=0.987654),
     ]
     for kind in ("exact", "dense"):
         timings.append(subject.Timing(kind, "cpu", kind, 1.0, [100.0]))
-    slices = subject.Slices(np.zeros((1, 512, 512)), "knee.nii.gz", 30)
+    slices = subject.Slices(np.zeros((1, size, size)), "knee.nii.gz", 30)
     machine = dict.fromkeys(("cpu", "cores", "memory_gib", "gpu", "system", "load_average_before"), "x")
     machine["versions"] = {"numpy": "0"}
     return subject.Benchmark(slices, GLCMSettings(), "m.keras", 1, timings, 0.0, machine)
@@ -163,6 +163,31 @@ def test_the_verdict_is_computed_from_the_numbers(exact, surrogate, device, word
     assert words in verdict
     assert "r = 0.9877" in verdict
     assert verdict in markdown(result)
+
+
+def test_small_slices_are_told_as_measured_and_the_rest_as_extrapolated():
+    result = result_with(0.5, 2.0, size=128)
+    (verdict,) = verdicts(result)
+    assert (
+        "exact 0.500 s, surrogate 2.00 s per 128x128 slice as measured (extrapolated to the paper" in verdict
+    )
+    assert "exact 8.00 s, surrogate 32.0 s per 512x512 slice)" in verdict
+    assert "those figures are extrapolated" in markdown(result)
+    assert "extrapolated" not in markdown(result_with(0.5, 2.0, size=256))
+
+
+def test_one_repeat_is_singular():
+    text = markdown(result_with(0.5, 2.0))
+    assert "; 1 repeat." in text
+    assert "1 slice of 512x512" in text
+
+
+def test_a_file_is_no_output_folder(image, tmp_path):
+    (tmp_path / "file").write_text("precious")
+    result = benchmark("-o", tmp_path / "file", "--image", image, "--force")
+    assert result.exit_code == 2
+    assert "Error: -o must be a folder, got a file: " in result.stderr
+    assert (tmp_path / "file").read_text() == "precious"
 
 
 def test_no_verdict_across_devices():

@@ -49,6 +49,11 @@ def test_missing_cohort(tmp_path):
         read_cohort(tmp_path / "none.csv")
 
 
+def test_a_folder_is_no_cohort(tmp_path):
+    with pytest.raises(IsADirectoryError, match="COHORT must be a CSV file, got a folder"):
+        read_cohort(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -65,6 +70,11 @@ def test_missing_cohort(tmp_path):
         (HEADER + ",g,a.nii,\n", "line 2: patient must not be empty"),
         (HEADER + "P1,,a.nii,\n", "line 2: group must not be empty"),
         (HEADER + "P1,g\n", "line 2: image must not be empty"),
+        (
+            HEADER + "P1,g,a.nii,a_labels.nii,more,values\n",
+            "line 2: expected 4 values, got 6; put a value with",
+        ),
+        (HEADER + "P1,g,a.nii,\np1,g,b.nii,\n", "more than upper and lower case, got P1 and p1.*rename one"),
         (HEADER + "../P1,g,a.nii,\n", "usable as a file name, got '../P1'"),
         (HEADER + ".P1,g,a.nii,\n", "usable as a file name, got '.P1'"),
     ],

@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
-from pipelines.imaging import read_image
+from pipelines.imaging import read_image, read_mask
 
 OBLIQUE = (0.96, 0.28, 0.0, 0.0, 0.0, -1.0)
 
@@ -196,9 +196,11 @@ def test_a_truncated_slice_is_refused(tmp_path, rng):
     write_series(tmp_path / "series", rng)
     victim = min((tmp_path / "series").iterdir())
     victim.write_bytes(victim.read_bytes()[:-20])
-    with pytest.raises(ValueError, match=r"series must be a readable|is truncated"):
+    with pytest.raises(ValueError, match=r"series is truncated or damaged"):
         read_image(tmp_path / "series")
-    with pytest.raises(ValueError, match=r"must be a readable|is truncated"):
+    with pytest.raises(
+        ValueError, match=r"is truncated or damaged, .* its voxels cannot be read; copy or export"
+    ):
         read_image(victim)
 
 
@@ -207,7 +209,7 @@ def test_a_slice_cut_in_its_header_is_refused_not_lost(tmp_path, rng, length):
     write_series(tmp_path / "series", rng)
     victim = min((tmp_path / "series").iterdir())
     victim.write_bytes(victim.read_bytes()[:length])
-    with pytest.raises(ValueError, match=r"must be a complete DICOM|must be a readable"):
+    with pytest.raises(ValueError, match=r"must be a complete DICOM|is truncated or damaged"):
         read_image(tmp_path / "series")
 
 
@@ -221,6 +223,19 @@ def test_what_is_no_image_is_passed_over(tmp_path, rng):
     directory.file_meta.MediaStorageSOPInstanceUID = generate_uid()
     directory.save_as(tmp_path / "series" / "DICOMDIR", enforce_file_format=True)
     np.testing.assert_array_equal(read_image(tmp_path / "series").array, pixels)
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [{"Modality": "SEG"}, {"Modality": "RTDOSE"}, {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.66.4"}],
+)
+def test_another_object_is_no_image_but_may_be_a_mask(tmp_path, attributes):
+    write_slice(tmp_path / "image.dcm", np.zeros((6, 5)), (0, 0, 0))
+    write_slice(tmp_path / "other.dcm", np.ones((6, 5)), (0, 0, 0), **attributes)
+    with pytest.raises(ValueError, match=r"other\.dcm must be a DICOM image, got an object of modality"):
+        read_image(tmp_path / "other.dcm")
+    if "SOPClassUID" not in attributes:  # of that class it would need the geometry of a segmentation
+        assert read_mask(tmp_path / "other.dcm", read_image(tmp_path / "image.dcm")).all()
 
 
 def test_a_dicom_file_without_pixels_is_refused(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import json
 import re
 
@@ -197,6 +198,34 @@ def test_without_labels_the_whole_image_is_compared(tmp_path):
     assert result.table["normal", "all"].voxels == 2 * 20 * 22
 
 
+def test_a_note_says_whose_whole_image_counts(tmp_path):
+    run = make_run(tmp_path, PATIENTS[:3])
+    with_index(run, "n-01_l.nii.gz", "")
+    with_index(run, f"{tmp_path}/images/,", ",")
+    note = (
+        "Without tissue labels: 1 of 3 patients; the whole image, background included, counts in "
+        '"all" and in no tissue.'
+    )
+    result = evaluate(run, "-o", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "out" / "table1.md").read_text().endswith(f"\n\n{note}\n")
+    assert html.escape(note) in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_no_note_where_everybody_has_labels(evaluated):
+    assert "Without tissue labels" not in evaluated[2].stdout
+
+
+@pytest.mark.parametrize("options", [[], ["--force"]])
+def test_a_file_is_no_output_folder(evaluated, tmp_path, options):
+    (tmp_path / "file").write_text("precious")
+    result = evaluate(evaluated[0], "-o", tmp_path / "file", *options)
+    assert result.exit_code == 2
+    assert "Error: -o must be a folder, got a file: " in result.stderr
+    assert "--force" not in result.stderr
+    assert (tmp_path / "file").read_text() == "precious"
+
+
 def test_labels_without_a_voxel_away_from_the_border_are_refused(tmp_path):
     run = make_run(tmp_path, PATIENTS[:1])
     labels = np.zeros(SHAPE, np.uint8)
@@ -209,7 +238,7 @@ def test_labels_without_a_voxel_away_from_the_border_are_refused(tmp_path):
 def test_patients_seen_in_training_are_left_out_of_the_pooled_rows(tmp_path):
     folds = [[p, g, 1 - f if p == "b-01" else f] for p, g, f in PATIENTS]
     result = subject.evaluate(make_run(tmp_path, folds=folds))
-    assert "1 of 6 patients were not held out" in table1(result)
+    assert "Not held out: 1 of 6 patients" in table1(result)
     assert result.table["benign", "all"].patients == 1
     assert result.table["all", "all"].patients == 5
     assert {p.entry.case.patient for p in result.patients if not p.entry.held_out} == {"b-01"}

@@ -192,6 +192,20 @@ def test_other_maps_are_refused_before_work_begins(cohort, tmp_path, monkeypatch
     assert read_array(other).shape == (2, 12, 14)
 
 
+def test_maps_never_replace_an_image_nor_lie_in_a_series(cohort, tmp_path):
+    image = tmp_path / "p2_entropy_exact.nii.gz"
+    image.write_bytes((tmp_path / "p2.nii.gz").read_bytes())
+    cohort.write_text(cohort.read_text().replace("p2.nii.gz", image.name))
+    before = image.read_bytes()
+    with pytest.raises(ValueError, match=r"p2_entropy_exact.nii.gz is an input and must not be overwritten"):
+        write_store(read_cohort(cohort), tmp_path / "s.h5", PLAN, maps=tmp_path, force=True)
+    assert image.read_bytes() == before
+    (tmp_path / "series").mkdir()
+    cohort.write_text(cohort.read_text().replace(image.name, "series"))
+    with pytest.raises(ValueError, match="must not lie in the input folder"):
+        write_store(read_cohort(cohort), tmp_path / "s.h5", PLAN, maps=tmp_path / "series", force=True)
+
+
 # Bad input
 
 
@@ -253,6 +267,31 @@ def test_command_writes_store_and_maps(cohort, tmp_path):
     assert len(list((tmp_path / "maps").glob("*_entropy_exact.nii.gz"))) == 3
 
 
+@pytest.mark.parametrize("name", ["s.csv", "s", "s.h5.gz"])
+def test_command_refuses_other_suffixes(cohort, tmp_path, name):
+    result = run(cohort, "-o", tmp_path / name)
+    assert result.exit_code == 2
+    assert f"Error: -o must end in .h5 or .hdf5, got {name}" in result.stderr
+    assert not (tmp_path / name).exists()
+
+
+def test_command_refuses_a_folder_as_cohort(tmp_path):
+    result = run(tmp_path, "-o", tmp_path / "s.h5")
+    assert result.exit_code == 2
+    assert "COHORT must be a CSV file, got a folder" in result.stderr
+
+
+def test_help_says_which_settings_are_refused():
+    words = " ".join(run("--help").output.split())
+    assert "--dimensions 3 and --range-over mask are refused" in words
+    assert "Example: radsynth groundtruth runs/demo/phantom/cohort.csv -o runs/demo/store.h5" in words
+
+
+def test_one_case_is_singular(cohort, tmp_path):
+    (case, *_) = read_cohort(cohort)
+    assert write_store([case], tmp_path / "s.h5", PLAN).startswith("1 case, 90 samples of 5x5")
+
+
 def test_command_refuses_an_existing_store(cohort, tmp_path):
     (tmp_path / "s.h5").write_text("precious")
     result = run(cohort, "-o", tmp_path / "s.h5")
@@ -286,6 +325,7 @@ def test_command_on_a_full_disk(cohort, tmp_path, monkeypatch):
     assert result.exit_code == 2
     assert "No space left on device" in result.stderr
     assert "s.h5" in result.stderr
+    assert not (tmp_path / "s.h5.parts").exists()
     assert not (tmp_path / "s.h5").exists()
 
 

@@ -22,6 +22,7 @@ from pipelines.imaging import (
     read_image,
     read_labels,
     read_mask,
+    refuse_input_as_output,
     sha256_of,
     write_map,
     write_volume,
@@ -185,13 +186,34 @@ def write_colour(path):
     SimpleITK.WriteImage(SimpleITK.GetImageFromArray(np.zeros((5, 6, 3), np.uint8), isVector=True), str(path))
 
 
-@pytest.mark.parametrize("name", ["photo.png", "photo.nrrd", "photo.mha", "photo.nii"])
+@pytest.mark.parametrize("name", ["photo.nrrd", "photo.mha", "photo.nii"])
 def test_colour_images_are_refused(tmp_path, name):
     write_colour(tmp_path / name)
     with pytest.raises(
         ValueError, match=r"must hold one number per voxel, got 3 \(a colour or vector image\)"
     ):
         read_image(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["photo.png", "photo.tif", "photo.jpg"])
+def test_other_formats_are_no_input(tmp_path, name):
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(np.zeros((5, 6), np.uint8)), str(tmp_path / name))
+    with pytest.raises(
+        ValueError, match=r"must be a readable NIfTI, NRRD, MHA or DICOM image, got a \w+ image"
+    ):
+        read_image(tmp_path / name)
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha"])
+def test_truncated_voxels_are_said_plainly(tmp_path, rng, suffix):
+    path = tmp_path / f"image{suffix}"
+    write_volume(oblique(rng), path)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(
+        ValueError, match=r"is truncated or damaged, .*: its voxels cannot be read; copy"
+    ) as error:
+        read_image(path)
+    assert not re.search(r"No such file|_nrrd|ITK", str(error.value))
 
 
 def test_four_dimensions_are_refused(tmp_path):
@@ -287,6 +309,15 @@ def test_a_label_that_is_not_there_lists_those_that_are(tmp_path, volume, rng):
         read_mask(path, volume, 2)
 
 
+@pytest.mark.parametrize("label", [None, 1])
+def test_a_mask_with_nan_is_refused(tmp_path, volume, label):
+    values = np.ones(volume.array.shape, np.float32)
+    values[0, 0, :2] = np.nan, np.inf
+    path = write_mask(tmp_path / "mask.nii", volume, values)
+    with pytest.raises(ValueError, match=r"mask .*mask\.nii must hold finite numbers, got 2 NaN or infinite"):
+        read_mask(path, volume, label)
+
+
 @pytest.mark.parametrize("value", [1.5, -1.0, 300.0, np.nan])
 def test_labels_that_are_no_labels_are_refused(tmp_path, volume, value):
     values = np.full(volume.array.shape, value, np.float32)
@@ -297,7 +328,7 @@ def test_labels_that_are_no_labels_are_refused(tmp_path, volume, value):
 # Writing
 
 
-@pytest.mark.parametrize("name", ["map.png", "map.mhd", "map", "map.dcm", "map.gz"])
+@pytest.mark.parametrize("name", ["map.png", "map.mhd", "map", "map.dcm", "map.gz", "map.NII.GZ"])
 def test_other_formats_are_refused(tmp_path, volume, name):
     with pytest.raises(ValueError, match=rf"must end in one of \.nii, \.nii\.gz, \.nrrd, \.mha, got {name}"):
         write_map(np.zeros(volume.array.shape), volume, tmp_path / name, provenance={})
@@ -324,6 +355,23 @@ def test_a_folder_as_output_is_refused(tmp_path, volume):
     (tmp_path / "map.nii").mkdir()
     with pytest.raises(IsADirectoryError, match=r"map\.nii must be a file's name, got a folder"):
         write_map(np.zeros(volume.array.shape), volume, tmp_path / "map.nii", provenance={}, force=True)
+
+
+def test_an_input_is_no_output(tmp_path):
+    image, data, series = tmp_path / "image.mhd", tmp_path / "image.raw", tmp_path / "series"
+    image.write_text("ElementDataFile = image.raw\n")
+    data.write_bytes(b"voxels")
+    series.mkdir()
+    (tmp_path / "link.nii").symlink_to(data)
+    for output in (image, data, tmp_path / "link.nii", series / ".." / "image.raw"):
+        with pytest.raises(ValueError, match="is an input and must not be overwritten; choose another name"):
+            refuse_input_as_output(output, series, image)
+    with pytest.raises(
+        ValueError, match=r"new\.nii must not lie in the input folder .*series; choose another"
+    ):
+        refuse_input_as_output(series / "new.nii", image, series)
+    refuse_input_as_output(tmp_path / "map.nii", image, series, tmp_path / "missing.nii")
+    refuse_input_as_output(series / "new" / "map.nii", series)
 
 
 FULL_DISK = """

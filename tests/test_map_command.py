@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -130,6 +131,7 @@ def test_force_replaces(tmp_path, image):
         (("--distance", 5), "distance must be from 1 to 4, got 5"),
         (("--mask", "missing.nii"), "mask missing.nii does not exist"),
         (("--mask-label", 2), "--mask-label needs --mask FILE"),
+        (("--mask", "m.nii", "--mask-label", 0), "--mask-label must be 1 or more, got 0"),
         (("--range-over", "mask"), "--range-over mask needs --mask FILE"),
         (("--preview", "a.jpg"), "a preview's name must end in .png, got a.jpg"),
         (("-o", "map.tif"), "a map's name must end in one of .nii, .nii.gz, .nrrd, .mha, got map.tif"),
@@ -173,14 +175,65 @@ def test_nan_and_infinity_are_refused_inside_the_mask_only(tmp_path, volume, val
     array[1, 5, 5] = value
     path = tmp_path / f"image{suffix}"
     write_volume(replace(volume, array=array), path)
-    assert_refused(
-        run(path, "-o", tmp_path / "map.nii"), "must hold finite intensities, got 1 NaN or infinite"
-    )
+    line = f"{path}: the image must hold finite intensities, got 1 NaN or infinite voxel;"
+    assert_refused(run(path, "-o", tmp_path / "map.nii"), line)
     mask = np.ones(array.shape, np.uint8)
     mask[1, 5, 5] = 0
     write_volume(replace(volume, array=mask), tmp_path / "mask.nii")
     result = run(path, "-o", tmp_path / "map.nii", "--mask", tmp_path / "mask.nii", "--backend", "cpu")
     assert result.exit_code == 0, result.output
+
+
+@pytest.fixture
+def mask(tmp_path, volume):
+    path = tmp_path / "mask.nrrd"
+    write_volume(replace(volume, array=np.ones(volume.array.shape, np.uint8)), path)
+    return path
+
+
+def test_inputs_are_never_overwritten(tmp_path, image, mask):
+    contents = {path: path.read_bytes() for path in (image, mask)}
+    for path in contents:
+        result = run(image, "-o", path, "--mask", mask, "--force")
+        assert_refused(result, f"{path} is an input and must not be overwritten")
+    result = run(image, "-o", tmp_path / "map.nii", "--preview", image, "--force")
+    assert_refused(result, f"{image} is an input and must not be overwritten")
+    sidecar = tmp_path / "map.nii.json"
+    sidecar.hardlink_to(mask)
+    result = run(image, "-o", tmp_path / "map.nii", "--mask", mask, "--force")
+    assert_refused(result, f"{sidecar} is an input and must not be overwritten")
+    assert {path: path.read_bytes() for path in contents} == contents
+
+
+def test_cubes_need_a_volume(tmp_path):
+    flat = Volume(np.zeros((20, 30)), (0.5, 0.5), (0.0, 0.0), (1.0, 0.0, 0.0, 1.0))
+    write_volume(flat, tmp_path / "flat.nrrd")
+    result = run(tmp_path / "flat.nrrd", "-o", tmp_path / "map.nii", "--dimensions", 3)
+    assert_refused(result, f"--dimensions 3 needs a volume, got the 2D image {tmp_path / 'flat.nrrd'}")
+
+
+def test_a_preview_that_cannot_be_written_is_refused_before_anything_is_read(tmp_path):
+    (tmp_path / "file").write_text("x")
+    result = run("missing.nii", "-o", tmp_path / "map.nii", "--preview", tmp_path / "file" / "a.png")
+    assert_refused(result, f"cannot write into {tmp_path / 'file'}: it is a file; choose another folder")
+
+
+@pytest.mark.parametrize("failing", ["savefig", "WriteImage"])
+def test_a_failure_of_map_or_preview_leaves_neither(tmp_path, image, monkeypatch, failing):
+    import matplotlib.figure
+    import SimpleITK
+
+    def fail(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(*{
+        "savefig": (matplotlib.figure.Figure, "savefig", fail),
+        "WriteImage": (SimpleITK, "WriteImage", fail),
+    }[failing])  # fmt: skip
+    result = run(image, "-o", tmp_path / "map.nii", "--backend", "cpu", "--preview", tmp_path / "a.png")
+    shown = {"savefig": "a.png", "WriteImage": "map.nii"}[failing]
+    assert_refused(result, f"No space left on device: {tmp_path / shown}; free some space")
+    assert [path.name for path in tmp_path.iterdir()] == ["image.nii.gz"]
 
 
 def test_a_backend_that_is_not_there(tmp_path, image, monkeypatch):

@@ -45,6 +45,11 @@ def run_raising(error):
             "Error: No space left on device: write failed; free some space and run again",
         ),
         (
+            OSError(errno.EFBIG, "File too large", "/out/map.nii"),
+            "Error: File too large: /out/map.nii; "
+            "free some space, or lift the limit on file size, and run again",
+        ),
+        (
             FileNotFoundError(errno.ENOENT, "No such file or directory", b"x"),
             "Error: No such file or directory: x",
         ),
@@ -81,6 +86,8 @@ def test_exit_codes_of_click_pass():
         (["map"], "Error: Missing argument 'INPUT' (see radsynth map --help)"),
         (["map", "a", "-o", "b", "--levels", "x"], "'x' is not a valid integer"),
         (["map", "a", "-o", "b", "--levles", "3"], "No such option '--levles'"),
+        (["map", "", "-o", "b"], "Error: INPUT is empty; give a path (see radsynth map --help)"),
+        (["map", "a", "-o", ""], "Error: -o / --output is empty; give a path"),
         (["mpa"], "Error: no command 'mpa'; did you mean 'map'? the commands are map, phantom, groundtruth"),
         (["zzz"], "Error: no command 'zzz'; the commands are map, phantom"),
         (["--nothing"], "No such option '--nothing'"),
@@ -103,6 +110,20 @@ def test_version_and_list_of_commands():
     assert list(COMMANDS) == [
         "map", "phantom", "groundtruth", "train", "synthesize", "evaluate", "benchmark"
     ]  # fmt: skip
+
+
+def test_help_keeps_its_examples_and_is_what_the_bare_name_prints():
+    listed = CliRunner().invoke(main, ["--help"], prog_name="radsynth")
+    assert "\b" not in listed.output
+    assert "\\b" not in listed.output
+    assert "  Each command has its own help: radsynth map --help\n" in listed.output
+    for arguments in ([], ["-h"]):
+        same = CliRunner().invoke(main, arguments, prog_name="radsynth")
+        assert (same.exit_code, same.output) == (0, listed.output)
+    short, long = (
+        CliRunner().invoke(main, ["map", asked], prog_name="radsynth") for asked in ("-h", "--help")
+    )
+    assert (short.exit_code, short.output) == (0, long.output)
 
 
 HELP = """

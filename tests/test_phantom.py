@@ -162,6 +162,9 @@ def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path, quick):
     result = run("-o", tmp_path / "file", "--force")
     assert result.exit_code == 2
     assert "file must be a folder, got a file" in result.stderr
+    result = run("-o", tmp_path / "file" / "cohort")
+    assert result.exit_code == 2
+    assert f"cannot write into {tmp_path / 'file'}: it is a file; choose another folder" in result.stderr
 
 
 @pytest.mark.parametrize("arguments", [("--size", 32), ("--slices", 0), ("--seed", -1)])

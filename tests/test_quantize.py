@@ -54,8 +54,12 @@ def test_not_finite_is_refused_inside_and_allowed_outside_the_mask():
     image = np.array([0.0, 1.0, np.nan, np.inf])
     with pytest.raises(ValueError, match="the image must hold finite intensities, got 2 NaN"):
         quantize(image)
-    with pytest.raises(ValueError, match="the mask must hold finite intensities, got 1 NaN"):
+    with pytest.raises(
+        ValueError, match="finite intensities inside the mask, got 1 NaN or infinite voxel; mask out"
+    ):
         quantize(image, mask=[1, 1, 1, 0])
+    with pytest.raises(ValueError, match="finite intensities inside the mask, got 2 NaN or infinite voxels;"):
+        quantize(image, mask=[1, 1, 1, 1])
     assert quantize(image, mask=[1, 1, 0, 0])[:2].tolist() == [0, 63]
 
 
@@ -67,6 +71,13 @@ def test_not_finite_is_refused_inside_and_allowed_outside_the_mask():
         (np.zeros(3, complex), None, TypeError, "must hold real numbers"),
         (np.zeros(3), np.zeros(3), ValueError, "mask must have voxels inside, got none"),
         (np.zeros(3), np.ones(4), ValueError, "mask must have the image's shape"),
+        (
+            np.zeros(3),
+            [1, np.nan, 0],
+            ValueError,
+            "mask must hold finite numbers, got 1 NaN or infinite voxel;",
+        ),
+        (np.zeros(3), [1, np.inf, np.nan], ValueError, "mask must hold finite numbers, got 2 NaN"),
     ],
 )
 def test_unfit_arrays(image, mask, error, message):

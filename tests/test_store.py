@@ -277,8 +277,9 @@ def test_a_full_disk_leaves_everything_as_it_was(tmp_path, stage):
     assert code == "27"
     assert name.startswith(str(path))
     assert path.read_text() == "precious"
-    remains = list((tmp_path / "store.h5.parts").iterdir())
-    assert len(remains) == (0 if stage == "add" else 3)
+    parts = tmp_path / "store.h5.parts"
+    assert parts.exists() == (stage == "finish"), "without a case in it the folder goes too"
+    assert stage == "add" or len(list(parts.iterdir())) == 3
     assert writer(path, force=True).has(source("A")) == (stage == "finish")
 
 
@@ -478,9 +479,6 @@ def _short_column(file):
         (_other_patch, "1 of 900 recomputed values differ, the first at row 500"),
         (_too_high_level, "levels must be below 16, got 16"),
         (_other_case, "rows 0 to 900 must belong to the cases"),
-        (_other_start, "cases must follow each other"),
-        (_missing_case, "fill the 900 rows"),
-        (_short_column, "datasets must have one length.*'row': 899"),
     ],
 )
 def test_damage_is_found(finished, change, words):
@@ -488,3 +486,57 @@ def test_damage_is_found(finished, change, words):
         change(file)
     with PatchStore(finished) as patches, pytest.raises(ValueError, match=words):
         patches.verify(count=900)
+
+
+def _bad_settings(file):
+    file.attrs["settings"] = '{"levels": '
+
+
+def _settings_out_of_range(file):
+    file.attrs["settings"] = '{"levels": 1}'
+
+
+def _uneven_cases(file):
+    values = file["cases/group"][:2]
+    del file["cases/group"]
+    file["cases/group"] = values
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (_other_start, "cases must follow each other"),
+        (_missing_case, "fill the 900 rows"),
+        (_short_column, "datasets must have one length.*'row': 899"),
+        (_bad_settings, "its settings cannot be read"),
+        (_settings_out_of_range, r"its settings cannot be read \(levels must be from 2"),
+        (_uneven_cases, "its table of cases cannot be read"),
+    ],
+)
+def test_damage_is_found_on_opening(finished, change, words):
+    with h5py.File(finished, "r+") as file:
+        change(file)
+    with pytest.raises(
+        ValueError, match=rf"patch store .*store.h5 is damaged: .*{words}.*; rerun groundtruth"
+    ):
+        PatchStore(finished)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_entropies_that_are_not_finite_are_refused_when_read(finished, value):
+    with h5py.File(finished, "r+") as file:
+        file["entropy"][500] = value
+    with PatchStore(finished) as patches:
+        assert len(patches.read(0, 500).entropy) == len(patches.read_entropy(501, 900)) + 101
+        for read in (patches.read, patches.read_entropy):
+            with pytest.raises(
+                ValueError, match=r"store.h5 holds NaN or infinite entropies \(row 500\); rerun"
+            ):
+                read(400, 600)
+
+
+def test_entropies_alone_are_those_of_the_rows(finished):
+    with PatchStore(finished) as patches:
+        np.testing.assert_array_equal(patches.read_entropy(250, 700), patches.read(250, 700).entropy)
+        with pytest.raises(ValueError, match="rows must be a range within 0 to 900, got 5 to 901"):
+            patches.read_entropy(5, 901)

@@ -400,6 +400,45 @@ def test_a_store_of_cubes_is_refused(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_training_that_is_too_short_is_told(store, tmp_path, caplog):
+    with caplog.at_level("WARNING", logger="surrogate"):
+        results = train(store, tmp_path / "run", TrainingSettings(epochs=1, learning_rate=1e-9), SMALL)
+    description = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert description["validation_deviation"] == [result.validation_deviation for result in results]
+    worse = [r.validation_rmse >= r.validation_deviation for r in results]
+    for fold, is_worse in enumerate(worse):
+        words = f"fold {fold} predicts no better than a constant (validation RMSE "
+        assert (words in caplog.text) == is_worse
+    assert any(worse)
+
+
+def test_the_deviation_is_that_of_the_validation_patients(finished, store, caplog):
+    from surrogate.folds import assign_folds, validation_patients
+
+    with PatchStore(store) as opened:
+        groups = {case.patient: case.group for case in opened.cases}
+        entropy = {c.patient: opened.read_entropy(c.start, c.start + c.count) for c in opened.cases}
+    folds = assign_folds(groups, 2, QUICK.seed)
+    for fold, result in enumerate(finished[1]):
+        seen = {patient: group for patient, group in groups.items() if folds[patient] != fold}
+        values = np.concatenate([entropy[p] for p in validation_patients(seen, QUICK.seed + fold)])
+        assert result.validation_deviation == pytest.approx(values.std(dtype=float), rel=1e-6)
+    assert "no better than a constant" not in caplog.text
+
+
+def test_entropies_that_are_not_finite_are_refused_before_the_training(tmp_path):
+    path = write_store(tmp_path / "s.h5", {"a": 10, "b": 10})
+    with h5py.File(path, "r+") as file:
+        file["entropy"][13] = np.nan
+    with pytest.raises(
+        ValueError, match=r"s.h5 holds NaN or infinite entropies \(row 13\); rerun groundtruth"
+    ):
+        train(path, tmp_path / "run", QUICK, SMALL)
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(ValueError, match=r"s.h5 holds NaN or infinite entropies \(row 13\)"):
+        PatchDataset(path, ["b"], batch=10)[0]
+
+
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_a_diverging_training_leaves_no_model(store, tmp_path):
     with pytest.raises(ValueError, match=r"fold 0 diverged in epoch 1: .* give a lower --learning-rate"):

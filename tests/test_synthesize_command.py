@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +81,8 @@ def expected_map(image: Path, model: Path) -> np.ndarray:
 
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha"])
 def test_one_image(models, tmp_path, rng, suffix):
+    import keras
+
     source = write_image(tmp_path / "image.nrrd", rng)
     model = models / "fold0.keras"
     output = tmp_path / f"map{suffix}"
@@ -98,6 +101,8 @@ def test_one_image(models, tmp_path, rng, suffix):
     assert record["model"] == "fold0.keras"
     assert record["model_sha256"] == hashlib.sha256(model.read_bytes()).hexdigest()
     assert GLCMSettings.from_dict(record["settings"]) == GLCM
+    assert {"keras", keras.backend.backend()} <= record["software"].keys()
+    assert record["software"]["keras"] == keras.__version__
     assert preview.read_bytes().startswith(b"\x89PNG")
 
 
@@ -111,6 +116,49 @@ def test_an_existing_map_needs_force(models, tmp_path, rng):
     assert output.read_bytes() == b"precious"
     assert synthesize(source, "-o", output, "--model", models / "fold0.keras", "--force").exit_code == 0
     assert sitk.ReadImage(str(output)).GetSize() == (12, 9)
+
+
+@pytest.mark.parametrize("options", [[], ["--force"]])
+def test_the_input_is_never_the_output(models, tmp_path, rng, options):
+    source = write_image(tmp_path / "image.nii.gz", rng)
+    before = source.read_bytes()
+    (tmp_path / "link.nii.gz").symlink_to(source)
+    for output in (source, tmp_path / "link.nii.gz"):
+        result = synthesize(source, "-o", output, "--model", models / "fold0.keras", *options)
+        assert result.exit_code == 2
+        assert re.search("is an input and must not be overwritten", result.stderr)
+        assert result.stderr.count("\n") == 1
+        assert source.read_bytes() == before
+
+
+def test_a_cohort_never_replaces_its_own_files(cohort, run, tmp_path):
+    own = tmp_path / "index.csv"
+    own.write_text(cohort.read_text())
+    (tmp_path / "p0_entropy_synthetic.nii.gz").write_bytes((tmp_path / "p0.nii.gz").read_bytes())
+    other = tmp_path / "other.csv"
+    other.write_text("patient,group,image,labels\np0,benign,p0_entropy_synthetic.nii.gz,\n")
+    before = {path: path.read_bytes() for path in tmp_path.glob("*.*")}
+    for listed in (own, other):
+        result = synthesize(listed, "-o", tmp_path, "--model", run, "--force")
+        assert result.exit_code == 2
+        assert re.search("is an input and must not be overwritten", result.stderr)
+    assert {path: path.read_bytes() for path in tmp_path.glob("*.*")} == before
+
+
+def test_a_folder_of_something_else_needs_force(cohort, run, tmp_path):
+    folder = tmp_path / "thesis"
+    folder.mkdir()
+    (folder / "chapter.txt").write_text("years of work")
+    refused = synthesize(cohort, "-o", folder, "--model", run)
+    assert refused.exit_code == 2
+    assert re.search(r"thesis is not empty and holds no earlier run \(it has chapter.txt\)", refused.stderr)
+    assert synthesize(cohort, "-o", folder, "--model", run, "--force").exit_code == 0
+    assert (folder / "chapter.txt").exists()
+    (tmp_path / "file").touch()
+    assert (
+        "-o must be a folder, got a file"
+        in synthesize(cohort, "-o", tmp_path / "file", "--model", run).stderr
+    )
 
 
 def test_what_one_image_refuses(models, tmp_path, rng):
@@ -150,7 +198,7 @@ def test_a_cohort_is_mapped_by_the_fold_that_held_each_patient_out(cohort, run, 
     result = synthesize(cohort, "-o", folder, "--model", run)
     assert result.exit_code == 0, result.output
     assert result.stdout.strip() == str(folder / "index.csv")
-    assert "1 patients new to the run are mapped with fold 0: new" in result.stderr
+    assert "new to the run, mapped with fold 0: 1 patient (new)" in result.stderr
     rows = read_index(folder)
     assert list(rows[0]) == ["patient", "group", "image", "labels", "synthetic", "model", "fold"]
     assert [(row["patient"], row["fold"], row["model"]) for row in rows] == [
@@ -193,7 +241,7 @@ def test_maps_of_the_same_image_and_model_are_kept_and_others_need_force(cohort,
 def test_a_run_that_held_nobody_out(cohort, run):
     (run / "folds.csv").write_text("patient,group,fold\np0,benign,\np1,benign,\nnew,benign,\n")
     result = synthesize(cohort, "-o", run / "synthetic", "--model", run)
-    assert "3 patients were trained on, nobody was held out: p0, p1, new" in result.stderr
+    assert "nobody was held out, trained on were: 3 patients (p0, p1, new)" in result.stderr
     assert [row["fold"] for row in read_index(run / "synthetic")] == ["0", "0", "0"]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from click.testing import CliRunner
 from glcm_cuda import GLCMSettings
 from glcm_cuda.patches import Samples
 from glcm_cuda.store import CaseRecord, CaseSource, StoreWriter
-from pipelines.train import command
+from pipelines.train import _summary, command
 from surrogate.settings import NetworkSettings, TrainingSettings
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -50,7 +51,7 @@ def calls(monkeypatch):
                 csv.writer(file).writerows([HISTORY_COLUMNS, (1, 0.5, "", 0.1, 2), (2, 0.4, "", 0.0, 2)])
         progress(1, 1)
         rmse = [0.25, None]
-        return [FoldResult(run / f"fold{fold}.keras", 2, rmse[fold]) for fold in range(training.folds)]
+        return [FoldResult(run / f"fold{fold}.keras", 2, rmse[fold], None) for fold in range(training.folds)]
 
     monkeypatch.setattr("surrogate.training.train", train)
     return noted
@@ -77,6 +78,35 @@ def test_defaults_are_the_librarys(calls, tmp_path):
     result = CliRunner().invoke(command, ["s.h5", "-o", str(tmp_path / "run")])
     assert result.exit_code == 0, result.output
     assert calls[0][2:] == (TrainingSettings(), NetworkSettings(), False)
+
+
+def test_one_epoch_is_singular():
+    from surrogate.training import FoldResult
+
+    assert _summary(FoldResult("m", 1, 0.5, 1.0), "bits") == "1 epoch, validation RMSE 0.500 bits"
+
+
+def test_a_folder_of_something_else_needs_force(calls, tmp_path):
+    run = tmp_path / "thesis"
+    run.mkdir()
+    (run / "chapter.txt").write_text("years of work")
+    arguments = ["s.h5", "-o", str(run)]
+    refused = CliRunner().invoke(command, arguments)
+    assert refused.exit_code == 2
+    assert re.search(r"thesis is not empty and holds no earlier run \(it has chapter.txt\)", refused.stderr)
+    assert calls == []
+    assert CliRunner().invoke(command, [*arguments, "--force"]).exit_code == 0
+    assert (run / "chapter.txt").read_text() == "years of work"
+    assert CliRunner().invoke(command, arguments).exit_code == 0, "the run that is there now goes on"
+
+
+@pytest.mark.parametrize("options", [[], ["--force"]])
+def test_a_file_is_no_folder_for_a_run(calls, tmp_path, options):
+    (tmp_path / "file").write_text("precious")
+    result = CliRunner().invoke(command, ["s.h5", "-o", str(tmp_path / "file"), *options])
+    assert result.exit_code == 2
+    assert "Error: -o must be a folder, got a file: " in result.stderr
+    assert (calls, (tmp_path / "file").read_text()) == ([], "precious")
 
 
 @pytest.mark.parametrize(
