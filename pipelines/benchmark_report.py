@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from .figures import Bar, draw_speeds
-from .report import markdown_table, write_csv
+from .report import counted, markdown_table, write_csv
 from .timing import PAPERS_SLICE, Benchmark, as_json, summary
-from .words import counted
 
 Row = dict[str, Any]
 

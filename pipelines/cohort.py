@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -150,3 +151,13 @@ def _check_unique(path: Path, cases: list[Case]) -> None:
             )
             raise ValueError(msg)
         seen[case.patient.casefold()] = case.patient
+
+
+@contextmanager
+def naming(patient: str) -> Iterator[None]:
+    """Say in errors of the input which patient it was."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        msg = f"patient {patient}: {error}"
+        raise (ValueError if isinstance(error, ValueError) else TypeError)(msg) from error

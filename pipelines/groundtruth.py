@@ -5,18 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from .cohort import case_files
+from .cohort import case_files, naming
 from .options import Command, backend_option, force_option, glcm_settings_from, progress_bar, settings_options
 from .outputs import refuse_inputs
-from .words import counted
+from .report import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -120,7 +119,7 @@ def exact_case(case: Case, plan: Plan) -> ExactCase:
     from .imaging import read_image, read_labels
 
     settings = plan.settings
-    with _named(case.patient):
+    with naming(case.patient):
         volume = read_image(case.image)
         labels = None if case.labels is None else _stack(read_labels(case.labels, volume))
         levels = _stack(quantize(volume.array, settings))
@@ -300,16 +299,6 @@ def _generator(seed: int, patient: str) -> np.random.Generator:
 
     digest = hashlib.sha256(patient.encode()).digest()
     return np.random.default_rng([seed, int.from_bytes(digest[:8], "big")])
-
-
-@contextmanager
-def _named(patient: str) -> Iterator[None]:
-    """Say in errors of the input which patient it was."""
-    try:
-        yield
-    except (TypeError, ValueError) as error:
-        msg = f"patient {patient}: {error}"
-        raise (ValueError if isinstance(error, ValueError) else TypeError)(msg) from error
 
 
 @click.command(cls=Command)

@@ -68,6 +68,11 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         writer.writerows([_cell(value) for value in row.values()] for row in rows)
 
 
+def counted(number: int, noun: str) -> str:
+    """Return the number with its noun, in the plural where it is not one."""
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return an aligned Markdown table: the first column to the left, the others to the right."""
     lines = [list(header), *(list(row) for row in rows)]

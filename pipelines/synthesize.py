@@ -7,8 +7,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from .cohort import Case, case_files, naming, read_cohort
 from .options import Command, force_option, progress_bar
 from .outputs import refuse_foreign_folder, refuse_inputs
-from .words import counted
+from .report import counted
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from .cohort import Case
     from .imaging import Volume
 
 _log = logging.getLogger(__name__)
@@ -153,8 +152,6 @@ def _synthesize_image(
 
 def _synthesize_cohort(cohort: Path, folder: Path, run: Path, batch: int, *, force: bool) -> Path:
     """Write the maps of a cohort and their index; return the index's path."""
-    from .cohort import case_files, read_cohort
-
     refuse_foreign_folder(folder, _OWN_FILES, force=force)
     cases = read_cohort(cohort)
     jobs = _jobs(cases, folder, _read_folds(run), run)
@@ -168,7 +165,7 @@ def _synthesize_cohort(cohort: Path, folder: Path, run: Path, batch: int, *, for
     load = cache(_load)
     with progress_bar("Synthetic maps", len(wanted)) as progress:
         for done, job in enumerate(wanted, start=1):
-            with _named(job.case.patient):
+            with naming(job.case.patient):
                 _write_synthetic(
                     job.case.image, job.output, load(job.model), batch, force=True, fold=job.fold
                 )
@@ -321,16 +318,6 @@ def _keras_version() -> str:
     import keras
 
     return str(keras.__version__)
-
-
-@contextmanager
-def _named(patient: str) -> Iterator[None]:
-    """Say in errors of the input which patient it was."""
-    try:
-        yield
-    except (TypeError, ValueError) as error:
-        msg = f"patient {patient}: {error}"
-        raise (ValueError if isinstance(error, ValueError) else TypeError)(msg) from error
 
 
 if __name__ == "__main__":

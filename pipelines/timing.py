@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .cohort import is_phantom
-from .words import counted
+from .report import counted
 
 if TYPE_CHECKING:
     import numpy as np

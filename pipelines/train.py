@@ -14,7 +14,7 @@ from surrogate.settings import NetworkSettings, TrainingSettings
 
 from .options import Command, force_option, progress_bar
 from .outputs import refuse_foreign_folder
-from .words import counted
+from .report import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
