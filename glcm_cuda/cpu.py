@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import get_num_threads, njit, prange
+from numba import njit, prange
 
 from . import definition
 from .definition import (
@@ -67,11 +67,6 @@ def map_levels(
     scale = log_unit / LOG_ONE
     _compiled()(levels, offsets, np.array(radii), number_of_levels, symmetric, merge, log_table, scale, out)
     return out
-
-
-def threads() -> int:
-    """Return how many threads the backend uses; `numba.set_num_threads` changes it."""
-    return int(get_num_threads())
 
 
 @functools.cache

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
+from .checks import check_choice, check_int
+
 MAX_LEVELS = 256
 MAX_WINDOW = 255
 
@@ -66,26 +68,26 @@ class GLCMSettings:
     range_over: Literal["image", "mask"] = "image"
 
     def __post_init__(self) -> None:
-        _check_int("levels", self.levels, 2, MAX_LEVELS)
-        _check_int("window", self.window, 3, MAX_WINDOW)
+        check_int("levels", self.levels, 2, MAX_LEVELS)
+        check_int("window", self.window, 3, MAX_WINDOW)
         if self.window % 2 == 0:
             msg = f"window must be odd, got {self.window}"
             raise ValueError(msg)
-        _check_int("distance", self.distance, 1, self.window - 1)
-        _check_int("dimensions", self.dimensions, 2, 3)
+        check_int("distance", self.distance, 1, self.window - 1)
+        check_int("dimensions", self.dimensions, 2, 3)
         if not isinstance(self.symmetric, bool):
             msg = f"symmetric must be True or False, got {self.symmetric!r}"
             raise TypeError(msg)
-        _check_choice("aggregate", self.aggregate, ("mean", "merge"))
-        _check_choice("log_base", self.log_base, (2, 10, "e"))
-        _check_choice("range_over", self.range_over, ("image", "mask"))
+        check_choice("aggregate", self.aggregate, ("mean", "merge"))
+        check_choice("log_base", self.log_base, (2, 10, "e"))
+        check_choice("range_over", self.range_over, ("image", "mask"))
         if self.intensity_range is not None:
             object.__setattr__(self, "intensity_range", _checked_range(self.intensity_range))
 
     @classmethod
     def preset(cls, name: str) -> Self:
         """Return the settings known by a name: ``"radsynth"``, the paper's."""
-        _check_choice("preset", name, tuple(_PRESETS))
+        check_choice("preset", name, tuple(_PRESETS))
         return cls(**_PRESETS[name])
 
     @classmethod
@@ -125,21 +127,6 @@ class GLCMSettings:
     def log_unit(self) -> float:
         """One bit in the unit of the map: ``log_base(2)``."""
         return {2: 1.0, 10: math.log10(2.0), "e": math.log(2.0)}[self.log_base]
-
-
-def _check_int(name: str, value: object, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        msg = f"{name} must be an integer, got {value!r}"
-        raise TypeError(msg)
-    if not low <= value <= high:
-        msg = f"{name} must be from {low} to {high}, got {value}"
-        raise ValueError(msg)
-
-
-def _check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
-    if isinstance(value, bool) or value not in choices:
-        msg = f"{name} must be one of {choices}, got {value!r}"
-        raise ValueError(msg)
 
 
 def _checked_range(value: object) -> tuple[float, float]:

@@ -552,6 +552,3 @@ def _write_whole(image: SimpleITK.Image, temporary: Path, path: Path) -> None:
             "or check quota, permissions and the limit on file size, and run again"
         )
         raise OSError(msg) from None
-
-
-# Preview

@@ -91,7 +91,7 @@ class Job:
     type=int,
     default=2048,
     show_default=True,
-    help="Patches predicted at a time; on a GPU 65536 is better.",
+    help="Patches predicted at a time.",
 )
 @click.option("--preview", type=click.Path(path_type=Path), help="Draw a slice of image and map to this PNG.")
 @force_option

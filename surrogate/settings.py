@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self, get_args
 
+from glcm_cuda.checks import check_choice, check_int
+
 Padding = Literal["same", "valid"]
 PoolStride = Literal[1, 2]
 
@@ -72,14 +74,14 @@ class NetworkSettings(_Fields):
     pool_stride: PoolStride = 2
 
     def __post_init__(self) -> None:
-        _check_choice("architecture", self.architecture, ("radsynth",))
+        check_choice("architecture", self.architecture, ("radsynth",))
         object.__setattr__(self, "filters", _checked_filters(self.filters))
         _check_number("dropout", self.dropout)
         if not 0 <= self.dropout < 1:
             msg = f"dropout must be from 0 to below 1, got {self.dropout}"
             raise ValueError(msg)
-        _check_choice("padding", self.padding, _PADDINGS)
-        _check_choice("pool_stride", self.pool_stride, _POOL_STRIDES)
+        check_choice("padding", self.padding, _PADDINGS)
+        check_choice("pool_stride", self.pool_stride, _POOL_STRIDES)
 
     def edge_after_blocks(self, window: int) -> int:
         """Edge of the feature map that the last convolution leaves of a `window`; 0 if none is left."""
@@ -143,24 +145,15 @@ class TrainingSettings(_Fields):
 
     def __post_init__(self) -> None:
         for name in ("folds", "batch", "epochs", "patience"):
-            _check_int(name, getattr(self, name), 1)
+            check_int(name, getattr(self, name), 1)
         _check_number("learning_rate", self.learning_rate)
         if not 0 < self.learning_rate < math.inf:
             msg = f"learning_rate must be above 0 and finite, got {self.learning_rate}"
             raise ValueError(msg)
-        _check_int("seed", self.seed, 0)
+        check_int("seed", self.seed, 0)
         if self.seed >= 1 << 31:
             msg = f"seed must be from 0 to {(1 << 31) - 1}, got {self.seed}"
             raise ValueError(msg)
-
-
-def _check_int(name: str, value: object, low: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        msg = f"{name} must be an integer, got {value!r}"
-        raise TypeError(msg)
-    if value < low:
-        msg = f"{name} must be {low} or more, got {value}"
-        raise ValueError(msg)
 
 
 def _check_number(name: str, value: object) -> None:
@@ -169,19 +162,13 @@ def _check_number(name: str, value: object) -> None:
         raise TypeError(msg)
 
 
-def _check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
-    if isinstance(value, bool) or value not in choices:
-        msg = f"{name} must be one of {choices}, got {value!r}"
-        raise ValueError(msg)
-
-
 def _checked_filters(filters: object) -> tuple[int, ...]:
     """Return the numbers of filters as a tuple, JSON lists included."""
     if not isinstance(filters, tuple | list):
         msg = f"filters must be a tuple of integers, got {filters!r}"
         raise TypeError(msg)
     for count in filters:
-        _check_int("each of filters", count, 1)
+        check_int("each of filters", count, 1)
     if len(filters) < POOLED_BLOCKS:
         msg = f"filters must name {POOLED_BLOCKS} layers or more, got {filters!r}"
         raise ValueError(msg)

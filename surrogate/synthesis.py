@@ -17,7 +17,7 @@ from .model import glcm_settings
 
 BATCH = 2048
 """Patches predicted at a time, the fastest on a CPU: from 4096 on the layers' memory (13 kB a patch in the
-first) goes back to the system after every batch and half as much time again is lost. A GPU likes 65536."""
+first) goes back to the system after every batch and half as much time again is lost."""
 
 Progress = Callable[[int, int], None]
 

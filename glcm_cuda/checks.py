@@ -1,0 +1,23 @@
+"""Checks of single settings, each with its one-line message."""
+
+from __future__ import annotations
+
+
+def check_int(name: str, value: object, low: int, high: int | None = None) -> None:
+    """Raise TypeError if `value` is no integer, ValueError if it is below `low` or above `high`."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        msg = f"{name} must be an integer, got {value!r}"
+        raise TypeError(msg)
+    if high is None and value < low:
+        msg = f"{name} must be {low} or more, got {value}"
+        raise ValueError(msg)
+    if high is not None and not low <= value <= high:
+        msg = f"{name} must be from {low} to {high}, got {value}"
+        raise ValueError(msg)
+
+
+def check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
+    """Raise ValueError if `value` is none of `choices`; True and False are not 1 and 0."""
+    if isinstance(value, bool) or value not in choices:
+        msg = f"{name} must be one of {choices}, got {value!r}"
+        raise ValueError(msg)
