@@ -83,7 +83,7 @@ def launcher(
 ) -> Callable[[], None]:
     """Return a function that runs both kernels on arrays that lie on the device already."""
     offsets = directions(settings.dimensions, settings.distance)
-    radii = (settings.radius if settings.dimensions == 3 else 0, settings.radius, settings.radius)
+    radii = settings.radii
     code_kernel, count_kernel = compiled_kernels(
         tuple(map(tuple, offsets.tolist())),
         radii,
@@ -91,10 +91,10 @@ def launcher(
         settings.symmetric,
         settings.aggregate == "merge",
     )
-    levels = cuda.to_device(rng.integers(0, settings.levels, shape, np.int32))
+    levels = cuda.to_device(rng.integers(0, settings.levels, shape, np.int16))
     codes = cuda.device_array((len(offsets), *shape), np.int32)
     out = cuda.device_array(shape, np.float32)
-    log_table = cuda.to_device(fixed_log2(np.arange(1 + len(offsets) * settings.window**3)))
+    log_table = cuda.to_device(fixed_log2(np.arange(1 + len(offsets) * int(np.prod(settings.edges)))))
     grid = tuple(-(-size // block) for size, block in zip(shape[::-1], BLOCK, strict=True))
 
     def launch() -> None:

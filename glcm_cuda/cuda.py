@@ -34,30 +34,32 @@ BLOCK = (32, 8, 1)
 
 
 def map_levels(
-    levels: npt.NDArray[np.int32],
+    levels: npt.NDArray[np.int16],
     offsets: npt.NDArray[np.int32],
+    out: npt.NDArray[np.float32],
     *,
+    first: tuple[int, int],
     radii: tuple[int, int, int],
     number_of_levels: int,
     symmetric: bool,
     merge: bool,
     log_unit: float,
-) -> npt.NDArray[np.float32]:
-    """Entropy around every voxel; the arguments, the result and its bits are `cpu.map_levels`'s."""
+) -> None:
+    """Map slices of a stack of levels; the arguments, the result and its bits are `cpu.map_levels`'s."""
     most = len(offsets) * int(np.prod([2 * radius + 1 for radius in radii]))
     code_kernel, count_kernel = compiled_kernels(
         tuple(map(tuple, offsets.tolist())), radii, number_of_levels, symmetric, merge
     )
     grid = tuple(-(-size // block) for size, block in zip(levels.shape[::-1], BLOCK, strict=True))
     codes = cuda.device_array((len(offsets), *levels.shape), np.int32)
-    out = cuda.device_array(levels.shape, np.float32)
+    entropy = cuda.device_array(levels.shape, np.float32)
     log_table = cuda.to_device(fixed_log2(np.arange(most + 1)))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Grid size")  # a small image fills no device: no fault
         code_kernel[grid, BLOCK](cuda.to_device(levels), codes)
-        count_kernel[grid, BLOCK](codes, log_table, log_unit / LOG_ONE, out)
-    result: npt.NDArray[np.float32] = out.copy_to_host()
-    return result
+        count_kernel[grid, BLOCK](codes, log_table, log_unit / LOG_ONE, entropy)
+    z, y = first
+    out[...] = entropy.copy_to_host()[z : z + out.shape[0], y : y + out.shape[1]]
 
 
 @functools.cache
@@ -76,7 +78,7 @@ def kernels(
 ) -> tuple[Callable[..., None], Callable[..., None]]:
     """Return the Python functions of the two kernels, everything in the specification constant.
 
-    The first maps levels (Z, Y, X) int32 to codes (K, Z, Y, X) int32; the second maps codes, the
+    The first maps levels (Z, Y, X) int16 to codes (K, Z, Y, X) int32; the second maps codes, the
     table of logarithms (int64) and the scale of the result (float64) to entropies (Z, Y, X) float32.
     """
     steps = np.array(offsets, np.int32)
@@ -96,7 +98,9 @@ def kernels(
             xx = x + offset[k, 2]
             code = NO_PAIR
             if 0 <= zz < depth and 0 <= yy < height and 0 <= xx < width:
-                code = pair_code(levels[z, y, x], levels[zz, yy, xx], number_of_levels, symmetric)
+                code = pair_code(
+                    np.int32(levels[z, y, x]), np.int32(levels[zz, yy, xx]), number_of_levels, symmetric
+                )
             codes[k, z, y, x] = code
 
     @njit(inline="always")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import logging
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 import numpy as np
@@ -17,12 +18,16 @@ from .settings import GLCMSettings
 
 Backend = Literal["auto", "cpu", "cuda"]
 Progress = Callable[[int, int], None]
+Block = tuple[slice, slice]
+"""Slices and rows of a volume."""
 
 FEATURES = ("joint_entropy",)
 
 _log = logging.getLogger(__name__)
-_SLAB_VOXELS = 1 << 22
-"""Voxels mapped at a time: bounds the memory beyond input and output, and the time to a cancel."""
+_BLOCK_VOXELS = 1 << 20
+_BLOCK_PAIRS = 1 << 26
+"""Voxels, and pairs that enter their windows, mapped at a time: they bound the memory beyond input and
+output, and the time to a cancel."""
 
 
 def entropy_map(
@@ -48,7 +53,7 @@ def entropy_map(
         "auto" takes a CUDA device if there is one; the log says which was taken. The result has
         the same bits either way.
     progress : callable (done, total), optional
-        Called with the number of voxels done after every slab.
+        Called with the number of voxels done after every block.
 
     Returns
     -------
@@ -77,10 +82,10 @@ def entropy_map(
     inside = None if mask is None else mask_array(mask, np.shape(image)).reshape(array.shape)
     low, high = intensity_range(array, settings, mask=inside)
 
-    def levels_of(part: slice) -> npt.NDArray[np.uint8]:
+    def levels_of(part: Block) -> npt.NDArray[np.uint8]:
         return bin_levels(array[part], settings.levels, low, high)
 
-    return _map_slabs(array.shape, levels_of, settings, inside, backend, progress).reshape(np.shape(image))
+    return _map_blocks(array.shape, levels_of, settings, inside, backend, progress).reshape(np.shape(image))
 
 
 def feature_maps(
@@ -160,10 +165,10 @@ def entropy_of_levels(
     stack = _stack(array)
     inside = None if mask is None else mask_array(mask, array.shape).reshape(stack.shape)
 
-    def levels_of(part: slice) -> npt.NDArray[np.uint8]:
+    def levels_of(part: Block) -> npt.NDArray[np.uint8]:
         return np.asarray(stack[part], np.uint8)
 
-    return _map_slabs(stack.shape, levels_of, settings, inside, backend, progress).reshape(array.shape)
+    return _map_blocks(stack.shape, levels_of, settings, inside, backend, progress).reshape(array.shape)
 
 
 def available_backends() -> tuple[str, ...]:
@@ -178,42 +183,59 @@ def _stack(array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
     return array.reshape((-1, *array.shape[-2:]))
 
 
-def _map_slabs(
+def _map_blocks(
     shape: tuple[int, int, int],
-    levels_of: Callable[[slice], npt.NDArray[np.uint8]],
+    levels_of: Callable[[Block], npt.NDArray[np.uint8]],
     settings: GLCMSettings,
-    inside: npt.NDArray[np.bool_] | None,
+    inside: npt.NDArray[np.generic] | None,
     backend: Backend,
     progress: Progress | None,
 ) -> npt.NDArray[np.float32]:
-    """Map a volume by slabs of slices, each with the halo that its windows reach into."""
+    """Map a volume by blocks of slices or rows, each with the halo that its windows reach into."""
+    from .definition import NO_PAIR  # imports numba, as the engine does
+
     engine = importlib.import_module(f".{_chosen(backend)}", __package__)
-    depth = shape[0]
-    halo = settings.radius if settings.dimensions == 3 else 0
     offsets = directions(settings.dimensions, settings.distance)
+    depth, height, width = shape
+    radius_z, radius_y, _ = settings.radii
     out = np.empty(shape, np.float32)
-    thickness = max(1, _SLAB_VOXELS // (shape[1] * shape[2]) - 2 * halo)
-    for start in range(0, depth, thickness):
-        stop = min(start + thickness, depth)
-        part = slice(max(start - halo, 0), min(stop + halo, depth))
-        levels = levels_of(part).astype(np.int32)
+    done = 0
+    for z, y in _blocks(shape, settings):
+        part = (
+            slice(max(z.start - radius_z, 0), min(z.stop + radius_z, depth)),
+            slice(max(y.start - radius_y, 0), min(y.stop + radius_y, height)),
+        )
+        levels = levels_of(part).astype(np.int16)
         if inside is not None:
-            levels[~inside[part]] = -1
-        entropy = engine.map_levels(
+            levels[inside[part] == 0] = NO_PAIR
+        engine.map_levels(
             levels,
             offsets,
-            radii=(halo, settings.radius, settings.radius),
+            out[z, y],
+            first=(z.start - part[0].start, y.start - part[1].start),
+            radii=settings.radii,
             number_of_levels=settings.levels,
             symmetric=settings.symmetric,
             merge=settings.aggregate == "merge",
             log_unit=settings.log_unit,
         )
-        out[start:stop] = entropy[start - part.start : stop - part.start]
+        if inside is not None:
+            out[z, y][inside[z, y] == 0] = np.nan
+        done += (z.stop - z.start) * (y.stop - y.start) * width
         if progress is not None:
-            progress(stop * shape[1] * shape[2], int(np.prod(shape)))
-    if inside is not None:
-        out[~inside] = np.nan
+            progress(done, depth * height * width)
     return out
+
+
+def _blocks(shape: tuple[int, int, int], settings: GLCMSettings) -> Iterator[Block]:
+    """Yield the slices and rows of one block after another: whole slices, or rows of a large one."""
+    depth, height, width = shape
+    entering = len(directions(settings.dimensions, settings.distance)) * math.prod(settings.edges[:2])
+    rows = max(1, min(_BLOCK_VOXELS, _BLOCK_PAIRS // entering) // width)
+    thickness = max(1, rows // height)
+    for z in range(0, depth, thickness):
+        for y in range(0, height, rows):
+            yield slice(z, min(z + thickness, depth)), slice(y, min(y + rows, height))
 
 
 def _chosen(backend: str) -> str:

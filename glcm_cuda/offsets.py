@@ -51,9 +51,8 @@ def largest_entropy(settings: GLCMSettings) -> float:
     >>> round(largest_entropy(GLCMSettings()), 3)
     5.161
     """
-    edges = [settings.window if axis or settings.dimensions == 3 else 1 for axis in range(3)]
     lengths = np.abs(directions(settings.dimensions, settings.distance))
-    pairs = np.prod(np.maximum(edges - lengths, 0), axis=1) * (2 if settings.symmetric else 1)
+    pairs = np.prod(np.maximum(settings.edges - lengths, 0), axis=1) * (2 if settings.symmetric else 1)
     parts = [pairs.sum()] if settings.aggregate == "merge" else pairs
     bits = [min(math.log2(part), 2 * math.log2(settings.levels)) for part in parts if part]
     return settings.log_unit * sum(bits) / len(bits)

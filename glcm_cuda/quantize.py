@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 
 from .settings import GLCMSettings
 
-_CHUNK = 1 << 15
-"""Voxels binned at a time, so that the float64 copies stay in the cache."""
+_CHUNK = 1 << 18
+"""Voxels looked at together, so that what is made of them stays small beside any volume."""
 
 
 def quantize(
@@ -73,23 +75,52 @@ def intensity_range(
     settings = settings or GLCMSettings()
     array = real_array(image)
     inside = None if mask is None else mask_array(mask, array.shape)
-    values = array if inside is None else array[inside]
-    finite = np.isfinite(values)
-    if not finite.all():
-        where = "" if inside is None else " inside the mask"
-        msg = (
-            f"the image must hold finite intensities{where}, got {_not_finite(finite)}; "
-            "mask out what is not finite, or repair the image"
-        )
-        raise ValueError(msg)
+    _refuse_not_finite_inside(array, inside)
     if settings.intensity_range is not None:
         return settings.intensity_range
     if settings.range_over == "mask" and inside is None:
         msg = 'range_over="mask" needs a mask, got none'
         raise ValueError(msg)
-    if settings.range_over == "image" and inside is not None:
-        values = array[np.isfinite(array)]
-    return float(values.min()), float(values.max())
+    lows, highs = [], []
+    for part in _chunks(array):
+        values = array[part]
+        if inside is not None:
+            chosen = inside[part] != 0 if settings.range_over == "mask" else np.isfinite(values)
+            values = values[chosen]
+        if values.size:
+            lows.append(values.min())
+            highs.append(values.max())
+    return float(min(lows)), float(max(highs))
+
+
+def _refuse_not_finite_inside(array: npt.NDArray[np.generic], inside: npt.NDArray[np.generic] | None) -> None:
+    if array.dtype.kind != "f":
+        return
+    wrong = sum(
+        int(np.count_nonzero(~np.isfinite(array[part] if inside is None else array[part][inside[part] != 0])))
+        for part in _chunks(array)
+    )
+    if wrong:
+        where = "" if inside is None else " inside the mask"
+        msg = (
+            f"the image must hold finite intensities{where}, got {_not_finite(wrong)}; "
+            "mask out what is not finite, or repair the image"
+        )
+        raise ValueError(msg)
+
+
+def _chunks(array: npt.NDArray[np.generic]) -> Iterator[tuple[slice, ...]]:
+    """Yield indices of parts of an array that are small, unless a row along the last axis is not."""
+    if array.size <= _CHUNK or array.ndim < 2:
+        yield (slice(None),) * array.ndim
+        return
+    thickness = max(1, _CHUNK * len(array) // array.size)
+    for start in range(0, len(array), thickness):
+        part = slice(start, start + thickness)
+        if thickness > 1:
+            yield (part,)
+        else:
+            yield from ((part, *rest) for rest in _chunks(array[start]))
 
 
 def real_array(image: npt.ArrayLike) -> npt.NDArray[np.generic]:
@@ -104,30 +135,29 @@ def real_array(image: npt.ArrayLike) -> npt.NDArray[np.generic]:
     return array
 
 
-def mask_array(mask: npt.ArrayLike, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
-    """Return the mask as booleans, refusing another shape, NaN, or no voxel inside."""
+def mask_array(mask: npt.ArrayLike, shape: tuple[int, ...]) -> npt.NDArray[np.generic]:
+    """Return the mask as an array, refusing another shape, NaN, or no voxel inside."""
     array = np.asarray(mask)
     if array.shape != shape:
         msg = f"mask must have the image's shape {shape}, got {array.shape}"
         raise ValueError(msg)
     refuse_not_finite("mask", array)
-    inside: npt.NDArray[np.bool_] = array != 0
-    if not inside.any():
+    if not any(np.any(array[part]) for part in _chunks(array)):
         msg = "mask must have voxels inside, got none"
         raise ValueError(msg)
-    return inside
+    return array
 
 
 def refuse_not_finite(name: str, array: npt.NDArray[np.generic]) -> None:
     """Refuse a mask with NaN or infinities: neither is inside or outside."""
-    finite = np.isfinite(array) if array.dtype.kind == "f" else np.True_
-    if not np.all(finite):
-        msg = f"{name} must hold finite numbers, got {_not_finite(finite)}; write 0 outside"
-        raise ValueError(msg)
+    if array.dtype.kind == "f":
+        wrong = sum(int(np.count_nonzero(~np.isfinite(array[part]))) for part in _chunks(array))
+        if wrong:
+            msg = f"{name} must hold finite numbers, got {_not_finite(wrong)}; write 0 outside"
+            raise ValueError(msg)
 
 
-def _not_finite(finite: npt.NDArray[np.bool_] | np.bool_) -> str:
-    count = np.count_nonzero(~finite)
+def _not_finite(count: int) -> str:
     return f"{count} NaN or infinite voxel{'' if count == 1 else 's'}"
 
 
@@ -138,9 +168,8 @@ def bin_levels(array: npt.NDArray[np.generic], levels: int, low: float, high: fl
     """
     out = np.zeros(array.shape, np.uint8)
     if high > low:
-        source, target = array.reshape(-1), out.reshape(-1)
-        for start in range(0, array.size, _CHUNK):
-            part = slice(start, start + _CHUNK)
-            inside = np.clip(np.nan_to_num(source[part].astype(np.float64), nan=low), low, high)
-            target[part] = np.minimum(np.floor(levels * (inside - low) / (high - low)), levels - 1)
+        from .binning import NATIVE, bin_values
+
+        source = array if array.dtype in NATIVE else array.astype(np.float64)
+        bin_values(np.ascontiguousarray(source).reshape(-1), levels, low, high, out.reshape(-1))
     return out

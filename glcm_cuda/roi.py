@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from .cpu import fill_codes
-from .definition import LOG_ONE, fixed_log2, is_distinct, mean_entropy, scaled_entropy
+from .definition import LOG_ONE, NO_PAIR, fixed_log2, is_distinct, mean_entropy, scaled_entropy
 from .offsets import directions
 from .quantize import mask_array
 from .settings import GLCMSettings
+from .tally import fill_codes
 
 
 def roi_entropy(
@@ -50,9 +50,9 @@ def roi_entropy(
     1.0
     """
     settings = settings or GLCMSettings()
-    stack = np.array(levels, np.int32)
+    stack = np.array(levels, np.int16)
     if mask is not None:
-        stack[~mask_array(mask, stack.shape)] = -1
+        stack[mask_array(mask, stack.shape) == 0] = NO_PAIR
     offsets = directions(settings.dimensions, settings.distance)
     depth, height, width = stack.shape
     codes = np.empty((width + 2, len(offsets), depth, height), np.uint32)

@@ -25,12 +25,13 @@ class GLCMSettings:
     ----------
     levels : int
         Number of grey levels, 2 to 256.
-    window : int
-        Edge of the window around each voxel: an odd number of voxels, 3 to 255.
+    window : int or (int, int, int)
+        Edge of the window around each voxel: an odd number of voxels, 3 to 255. With
+        ``dimensions=3`` also three edges, along z, y and x, for slices that are thicker than wide.
     distance : int
-        Chebyshev distance between the two voxels of a pair, 1 to ``window - 1``.
+        Chebyshev distance between the two voxels of a pair, less than the window's shortest edge.
     dimensions : int
-        2: windows in the plane of a slice, four directions. 3: cubes, thirteen directions.
+        2: windows in the plane of a slice, four directions. 3: in the volume, thirteen directions.
     symmetric : bool
         Count every pair in both orders.
     aggregate : {"mean", "merge"}
@@ -58,7 +59,7 @@ class GLCMSettings:
     """
 
     levels: int = 64
-    window: int = 5
+    window: int | tuple[int, int, int] = 5
     distance: int = 1
     dimensions: int = 2
     symmetric: bool = True
@@ -69,12 +70,9 @@ class GLCMSettings:
 
     def __post_init__(self) -> None:
         check_int("levels", self.levels, 2, MAX_LEVELS)
-        check_int("window", self.window, 3, MAX_WINDOW)
-        if self.window % 2 == 0:
-            msg = f"window must be odd, got {self.window}"
-            raise ValueError(msg)
-        check_int("distance", self.distance, 1, self.window - 1)
         check_int("dimensions", self.dimensions, 2, 3)
+        self._check_window()
+        check_int("distance", self.distance, 1, min(self.edges[-self.dimensions :]) - 1)
         if not isinstance(self.symmetric, bool):
             msg = f"symmetric must be True or False, got {self.symmetric!r}"
             raise TypeError(msg)
@@ -83,6 +81,22 @@ class GLCMSettings:
         check_choice("range_over", self.range_over, ("image", "mask"))
         if self.intensity_range is not None:
             object.__setattr__(self, "intensity_range", _checked_range(self.intensity_range))
+
+    def _check_window(self) -> None:
+        edges: tuple[int, ...]
+        if isinstance(self.window, (tuple, list)):
+            if self.dimensions != 3 or len(self.window) != 3:
+                msg = f"window must be one edge, or three if dimensions is 3, got {self.window}"
+                raise ValueError(msg)
+            object.__setattr__(self, "window", tuple(self.window))
+            edges = self.window
+        else:
+            edges = (self.window,)
+        for edge in edges:
+            check_int("window", edge, 3, MAX_WINDOW)
+            if edge % 2 == 0:
+                msg = f"window must be odd, got {edge}"
+                raise ValueError(msg)
 
     @classmethod
     def preset(cls, name: str) -> Self:
@@ -114,9 +128,31 @@ class GLCMSettings:
         return json.dumps(self.to_dict())
 
     @property
+    def edges(self) -> tuple[int, int, int]:
+        """Voxels along the window's edges in z, y and x."""
+        if isinstance(self.window, tuple):
+            return self.window
+        return (self.window if self.dimensions == 3 else 1, self.window, self.window)
+
+    @property
+    def radii(self) -> tuple[int, int, int]:
+        """Voxels between the centre of the window and its edge in z, y and x."""
+        z, y, x = (edge // 2 for edge in self.edges)
+        return z, y, x
+
+    @property
+    def edge(self) -> int:
+        """Edge of the window in the plane of a slice, for what needs it as high as it is wide."""
+        _, height, width = self.edges
+        if height != width:
+            msg = f"the window must have one edge in the plane of a slice, got {height} and {width}"
+            raise ValueError(msg)
+        return width
+
+    @property
     def radius(self) -> int:
-        """Voxels between the centre of the window and its edge."""
-        return self.window // 2
+        """Voxels between the centre of the window and its `edge`."""
+        return self.edge // 2
 
     @property
     def unit(self) -> str:

@@ -344,7 +344,7 @@ class StoreWriter:
         try:
             with replacing(part, force=True) as temporary, _written(temporary, shown_as=part) as sink:
                 record = dataclasses.replace(record, start=0)
-                _write(sink, self._attributes, self.settings.window, [record], iter([(0, samples)]))
+                _write(sink, self._attributes, self.settings.edge, [record], iter([(0, samples)]))
         except BaseException:
             # Without a case in it the folder is of no use to the next run.
             with suppress(OSError):
@@ -369,7 +369,7 @@ class StoreWriter:
         joined = self._parts / "joined.h5"
         with replacing(joined, force=True) as temporary, _written(temporary, shown_as=self.path) as sink:
             records = self._records(sources)
-            _write(sink, self._attributes, self.settings.window, records, self._part_blocks(sources))
+            _write(sink, self._attributes, self.settings.edge, records, self._part_blocks(sources))
         refuse_existing(self.path, force=self.force)
         os.replace(joined, self.path)
         self._remove_parts()
@@ -524,7 +524,7 @@ def _blocks(count: int) -> Iterator[slice]:
 
 
 def _check_samples(samples: Samples, record: CaseRecord, settings: GLCMSettings) -> None:
-    _check_columns(samples, record.count, settings.window)
+    _check_columns(samples, record.count, settings.edge)
     highest = samples.patches.max()
     if highest >= settings.levels:
         msg = f"levels must be below {settings.levels}, got {highest}"

@@ -187,7 +187,7 @@ def write_store(
     writer.finish(sources)
     with PatchStore(path) as store:
         verified = store.verify(VERIFIED_SAMPLES, plan.seed)
-        window, levels = store.settings.window, store.settings.levels
+        window, levels = store.settings.edge, store.settings.levels
         return (
             f"{counted(len(store.cases), 'case')}, {counted(len(store), 'sample')} of "
             f"{window}x{window} voxels at {levels} levels; {verified} recomputed and found equal"

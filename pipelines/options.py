@@ -182,9 +182,13 @@ def settings_options(function: _Decorated) -> _Decorated:
 _SETTINGS_OPTIONS = (
     click.option("--preset", default="radsynth", show_default=True, help="Settings to start from."),
     click.option("--levels", type=int, help="Grey levels, 2 to 256 (radsynth: 64)."),
-    click.option("--window", type=int, help="Edge of the window in voxels, odd, from 3 (radsynth: 5)."),
+    click.option(
+        "--window",
+        metavar="EDGE|Z,Y,X",
+        help="Edge of the window in voxels, odd, from 3, or three edges if --dimensions is 3 (radsynth: 5).",
+    ),
     click.option("--distance", type=int, help="Distance between the voxels of a pair (radsynth: 1)."),
-    click.option("--dimensions", type=int, help="2: windows in a slice; 3: cubes (radsynth: 2)."),
+    click.option("--dimensions", type=int, help="2: windows in a slice; 3: in the volume (radsynth: 2)."),
     click.option(
         "--aggregate", metavar="mean|merge", help="Mean over directions, or pooled counts (radsynth: mean)."
     ),
@@ -222,14 +226,25 @@ def glcm_settings_from(options: Mapping[str, Any]) -> GLCMSettings:
     from glcm_cuda import GLCMSettings
 
     fields = GLCMSettings.preset(options["preset"]).to_dict()
-    for name in ("levels", "window", "distance", "dimensions", "aggregate", "intensity_range", "range_over"):
+    for name in ("levels", "distance", "dimensions", "aggregate", "intensity_range", "range_over"):
         if options[name] is not None:
             fields[name] = options[name]
+    if options["window"] is not None:
+        fields["window"] = _window(options["window"])
     if options["asymmetric"]:
         fields["symmetric"] = False
     if options["log_base"] is not None:
         fields["log_base"] = _log_base(options["log_base"])
     return GLCMSettings.from_dict(fields)
+
+
+def _window(text: str) -> int | tuple[int, ...]:
+    try:
+        edges = tuple(int(edge) for edge in text.split(","))
+    except ValueError:
+        msg = f"--window must be one odd number, or three with commas between, got {text!r}"
+        raise ValueError(msg) from None
+    return edges if len(edges) > 1 else edges[0]
 
 
 def _log_base(text: str) -> int | str:

@@ -59,7 +59,7 @@ class PatchDataset(keras.utils.PyDataset):  # type: ignore[misc]
         self.epoch = 0
         with PatchStore(self.path) as opened:
             self.cases = _chosen(opened.cases, list(patients))
-            window = opened.settings.window
+            window = opened.settings.edge
         self.rows = sum(case.count for case in self.cases)
         self.batches = math.ceil(self.rows / batch)
         self._block_batches = max(1, BLOCK_BYTES // (batch * window * window))

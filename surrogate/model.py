@@ -96,8 +96,8 @@ def build_model(glcm: GLCMSettings, network: NetworkSettings | None = None) -> k
     """
     network = network or NetworkSettings()
     check_two_dimensional(glcm)
-    network.check_window(glcm.window)
-    inputs = keras.Input((glcm.window, glcm.window, 1), name="levels")
+    network.check_window(glcm.edge)
+    inputs = keras.Input((glcm.edge, glcm.edge, 1), name="levels")
     x = LevelScaling(glcm.to_dict(), name="level_scaling")(inputs)
     for number, filters in enumerate(network.filters, start=1):
         x = _block(x, number, filters, network)

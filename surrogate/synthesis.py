@@ -57,7 +57,7 @@ def synthesize(
         slices are smaller than the window; if the model has no settings, or `batch` is below 1.
     """
     settings = glcm_settings(model)
-    levels = _stack(quantize(image, settings), settings.window)
+    levels = _stack(quantize(image, settings), settings.edge)
     if batch < 1:
         msg = f"batch must be 1 or more, got {batch}"
         raise ValueError(msg)

@@ -168,7 +168,7 @@ def _prepared(store: Path, folder: Path, training: TrainingSettings, network: Ne
         groups = {case.patient: case.group for case in opened.cases}
         sums = {case.patient: _sums(opened, case) for case in opened.cases}
     check_two_dimensional(glcm)
-    network.check_window(glcm.window)
+    network.check_window(glcm.edge)
     folds = assign_folds(groups, training.folds, training.seed)
     return _Run(store, folder, glcm, network, training, groups, folds, sums)
 

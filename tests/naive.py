@@ -60,8 +60,8 @@ def entropy_map(
     levels = np.asarray(levels)
     stack = levels.reshape((-1, *levels.shape[-2:]))
     inside = None if mask is None else np.asarray(mask).reshape(stack.shape) != 0
-    r = window // 2
-    radii = (0 if dimensions == 2 else r, r, r)
+    edges = (1 if dimensions == 2 else window, window, window) if isinstance(window, int) else window
+    radii = [edge // 2 for edge in edges]
     out = np.full(stack.shape, np.nan)
     for centre in np.ndindex(stack.shape):
         if inside is not None and not inside[centre]:

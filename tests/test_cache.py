@@ -9,21 +9,27 @@ from pathlib import Path
 
 import glcm_cuda
 
-MAP = "from glcm_cuda import entropy_map; print(entropy_map([[0, 1], [2, 3]], backend='cpu')[0, 0])"
+MAPS = """
+from glcm_cuda import GLCMSettings, entropy_map
+for window in (5, 11):
+    print(entropy_map([[0, 1], [2, 3]], GLCMSettings(window=window), backend="cpu")[0, 0])
+"""
 
 
-def run_map(folder: Path) -> float:
-    done = subprocess.run([sys.executable, "-c", MAP], cwd=folder, capture_output=True, text=True, check=True)
-    return float(done.stdout)
+def run_maps(folder: Path) -> list[float]:
+    """Entropies by the vector lanes and by the tally."""
+    command = [sys.executable, "-c", MAPS]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
+    return [float(line) for line in done.stdout.split()]
 
 
 def test_an_edit_of_the_definition_is_seen(tmp_path):
     package = tmp_path / "glcm_cuda"
     shutil.copytree(Path(glcm_cuda.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
-    assert run_map(tmp_path) == 1.5
+    assert run_maps(tmp_path) == [1.5, 1.5]
     definition = package / "definition.py"
     source = definition.read_text()
-    edited = source.replace("return max(first, second) * levels + min(first, second)", "return levels")
+    edited = source.replace("+ distinct * LOG_ONE) / pairs", ") / pairs")
     assert edited != source
     definition.write_text(edited)
-    assert run_map(tmp_path) == 1.0
+    assert run_maps(tmp_path) == [0.5, 0.5]

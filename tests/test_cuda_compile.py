@@ -46,7 +46,7 @@ def signatures():
 
     codes = array(types.int32, 4)
     return [
-        (array(types.int32, 3), codes),
+        (array(types.int16, 3), codes),
         (codes, array(types.int64, 1), types.float64, array(types.float32, 3)),
     ]
 
@@ -58,7 +58,7 @@ def test_no_spills_and_no_local_memory(architecture, fields):
 
     chosen = GLCMSettings(**fields)
     offsets = tuple(map(tuple, directions(chosen.dimensions, chosen.distance).tolist()))
-    radii = (chosen.radius if chosen.dimensions == 3 else 0, chosen.radius, chosen.radius)
+    radii = chosen.radii
     specification = (offsets, radii, chosen.levels, chosen.symmetric, chosen.aggregate == "merge")
     for kernel, signature in zip(kernels(*specification), signatures(), strict=True):
         log = compiler_log(kernel, signature, architecture)

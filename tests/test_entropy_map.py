@@ -43,6 +43,7 @@ SETTINGS = [
     {"levels": 2},
     {"dimensions": 3, "window": 3},
     {"dimensions": 3, "window": 3, "aggregate": "merge", "symmetric": False},
+    {"dimensions": 3, "window": (3, 5, 5)},
 ]
 
 
@@ -108,8 +109,8 @@ def test_a_case_worked_by_hand(backend):
 def test_largest_entropy(rng, fields):
     """Reached where every level of the window is another, as far as there are levels."""
     chosen = GLCMSettings(**{"levels": 256, **fields})
-    image = rng.permutation(chosen.window**3).reshape((chosen.window,) * 3)
-    reached = entropy_map(image, chosen, backend="cpu")[(chosen.radius,) * 3]
+    image = rng.permutation(math.prod(chosen.edges)).reshape(chosen.edges)
+    reached = entropy_map(image, chosen, backend="cpu")[chosen.radii]
     if image.size <= chosen.levels:
         assert reached == pytest.approx(largest_entropy(chosen), abs=TOLERANCE)
     assert reached <= largest_entropy(chosen) + TOLERANCE
@@ -143,15 +144,25 @@ def test_backends_give_the_same_bits(rng, fields):
         np.testing.assert_array_equal(entropy_map(image, chosen, mask=inside, backend="cuda"), cpu)
 
 
-def test_slabs_do_not_change_a_bit(rng, monkeypatch):
+@pytest.mark.parametrize("fields", [{}, {"window": 7}, {"dimensions": 3, "window": 3}], ids=str)
+def test_blocks_do_not_change_a_bit(rng, monkeypatch, fields):
     image = rng.random((9, 8, 8))
-    chosen = GLCMSettings(dimensions=3, window=3)
-    whole = entropy_map(image, chosen, backend="cpu")
-    seen = []
-    monkeypatch.setattr("glcm_cuda.maps._SLAB_VOXELS", 4 * 64)
-    slabs = entropy_map(image, chosen, backend="cpu", progress=lambda done, total: seen.append((done, total)))
-    np.testing.assert_array_equal(slabs, whole)
-    assert seen == [(128, 576), (256, 576), (384, 576), (512, 576), (576, 576)]
+    mask = rng.random(image.shape) < 0.9
+    chosen = GLCMSettings(**fields)
+    whole = entropy_map(image, chosen, mask=mask, backend="cpu")
+    for voxels, steps in ((4 * 64, [256, 512, 576]), (24, range(24, 577, 24)), (1, range(8, 577, 8))):
+        seen = []
+        monkeypatch.setattr("glcm_cuda.maps._BLOCK_VOXELS", voxels)
+        blocks = entropy_map(
+            image,
+            chosen,
+            mask=mask,
+            backend="cpu",
+            progress=lambda done, total, seen=seen: seen.append((done, total)),
+        )
+        np.testing.assert_array_equal(blocks, whole)
+        expected = [*steps] if voxels != 24 else [z * 64 + y for z in range(9) for y in (24, 48, 64)]
+        assert seen == [(step, 576) for step in expected]
 
 
 def test_threads_do_not_change_a_bit(rng):

@@ -1,0 +1,208 @@
+"""Windows of any kind on the CPU: a tally of the pairs in the window that slides along each row.
+
+From one voxel to the next, one plane of pairs enters the window and one leaves it. Each changes the
+count n of its code by one, and with it the sum of ``n * log2(n)`` by a difference that is read from
+a table. The cost grows linearly with the window's edge in 2D and does not depend on the number of
+levels. What is no pair, at the border or outside a mask, is tallied like a code of its own and taken
+off at the end, so that the inner loop has no branch.
+"""
+
+from __future__ import annotations
+
+import functools
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit, prange
+
+from . import definition
+from .definition import (
+    LOG_ONE,
+    NO_PAIR,
+    fixed_log2,
+    is_distinct,
+    mean_entropy,
+    pair_code,
+    scaled_entropy,
+)
+
+_BAND = 16
+"""Rows that share one buffer of pair codes: small enough for the cache, large against the halo."""
+
+
+def map_levels(
+    levels: npt.NDArray[np.int16],
+    offsets: npt.NDArray[np.int32],
+    out: npt.NDArray[np.float32],
+    *,
+    first: tuple[int, int],
+    radii: tuple[int, int, int],
+    number_of_levels: int,
+    symmetric: bool,
+    merge: bool,
+    log_unit: float,
+) -> None:
+    """Fill `out` as `cpu.map_levels` does, for any window."""
+    most = len(offsets) * int(np.prod([2 * radius + 1 for radius in radii]))
+    log_table = fixed_log2(np.arange(most + 1))
+    scale = log_unit / LOG_ONE
+    _compiled()(
+        levels, offsets, first, np.array(radii), number_of_levels, symmetric, merge, log_table, scale, out
+    )
+
+
+@functools.cache
+def _compiled() -> Any:
+    """Return the parallel loop over bands, read from Numba's cache if that is up to date.
+
+    Numba looks at the date of this file alone. The fingerprint of the definition, which it does see
+    as the content of a closure, keeps it from using machine code of an older definition.
+    """
+    fingerprint = zlib.crc32(Path(definition.__file__).read_bytes())
+
+    @njit(parallel=True, cache=True)
+    def map_bands(  # type: ignore[no-untyped-def]
+        levels, offsets, first, radii, number_of_levels, symmetric, merge, log_table, scale, out
+    ):
+        _ = fingerprint
+        slices, height, width = out.shape
+        bands = (height + _BAND - 1) // _BAND
+        steps = np.empty(len(log_table) - 1, np.int64)
+        for n in range(len(steps)):
+            steps[n] = (n + 1) * log_table[n + 1] - n * log_table[n]
+        group = len(offsets) if merge else 1
+        for task in prange(slices * bands):
+            z = task // bands
+            top = task % bands * _BAND
+            rows = min(_BAND, height - top)
+            columns = width + 4 * radii[2] + 2
+            codes = np.empty((columns, group, 2 * radii[0] + 1, rows + 2 * radii[1]), np.uint32)
+            tally = np.zeros(number_of_levels * number_of_levels + 1, np.int32)
+            entropy = np.zeros((rows, width), np.float64)
+            terms = np.zeros((rows, width), np.int32)
+            for k in range(0, len(offsets), group):
+                chosen = offsets[k : k + group]
+                fill_codes(
+                    codes, levels, chosen, radii, first[0] + z, first[1] + top, number_of_levels, symmetric
+                )
+                places = _plane_places(codes, chosen, radii)
+                most = _pairs_in_window(chosen, radii)
+                tally[-1] = most
+                for row in range(rows):
+                    _slide_row(
+                        codes, row, places, most, radii[2], number_of_levels, symmetric, tally, steps,
+                        log_table, entropy[row], terms[row],
+                    )  # fmt: skip
+            for row in range(rows):
+                for x in range(width):
+                    out[z, top + row, x] = mean_entropy(entropy[row, x], terms[row, x], scale)
+
+    return map_bands
+
+
+@njit
+def fill_codes(codes, levels, offsets, radii, z, top, number_of_levels, symmetric):  # type: ignore[no-untyped-def]
+    """Codes of the pairs that start in a band of rows or around it, by x, direction, z and y.
+
+    The buffer reaches beyond the image on every side. What is no pair has the last code, of a cell
+    of its own in the tally, so that every window has as many codes as any other.
+    """
+    depth, height, width = levels.shape
+    margin = 2 * radii[2] + 1
+    for column in range(codes.shape[0]):
+        x = column - margin
+        for k in range(codes.shape[1]):
+            dz, dy, dx = offsets[k]
+            for plane in range(codes.shape[2]):
+                z_start = z - radii[0] + plane
+                for row in range(codes.shape[3]):
+                    y_start = top - radii[1] + row
+                    code = NO_PAIR
+                    if (
+                        0 <= x < width
+                        and 0 <= x + dx < width
+                        and 0 <= y_start < height
+                        and 0 <= y_start + dy < height
+                        and 0 <= z_start < depth
+                        and 0 <= z_start + dz < depth
+                    ):
+                        code = pair_code(
+                            np.int32(levels[z_start, y_start, x]),
+                            np.int32(levels[z_start + dz, y_start + dy, x + dx]),
+                            number_of_levels,
+                            symmetric,
+                        )
+                    codes[column, k, plane, row] = (
+                        code if code != NO_PAIR else number_of_levels * number_of_levels
+                    )
+
+
+@njit
+def _plane_places(codes, offsets, radii):  # type: ignore[no-untyped-def]
+    """Where the pairs that leave and that enter lie in the buffer, for the window at ``x = -radius``."""
+    _, directions, planes, rows = codes.shape
+    first = radii[2] + 1
+    places = np.empty((directions * planes * rows, 2), np.uint64)
+    found = 0
+    for k in range(directions):
+        dz, dy, dx = offsets[k]
+        leaving = first - radii[2] - min(dx, 0) - 1
+        entering = first + radii[2] - max(dx, 0)
+        for plane in range(max(0, -dz), planes - max(0, dz)):
+            for row in range(max(0, -dy), 2 * radii[1] + 1 - max(0, dy)):
+                place = (k * planes + plane) * rows + row
+                places[found, 0] = leaving * directions * planes * rows + place
+                places[found, 1] = entering * directions * planes * rows + place
+                found += 1
+    return places[:found]
+
+
+@njit
+def _pairs_in_window(offsets, radii):  # type: ignore[no-untyped-def]
+    """Pairs in a whole window, all directions together."""
+    total = 0
+    for k in range(len(offsets)):
+        in_direction = 1
+        for axis in range(3):
+            in_direction *= 2 * radii[axis] + 1 - abs(offsets[k, axis])
+        total += in_direction
+    return total
+
+
+@njit
+def _slide_row(  # type: ignore[no-untyped-def]
+    codes, row, places, most, radius, number_of_levels, symmetric, tally, steps, log_table, entropy, terms
+):
+    """Add the entropy of every window along a row.
+
+    The window starts and ends beside the image, where all `most` pairs are none: the tally is the
+    same before and after.
+    """
+    flat = codes.reshape(-1)
+    stride = np.uint64(codes.size // codes.shape[0])
+    absent = len(tally) - 1
+    log_sum = most * log_table[most]
+    distinct = most if symmetric else 0
+    width = len(entropy)
+    for x in range(-radius, width + radius + 1):
+        start = np.uint64(x + radius) * stride + np.uint64(row)
+        for j in range(np.uint64(len(places))):
+            left = flat[start + places[j, 0]]
+            n = tally[left] - 1
+            tally[left] = n
+            log_sum -= steps[np.uint64(n)]
+            distinct -= is_distinct(left, number_of_levels, symmetric)
+            entered = flat[start + places[j, 1]]
+            n = tally[entered]
+            tally[entered] = n + 1
+            log_sum += steps[np.uint64(n)]
+            distinct += is_distinct(entered, number_of_levels, symmetric)
+        none = tally[absent]
+        if 0 <= x < width and none < most:
+            log_sum_of_pairs = log_sum - none * log_table[none]
+            distinct_pairs = distinct - none if symmetric else 0
+            entropy[x] += scaled_entropy(most - none, log_sum_of_pairs, distinct_pairs, log_table)
+            terms[x] += 1
