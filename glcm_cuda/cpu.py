@@ -37,7 +37,7 @@ def map_levels(
     symmetric, merge, log_unit
         See `GLCMSettings`.
     """
-    fits = not merge and lanes.fits(offsets, radii, number_of_levels, symmetric)
+    fits = lanes.fits(offsets, radii, number_of_levels, symmetric, merge)
     engine = lanes if fits else tally
     engine.map_levels(
         levels, offsets, out, first=first, radii=radii, number_of_levels=number_of_levels,

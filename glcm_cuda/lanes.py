@@ -1,78 +1,56 @@
-"""Small 2D windows on the CPU: counting pairs in vector lanes, one lane per voxel.
+"""2D windows on the CPU: pairs are counted in vector lanes, one lane per voxel, tile by tile.
 
-The entropy of a window depends only on how many pairs there are of each code: the sizes of the groups
-of equal pairs, a partition of the number of pairs. Twenty pairs, the most a 5x5 window has in one
-direction, have 627 partitions, so that sixteen bits are enough to name one. The name is a product,
-modulo 2**16. Every pair contributes ``UNIT + 2 * rank``, its rank being how many pairs before it in
-the window have its code: a group of n contributes the same n factors wherever its pairs lie. `UNIT`
-was chosen so that no two partitions of equal size and different entropy have one name, which
-`sums_by_name` verifies. A table gives the sum of logarithms that belongs to the name: the integers
-that every backend adds up, and so the same bits.
-
-The ranks cost comparisons of 16-bit codes and nothing else. `multiply_ranks` states them as vectors
-of LLVM, which keeps all of a window's row in registers; loops that Numba's vectoriser must see
-through were several times slower. See docs/performance.md.
+Windows of at most twenty pairs (5x5) are looked up by the name of their partition (`partitions`).
+Larger ones slide down the rows of a tile. A row of pairs that enters changes a window's sum of
+``n * log2(n)`` by what a table gives for each of its pairs, from how many equal ones are in the window
+already; a row that leaves takes the same off. The sums are whole numbers below 2**53 in float64, so
+that both ways, and every other backend, give the same bits.
 """
 
 from __future__ import annotations
 
 import functools
+import math
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from llvmlite import ir
-from llvmlite.binding import get_host_cpu_features
-from numba import njit, prange, types
+from numba import njit
 from numba.core.config import DISABLE_JIT
-from numba.extending import intrinsic
 
-from . import definition
-from .definition import (
-    LOG_ONE,
-    fixed_log2,
-    mean_entropy,
-    scaled_entropy,
-)
+from . import definition, vectors
+from .definition import LOG_ONE, fixed_log2, mean_entropy, scaled_entropy
+from .partitions import MOST_PAIRS, sums_by_name
+from .threads import run_in_parts
+from .vectors import COLUMNS, LANES, ROWS, STRIDE, buffer_size, count_equal, multiply_ranks, shapes
 
-MOST_PAIRS = 20
-"""Pairs of a direction that a window may have here."""
+MOST_COUNTED = 255
+"""Pairs of a window that slides: what is counted of them shares 16 bits, and so do two counts."""
 
-UNIT = 11
-"""Factor of a pair that is the first of its code; odd, so that no product loses bits."""
-
-LANES = 32 if get_host_cpu_features().get("avx512bw") else 16
-"""Voxels to a vector of 16-bit codes: 512 bits, or 256 where that is the widest."""
-
-ROWS, COLUMNS = 64, 256
-"""Voxels of a tile, whose codes, names and sums stay in the second-level cache."""
-
-STRIDE = COLUMNS + 64
-"""Columns of a tile's buffers: windows reach beyond it by their edge, vectors by theirs."""
-
-BLOCK = 32
-NAMES = 1 << 16
 NO_CODE = np.uint16(0x00FF)
 """Code of what is no pair; it would be (0, 255), which is (255, 0) in a symmetric matrix."""
+
+OUTSIDE = np.uint16(0x01FF)
+"""Code above a tile, where no window has its pairs; no pair equals it, nor what is no pair."""
 
 NONE = 256
 """What is no pair adds this to the marks of a window, a pair of two different levels 1."""
 
+_BLOCK = 32
+"""Columns that are looked through together for windows with less than all their pairs."""
 
-def fits(offsets: npt.NDArray[np.int32], radii: tuple[int, int, int], levels: int, symmetric: bool) -> bool:
-    """Whether this module can count a window: its pairs have names, and its codes 16 bits."""
-    edges = [2 * radius + 1 for radius in radii]
-    pairs = np.prod(np.maximum(np.subtract(edges, np.abs(offsets)), 0), axis=1)
-    return (
-        not DISABLE_JIT
-        and radii[0] == 0
-        and pairs.min() > 0
-        and pairs.max() <= MOST_PAIRS
-        and levels < (257 if symmetric else 256)
-    )
+
+def fits(
+    offsets: npt.NDArray[np.int32], radii: tuple[int, int, int], levels: int, symmetric: bool, merge: bool
+) -> bool:
+    """Whether windows can be counted here: in a slice, not too large, with codes of 16 bits."""
+    edge, distance = 2 * radii[1] + 1, int(offsets.max())
+    pairs = [high * wide for high, wide in shapes(edge, edge - distance)]
+    most = sum(pairs) if merge else max(pairs)
+    few_levels = levels < (257 if symmetric else 256)
+    return not DISABLE_JIT and radii[0] == 0 and most <= MOST_COUNTED and few_levels
 
 
 def map_levels(
@@ -90,149 +68,170 @@ def map_levels(
     """Fill `out` as `cpu.map_levels` does, for a window that `fits`."""
     edge, distance = 2 * radii[1] + 1, int(offsets.max())
     short = edge - distance
-    tables = np.stack([sums_by_name(edge * short), sums_by_name(short * short)])
-    log_table = fixed_log2(np.arange(MOST_PAIRS + 1))
-    _compiled(edge, short)(levels, offsets, first, symmetric, tables, log_table, log_unit / LOG_ONE, out)
+    pairs = np.array([high * wide for high, wide in shapes(edge, short)])
+    named = not merge and pairs.max() <= MOST_PAIRS
+    most = int(pairs.sum() if merge else pairs.max())
+    if named:
+        tables = [sums_by_name(edge * short), sums_by_name(short * short)]
+    else:
+        tables = [changes_by_counts(most), -changes_by_counts(most)]
+    map_tiles = _compiled(edge, short, int(merge), int(named))
+    log_table, tables = fixed_log2(np.arange(most + 1)), np.stack(tables)
+
+    def map_some(start: int, stop: int) -> None:
+        map_tiles(levels, offsets, first, symmetric, tables, log_table, log_unit / LOG_ONE, out, start, stop)
+
+    run_in_parts(map_some, len(out) * math.prod(_tiles(*out.shape[1:])))
+
+
+@njit
+def _tiles(height, width):  # type: ignore[no-untyped-def]
+    """Tiles down and across a slice."""
+    return (height + ROWS - 1) // ROWS, (width + COLUMNS - 1) // COLUMNS
 
 
 @functools.cache
-def sums_by_name(pairs: int) -> npt.NDArray[np.float64]:
-    """Sum of the fixed-point logarithms of a window's counts, by the name of its partition.
+def changes_by_counts(pairs: int) -> npt.NDArray[np.float64]:
+    """What two pairs add to a window's sum of ``n * fixed_log2(n)``.
 
     Parameters
     ----------
     pairs : int
-        Pairs in the window, at most `MOST_PAIRS`.
+        Pairs in the window.
 
     Returns
     -------
-    (65536,) float64 array
-        Sum over the groups of ``n * fixed_log2(n)``, whole numbers; 0 where there is no such name.
+    (pairs**2,) float64 array
+        At ``a + pairs * b`` for pairs that meet a and b equal ones.
     """
-    log_table = fixed_log2(np.arange(pairs + 1))
-    factors = np.cumprod([1, *(UNIT + 2 * rank for rank in range(pairs))], dtype=np.uint64) % NAMES
-    sums = np.zeros(NAMES)
-    counts: dict[int, int] = {}
-    for groups in partitions(pairs):
-        name = int(np.prod(factors[list(groups)], dtype=np.uint64)) % NAMES
-        product = int(np.prod([size**size for size in groups], dtype=object))
-        if counts.setdefault(name, product) != product:
-            msg = f"two partitions of {pairs} pairs have the name {name}; choose another UNIT"
-            raise AssertionError(msg)
-        sums[name] = sum(size * int(log_table[size]) for size in groups)
-    return sums
-
-
-def partitions(number: int, largest: int | None = None) -> Iterator[tuple[int, ...]]:
-    """Yield every way to write a number as a sum, the largest part first."""
-    if number == 0:
-        yield ()
-    for part in range(min(number, largest or number), 0, -1):
-        for rest in partitions(number - part, part):
-            yield (part, *rest)
-
-
-@intrinsic(prefer_literal=True)
-def multiply_ranks(typingctx, codes, names, at, height, width):  # type: ignore[no-untyped-def]
-    """Multiply the factors of one row of pairs onto the names of the windows that hold it.
-
-    The pairs of the windows that start in columns ``at, at + 1, ...``, a vector of them, are compared
-    with the pairs before them: those to the left and those in the rows above. In the window whose
-    row i they are, the rows above are i; so one sweep upwards serves all `height` windows.
-    """
-    rows, columns = height.literal_value, width.literal_value
-    vector = ir.VectorType(ir.IntType(16), LANES)
-
-    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        def pointer(argument: int, row: int, column: int = 0) -> ir.Value:
-            array = context.make_array(signature.args[argument])(context, builder, arguments[argument])
-            place = builder.add(arguments[2], ir.Constant(ir.IntType(64), column - row * STRIDE))
-            return builder.bitcast(builder.gep(array.data, [place]), vector.as_pointer())
-
-        def codes_of(row: int) -> list[ir.Value]:
-            return [builder.load(pointer(0, row, column), align=2) for column in range(columns)]
-
-        here = codes_of(0)
-        factors = [ir.Constant(vector, [UNIT] * LANES)] * columns
-        for row in range(rows):
-            above = codes_of(row) if row else None
-            for column in range(columns):
-                earlier = above or here[:column]
-                equal = ir.Constant(vector, [0] * LANES)
-                for other in earlier:
-                    same = builder.icmp_unsigned("==", here[column], other)
-                    equal = builder.add(equal, builder.sext(same, vector))  # -1 where they are equal
-                factors[column] = builder.sub(factors[column], builder.add(equal, equal))
-            product = functools.reduce(builder.mul, factors)
-            if row:
-                product = builder.mul(product, builder.load(pointer(1, row), align=2))
-            builder.store(product, pointer(1, row), align=2)
-        return context.get_dummy_value()
-
-    return types.void(codes, names, at, height, width), codegen
+    counts = np.arange(pairs + 1)
+    change = np.diff(counts * fixed_log2(counts)).astype(np.float64)
+    return (change + change[:, np.newaxis]).reshape(-1)
 
 
 @functools.cache
-def _compiled(edge: int, short: int) -> Any:
-    """Return the parallel loop over tiles, for windows of `edge` voxels and `short` pairs along a row."""
-    fingerprint = zlib.crc32(Path(definition.__file__).read_bytes())
+def _compiled(edge: int, short: int, merge: int, named: int) -> Any:
+    """Return the loop over tiles for a window, read from Numba's cache if that is up to date.
 
-    @njit(parallel=True, cache=True, error_model="numpy")
-    def map_tiles(levels, offsets, first, symmetric, tables, log_table, scale, out):  # type: ignore[no-untyped-def]
+    Numba looks at the date of this file alone; the fingerprint of the others, which it does see as
+    the content of a closure, keeps it from using machine code of what they were.
+    """
+    sources = b"".join(Path(module.__file__).read_bytes() for module in (definition, vectors))
+    fingerprint = zlib.crc32(sources)
+
+    plane, begin = buffer_size(edge), edge * STRIDE
+
+    @njit(nogil=True, cache=True, error_model="numpy")
+    def map_tiles(levels, offsets, first, symmetric, tables, log_table, scale, out, begin_tile, end_tile):  # type: ignore[no-untyped-def]
         _ = fingerprint
-        slices, height, width = out.shape
-        down, across = (height + ROWS - 1) // ROWS, (width + COLUMNS - 1) // COLUMNS
-        size = (ROWS + 2 * edge) * STRIDE
-        begin = np.uint64(edge * STRIDE)
-        for task in prange(slices * down * across):
-            codes, names = np.empty(size, np.uint16), np.empty(size, np.uint16)
-            totals, terms = np.empty(ROWS * COLUMNS, np.float64), np.empty(ROWS * COLUMNS, np.uint16)
-            totals[:] = 0.0
-            terms[:] = len(offsets)
+        _, height, width = out.shape
+        down, across = _tiles(height, width)
+        flat = out.reshape(-1)
+        group = len(offsets) if merge else 1
+        for task in range(begin_tile, end_tile):
             z, top, left = task // (down * across), task // across % down * ROWS, task % across * COLUMNS
             rows, columns = min(ROWS, height - top), min(COLUMNS, width - left)
-            for k in range(len(offsets)):
-                _, dy, dx = offsets[k]
-                high, wide = edge - abs(dy), edge - abs(dx)
-                y, x = first[1] + top - edge // 2, left - edge // 2 - min(dx, 0)
-                _fill_codes(
-                    codes,
-                    begin,
-                    levels,
-                    first[0] + z,
-                    y,
-                    x,
-                    rows + high - 1,
-                    columns + wide - 1,
-                    dy,
-                    dx,
-                    symmetric,
-                )
-                for row in range(np.uint64(rows + high - 1)):
-                    for column in range(np.uint64(0), np.uint64(columns), np.uint64(LANES)):
-                        at = begin + row * np.uint64(STRIDE) + column
-                        if dy == 0:
-                            multiply_ranks(codes, names, at, edge, short)
-                        elif dx == 0:
-                            multiply_ranks(codes, names, at, short, edge)
-                        else:
-                            multiply_ranks(codes, names, at, short, short)
-                table = tables[0] if dy == 0 or dx == 0 else tables[1]
-                _add_entropies(
-                    totals, terms, names, codes, begin, rows, columns, high, wide, symmetric, table, log_table
-                )
+            padded = (columns + _BLOCK - 1) // _BLOCK * _BLOCK
+            codes = np.empty(group * plane, np.uint16)
+            work = np.empty(plane, np.uint16)  # names, or counts
+            keys = np.empty((edge + 1) // 2 * COLUMNS, np.uint16)
+            below = np.empty(group * STRIDE, np.uint16)
+            marks = np.empty(COLUMNS, np.uint16)
+            log_sums = np.empty(COLUMNS, np.float64)
+            totals, terms = np.empty(ROWS * COLUMNS, np.float64), np.empty(ROWS * COLUMNS, np.uint16)
+            _fill(totals, 0, len(totals), 0.0)
+            _fill(terms, 0, len(terms), len(offsets) // group)
+            for k in range(0, len(offsets), group):
+                for j in range(group):
+                    _, dy, dx = offsets[k + j]
+                    start = np.uint64(j * plane + begin)
+                    y, x = first[1] + top - edge // 2, left - edge // 2 - min(dx, 0)
+                    reach = (rows + edge - abs(dy) - 1, padded + edge - abs(dx) - 1)
+                    _fill_codes(codes, start, levels, first[0] + z, y, x, reach, dy, dx, symmetric)
+                if named:
+                    for row in range(np.uint64(rows + edge - abs(dy) - 1)):
+                        for column in range(np.uint64(0), np.uint64(padded), np.uint64(LANES)):
+                            at = start + row * np.uint64(STRIDE) + column
+                            multiply_ranks(codes, work, at, k, edge, short)
+                else:
+                    for j in range(group):
+                        _fill(codes, j * plane, begin, OUTSIDE)
+                    _fill(log_sums, 0, COLUMNS, 0.0)
+                _fill(below, 0, len(below), 0)
+                for row in range(1 - edge, rows):
+                    _fill(marks, 0, COLUMNS, 0)
+                    pairs = 0
+                    for j in range(group):
+                        high, wide = edge - abs(offsets[k + j, 1]), edge - abs(offsets[k + j, 2])
+                        last = row + high - 1
+                        if last < 0:
+                            continue
+                        pairs += high * wide
+                        start = np.uint64(j * plane + begin)
+                        at = start + np.uint64(last * STRIDE)
+                        _mark_row(
+                            below,
+                            np.uint64(j * STRIDE),
+                            codes,
+                            at,
+                            np.uint64(padded + wide - 1),
+                            symmetric,
+                            np.uint16(1),
+                        )
+                        _spread(marks, below, np.uint64(j * STRIDE), padded, wide)
+                        if not named:
+                            at = np.uint64(begin + last * STRIDE)
+                            _count_row(codes, work, at, padded + wide, k + j, 1, edge, short, merge)
+                            _change(log_sums, keys, work, tables[0], len(log_table) - 1, padded, wide)
+                    if row < 0:
+                        continue
+                    if named:
+                        table = tables[0] if k % 2 == 0 else tables[1]
+                        _look_up(log_sums, work, np.uint64(begin + row * STRIDE), table, padded)
+                    _add_entropies(
+                        totals,
+                        terms,
+                        np.uint64(row * COLUMNS),
+                        log_sums,
+                        marks,
+                        np.uint64(padded),
+                        np.int64(pairs),
+                        log_table,
+                    )
+                    for j in range(group):
+                        wide = edge - abs(offsets[k + j, 2])
+                        at = np.uint64(j * plane + begin + row * STRIDE)
+                        _mark_row(
+                            below,
+                            np.uint64(j * STRIDE),
+                            codes,
+                            at,
+                            np.uint64(padded + wide - 1),
+                            symmetric,
+                            np.uint16(0xFFFF),
+                        )
+                        if not named:
+                            at = np.uint64(begin + row * STRIDE)
+                            _count_row(codes, work, at, padded + wide, k + j, 0, edge, short, merge)
+                            _change(log_sums, keys, work, tables[1], len(log_table) - 1, padded, wide)
             for row in range(rows):
-                for column in range(columns):
-                    at = np.uint64(row * COLUMNS + column)
-                    out[z, top + row, left + column] = mean_entropy(totals[at], terms[at], scale)
+                place = np.uint64(((z * height) + top + row) * width + left)
+                _write_means(flat, place, totals, terms, np.uint64(row * COLUMNS), columns, scale)
 
     return map_tiles
 
 
 @njit
-def _fill_codes(codes, begin, levels, z, y, x, rows, columns, dy, dx, symmetric):  # type: ignore[no-untyped-def]
+def _fill(array, start, count, value):  # type: ignore[no-untyped-def]
+    for place in range(np.uint64(start), np.uint64(start + count)):
+        array[place] = value
+
+
+@njit
+def _fill_codes(codes, begin, levels, z, y, x, reach, dy, dx, symmetric):  # type: ignore[no-untyped-def]
     """Codes of the pairs of slice z that start in row y and column x, or after."""
     _, height, width = levels.shape
+    rows, columns = reach
     flat = levels.reshape(-1)
     first = max(0, -x, -x - dx)
     last = max(first, min(columns, width - x, width - x - dx))
@@ -258,62 +257,93 @@ def _code(first, second, symmetric):  # type: ignore[no-untyped-def]
     return code if low >= 0 else NO_CODE
 
 
+@njit
+def _mark_row(below, start, codes, at, columns, symmetric, sign):  # type: ignore[no-untyped-def]
+    """Add the marks of a row of pairs to what lies below the top of the windows, or take them off.
+
+    NONE for what is no pair, 1 for two different levels of a symmetric matrix, else 0.
+    """
+    for column in range(columns):
+        code = codes[at + column]
+        difference = np.uint16((code >> np.uint16(8)) ^ (code & np.uint16(255)))
+        distinct = np.uint16(min(difference, np.uint16(symmetric)))
+        mark = np.uint16(NONE) if code == NO_CODE else distinct
+        below[start + column] += sign * mark
+
+
+@njit
+def _spread(marks, below, start, columns, wide):  # type: ignore[no-untyped-def]
+    """Add the marks of the columns of every window."""
+    for step in range(np.uint64(wide)):
+        for column in range(np.uint64(columns)):
+            marks[column] += below[start + step + column]
+
+
+@njit
+def _look_up(log_sums, names, at, table, columns):  # type: ignore[no-untyped-def]
+    for column in range(np.uint64(columns)):
+        log_sums[column] = table[np.uint64(names[at + column])]
+
+
 @njit(inline="always")
-def _mark(code, symmetric):  # type: ignore[no-untyped-def]
-    """NONE for what is no pair, 1 for two different levels of a symmetric matrix, else 0."""
-    difference = np.uint16((code >> np.uint16(8)) ^ (code & np.uint16(255)))
-    distinct = np.uint16(min(difference, np.uint16(symmetric)))
-    return np.uint16(NONE) if code == NO_CODE else distinct
+def _count_row(codes, counts, at, columns, direction, entering, edge, short, merge):  # type: ignore[no-untyped-def]
+    for column in range(np.uint64(0), np.uint64(columns), np.uint64(LANES)):
+        count_equal(codes, counts, at + column, column, direction, entering, edge, short, merge)
+
+
+@njit
+def _change(log_sums, keys, counts, table, radix, columns, wide):  # type: ignore[no-untyped-def]
+    """Add to the sum of every window what the pairs of a row change, two pairs to a key of the table."""
+    columns = np.uint64(columns)
+    for j in range(wide // 2):
+        one, key = np.uint64(2 * j * (STRIDE + 1)), np.uint64(j * COLUMNS)
+        for column in range(columns):
+            other = one + np.uint64(STRIDE + 1) + column
+            keys[key + column] = counts[one + column] + np.uint16(radix) * counts[other]
+    if wide % 2:
+        one, key = np.uint64((wide - 1) * (STRIDE + 1)), np.uint64(wide // 2 * COLUMNS)
+        for column in range(columns):
+            keys[key + column] = counts[one + column]
+    last = (wide + 1) // 2 * COLUMNS
+    for j in range(0, last - 2 * COLUMNS, 3 * COLUMNS):
+        one, two, three = np.uint64(j), np.uint64(j + COLUMNS), np.uint64(j + 2 * COLUMNS)
+        for column in range(columns):
+            change = table[np.uint64(keys[one + column])] + table[np.uint64(keys[two + column])]
+            log_sums[column] += change + table[np.uint64(keys[three + column])]
+    for j in range(last - last % (3 * COLUMNS), last, COLUMNS):
+        for column in range(columns):
+            log_sums[column] += table[np.uint64(keys[np.uint64(j) + column])]
 
 
 @njit(error_model="numpy")
-def _add_entropies(  # type: ignore[no-untyped-def]
-    totals, terms, names, codes, begin, rows, columns, high, wide, symmetric, table, log_table
-):
-    """Add the entropy of every window of a tile in one direction.
+def _add_entropies(totals, terms, line, log_sums, marks, columns, pairs, log_table):  # type: ignore[no-untyped-def]
+    """Add the entropies of a row of windows.
 
-    All windows are done as if they held nothing but pairs, so that the loop becomes vectors; what
-    others need instead, at a border or the edge of a mask, is added one by one.
+    Where all windows of a block hold nothing but pairs, the loop becomes vectors; the others, at a
+    border or the edge of a mask, are done one by one.
     """
-    pairs = high * wide
-    stride = np.uint64(STRIDE)
-    columns = np.uint64(columns)
-    below = np.zeros(STRIDE, np.uint16)
-    marks = np.empty(COLUMNS, np.uint16)
-    log_sums = np.empty(COLUMNS, np.float64)
-    for entering in range(rows + high - 1):
-        start = begin + np.uint64(entering) * stride
-        for column in range(columns + np.uint64(wide - 1)):
-            below[column] += _mark(codes[start + column], symmetric)
-        row = entering - high + 1
-        if row < 0:
-            continue
-        start = begin + np.uint64(row) * stride
-        for column in range(columns):
-            marks[column] = below[column]
-        for step in range(np.uint64(1), np.uint64(wide)):
-            for column in range(columns):
-                marks[column] += below[step + column]
-        for column in range(columns):
-            log_sums[column] = table[np.uint64(names[start + column])]
-        line = np.uint64(row * COLUMNS)
-        for block in range(np.uint64(0), columns, np.uint64(BLOCK)):
-            any_mark = np.uint16(0)
-            for column in range(block, block + np.uint64(BLOCK)):
-                any_mark |= marks[column]
-            if any_mark < NONE:
-                for column in range(block, block + np.uint64(BLOCK)):
-                    totals[line + column] += scaled_entropy(
-                        pairs, log_sums[column], np.float64(marks[column]), log_table
-                    )
-            else:
-                for column in range(block, block + np.uint64(BLOCK)):
-                    none = np.int64(marks[column] // NONE)
-                    if none < pairs:
-                        log_sum = log_sums[column] - none * log_table[none]
-                        distinct = marks[column] % NONE
-                        totals[line + column] += scaled_entropy(pairs - none, log_sum, distinct, log_table)
-                    else:
-                        terms[line + column] -= np.uint16(1)
-        for column in range(columns + np.uint64(wide - 1)):
-            below[column] -= _mark(codes[start + column], symmetric)
+    for block in range(np.uint64(0), columns, np.uint64(_BLOCK)):
+        stop = block + np.uint64(_BLOCK)
+        any_mark = np.uint16(0)
+        for column in range(block, stop):
+            any_mark |= marks[column]
+        if any_mark < NONE:
+            for column in range(block, stop):
+                distinct = np.float64(marks[column])
+                totals[line + column] += scaled_entropy(pairs, log_sums[column], distinct, log_table)
+        else:
+            for column in range(block, stop):
+                none = np.int64(marks[column] // NONE)
+                if none < pairs:
+                    log_sum = log_sums[column] - none * log_table[none]
+                    distinct = np.float64(marks[column] % NONE)
+                    totals[line + column] += scaled_entropy(pairs - none, log_sum, distinct, log_table)
+                else:
+                    terms[line + column] -= np.uint16(1)
+
+
+@njit(error_model="numpy")
+def _write_means(out, place, totals, terms, line, columns, scale):  # type: ignore[no-untyped-def]
+    for column in range(np.uint64(columns)):
+        total, count = totals[line + column], np.int32(terms[line + column])
+        out[place + column] = np.float32(mean_entropy(total, count, scale))

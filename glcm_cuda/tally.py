@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit, prange
+from numba import njit
 
 from . import definition
 from .definition import (
@@ -28,6 +28,7 @@ from .definition import (
     pair_code,
     scaled_entropy,
 )
+from .threads import run_in_parts
 
 _BAND = 16
 """Rows that share one buffer of pair codes: small enough for the cache, large against the halo."""
@@ -49,32 +50,54 @@ def map_levels(
     most = len(offsets) * int(np.prod([2 * radius + 1 for radius in radii]))
     log_table = fixed_log2(np.arange(most + 1))
     scale = log_unit / LOG_ONE
-    _compiled()(
-        levels, offsets, first, np.array(radii), number_of_levels, symmetric, merge, log_table, scale, out
-    )
+    map_bands = _compiled()
+
+    def map_some(start: int, stop: int) -> None:
+        map_bands(
+            levels, offsets, first, np.array(radii), number_of_levels, symmetric, merge, log_table, scale,
+            out, start, stop,
+        )  # fmt: skip
+
+    run_in_parts(map_some, len(out) * _bands(out.shape[1]))
+
+
+@njit
+def _bands(height):  # type: ignore[no-untyped-def]
+    return (height + _BAND - 1) // _BAND
 
 
 @functools.cache
 def _compiled() -> Any:
-    """Return the parallel loop over bands, read from Numba's cache if that is up to date.
+    """Return the loop over bands, read from Numba's cache if that is up to date.
 
     Numba looks at the date of this file alone. The fingerprint of the definition, which it does see
     as the content of a closure, keeps it from using machine code of an older definition.
     """
     fingerprint = zlib.crc32(Path(definition.__file__).read_bytes())
 
-    @njit(parallel=True, cache=True)
+    @njit(nogil=True, cache=True)
     def map_bands(  # type: ignore[no-untyped-def]
-        levels, offsets, first, radii, number_of_levels, symmetric, merge, log_table, scale, out
+        levels,
+        offsets,
+        first,
+        radii,
+        number_of_levels,
+        symmetric,
+        merge,
+        log_table,
+        scale,
+        out,
+        begin_band,
+        end_band,
     ):
         _ = fingerprint
-        slices, height, width = out.shape
-        bands = (height + _BAND - 1) // _BAND
+        _, height, width = out.shape
+        bands = _bands(height)
         steps = np.empty(len(log_table) - 1, np.int64)
         for n in range(len(steps)):
             steps[n] = (n + 1) * log_table[n + 1] - n * log_table[n]
         group = len(offsets) if merge else 1
-        for task in prange(slices * bands):
+        for task in range(begin_band, end_band):
             z = task // bands
             top = task % bands * _BAND
             rows = min(_BAND, height - top)

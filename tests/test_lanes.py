@@ -8,74 +8,78 @@ from math import prod
 import numpy as np
 import pytest
 
-from glcm_cuda import lanes, tally
+from glcm_cuda import lanes, partitions, tally
 from glcm_cuda.offsets import directions
 
-FITTING = [(3, 1), (3, 2), (5, 1), (5, 2), (5, 3), (5, 4), (7, 5)]
+NAMED = [(3, 1), (3, 2), (5, 1), (5, 3), (7, 5)]
+SLIDING = [(7, 1), (7, 3), (9, 1), (15, 1)]
+MERGED = [(3, 1), (5, 1), (5, 2), (7, 1)]
+WINDOWS = [(*window, "mean") for window in NAMED + SLIDING] + [(*window, "merge") for window in MERGED]
 
 
-def both_maps(levels, window, distance, number_of_levels, symmetric):
+def both_maps(levels, window, distance, aggregate, number_of_levels, symmetric):
+    settings = {
+        "radii": (0, window // 2, window // 2),
+        "number_of_levels": number_of_levels,
+        "symmetric": symmetric,
+        "merge": aggregate == "merge",
+    }
     offsets = directions(2, distance)
-    radii = (0, window // 2, window // 2)
-    assert lanes.fits(offsets, radii, number_of_levels, symmetric)
+    assert fits(window, distance, **settings)
     maps = []
     for engine in (lanes, tally):
         out = np.full(levels.shape, -1, np.float32)
-        engine.map_levels(
-            levels, offsets, out, first=(0, 0), radii=radii, number_of_levels=number_of_levels,
-            symmetric=symmetric, merge=False, log_unit=1.0,
-        )  # fmt: skip
+        engine.map_levels(levels, offsets, out, first=(0, 0), log_unit=1.0, **settings)
         maps.append(out)
     return maps
 
 
-@pytest.mark.parametrize(("window", "distance"), FITTING)
-@pytest.mark.parametrize(
-    ("number_of_levels", "symmetric"), [(64, True), (64, False), (255, False), (256, True)]
-)
-@pytest.mark.parametrize("shape", [(1, 1, 1), (2, 3, 2), (1, 70, 300), (2, 65, 257)])
-def test_lanes_have_the_bits_of_the_tally(rng, window, distance, number_of_levels, symmetric, shape):
-    levels = rng.integers(0, number_of_levels, shape).astype(np.int16)
-    levels[..., :30] %= 3  # some windows of few levels
-    levels[:, :20, :20] = number_of_levels - 1  # and of one
-    levels[rng.random(shape) < 0.02] = -1
-    lane, tallied = both_maps(levels, window, distance, number_of_levels, symmetric)
-    np.testing.assert_array_equal(lane, tallied)
+def fits(window, distance, *, radii=None, number_of_levels=64, symmetric=True, merge=False):
+    radii = radii or (0, window // 2, window // 2)
+    return lanes.fits(directions(2, distance), radii, number_of_levels, symmetric, merge)
 
 
-@pytest.mark.parametrize(
-    ("window", "distance", "number_of_levels", "symmetric"),
-    [(7, 1, 64, True), (5, 1, 256, False)],
-    ids=["too many pairs for names", "too many codes for 16 bits"],
-)
-def test_what_does_not_fit(window, distance, number_of_levels, symmetric):
-    radii = (0, window // 2, window // 2)
-    assert not lanes.fits(directions(2, distance), radii, number_of_levels, symmetric)
+@pytest.mark.parametrize(("window", "distance", "aggregate"), WINDOWS)
+def test_lanes_have_the_bits_of_the_tally(rng, window, distance, aggregate):
+    for number_of_levels, symmetric in ((64, True), (255, False), (256, True), (3, False)):
+        for shape in ((1, 1, 1), (2, 3, 2), (1, 70, 300), (2, 65, 257)):
+            levels = rng.integers(0, number_of_levels, shape).astype(np.int16)
+            levels[..., :30] %= 3  # some windows of few levels
+            levels[:, :20, :20] = number_of_levels - 1  # and of one
+            levels[rng.random(shape) < 0.02] = -1
+            lane, tallied = both_maps(levels, window, distance, aggregate, number_of_levels, symmetric)
+            np.testing.assert_array_equal(lane, tallied)
 
 
-def test_volumes_do_not_fit():
-    assert not lanes.fits(directions(3, 1), (1, 1, 1), 64, True)
+def test_what_does_not_fit():
+    assert fits(15, 1)
+    assert not fits(17, 1)  # 272 pairs
+    assert fits(7, 1, merge=True)
+    assert not fits(9, 1, merge=True)
+    assert fits(5, 1, number_of_levels=256)
+    assert not fits(5, 1, number_of_levels=256, symmetric=False)  # the codes fill 16 bits
+    assert not fits(3, 1, radii=(1, 1, 1))
 
 
 def test_partitions_of_five():
-    assert [*lanes.partitions(5)] == [(5,), (4, 1), (3, 2), (3, 1, 1), (2, 2, 1), (2, 1, 1, 1), (1,) * 5]
+    assert [*partitions.partitions(5)] == [(5,), (4, 1), (3, 2), (3, 1, 1), (2, 2, 1), (2, 1, 1, 1), (1,) * 5]
 
 
-@pytest.mark.parametrize("pairs", range(1, lanes.MOST_PAIRS + 1))
+@pytest.mark.parametrize("pairs", range(1, partitions.MOST_PAIRS + 1))
 def test_a_name_belongs_to_one_sum(pairs):
-    sums = lanes.sums_by_name(pairs)
-    exact = {prod(n**n for n in groups) for groups in lanes.partitions(pairs)}
+    sums = partitions.sums_by_name(pairs)
+    exact = {prod(n**n for n in groups) for groups in partitions.partitions(pairs)}
     assert len(set(sums[sums > 0])) == len(exact) - 1  # all groups of one: the sum is 0
     assert sums.max() == pytest.approx(pairs * np.log2(max(pairs, 1)) * 2**32, abs=pairs / 2)
-    all_equal = reduce(lambda name, rank: name * (lanes.UNIT + 2 * rank) % 65536, range(pairs), 1)
+    all_equal = reduce(lambda name, rank: name * (partitions.UNIT + 2 * rank) % 65536, range(pairs), 1)
     assert sums[all_equal] == sums.max()
 
 
 def test_a_name_of_two_sums_is_refused(monkeypatch):
-    monkeypatch.setattr(lanes, "UNIT", 1)
-    lanes.sums_by_name.cache_clear()
+    monkeypatch.setattr(partitions, "UNIT", 1)
+    partitions.sums_by_name.cache_clear()
     with pytest.raises(
         AssertionError, match=r"two partitions of 20 pairs have the name \d+; choose another UNIT"
     ):
-        lanes.sums_by_name(20)
-    lanes.sums_by_name.cache_clear()
+        partitions.sums_by_name(20)
+    partitions.sums_by_name.cache_clear()

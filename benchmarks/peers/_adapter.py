@@ -1,0 +1,80 @@
+"""The adapters' side of the protocol: one process per tool that maps what `benchmarks/peers.py` asks for.
+
+An adapter imports its tool, then answers every line of JSON on its standard input with one on its
+standard output: first, unasked, the versions of the tool; then for a request ``{"levels_file",
+"levels", "window", "threads", "map_file"}`` the seconds of one map. What the tool itself prints goes
+to standard error. The process lives for a whole benchmark, so that the tools can take turns without
+being started again, and start-up never counts as time of a map.
+
+This file and the adapters run in the tool's environment: they import numpy and the tool, nothing of ours.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Levels = npt.NDArray[np.uint8]
+Mapper = Callable[[], Any]
+Prepare = Callable[[Levels, int, int, "int | None"], Mapper]
+
+
+def serve(
+    prepare: Prepare,
+    versions: dict[str, str],
+    *,
+    parallel: bool = False,
+    read: Callable[[Any], npt.NDArray[np.floating]] = np.asarray,
+) -> None:
+    """Answer requests until standard input ends.
+
+    Parameters
+    ----------
+    prepare : callable (levels, number_of_levels, window, threads) -> mapper
+        Brings a (Y, X) uint8 array of levels into the tool's own form, which is not timed. The mapper
+        it returns is timed: it computes the map, in the tool's own unit and convention. `threads` is
+        None for the tool's own choice.
+    versions : dict
+        Names and versions of what computes.
+    parallel : bool
+        Whether the tool can use several threads for one map, and heeds `threads`.
+    read : callable (result of the mapper) -> (Y, X) array
+        Brings the map into an array, which is not timed.
+    """
+    # The tool may print: from here on, only the answers reach the real standard output.
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+
+    def answer(**fields: object) -> None:
+        print(json.dumps(fields), file=answers, flush=True)
+
+    answer(versions=versions, parallel=parallel)
+    subject, mapper = None, None
+    for line in sys.stdin:
+        request = json.loads(line)
+        wanted = [request[key] for key in ("levels_file", "levels", "window", "threads")]
+        if mapper is None or wanted != subject:
+            mapper = prepare(np.load(request["levels_file"]), *wanted[1:])
+            subject = wanted
+        start = time.perf_counter()
+        result = mapper()
+        seconds = time.perf_counter() - start
+        if request["map_file"]:
+            np.save(request["map_file"], read(result))
+        answer(seconds=seconds)
+
+
+def windows(levels: Levels, window: int) -> Iterator[tuple[int, int, Levels]]:
+    """Yield row, column and the window around every pixel, clipped at the border of the image."""
+    radius = window // 2
+    for row in range(levels.shape[0]):
+        band = levels[max(row - radius, 0) : row + radius + 1]
+        for column in range(levels.shape[1]):
+            yield row, column, band[:, max(column - radius, 0) : column + radius + 1]
