@@ -5,7 +5,6 @@ from __future__ import annotations
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -39,11 +38,10 @@ class Slice:
 
 @dataclass(frozen=True)
 class Effort:
-    """Seconds that one call may take, number of turns, seconds that a turn of short calls is filled to."""
+    """Seconds that one call may take, and number of turns."""
 
     call_seconds: float
     turns: int
-    turn_seconds: float
 
 
 @dataclass(frozen=True)
@@ -126,14 +124,12 @@ class Entry:
                 check = compare(found, expected(self.tool, crops.levels(edge), crops.case), inner)
                 self.runs.append(Run(crops.case, threads, edge, crops.file(edge), check))
 
-    def take_turn(self, case: Case, turn_seconds: float) -> None:
-        """Time the runs of a case until the turn is over, each at least once."""
+    def take_turn(self, case: Case) -> None:
+        """Time the runs of a case; what takes less than a moment is repeated by the adapter."""
         with self.giving_up() as adapter:
             for run in self.runs if adapter else ():
                 if run.case == case:
-                    start = time.perf_counter()
-                    while time.perf_counter() - start < turn_seconds:
-                        run.seconds.append(adapter.seconds(run.levels_file, *case, run.threads))
+                    run.seconds.append(adapter.seconds(run.levels_file, *case, run.threads))
 
     def as_dict(self) -> dict[str, Any]:
         """Return the entry as it is written."""
@@ -168,7 +164,7 @@ def measure(tools: Sequence[Tool], image: Slice, cases: Sequence[Case], effort: 
                 entry.probe(crops, effort.call_seconds)
             for _ in range(effort.turns):
                 for entry in entries:
-                    entry.take_turn(case, effort.turn_seconds)
+                    entry.take_turn(case)
     return {
         "turns": effort.turns,
         "tolerance": TOLERANCE,

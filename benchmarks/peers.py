@@ -33,8 +33,8 @@ from pipelines.timing import phantom_slices
 CASES = ((64, 5), (32, 5), (256, 5), (64, 7), (64, 11))
 """Levels and window; the first is the one that is drawn."""
 
-FULL = Effort(call_seconds=6.0, turns=3, turn_seconds=0.3)
-QUICK = Effort(call_seconds=0.6, turns=2, turn_seconds=0.1)
+FULL = Effort(call_seconds=6.0, turns=3)
+QUICK = Effort(call_seconds=0.6, turns=2)
 
 DATA = Path(os.environ.get("RADSYNTH_DATA", Path(__file__).parents[1] / ".." / "shared" / "data"))
 BREAST = "breast_ucsf/UCSF-BR-06_post1.nii.gz"

@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import functools
 import math
-import zlib
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +19,7 @@ from numba import njit
 from numba.core.config import DISABLE_JIT
 
 from . import definition, vectors
+from .cache import fingerprint
 from .definition import LOG_ONE, fixed_log2, mean_entropy, scaled_entropy
 from .partitions import MOST_PAIRS, sums_by_name
 from .threads import run_in_parts
@@ -76,10 +75,10 @@ def map_levels(
     else:
         tables = [changes_by_counts(most), -changes_by_counts(most)]
     map_tiles = _compiled(edge, short, int(merge), int(named))
-    log_table, tables = fixed_log2(np.arange(most + 1)), np.stack(tables)
+    log_table, both = fixed_log2(np.arange(most + 1)), np.stack(tables)
 
     def map_some(start: int, stop: int) -> None:
-        map_tiles(levels, offsets, first, symmetric, tables, log_table, log_unit / LOG_ONE, out, start, stop)
+        map_tiles(levels, offsets, first, symmetric, both, log_table, log_unit / LOG_ONE, out, start, stop)
 
     run_in_parts(map_some, len(out) * math.prod(_tiles(*out.shape[1:])))
 
@@ -111,19 +110,13 @@ def changes_by_counts(pairs: int) -> npt.NDArray[np.float64]:
 
 @functools.cache
 def _compiled(edge: int, short: int, merge: int, named: int) -> Any:
-    """Return the loop over tiles for a window, read from Numba's cache if that is up to date.
-
-    Numba looks at the date of this file alone; the fingerprint of the others, which it does see as
-    the content of a closure, keeps it from using machine code of what they were.
-    """
-    sources = b"".join(Path(module.__file__).read_bytes() for module in (definition, vectors))
-    fingerprint = zlib.crc32(sources)
-
+    """Return the loop over tiles for a window, compiled or read from Numba's cache."""
+    sources = fingerprint(definition, vectors)
     plane, begin = buffer_size(edge), edge * STRIDE
 
     @njit(nogil=True, cache=True, error_model="numpy")
     def map_tiles(levels, offsets, first, symmetric, tables, log_table, scale, out, begin_tile, end_tile):  # type: ignore[no-untyped-def]
-        _ = fingerprint
+        _ = sources
         _, height, width = out.shape
         down, across = _tiles(height, width)
         flat = out.reshape(-1)
@@ -148,75 +141,38 @@ def _compiled(edge: int, short: int, merge: int, named: int) -> Any:
                     y, x = first[1] + top - edge // 2, left - edge // 2 - min(dx, 0)
                     reach = (rows + edge - abs(dy) - 1, padded + edge - abs(dx) - 1)
                     _fill_codes(codes, start, levels, first[0] + z, y, x, reach, dy, dx, symmetric)
+                    _fill(codes, j * plane, begin, OUTSIDE)
                 if named:
-                    for row in range(np.uint64(rows + edge - abs(dy) - 1)):
-                        for column in range(np.uint64(0), np.uint64(padded), np.uint64(LANES)):
-                            at = start + row * np.uint64(STRIDE) + column
-                            multiply_ranks(codes, work, at, k, edge, short)
-                else:
-                    for j in range(group):
-                        _fill(codes, j * plane, begin, OUTSIDE)
-                    _fill(log_sums, 0, COLUMNS, 0.0)
+                    high = edge - abs(offsets[k, 1])
+                    _name_windows(codes, work, begin, rows + high - 1, padded, k, edge, short)
+                _fill(log_sums, 0, COLUMNS, 0.0)
                 _fill(below, 0, len(below), 0)
                 for row in range(1 - edge, rows):
-                    _fill(marks, 0, COLUMNS, 0)
-                    pairs = 0
-                    for j in range(group):
-                        high, wide = edge - abs(offsets[k + j, 1]), edge - abs(offsets[k + j, 2])
-                        last = row + high - 1
-                        if last < 0:
+                    # Rows of pairs enter at the bottom, the windows are whole, rows leave at the top.
+                    for entering in (1, 0):
+                        if not entering and row < 0:
                             continue
-                        pairs += high * wide
-                        start = np.uint64(j * plane + begin)
-                        at = start + np.uint64(last * STRIDE)
-                        _mark_row(
-                            below,
-                            np.uint64(j * STRIDE),
-                            codes,
-                            at,
-                            np.uint64(padded + wide - 1),
-                            symmetric,
-                            np.uint16(1),
-                        )
-                        _spread(marks, below, np.uint64(j * STRIDE), padded, wide)
-                        if not named:
-                            at = np.uint64(begin + last * STRIDE)
-                            _count_row(codes, work, at, padded + wide, k + j, 1, edge, short, merge)
-                            _change(log_sums, keys, work, tables[0], len(log_table) - 1, padded, wide)
-                    if row < 0:
-                        continue
-                    if named:
-                        table = tables[0] if k % 2 == 0 else tables[1]
-                        _look_up(log_sums, work, np.uint64(begin + row * STRIDE), table, padded)
-                    _add_entropies(
-                        totals,
-                        terms,
-                        np.uint64(row * COLUMNS),
-                        log_sums,
-                        marks,
-                        np.uint64(padded),
-                        np.int64(pairs),
-                        log_table,
-                    )
-                    for j in range(group):
-                        wide = edge - abs(offsets[k + j, 2])
-                        at = np.uint64(j * plane + begin + row * STRIDE)
-                        _mark_row(
-                            below,
-                            np.uint64(j * STRIDE),
-                            codes,
-                            at,
-                            np.uint64(padded + wide - 1),
-                            symmetric,
-                            np.uint16(0xFFFF),
-                        )
-                        if not named:
-                            at = np.uint64(begin + row * STRIDE)
-                            _count_row(codes, work, at, padded + wide, k + j, 0, edge, short, merge)
-                            _change(log_sums, keys, work, tables[1], len(log_table) - 1, padded, wide)
+                        if not entering:
+                            if named:
+                                _look_up(log_sums, work, begin + row * STRIDE, tables[k % 2], padded)
+                            pairs = _spread(marks, below, offsets[k : k + group], edge, padded)
+                            _add_entropies(totals, terms, row, log_sums, marks, padded, pairs, log_table)
+                        for j in range(group):
+                            high, wide = edge - abs(offsets[k + j, 1]), edge - abs(offsets[k + j, 2])
+                            moving = row + (high - 1) * entering
+                            if moving < 0:
+                                continue
+                            at = begin + moving * STRIDE
+                            _mark_row(below, j, codes, j * plane + at, padded + wide, symmetric, entering)
+                            if not named:
+                                _count_row(
+                                    codes, work, at, padded + wide, k + j, entering, edge, short, merge
+                                )
+                                table = tables[1 - entering]
+                                _change(log_sums, keys, work, table, padded, wide, len(log_table) - 1)
             for row in range(rows):
-                place = np.uint64(((z * height) + top + row) * width + left)
-                _write_means(flat, place, totals, terms, np.uint64(row * COLUMNS), columns, scale)
+                place = np.uint64((z * height + top + row) * width + left)
+                _write_means(flat, place, totals, terms, row, columns, scale)
 
     return map_tiles
 
@@ -257,14 +213,30 @@ def _code(first, second, symmetric):  # type: ignore[no-untyped-def]
     return code if low >= 0 else NO_CODE
 
 
+@njit(inline="always")
+def _name_windows(codes, names, begin, rows, columns, direction, edge, short):  # type: ignore[no-untyped-def]
+    for row in range(rows):
+        start = np.uint64(begin + row * STRIDE)
+        for at in range(start, start + np.uint64(columns), np.uint64(LANES)):
+            multiply_ranks(codes, names, at, direction, edge, short)
+
+
+@njit(inline="always")
+def _count_row(codes, counts, at, columns, direction, entering, edge, short, merge):  # type: ignore[no-untyped-def]
+    for column in range(np.uint64(0), np.uint64(columns), np.uint64(LANES)):
+        count_equal(codes, counts, np.uint64(at) + column, column, direction, entering, edge, short, merge)
+
+
 @njit
-def _mark_row(below, start, codes, at, columns, symmetric, sign):  # type: ignore[no-untyped-def]
-    """Add the marks of a row of pairs to what lies below the top of the windows, or take them off.
+def _mark_row(below, j, codes, at, columns, symmetric, entering):  # type: ignore[no-untyped-def]
+    """Add the marks of a row of pairs to what is below the top of the windows, or take them off.
 
     NONE for what is no pair, 1 for two different levels of a symmetric matrix, else 0.
     """
-    for column in range(columns):
-        code = codes[at + column]
+    start = np.uint64(j * STRIDE)
+    sign = np.uint16(1 if entering else 0xFFFF)
+    for column in range(np.uint64(columns)):
+        code = codes[np.uint64(at) + column]
         difference = np.uint16((code >> np.uint16(8)) ^ (code & np.uint16(255)))
         distinct = np.uint16(min(difference, np.uint16(symmetric)))
         mark = np.uint16(NONE) if code == NO_CODE else distinct
@@ -272,27 +244,27 @@ def _mark_row(below, start, codes, at, columns, symmetric, sign):  # type: ignor
 
 
 @njit
-def _spread(marks, below, start, columns, wide):  # type: ignore[no-untyped-def]
-    """Add the marks of the columns of every window."""
-    for step in range(np.uint64(wide)):
-        for column in range(np.uint64(columns)):
-            marks[column] += below[start + step + column]
+def _spread(marks, below, offsets, edge, columns):  # type: ignore[no-untyped-def]
+    """Sum the marks of the columns of every window; return how many pairs it may have."""
+    _fill(marks, 0, columns, 0)
+    pairs = 0
+    for j in range(len(offsets)):
+        wide = edge - abs(offsets[j, 2])
+        pairs += wide * (edge - abs(offsets[j, 1]))
+        for start in range(np.uint64(j * STRIDE), np.uint64(j * STRIDE + wide)):
+            for column in range(np.uint64(columns)):
+                marks[column] += below[start + column]
+    return pairs
 
 
 @njit
 def _look_up(log_sums, names, at, table, columns):  # type: ignore[no-untyped-def]
     for column in range(np.uint64(columns)):
-        log_sums[column] = table[np.uint64(names[at + column])]
-
-
-@njit(inline="always")
-def _count_row(codes, counts, at, columns, direction, entering, edge, short, merge):  # type: ignore[no-untyped-def]
-    for column in range(np.uint64(0), np.uint64(columns), np.uint64(LANES)):
-        count_equal(codes, counts, at + column, column, direction, entering, edge, short, merge)
+        log_sums[column] = table[np.uint64(names[np.uint64(at) + column])]
 
 
 @njit
-def _change(log_sums, keys, counts, table, radix, columns, wide):  # type: ignore[no-untyped-def]
+def _change(log_sums, keys, counts, table, columns, wide, radix):  # type: ignore[no-untyped-def]
     """Add to the sum of every window what the pairs of a row change, two pairs to a key of the table."""
     columns = np.uint64(columns)
     for j in range(wide // 2):
@@ -316,13 +288,14 @@ def _change(log_sums, keys, counts, table, radix, columns, wide):  # type: ignor
 
 
 @njit(error_model="numpy")
-def _add_entropies(totals, terms, line, log_sums, marks, columns, pairs, log_table):  # type: ignore[no-untyped-def]
+def _add_entropies(totals, terms, row, log_sums, marks, columns, pairs, log_table):  # type: ignore[no-untyped-def]
     """Add the entropies of a row of windows.
 
     Where all windows of a block hold nothing but pairs, the loop becomes vectors; the others, at a
     border or the edge of a mask, are done one by one.
     """
-    for block in range(np.uint64(0), columns, np.uint64(_BLOCK)):
+    line = np.uint64(row * COLUMNS)
+    for block in range(np.uint64(0), np.uint64(columns), np.uint64(_BLOCK)):
         stop = block + np.uint64(_BLOCK)
         any_mark = np.uint16(0)
         for column in range(block, stop):
@@ -343,7 +316,8 @@ def _add_entropies(totals, terms, line, log_sums, marks, columns, pairs, log_tab
 
 
 @njit(error_model="numpy")
-def _write_means(out, place, totals, terms, line, columns, scale):  # type: ignore[no-untyped-def]
+def _write_means(out, place, totals, terms, row, columns, scale):  # type: ignore[no-untyped-def]
+    line = np.uint64(row * COLUMNS)
     for column in range(np.uint64(columns)):
         total, count = totals[line + column], np.int32(terms[line + column])
         out[place + column] = np.float32(mean_entropy(total, count, scale))

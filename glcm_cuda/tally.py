@@ -10,8 +10,6 @@ off at the end, so that the inner loop has no branch.
 from __future__ import annotations
 
 import functools
-import zlib
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +17,7 @@ import numpy.typing as npt
 from numba import njit
 
 from . import definition
+from .cache import fingerprint
 from .definition import (
     LOG_ONE,
     NO_PAIR,
@@ -68,12 +67,8 @@ def _bands(height):  # type: ignore[no-untyped-def]
 
 @functools.cache
 def _compiled() -> Any:
-    """Return the loop over bands, read from Numba's cache if that is up to date.
-
-    Numba looks at the date of this file alone. The fingerprint of the definition, which it does see
-    as the content of a closure, keeps it from using machine code of an older definition.
-    """
-    fingerprint = zlib.crc32(Path(definition.__file__).read_bytes())
+    """Return the loop over bands, compiled or read from Numba's cache."""
+    sources = fingerprint(definition)
 
     @njit(nogil=True, cache=True)
     def map_bands(  # type: ignore[no-untyped-def]
@@ -90,7 +85,7 @@ def _compiled() -> Any:
         begin_band,
         end_band,
     ):
-        _ = fingerprint
+        _ = sources
         _, height, width = out.shape
         bands = _bands(height)
         steps = np.empty(len(log_table) - 1, np.int64)

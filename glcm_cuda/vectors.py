@@ -1,8 +1,8 @@
 """The two inner loops of the vector lanes, stated to LLVM as vectors: one lane per voxel.
 
-Both compare 16-bit codes of pairs, a row of a window at a time, with everything in registers. Numba's
-own loops over arrays went through memory for every comparison, three times as slow and at the mercy
-of the vectoriser; see docs/performance.md.
+Both compare 16-bit codes of pairs, a row of a window at a time, with everything in registers. Loops
+over arrays would keep their counts in memory and depend on what the vectoriser makes of them; see
+docs/performance.md.
 
 The codes lie in a flat buffer, `STRIDE` to a row. The window that starts at place p of the buffer has
 its pairs at ``p + row * STRIDE + column``, in every direction: buffers are aligned so.
@@ -16,9 +16,15 @@ from typing import Any
 from llvmlite import ir
 from llvmlite.binding import get_host_cpu_features
 from numba import types
+from numba.core.config import CPU_FEATURES
 from numba.extending import intrinsic
 
-LANES = 32 if get_host_cpu_features().get("avx512bw") else 16
+_WIDE = (
+    get_host_cpu_features().get("avx512bw")
+    if CPU_FEATURES is None
+    else "+avx512bw" in CPU_FEATURES.split(",")
+)
+LANES = 32 if _WIDE else 16
 """Voxels to a vector of 16-bit codes: 512 bits, or 256 where that is the widest."""
 
 ROWS, COLUMNS = 64, 256

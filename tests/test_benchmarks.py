@@ -153,7 +153,7 @@ def test_wrong_failing_and_missing_tools_are_told_and_the_others_measured(adapte
         missing,
     ]
     image = Slice(rng.random((32, 32)), 16, "noise", phantom=True)
-    results = measure(tools, image, [(8, 3)], Effort(call_seconds=0.1, turns=2, turn_seconds=1e-3))
+    results = measure(tools, image, [(8, 3)], Effort(call_seconds=0.1, turns=2))
     ours, wrong, failing, gone = results["tools"]
     assert [run["threads"] for run in ours["runs"]] == [1, "default"]
     assert all(run["agrees"] and len(run["seconds"]) >= 2 for run in ours["runs"])

@@ -194,6 +194,8 @@ def test_every_setting_has_its_option():
     [
         (("--levels", "1"), "levels must be from 2 to 256, got 1"),
         (("--window", "4"), "window must be odd, got 4"),
+        (("--window", "3,5,5"), "window must be one edge, or three if dimensions is 3, got (3, 5, 5)"),
+        (("--window", "5x5"), "--window must be one odd number, or three with commas between, got '5x5'"),
         (("--log-base", "3"), "log_base must be one of (2, 10, 'e'), got 3"),
         (("--aggregate", "sum"), "aggregate must be one of ('mean', 'merge'), got 'sum'"),
         (("--preset", "x"), "preset must be one of"),

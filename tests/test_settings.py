@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 
@@ -20,6 +21,16 @@ def test_json_round_trip():
     assert GLCMSettings.from_json(settings.to_json()) == settings
 
 
+def test_edges_of_the_window():
+    assert GLCMSettings(window=7).edges == (1, 7, 7)
+    assert GLCMSettings(window=7, dimensions=3).radii == (3, 3, 3)
+    settings = GLCMSettings(window=(3, 7, 7), dimensions=3)
+    assert (settings.edges, settings.edge, settings.radius) == ((3, 7, 7), 7, 3)
+    assert GLCMSettings.from_json(settings.to_json()) == settings
+    with pytest.raises(ValueError, match="must have one edge in the plane of a slice, got 5 and 7"):
+        _ = GLCMSettings(window=(3, 5, 7), dimensions=3).edge
+
+
 @pytest.mark.parametrize(("base", "unit"), [(2, 1.0), (10, math.log10(2)), ("e", math.log(2))])
 def test_log_unit(base, unit):
     assert GLCMSettings(log_base=base).log_unit == unit
@@ -35,6 +46,10 @@ def test_log_unit(base, unit):
         ({"window": 4}, ValueError, "window must be odd, got 4"),
         ({"window": 1}, ValueError, "window must be from 3"),
         ({"window": -5}, ValueError, "window must be from 3"),
+        ({"window": (3, 5, 5)}, ValueError, "window must be one edge, or three if dimensions"),
+        ({"window": (5, 5), "dimensions": 3}, ValueError, "window must be one edge, or three if"),
+        ({"window": (3, 4, 5), "dimensions": 3}, ValueError, "window must be odd, got 4"),
+        ({"window": (3, 5, 5), "dimensions": 3, "distance": 3}, ValueError, "distance must be from 1 to 2"),
         ({"distance": 0}, ValueError, "distance must be from 1 to 4, got 0"),
         ({"distance": 5}, ValueError, "distance must be from 1 to 4, got 5"),
         ({"dimensions": 4}, ValueError, "dimensions must be from 2 to 3"),
@@ -48,7 +63,7 @@ def test_log_unit(base, unit):
     ],
 )
 def test_every_field_is_checked(field, error, message):
-    with pytest.raises(error, match=message.replace("(", r"\(")):
+    with pytest.raises(error, match=re.escape(message)):
         GLCMSettings(**field)
 
 
