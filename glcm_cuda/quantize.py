@@ -75,38 +75,37 @@ def intensity_range(
     settings = settings or GLCMSettings()
     array = real_array(image)
     inside = None if mask is None else mask_array(mask, array.shape)
-    _refuse_not_finite_inside(array, inside)
+    low, high = _extent(array, inside)
+    if not (np.isfinite(low) and np.isfinite(high)):  # as a minimum, NaN wins
+        where = "" if inside is None else " inside the mask"
+        msg = (
+            f"the image must hold finite intensities{where}, got {_not_finite(array, inside)}; "
+            "mask out what is not finite, or repair the image"
+        )
+        raise ValueError(msg)
     if settings.intensity_range is not None:
         return settings.intensity_range
     if settings.range_over == "mask" and inside is None:
         msg = 'range_over="mask" needs a mask, got none'
         raise ValueError(msg)
+    if settings.range_over == "image" and inside is not None:
+        low, high = _extent(array, None, finite=True)
+    return low, high
+
+
+def _extent(
+    array: npt.NDArray[np.generic], inside: npt.NDArray[np.generic] | None, *, finite: bool = False
+) -> tuple[float, float]:
+    """Return minimum and maximum, inside the mask if there is one; with `finite`, of what is finite."""
     lows, highs = [], []
     for part in _chunks(array):
-        values = array[part]
-        if inside is not None:
-            chosen = inside[part] != 0 if settings.range_over == "mask" else np.isfinite(values)
-            values = values[chosen]
+        values = array[part] if inside is None else array[part][inside[part] != 0]
+        if finite:
+            values = values[np.isfinite(values)]
         if values.size:
             lows.append(values.min())
             highs.append(values.max())
-    return float(min(lows)), float(max(highs))
-
-
-def _refuse_not_finite_inside(array: npt.NDArray[np.generic], inside: npt.NDArray[np.generic] | None) -> None:
-    if array.dtype.kind != "f":
-        return
-    wrong = sum(
-        int(np.count_nonzero(~np.isfinite(array[part] if inside is None else array[part][inside[part] != 0])))
-        for part in _chunks(array)
-    )
-    if wrong:
-        where = "" if inside is None else " inside the mask"
-        msg = (
-            f"the image must hold finite intensities{where}, got {_not_finite(wrong)}; "
-            "mask out what is not finite, or repair the image"
-        )
-        raise ValueError(msg)
+    return float(np.min(lows)), float(np.max(highs))
 
 
 def _chunks(array: npt.NDArray[np.generic]) -> Iterator[tuple[slice, ...]]:
@@ -150,14 +149,14 @@ def mask_array(mask: npt.ArrayLike, shape: tuple[int, ...]) -> npt.NDArray[np.ge
 
 def refuse_not_finite(name: str, array: npt.NDArray[np.generic]) -> None:
     """Refuse a mask with NaN or infinities: neither is inside or outside."""
-    if array.dtype.kind == "f":
-        wrong = sum(int(np.count_nonzero(~np.isfinite(array[part]))) for part in _chunks(array))
-        if wrong:
-            msg = f"{name} must hold finite numbers, got {_not_finite(wrong)}; write 0 outside"
-            raise ValueError(msg)
+    if array.dtype.kind == "f" and not np.all(np.isfinite(_extent(array, None))):
+        msg = f"{name} must hold finite numbers, got {_not_finite(array, None)}; write 0 outside"
+        raise ValueError(msg)
 
 
-def _not_finite(count: int) -> str:
+def _not_finite(array: npt.NDArray[np.generic], inside: npt.NDArray[np.generic] | None) -> str:
+    wrong = ~np.isfinite(array if inside is None else array[inside != 0])
+    count = np.count_nonzero(wrong)
     return f"{count} NaN or infinite voxel{'' if count == 1 else 's'}"
 
 

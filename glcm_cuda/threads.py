@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 
 from numba import get_num_threads
 
-_PARTS_PER_THREAD = 4
+_PARTS_PER_THREAD = 8
 """So that a thread that is held up leaves work to the others."""
 
 
