@@ -51,9 +51,9 @@ def tile_loop(settings: GLCMSettings) -> str:
         (types.int16, 3), (types.int32, 2), (types.float64, 2), (types.int64, 1), (types.float32, 3),
     )]  # fmt: skip
     levels, offsets, tables, log_table, out = numbers
-    first = types.UniTuple(types.int64, 2)
+    first = types.UniTuple(types.int64, 2)  # of the block; of the grid of tiles
     signature = (levels, offsets, first, types.boolean, tables, log_table, types.float64, out)
-    map_tiles.compile((*signature, types.int64, types.int64))
+    map_tiles.compile((*signature, first, types.int64, types.int64))
     return str(map_tiles.inspect_asm(map_tiles.signatures[0]))
 
 

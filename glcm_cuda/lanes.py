@@ -77,16 +77,14 @@ def map_levels(
     map_tiles = _compiled(edge, short, int(merge), int(named))
     log_table, both = fixed_log2(np.arange(most + 1)), np.stack(tables)
 
+    grid = (-(-out.shape[1] // ROWS), -(-out.shape[2] // COLUMNS))
+
     def map_some(start: int, stop: int) -> None:
-        map_tiles(levels, offsets, first, symmetric, both, log_table, log_unit / LOG_ONE, out, start, stop)
+        map_tiles(
+            levels, offsets, first, symmetric, both, log_table, log_unit / LOG_ONE, out, grid, start, stop
+        )
 
-    run_in_parts(map_some, len(out) * math.prod(_tiles(*out.shape[1:])))
-
-
-@njit
-def _tiles(height, width):  # type: ignore[no-untyped-def]
-    """Tiles down and across a slice."""
-    return (height + ROWS - 1) // ROWS, (width + COLUMNS - 1) // COLUMNS
+    run_in_parts(map_some, len(out) * math.prod(grid))
 
 
 @functools.cache
@@ -115,13 +113,15 @@ def _compiled(edge: int, short: int, merge: int, named: int) -> Any:
     plane, begin = buffer_size(edge), edge * STRIDE
 
     @njit(nogil=True, cache=True, error_model="numpy")
-    def map_tiles(levels, offsets, first, symmetric, tables, log_table, scale, out, begin_tile, end_tile):  # type: ignore[no-untyped-def]
+    def map_tiles(  # type: ignore[no-untyped-def]
+        levels, offsets, first, symmetric, tables, log_table, scale, out, grid, start_tile, stop_tile
+    ):
         _ = sources
         _, height, width = out.shape
-        down, across = _tiles(height, width)
+        down, across = grid
         flat = out.reshape(-1)
         group = len(offsets) if merge else 1
-        for task in range(begin_tile, end_tile):
+        for task in range(start_tile, stop_tile):
             z, top, left = task // (down * across), task // across % down * ROWS, task % across * COLUMNS
             rows, columns = min(ROWS, height - top), min(COLUMNS, width - left)
             padded = (columns + _BLOCK - 1) // _BLOCK * _BLOCK

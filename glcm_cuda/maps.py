@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import importlib
-import importlib.util
 import logging
 import math
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
@@ -257,6 +259,8 @@ def _chosen(backend: str) -> str:
 
 def _why_no_cuda() -> str:
     """Say why no CUDA device can be used, or nothing if one can."""
+    if not _has_driver():
+        return "no CUDA driver was found"
     try:
         from numba import cuda
     except ImportError as error:
@@ -264,3 +268,14 @@ def _why_no_cuda() -> str:
     if cuda.is_available():
         return ""
     return "no CUDA device or driver was found"
+
+
+def _has_driver() -> bool:
+    """Whether there may be a CUDA driver. Numba would say, but takes half a second to import for it."""
+    if any(os.environ.get(name, "0") != "0" for name in ("NUMBA_ENABLE_CUDASIM", "NUMBA_CUDA_DRIVER")):
+        return True
+    for library in ("libcuda.so.1", "libcuda.so", "/usr/lib/wsl/lib/libcuda.so.1", "nvcuda.dll"):
+        with contextlib.suppress(OSError):
+            ctypes.CDLL(library)
+            return True
+    return False

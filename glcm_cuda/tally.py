@@ -57,12 +57,7 @@ def map_levels(
             out, start, stop,
         )  # fmt: skip
 
-    run_in_parts(map_some, len(out) * _bands(out.shape[1]))
-
-
-@njit
-def _bands(height):  # type: ignore[no-untyped-def]
-    return (height + _BAND - 1) // _BAND
+    run_in_parts(map_some, len(out) * -(-out.shape[1] // _BAND))
 
 
 @functools.cache
@@ -82,17 +77,17 @@ def _compiled() -> Any:
         log_table,
         scale,
         out,
-        begin_band,
-        end_band,
+        start_band,
+        stop_band,
     ):
         _ = sources
         _, height, width = out.shape
-        bands = _bands(height)
+        bands = (height + _BAND - 1) // _BAND
         steps = np.empty(len(log_table) - 1, np.int64)
         for n in range(len(steps)):
             steps[n] = (n + 1) * log_table[n + 1] - n * log_table[n]
         group = len(offsets) if merge else 1
-        for task in range(begin_band, end_band):
+        for task in range(start_band, stop_band):
             z = task // bands
             top = task % bands * _BAND
             rows = min(_BAND, height - top)

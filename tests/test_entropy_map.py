@@ -161,10 +161,10 @@ def test_backends_give_the_same_bits(rng, fields):
 @pytest.mark.parametrize(
     ("fields", "checksum"),
     [
-        ({}, 0xb3a05ab6),
-        ({"window": 7, "levels": 256}, 0x0c369217),
-        ({"aggregate": "merge", "symmetric": False}, 0x67fb2ee8),
-        ({"dimensions": 3, "window": 3, "log_base": "e"}, 0x43fdf4d0),
+        ({}, 0xB3A05AB6),
+        ({"window": 7, "levels": 256}, 0x0C369217),
+        ({"aggregate": "merge", "symmetric": False}, 0x67FB2EE8),
+        ({"dimensions": 3, "window": 3, "log_base": "e"}, 0x43FDF4D0),
     ],
     ids=str,
 )
