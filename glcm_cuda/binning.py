@@ -35,5 +35,5 @@ def _bin_range(source, levels, low, high, out, start, stop):  # type: ignore[no-
         value = np.float64(source[place])
         value = value if value > low else low
         value = value if value < high else high
-        level = np.int32(levels * (value - low) / (high - low))
-        out[place] = np.uint8(min(level, np.int32(levels - 1)))
+        level = levels * (value - low) / (high - low)
+        out[place] = np.uint8(min(level, np.float64(levels - 1)))  # no integer holds an infinite level

@@ -28,6 +28,9 @@ from .vectors import COLUMNS, LANES, ROWS, STRIDE, buffer_size, count_equal, mul
 MOST_COUNTED = 255
 """Pairs of a window that slides: what is counted of them shares 16 bits, and so do two counts."""
 
+LARGEST_EDGE = 15
+"""Edge of a window whose columns fit into the buffers, whatever its distance leaves of its pairs."""
+
 NO_CODE = np.uint16(0x00FF)
 """Code of what is no pair; it would be (0, 255), which is (255, 0) in a symmetric matrix."""
 
@@ -49,7 +52,8 @@ def fits(
     pairs = [high * wide for high, wide in shapes(edge, edge - distance)]
     most = sum(pairs) if merge else max(pairs)
     few_levels = levels < (257 if symmetric else 256)
-    return not DISABLE_JIT and radii[0] == 0 and most <= MOST_COUNTED and few_levels
+    small = radii[0] == 0 and edge <= LARGEST_EDGE and most <= MOST_COUNTED
+    return not DISABLE_JIT and small and few_levels
 
 
 def map_levels(

@@ -207,7 +207,7 @@ def _map_blocks(
             slice(max(z.start - radius_z, 0), min(z.stop + radius_z, depth)),
             slice(max(y.start - radius_y, 0), min(y.stop + radius_y, height)),
         )
-        levels = levels_of(part).astype(np.int16)
+        levels = levels_of(part).astype(np.int16, order="C")
         if inside is not None:
             levels[inside[part] == 0] = NO_PAIR
         engine.map_levels(

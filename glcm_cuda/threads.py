@@ -38,8 +38,9 @@ def run_in_parts(task: Callable[[int, int], object], count: int) -> None:
     try:
         work()
     finally:
-        wait(helpers)
-    for helper in helpers:
+        begun = [helper for helper in helpers if not helper.cancel()]  # others are busy for someone else
+        wait(begun)
+    for helper in begun:
         helper.result()
 
 
@@ -49,4 +50,5 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 
 
 # A forked process has the pool but not its threads.
-os.register_at_fork(after_in_child=_pool.cache_clear)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)

@@ -239,6 +239,12 @@ def test_entropy_of_levels_is_the_map_of_the_quantised_image(rng):
     )
 
 
+def test_levels_may_lie_in_any_order(rng):
+    levels = rng.integers(0, 64, (3, 5, 6)).astype(np.uint8)
+    expected = entropy_of_levels(levels, backend="cpu")
+    np.testing.assert_array_equal(entropy_of_levels(np.asfortranarray(levels), backend="cpu"), expected)
+
+
 def test_feature_maps_are_maps_by_name(rng):
     image = rng.random((5, 6))
     found = feature_maps(image, ["joint_entropy"], GLCMSettings(levels=8), backend="cpu")

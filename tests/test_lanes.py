@@ -54,6 +54,8 @@ def test_lanes_have_the_bits_of_the_tally(rng, window, distance, aggregate):
 def test_what_does_not_fit():
     assert fits(15, 1)
     assert not fits(17, 1)  # 272 pairs
+    assert not fits(17, 16)  # few pairs, but wider than the buffers allow
+    assert not fits(65, 64)
     assert fits(7, 1, merge=True)
     assert not fits(9, 1, merge=True)
     assert fits(5, 1, number_of_levels=256)

@@ -83,3 +83,7 @@ def test_not_finite_is_refused_inside_and_allowed_outside_the_mask():
 def test_unfit_arrays(image, mask, error, message):
     with pytest.raises(error, match=message):
         quantize(image, mask=mask)
+
+
+def test_intensities_near_the_largest_number_do_not_wrap():
+    assert quantize([0.0, 5e306, 1e307]).tolist()[::2] == [0, 63]
