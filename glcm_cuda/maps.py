@@ -31,6 +31,10 @@ _BLOCK_PAIRS = 1 << 26
 """Voxels, and pairs that enter their windows, mapped at a time: they bound the memory beyond input and
 output, and the time to a cancel."""
 
+_LEAST_ROWS = 64
+"""Rows of a block even where windows are large, or threads would have nothing to share and halos most of
+the work."""
+
 
 def entropy_map(
     image: npt.ArrayLike,
@@ -233,7 +237,8 @@ def _blocks(shape: tuple[int, int, int], settings: GLCMSettings) -> Iterator[Blo
     """Yield the slices and rows of one block after another: whole slices, or rows of a large one."""
     depth, height, width = shape
     entering = len(directions(settings.dimensions, settings.distance)) * math.prod(settings.edges[:2])
-    rows = max(1, min(_BLOCK_VOXELS, _BLOCK_PAIRS // entering) // width)
+    affordable = max(_BLOCK_PAIRS // entering // width, _LEAST_ROWS)
+    rows = max(1, min(_BLOCK_VOXELS // width, affordable))
     thickness = max(1, rows // height)
     for z in range(0, depth, thickness):
         for y in range(0, height, rows):
