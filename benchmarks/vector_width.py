@@ -43,10 +43,9 @@ def main() -> None:
 
 def tile_loop(settings: GLCMSettings) -> str:
     """Return the assembly of the loop that `lanes` runs for settings, compiled but not run."""
-    edge = settings.edge
-    short = edge - settings.distance
-    cached = lanes._compiled(edge, short, 0, int(edge * short <= lanes.MOST_PAIRS))
-    map_tiles = njit(nogil=True, error_model="numpy")(cached.py_func)  # assembly is not cached
+    map_tiles = njit(nogil=True, error_model="numpy")(
+        lanes.compiled(settings).py_func
+    )  # assembly is not cached
     numbers = [types.Array(kind, dimensions, "C") for kind, dimensions in (
         (types.int16, 3), (types.int32, 2), (types.float64, 2), (types.int64, 1), (types.float32, 3),
     )]  # fmt: skip

@@ -9,6 +9,7 @@ neighbouring threads share come from the cache. ``NUMBA_ENABLE_CUDASIM=1`` with
 from __future__ import annotations
 
 import functools
+import math
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -28,6 +29,8 @@ from .definition import (
     pair_code,
     scaled_entropy,
 )
+from .offsets import directions
+from .settings import GLCMSettings
 
 BLOCK = (32, 8, 1)
 """Threads along x, y and z: a warp reads a row."""
@@ -35,20 +38,19 @@ BLOCK = (32, 8, 1)
 
 def map_levels(
     levels: npt.NDArray[np.int16],
-    offsets: npt.NDArray[np.int32],
     out: npt.NDArray[np.float32],
-    *,
+    settings: GLCMSettings,
     first: tuple[int, int],
-    radii: tuple[int, int, int],
-    number_of_levels: int,
-    symmetric: bool,
-    merge: bool,
-    log_unit: float,
 ) -> None:
-    """Map slices of a stack of levels; the arguments, the result and its bits are `cpu.map_levels`'s."""
-    most = len(offsets) * int(np.prod([2 * radius + 1 for radius in radii]))
+    """Map a block of a stack of levels; the arguments, the result and its bits are `cpu.map_levels`'s."""
+    offsets = directions(settings.dimensions, settings.distance)
+    most = len(offsets) * math.prod(settings.edges)
     code_kernel, count_kernel = compiled_kernels(
-        tuple(map(tuple, offsets.tolist())), radii, number_of_levels, symmetric, merge
+        tuple(map(tuple, offsets.tolist())),
+        settings.radii,
+        settings.levels,
+        settings.symmetric,
+        settings.aggregate == "merge",
     )
     grid = tuple(-(-size // block) for size, block in zip(levels.shape[::-1], BLOCK, strict=True))
     codes = cuda.device_array((len(offsets), *levels.shape), np.int32)
@@ -57,7 +59,7 @@ def map_levels(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Grid size")  # a small image fills no device: no fault
         code_kernel[grid, BLOCK](cuda.to_device(levels), codes)
-        count_kernel[grid, BLOCK](codes, log_table, log_unit / LOG_ONE, entropy)
+        count_kernel[grid, BLOCK](codes, log_table, settings.log_unit / LOG_ONE, entropy)
     z, y = first
     out[...] = entropy.copy_to_host()[z : z + out.shape[0], y : y + out.shape[1]]
 

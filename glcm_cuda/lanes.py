@@ -21,7 +21,9 @@ from numba.core.config import DISABLE_JIT
 from . import definition, vectors
 from .cache import fingerprint
 from .definition import LOG_ONE, fixed_log2, mean_entropy, scaled_entropy
+from .offsets import directions
 from .partitions import MOST_PAIRS, sums_by_name
+from .settings import GLCMSettings
 from .threads import run_in_parts
 from .vectors import COLUMNS, LANES, ROWS, STRIDE, buffer_size, count_equal, multiply_ranks, shapes
 
@@ -37,6 +39,9 @@ NO_CODE = np.uint16(0x00FF)
 OUTSIDE = np.uint16(0x01FF)
 """Code above a tile, where no window has its pairs; no pair equals it, nor what is no pair."""
 
+_HIGH = 256
+"""A code is one level times this and the other."""
+
 NONE = 256
 """What is no pair adds this to the marks of a window, a pair of two different levels 1."""
 
@@ -44,54 +49,66 @@ _BLOCK = 32
 """Columns that are looked through together for windows with less than all their pairs."""
 
 
-def fits(
-    offsets: npt.NDArray[np.int32], radii: tuple[int, int, int], levels: int, symmetric: bool, merge: bool
-) -> bool:
+def fits(settings: GLCMSettings) -> bool:
     """Whether windows can be counted here: in a slice, not too large, with codes of 16 bits."""
-    edge, distance = 2 * radii[1] + 1, int(offsets.max())
-    pairs = [high * wide for high, wide in shapes(edge, edge - distance)]
-    most = sum(pairs) if merge else max(pairs)
-    few_levels = levels < (257 if symmetric else 256)
-    small = radii[0] == 0 and edge <= LARGEST_EDGE and most <= MOST_COUNTED
-    return not DISABLE_JIT and small and few_levels
+    if DISABLE_JIT or settings.dimensions == 3 or settings.edge > LARGEST_EDGE:
+        return False
+    few_levels = settings.levels < (257 if settings.symmetric else 256)
+    return few_levels and _most_pairs(*_specification(settings)) <= MOST_COUNTED
 
 
 def map_levels(
     levels: npt.NDArray[np.int16],
-    offsets: npt.NDArray[np.int32],
     out: npt.NDArray[np.float32],
-    *,
+    settings: GLCMSettings,
     first: tuple[int, int],
-    radii: tuple[int, int, int],
-    number_of_levels: int,
-    symmetric: bool,
-    merge: bool,
-    log_unit: float,
 ) -> None:
     """Fill `out` as `cpu.map_levels` does, for a window that `fits`."""
-    edge, distance = 2 * radii[1] + 1, int(offsets.max())
-    short = edge - distance
-    pairs = np.array([high * wide for high, wide in shapes(edge, short)])
-    named = not merge and pairs.max() <= MOST_PAIRS
-    most = int(pairs.sum() if merge else pairs.max())
-    if named:
-        tables = [sums_by_name(edge * short), sums_by_name(short * short)]
-    else:
-        tables = [changes_by_counts(most), -changes_by_counts(most)]
-    map_tiles = _compiled(edge, short, int(merge), int(named))
-    log_table, both = fixed_log2(np.arange(most + 1)), np.stack(tables)
-
+    specification = _specification(settings)
+    map_tiles, (tables, log_table) = compiled(settings), _tables(*specification)
+    offsets, scale = directions(settings.dimensions, settings.distance), settings.log_unit / LOG_ONE
     grid = (-(-out.shape[1] // ROWS), -(-out.shape[2] // COLUMNS))
 
     def map_some(start: int, stop: int) -> None:
         map_tiles(
-            levels, offsets, first, symmetric, both, log_table, log_unit / LOG_ONE, out, grid, start, stop
+            levels, offsets, first, settings.symmetric, tables, log_table, scale, out, grid, start, stop
         )
 
     run_in_parts(map_some, len(out) * math.prod(grid))
 
 
+def compiled(settings: GLCMSettings) -> Any:
+    """Return the loop over tiles for a window that `fits`, compiled or read from Numba's cache."""
+    specification = _specification(settings)
+    return _compiled(*specification, int(_is_named(*specification)))
+
+
+def _most_pairs(edge: int, short: int, merge: int) -> int:
+    """Pairs that are counted together in a window: of all directions, or of the one that has most."""
+    pairs = [high * wide for high, wide in shapes(edge, short)]
+    return sum(pairs) if merge else max(pairs)
+
+
+def _specification(settings: GLCMSettings) -> tuple[int, int, int]:
+    """Return what the loops are compiled for: the edge, less the distance, and whether directions merge."""
+    return settings.edge, settings.edge - settings.distance, int(settings.aggregate == "merge")
+
+
+def _is_named(edge: int, short: int, merge: int) -> bool:
+    return not merge and _most_pairs(edge, short, merge) <= MOST_PAIRS
+
+
 @functools.cache
+def _tables(edge: int, short: int, merge: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """Return what is looked up: sums by name, or changes by what enters and what leaves; logarithms."""
+    most = _most_pairs(edge, short, merge)
+    if _is_named(edge, short, merge):
+        tables = [sums_by_name(edge * short), sums_by_name(short * short)]
+    else:
+        tables = [changes_by_counts(most), -changes_by_counts(most)]
+    return np.stack(tables), fixed_log2(np.arange(most + 1))
+
+
 def changes_by_counts(pairs: int) -> npt.NDArray[np.float64]:
     """What two pairs add to a window's sum of ``n * fixed_log2(n)``.
 
@@ -112,7 +129,6 @@ def changes_by_counts(pairs: int) -> npt.NDArray[np.float64]:
 
 @functools.cache
 def _compiled(edge: int, short: int, merge: int, named: int) -> Any:
-    """Return the loop over tiles for a window, compiled or read from Numba's cache."""
     sources = fingerprint(definition, vectors)
     plane, begin = buffer_size(edge), edge * STRIDE
 
@@ -167,10 +183,10 @@ def _compiled(edge: int, short: int, merge: int, named: int) -> Any:
                             if moving < 0:
                                 continue
                             at = begin + moving * STRIDE
-                            _mark_row(below, j, codes, j * plane + at, padded + wide, symmetric, entering)
+                            _mark_row(below, j, codes, j * plane + at, padded + wide - 1, symmetric, entering)
                             if not named:
                                 _count_row(
-                                    codes, work, at, padded + wide, k + j, entering, edge, short, merge
+                                    codes, work, at, padded + wide - 1, k + j, entering, edge, short, merge
                                 )
                                 table = tables[1 - entering]
                                 _change(log_sums, keys, work, table, padded, wide, len(log_table) - 1)
@@ -213,7 +229,7 @@ def _code(first, second, symmetric):  # type: ignore[no-untyped-def]
     """16 bits that are equal for the pairs that `pair_code` takes for equal."""
     low, high = min(first, second), max(first, second)
     one, other = (high, low) if symmetric else (first, second)
-    code = np.uint16(np.uint16(one) * np.uint16(NONE) + np.uint16(other))
+    code = np.uint16(np.uint16(one) * np.uint16(_HIGH) + np.uint16(other))
     return code if low >= 0 else NO_CODE
 
 

@@ -201,7 +201,6 @@ def _map_blocks(
     from .definition import NO_PAIR  # imports numba, as the engine does
 
     engine = importlib.import_module(f".{_chosen(backend)}", __package__)
-    offsets = directions(settings.dimensions, settings.distance)
     depth, height, width = shape
     radius_z, radius_y, _ = settings.radii
     out = np.empty(shape, np.float32)
@@ -214,17 +213,8 @@ def _map_blocks(
         levels = levels_of(part).astype(np.int16, order="C")
         if inside is not None:
             levels[inside[part] == 0] = NO_PAIR
-        engine.map_levels(
-            levels,
-            offsets,
-            out[z, y],
-            first=(z.start - part[0].start, y.start - part[1].start),
-            radii=settings.radii,
-            number_of_levels=settings.levels,
-            symmetric=settings.symmetric,
-            merge=settings.aggregate == "merge",
-            log_unit=settings.log_unit,
-        )
+        first = (z.start - part[0].start, y.start - part[1].start)
+        engine.map_levels(levels, out[z, y], settings, first)
         if inside is not None:
             out[z, y][inside[z, y] == 0] = np.nan
         done += (z.stop - z.start) * (y.stop - y.start) * width

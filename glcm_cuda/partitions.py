@@ -11,7 +11,6 @@ was chosen so that no two partitions of equal size and different entropy have on
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator
 
 import numpy as np
@@ -26,7 +25,6 @@ MOST_PAIRS = 20
 NAMES = 1 << 16
 
 
-@functools.cache
 def sums_by_name(pairs: int) -> npt.NDArray[np.float64]:
     """Sum of the fixed-point logarithms of a window's counts, by the name of its partition.
 

@@ -10,6 +10,7 @@ off at the end, so that the inner loop has no branch.
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,8 @@ from .definition import (
     pair_code,
     scaled_entropy,
 )
+from .offsets import directions
+from .settings import GLCMSettings
 from .threads import run_in_parts
 
 _BAND = 16
@@ -35,25 +38,19 @@ _BAND = 16
 
 def map_levels(
     levels: npt.NDArray[np.int16],
-    offsets: npt.NDArray[np.int32],
     out: npt.NDArray[np.float32],
-    *,
+    settings: GLCMSettings,
     first: tuple[int, int],
-    radii: tuple[int, int, int],
-    number_of_levels: int,
-    symmetric: bool,
-    merge: bool,
-    log_unit: float,
 ) -> None:
     """Fill `out` as `cpu.map_levels` does, for any window."""
-    most = len(offsets) * int(np.prod([2 * radius + 1 for radius in radii]))
-    log_table = fixed_log2(np.arange(most + 1))
-    scale = log_unit / LOG_ONE
+    offsets, radii = directions(settings.dimensions, settings.distance), np.array(settings.radii)
+    log_table = fixed_log2(np.arange(len(offsets) * math.prod(settings.edges) + 1))
+    merge, scale = settings.aggregate == "merge", settings.log_unit / LOG_ONE
     map_bands = _compiled()
 
     def map_some(start: int, stop: int) -> None:
         map_bands(
-            levels, offsets, first, np.array(radii), number_of_levels, symmetric, merge, log_table, scale,
+            levels, offsets, first, radii, settings.levels, settings.symmetric, merge, log_table, scale,
             out, start, stop,
         )  # fmt: skip
 
@@ -67,19 +64,9 @@ def _compiled() -> Any:
 
     @njit(nogil=True, cache=True)
     def map_bands(  # type: ignore[no-untyped-def]
-        levels,
-        offsets,
-        first,
-        radii,
-        number_of_levels,
-        symmetric,
-        merge,
-        log_table,
-        scale,
-        out,
-        start_band,
-        stop_band,
-    ):
+        levels, offsets, first, radii, number_of_levels, symmetric, merge, log_table, scale,
+        out, start_band, stop_band
+    ):  # fmt: skip
         _ = sources
         _, height, width = out.shape
         bands = (height + _BAND - 1) // _BAND

@@ -79,7 +79,7 @@ def multiply_ranks(typingctx, codes, names, at, direction, edge, short):  # type
                 for row in range(high):
                     above = [code.load(-row, column) for column in range(wide)] if row else []
                     for column in range(wide):
-                        equal = _less_equals(builder, here[column], above or here[:column])
+                        equal = _minus_matches(builder, here[column], above or here[:column])
                         factors[column] = builder.sub(factors[column], builder.add(equal, equal))
                     product = functools.reduce(builder.mul, factors)
                     name.store(-row, builder.mul(product, name.load(-row)) if row else product)
@@ -175,6 +175,6 @@ def _equals(builder: ir.IRBuilder, one: ir.Value, other: ir.Value) -> ir.Value:
     return builder.sext(builder.icmp_unsigned("==", one, other), _VECTOR)
 
 
-def _less_equals(builder: ir.IRBuilder, one: ir.Value, others: list[ir.Value]) -> ir.Value:
+def _minus_matches(builder: ir.IRBuilder, one: ir.Value, others: list[ir.Value]) -> ir.Value:
     """Minus the number of vectors that are equal, by lane."""
     return functools.reduce(builder.add, (_equals(builder, one, other) for other in others), _constant(0))

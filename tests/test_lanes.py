@@ -8,8 +8,7 @@ from math import prod
 import numpy as np
 import pytest
 
-from glcm_cuda import lanes, partitions, tally
-from glcm_cuda.offsets import directions
+from glcm_cuda import GLCMSettings, lanes, partitions, tally
 
 NAMED = [(3, 1), (3, 2), (5, 1), (5, 3), (7, 5)]
 SLIDING = [(7, 1), (7, 3), (9, 1), (15, 1)]
@@ -17,26 +16,18 @@ MERGED = [(3, 1), (5, 1), (5, 2), (7, 1)]
 WINDOWS = [(*window, "mean") for window in NAMED + SLIDING] + [(*window, "merge") for window in MERGED]
 
 
-def both_maps(levels, window, distance, aggregate, number_of_levels, symmetric):
-    settings = {
-        "radii": (0, window // 2, window // 2),
-        "number_of_levels": number_of_levels,
-        "symmetric": symmetric,
-        "merge": aggregate == "merge",
-    }
-    offsets = directions(2, distance)
-    assert fits(window, distance, **settings)
+def both_maps(levels, settings):
+    assert lanes.fits(settings)
     maps = []
     for engine in (lanes, tally):
         out = np.full(levels.shape, -1, np.float32)
-        engine.map_levels(levels, offsets, out, first=(0, 0), log_unit=1.0, **settings)
+        engine.map_levels(levels, out, settings, (0, 0))
         maps.append(out)
     return maps
 
 
-def fits(window, distance, *, radii=None, number_of_levels=64, symmetric=True, merge=False):
-    radii = radii or (0, window // 2, window // 2)
-    return lanes.fits(directions(2, distance), radii, number_of_levels, symmetric, merge)
+def fits(window, distance, **fields):
+    return lanes.fits(GLCMSettings(window=window, distance=distance, **fields))
 
 
 @pytest.mark.parametrize(("window", "distance", "aggregate"), WINDOWS)
@@ -47,7 +38,13 @@ def test_lanes_have_the_bits_of_the_tally(rng, window, distance, aggregate):
             levels[..., :30] %= 3  # some windows of few levels
             levels[:, :20, :20] = number_of_levels - 1  # and of one
             levels[rng.random(shape) < 0.02] = -1
-            lane, tallied = both_maps(levels, window, distance, aggregate, number_of_levels, symmetric)
+            lane, tallied = both_maps(
+                levels,
+                GLCMSettings(
+                    window=window, distance=distance, aggregate=aggregate, levels=number_of_levels,
+                    symmetric=symmetric,
+                ),
+            )  # fmt: skip
             np.testing.assert_array_equal(lane, tallied)
 
 
@@ -56,11 +53,11 @@ def test_what_does_not_fit():
     assert not fits(17, 1)  # 272 pairs
     assert not fits(17, 16)  # few pairs, but wider than the buffers allow
     assert not fits(65, 64)
-    assert fits(7, 1, merge=True)
-    assert not fits(9, 1, merge=True)
-    assert fits(5, 1, number_of_levels=256)
-    assert not fits(5, 1, number_of_levels=256, symmetric=False)  # the codes fill 16 bits
-    assert not fits(3, 1, radii=(1, 1, 1))
+    assert fits(7, 1, aggregate="merge")
+    assert not fits(9, 1, aggregate="merge")
+    assert fits(5, 1, levels=256)
+    assert not fits(5, 1, levels=256, symmetric=False)  # the codes fill 16 bits
+    assert not fits(3, 1, dimensions=3)
 
 
 def test_partitions_of_five():
@@ -79,9 +76,7 @@ def test_a_name_belongs_to_one_sum(pairs):
 
 def test_a_name_of_two_sums_is_refused(monkeypatch):
     monkeypatch.setattr(partitions, "UNIT", 1)
-    partitions.sums_by_name.cache_clear()
     with pytest.raises(
         AssertionError, match=r"two partitions of 20 pairs have the name \d+; choose another UNIT"
     ):
         partitions.sums_by_name(20)
-    partitions.sums_by_name.cache_clear()
