@@ -11,12 +11,12 @@ from .threads import run_in_parts
 NATIVE = tuple(np.dtype(name) for name in ("uint8", "int16", "uint16", "float32", "float64"))
 """Types with a loop of their own; others come as float64, which is what every loop computes in."""
 
-_CHUNK = 1 << 16
+_CHUNK = 1 << 18
 """Voxels worth a thread."""
 
 
 def bin_values(
-    source: npt.NDArray[np.generic], levels: int, low: float, high: float, out: npt.NDArray[np.uint8]
+    source: npt.NDArray[np.generic], levels: int, low: float, high: float, out: npt.NDArray[np.integer]
 ) -> None:
     """Write ``floor(levels * (x - low) / (high - low))``, the highest intensity in the top bin.
 
@@ -36,4 +36,4 @@ def _bin_range(source, levels, low, high, out, start, stop):  # type: ignore[no-
         value = value if value > low else low
         value = value if value < high else high
         level = levels * (value - low) / (high - low)
-        out[place] = np.uint8(min(level, np.float64(levels - 1)))  # no integer holds an infinite level
+        out[place] = min(level, np.float64(levels - 1))  # no integer holds an infinite level

@@ -88,8 +88,8 @@ def entropy_map(
     inside = None if mask is None else mask_array(mask, np.shape(image)).reshape(array.shape)
     low, high = intensity_range(array, settings, mask=inside)
 
-    def levels_of(part: Block) -> npt.NDArray[np.uint8]:
-        return bin_levels(array[part], settings.levels, low, high)
+    def levels_of(part: Block) -> npt.NDArray[np.int16]:
+        return bin_levels(array[part], settings.levels, low, high, np.int16)
 
     return _map_blocks(array.shape, levels_of, settings, inside, backend, progress).reshape(np.shape(image))
 
@@ -171,8 +171,8 @@ def entropy_of_levels(
     stack = _stack(array)
     inside = None if mask is None else mask_array(mask, array.shape).reshape(stack.shape)
 
-    def levels_of(part: Block) -> npt.NDArray[np.uint8]:
-        return np.asarray(stack[part], np.uint8)
+    def levels_of(part: Block) -> npt.NDArray[np.int16]:
+        return stack[part].astype(np.int16, order="C")
 
     return _map_blocks(stack.shape, levels_of, settings, inside, backend, progress).reshape(array.shape)
 
@@ -191,7 +191,7 @@ def _stack(array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
 
 def _map_blocks(
     shape: tuple[int, int, int],
-    levels_of: Callable[[Block], npt.NDArray[np.uint8]],
+    levels_of: Callable[[Block], npt.NDArray[np.int16]],
     settings: GLCMSettings,
     inside: npt.NDArray[np.generic] | None,
     backend: Backend,
@@ -210,7 +210,7 @@ def _map_blocks(
             slice(max(z.start - radius_z, 0), min(z.stop + radius_z, depth)),
             slice(max(y.start - radius_y, 0), min(y.stop + radius_y, height)),
         )
-        levels = levels_of(part).astype(np.int16, order="C")
+        levels = levels_of(part)
         if inside is not None:
             levels[inside[part] == 0] = NO_PAIR
         first = (z.start - part[0].start, y.start - part[1].start)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -54,7 +55,7 @@ def quantize(
     settings = settings or GLCMSettings()
     array = real_array(image)
     low, high = intensity_range(array, settings, mask=mask)
-    return bin_levels(array, settings.levels, low, high)
+    return bin_levels(array, settings.levels, low, high, np.uint8)
 
 
 def intensity_range(
@@ -160,12 +161,14 @@ def _not_finite(array: npt.NDArray[np.generic], inside: npt.NDArray[np.generic] 
     return f"{count} NaN or infinite voxel{'' if count == 1 else 's'}"
 
 
-def bin_levels(array: npt.NDArray[np.generic], levels: int, low: float, high: float) -> npt.NDArray[np.uint8]:
+def bin_levels(
+    array: npt.NDArray[np.generic], levels: int, low: float, high: float, dtype: npt.DTypeLike
+) -> npt.NDArray[Any]:
     """Levels of intensities for a range that is already known; see `quantize`.
 
     What is not finite, which can only be outside a mask, becomes some level.
     """
-    out = np.zeros(array.shape, np.uint8)
+    out = np.zeros(array.shape, dtype)
     if high > low:
         from .binning import NATIVE, bin_values
 

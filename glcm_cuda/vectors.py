@@ -14,18 +14,12 @@ import functools
 from typing import Any
 
 from llvmlite import ir
-from llvmlite.binding import get_host_cpu_features
 from numba import types
-from numba.core.config import CPU_FEATURES
 from numba.extending import intrinsic
 
-_WIDE = (
-    get_host_cpu_features().get("avx512bw")
-    if CPU_FEATURES is None
-    else "+avx512bw" in CPU_FEATURES.split(",")
-)
-LANES = 32 if _WIDE else 16
-"""Voxels to a vector of 16-bit codes: 512 bits, or 256 where that is the widest."""
+LANES = 16
+"""Voxels to a vector of 16-bit codes: 256 bits. Comparisons of 512 bits end in mask registers, from where
+each takes another instruction to be counted; they were slower, see docs/performance.md."""
 
 ROWS, COLUMNS = 64, 256
 """Voxels of a tile, whose codes and sums stay in the second-level cache."""
