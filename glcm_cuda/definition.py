@@ -36,6 +36,17 @@ def fixed_log2(counts: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
 
 
 @njit(inline="always")
+def bin_level(value, levels, low, high):  # type: ignore[no-untyped-def]
+    """``levels * (x - low) / (high - low)``, whose whole part is the level; at most ``levels - 1``.
+
+    Intensities outside [low, high] count as its nearer end, NaN as `low`; `high` must be above `low`.
+    """
+    value = value if value > low else low
+    value = value if value < high else high
+    return min(levels * (value - low) / (high - low), np.float64(levels - 1))
+
+
+@njit(inline="always")
 def pair_code(first, second, levels, symmetric):  # type: ignore[no-untyped-def]
     """Number of a pair of levels, in ``[0, levels**2)``; NO_PAIR if either level is.
 

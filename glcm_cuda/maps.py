@@ -6,34 +6,21 @@ import contextlib
 import ctypes
 import importlib
 import logging
-import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from .offsets import directions
-from .quantize import bin_levels, intensity_range, mask_array, real_array
+from .quantize import intensity_range, mask_array, real_array
 from .settings import GLCMSettings
 
 Backend = Literal["auto", "cpu", "cuda"]
 Progress = Callable[[int, int], None]
-Block = tuple[slice, slice]
-"""Slices and rows of a volume."""
-
 FEATURES = ("joint_entropy",)
 
 _log = logging.getLogger(__name__)
-_BLOCK_VOXELS = 1 << 20
-_BLOCK_PAIRS = 1 << 26
-"""Voxels, and pairs that enter their windows, mapped at a time: they bound the memory beyond input and
-output, and the time to a cancel."""
-
-_LEAST_ROWS = 64
-"""Rows of a block even where windows are large, or threads would have nothing to share and halos most of
-the work."""
 
 
 def entropy_map(
@@ -86,12 +73,8 @@ def entropy_map(
     settings = settings or GLCMSettings()
     array = _stack(real_array(image))
     inside = None if mask is None else mask_array(mask, np.shape(image)).reshape(array.shape)
-    low, high = intensity_range(array, settings, mask=inside)
-
-    def levels_of(part: Block) -> npt.NDArray[np.int16]:
-        return bin_levels(array[part], settings.levels, low, high, np.int16)
-
-    return _map_blocks(array.shape, levels_of, settings, inside, backend, progress).reshape(np.shape(image))
+    bounds = intensity_range(array, settings, mask=inside)
+    return _mapped(array, bounds, settings, inside, backend, progress).reshape(np.shape(image))
 
 
 def feature_maps(
@@ -170,11 +153,8 @@ def entropy_of_levels(
         raise ValueError(msg)
     stack = _stack(array)
     inside = None if mask is None else mask_array(mask, array.shape).reshape(stack.shape)
-
-    def levels_of(part: Block) -> npt.NDArray[np.int16]:
-        return stack[part].astype(np.int16, order="C")
-
-    return _map_blocks(stack.shape, levels_of, settings, inside, backend, progress).reshape(array.shape)
+    bounds = (0.0, float(settings.levels))  # bins of width one, whose numbers are the levels
+    return _mapped(stack, bounds, settings, inside, backend, progress).reshape(array.shape)
 
 
 def available_backends() -> tuple[str, ...]:
@@ -189,50 +169,26 @@ def _stack(array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
     return array.reshape((-1, *array.shape[-2:]))
 
 
-def _map_blocks(
-    shape: tuple[int, int, int],
-    levels_of: Callable[[Block], npt.NDArray[np.int16]],
+def _mapped(
+    array: npt.NDArray[np.generic],
+    bounds: tuple[float, float],
     settings: GLCMSettings,
     inside: npt.NDArray[np.generic] | None,
     backend: Backend,
     progress: Progress | None,
 ) -> npt.NDArray[np.float32]:
-    """Map a volume by blocks of slices or rows, each with the halo that its windows reach into."""
-    from .definition import NO_PAIR  # imports numba, as the engine does
-
     engine = importlib.import_module(f".{_chosen(backend)}", __package__)
-    depth, height, width = shape
-    radius_z, radius_y, _ = settings.radii
-    out = np.empty(shape, np.float32)
+    out = np.empty(array.shape, np.float32)
     done = 0
-    for z, y in _blocks(shape, settings):
-        part = (
-            slice(max(z.start - radius_z, 0), min(z.stop + radius_z, depth)),
-            slice(max(y.start - radius_y, 0), min(y.stop + radius_y, height)),
-        )
-        levels = levels_of(part)
-        if inside is not None:
-            levels[inside[part] == 0] = NO_PAIR
-        first = (z.start - part[0].start, y.start - part[1].start)
-        engine.map_levels(levels, out[z, y], settings, first)
-        if inside is not None:
-            out[z, y][inside[z, y] == 0] = np.nan
-        done += (z.stop - z.start) * (y.stop - y.start) * width
+
+    def advance(voxels: int) -> None:
+        nonlocal done
+        done += voxels
         if progress is not None:
-            progress(done, depth * height * width)
+            progress(done, out.size)
+
+    engine.map_volume(array, bounds, settings, inside, out, advance)
     return out
-
-
-def _blocks(shape: tuple[int, int, int], settings: GLCMSettings) -> Iterator[Block]:
-    """Yield the slices and rows of one block after another: whole slices, or rows of a large one."""
-    depth, height, width = shape
-    entering = len(directions(settings.dimensions, settings.distance)) * math.prod(settings.edges[:2])
-    affordable = max(_BLOCK_PAIRS // entering // width, _LEAST_ROWS)
-    rows = max(1, min(_BLOCK_VOXELS // width, affordable))
-    thickness = max(1, rows // height)
-    for z in range(0, depth, thickness):
-        for y in range(0, height, rows):
-            yield slice(z, min(z + thickness, depth)), slice(y, min(y + rows, height))
 
 
 def _chosen(backend: str) -> str:

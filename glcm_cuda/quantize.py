@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -76,21 +76,41 @@ def intensity_range(
     settings = settings or GLCMSettings()
     array = real_array(image)
     inside = None if mask is None else mask_array(mask, array.shape)
-    low, high = _extent(array, inside)
-    if not (np.isfinite(low) and np.isfinite(high)):  # as a minimum, NaN wins
-        where = "" if inside is None else " inside the mask"
+
+    def extent_of(every: bool) -> tuple[float, float, int]:
+        part = None if every else inside
+        low, high = _extent(array, part)
+        if np.isfinite(low) and np.isfinite(high):  # as a minimum, NaN wins
+            return low, high, 0
+        wrong = _count_not_finite(array, part)
+        return (*_extent(array, part, finite=True), wrong) if every else (low, high, wrong)
+
+    return ruled_range(settings, inside is not None, extent_of)
+
+
+def ruled_range(
+    settings: GLCMSettings, masked: bool, extent_of: Callable[[bool], tuple[float, float, int]]
+) -> tuple[float, float]:
+    """Range of an image by the settings' rule.
+
+    `extent_of` returns the lowest and the highest of an image's finite intensities, and how many are not
+    finite: of every voxel, or of those inside the mask.
+    """
+    low, high, wrong = extent_of(False)
+    if wrong:
+        where = " inside the mask" if masked else ""
         msg = (
-            f"the image must hold finite intensities{where}, got {_not_finite(array, inside)}; "
+            f"the image must hold finite intensities{where}, got {_voxels_not_finite(wrong)}; "
             "mask out what is not finite, or repair the image"
         )
         raise ValueError(msg)
     if settings.intensity_range is not None:
         return settings.intensity_range
-    if settings.range_over == "mask" and inside is None:
+    if settings.range_over == "mask" and not masked:
         msg = 'range_over="mask" needs a mask, got none'
         raise ValueError(msg)
-    if settings.range_over == "image" and inside is not None:
-        low, high = _extent(array, None, finite=True)
+    if settings.range_over == "image" and masked:
+        low, high, _ = extent_of(True)
     return low, high
 
 
@@ -151,13 +171,16 @@ def mask_array(mask: npt.ArrayLike, shape: tuple[int, ...]) -> npt.NDArray[np.ge
 def refuse_not_finite(name: str, array: npt.NDArray[np.generic]) -> None:
     """Refuse a mask with NaN or infinities: neither is inside or outside."""
     if array.dtype.kind == "f" and not np.all(np.isfinite(_extent(array, None))):
-        msg = f"{name} must hold finite numbers, got {_not_finite(array, None)}; write 0 outside"
+        wrong = _voxels_not_finite(_count_not_finite(array, None))
+        msg = f"{name} must hold finite numbers, got {wrong}; write 0 outside"
         raise ValueError(msg)
 
 
-def _not_finite(array: npt.NDArray[np.generic], inside: npt.NDArray[np.generic] | None) -> str:
-    wrong = ~np.isfinite(array if inside is None else array[inside != 0])
-    count = np.count_nonzero(wrong)
+def _count_not_finite(array: npt.NDArray[np.generic], inside: npt.NDArray[np.generic] | None) -> int:
+    return int(np.count_nonzero(~np.isfinite(array if inside is None else array[inside != 0])))
+
+
+def _voxels_not_finite(count: int) -> str:
     return f"{count} NaN or infinite voxel{'' if count == 1 else 's'}"
 
 

@@ -198,7 +198,7 @@ def test_blocks_do_not_change_a_bit(rng, monkeypatch, fields):
     by_rows = [z * 64 + y for z in range(9) for y in (24, 48, 64)]
     for voxels, steps in ((4 * 64, [256, 512, 576]), (24, by_rows), (1, range(8, 577, 8))):
         seen = []
-        monkeypatch.setattr("glcm_cuda.maps._BLOCK_VOXELS", voxels)
+        monkeypatch.setattr("glcm_cuda.cpu._BLOCK_VOXELS", voxels)
         blocks = entropy_map(
             image,
             chosen,

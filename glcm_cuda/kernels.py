@@ -1,0 +1,298 @@
+"""The CUDA kernels: threads march along columns of windows and rank every pair that enters.
+
+A window's ``sum of n * log2(n)`` over its codes is a sum over its pairs: a pair with r equal ones before
+it in the window adds ``(r + 1) * log2(r + 1) - r * log2(r)``. A thread marches down a column of windows,
+along y in 2D and z in 3D. A row of pairs that enters lies in registers and is compared with the pairs
+before it, plane by plane upwards: after i planes the ranks are those in the window that starts i planes
+higher, whose sum waits in shared memory for the rest of its pairs. Every comparison so serves all windows
+that hold both pairs; there is no matrix, no atomic and no local memory.
+
+Pairs lie where windows find them: of both ends, the lower coordinate along x and along the rows of a 3D
+window, the higher along the march, so that the pairs of all directions enter a window at once.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numba import cuda
+
+from .definition import (
+    LOG_ONE,
+    NO_PAIR,
+    bin_level,
+    is_distinct,
+    mean_entropy,
+    pair_code,
+    scaled_entropy,
+)
+from .offsets import directions
+from .settings import GLCMSettings
+
+WARP, MOST_WARPS = 32, 4
+"""Threads along x, and the most of them beside each other in a block."""
+
+NONE = 1 << 8
+"""Word of what is no pair. A pair's word is its code times 2**16, plus 1 if its levels are two: the low
+16 bits of a sum of words count both."""
+
+_CODE = 1 << 16
+
+_MOST_CHUNK = 12
+"""Pairs of a row that are held in registers."""
+
+_SHARED_BYTES = 48 << 10
+"""Shared memory that every device grants a block."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Extent of the pairs of one direction in a window, and how late the first enters it."""
+
+    late: int
+    rows: int
+    columns: int
+
+
+@dataclass(frozen=True)
+class March:
+    """What a counting kernel is compiled for: one of `group` directions that are counted together."""
+
+    dimensions: int
+    edges: tuple[int, int, int]
+    me: int
+    group: tuple[Shape, ...]
+    merge: bool
+
+    @property
+    def planes(self) -> int:
+        """Planes of voxels from the first to the last that a window meets on its march."""
+        return self.edges[0] if self.dimensions == 3 else self.edges[1]
+
+    @property
+    def pairs(self) -> int:
+        """Pairs of a whole window that are counted in one matrix."""
+        return sum((self.planes - shape.late) * shape.rows * shape.columns for shape in self.group)
+
+    @property
+    def warps(self) -> int:
+        """Warps of a block: as many as have room for the sums of their windows."""
+        return max(1, min(MOST_WARPS, _SHARED_BYTES // (self.planes * WARP * 12)))
+
+
+def marches(settings: GLCMSettings) -> list[March]:
+    """Return the specification of the counting kernel for each direction."""
+    shapes = []
+    for dz, dy, dx in np.abs(directions(settings.dimensions, settings.distance)).tolist():
+        late, across = (dz, dy) if settings.dimensions == 3 else (dy, 0)
+        rows = settings.edges[1] - across if settings.dimensions == 3 else 1
+        shapes.append(Shape(late, rows, settings.edges[2] - dx))
+    merge = settings.aggregate == "merge"
+    groups = [(me, tuple(shapes)) if merge else (0, (shape,)) for me, shape in enumerate(shapes)]
+    return [March(settings.dimensions, settings.edges, me, group, merge) for me, group in groups]
+
+
+@functools.cache
+def bin_kernel(masked: bool) -> Any:
+    """Levels (Z, Y, X) int16 of intensities, NO_PAIR outside a mask; see `quantize`."""
+
+    def bins(source, inside, levels, low, high, out):  # type: ignore[no-untyped-def]
+        x, y, z = cuda.grid(3)
+        depth, height, width = out.shape
+        if x >= width or y >= height or z >= depth:
+            return
+        level = np.int16(bin_level(np.float64(source[z, y, x]), levels, low, high) if high > low else 0.0)
+        if masked and inside[z, y, x] == 0:
+            level = np.int16(NO_PAIR)
+        out[z, y, x] = level
+
+    return cuda.jit(bins)
+
+
+@functools.cache
+def extent_kernel(masked: bool) -> Any:
+    """What each thread finds in its part of an array: ends (2, threads) float64, counts (2, threads) int64.
+
+    Lowest and highest of the finite numbers; how many there are, and how many are not finite.
+    """
+
+    def extent(source, inside, ends, counts):  # type: ignore[no-untyped-def]
+        thread = cuda.grid(1)
+        depth, height, width = source.shape
+        low, high, finite, wrong = np.inf, -np.inf, 0, 0
+        for line in range(thread, depth * height, ends.shape[1]):
+            for x in range(width):
+                if not masked or inside[line // height, line % height, x] != 0:
+                    value = np.float64(source[line // height, line % height, x])
+                    if math.isfinite(value):
+                        low, high, finite = min(low, value), max(high, value), finite + 1
+                    else:
+                        wrong += 1
+        ends[0, thread], ends[1, thread] = low, high
+        counts[0, thread], counts[1, thread] = finite, wrong
+
+    return cuda.jit(extent)
+
+
+@functools.cache
+def word_kernel(
+    offset: tuple[int, int, int], radii: tuple[int, int, int], levels: int, symmetric: bool
+) -> Any:
+    """Words of the pairs of one direction, in every place from which a window may reach them."""
+    return cuda.jit(_word_kernel(offset, radii, levels, symmetric))
+
+
+def _word_kernel(
+    offset: tuple[int, int, int], radii: tuple[int, int, int], number_of_levels: int, symmetric: bool
+) -> Callable[..., None]:
+    dz, dy, dx = offset
+    rz, ry, rx = radii
+    # From a place to the first voxel of its pair: along the march, z or y, places are of the second.
+    step_z, step_y, step_x = -dz, (-dy if rz == 0 else max(0, -dy)), max(0, -dx)
+
+    def words_of_pairs(levels, first_z, first_y, direction, words):  # type: ignore[no-untyped-def]
+        x, y, z = cuda.grid(3)
+        depth, height, width = levels.shape
+        if x >= words.shape[3] or y >= words.shape[2] or z >= words.shape[1]:
+            return
+        z0, y0, x0 = z + first_z - rz + step_z, y + first_y - ry + step_y, x - rx + step_x
+        z1, y1, x1 = z0 + dz, y0 + dy, x0 + dx
+        word = NONE
+        if (
+            0 <= z0 < depth and 0 <= z1 < depth and 0 <= y0 < height and 0 <= y1 < height
+            and 0 <= x0 < width and 0 <= x1 < width
+        ):  # fmt: skip
+            code = pair_code(int(levels[z0, y0, x0]), int(levels[z1, y1, x1]), number_of_levels, symmetric)
+            if code != NO_PAIR:
+                word = code * _CODE + is_distinct(code, number_of_levels, symmetric)
+        words[direction, z, y, x] = np.uint32(word)
+
+    return words_of_pairs
+
+
+@functools.cache
+def count_kernel(march: March) -> Any:
+    """Count the pairs of one direction; the last direction writes the map. See `count_function`."""
+    return cuda.jit(count_function(march))
+
+
+def count_function(march: March) -> Callable[..., None]:
+    """Return the counting kernel as a Python function.
+
+    Its arguments: words uint32, flat; march strips of `strip` voxels; the table of what a rank adds
+    (int64) and that of logarithms (int64); whether this is the `first` direction and the `last`; what the
+    directions before it have left in `totals` and `terms` (mean: sum of entropies and their number;
+    merge: sum of ``n * log2(n)`` and pairs that are none); levels, whose negative ones are outside the
+    mask, and where the map starts in them; the scale of the result; the map (Z, Y, X) float32.
+    """
+    planes, me, merge = march.planes, march.me, march.merge
+    solid, mine = march.dimensions == 3, march.group[march.me]
+    late, rows, columns = mine.late, mine.rows, mine.columns
+    chunk = columns if columns <= _MOST_CHUNK else _MOST_CHUNK // 2
+    ragged = columns % chunk != 0
+    group = len(march.group)
+    shapes = np.array([(shape.late, shape.rows, shape.columns) for shape in march.group], np.int32)
+    all_pairs = march.pairs
+    rim_z, rim_y, rim_x = (edge - 1 for edge in march.edges)
+    ring = (planes, march.warps * WARP)
+
+    def count(  # type: ignore[no-untyped-def]
+        words, strip, steps, log_table, first, last, totals, terms, levels, first_z, first_y, scale, out
+    ):
+        x, across, number = cuda.grid(3)
+        depth, height, width = out.shape
+        length, breadth = (depth, height) if solid else (height, depth)
+        if x >= width or across >= breadth:
+            return
+        row = width + rim_x
+        plane = row * (height + rim_y)
+        volume = plane * (depth + rim_z)
+        down, beside = (plane, row) if solid else (row, plane)
+        start, stop = number * strip, min(number * strip + strip, length)
+        thread = cuda.threadIdx.y * WARP + cuda.threadIdx.x
+        sums = cuda.shared.array(ring, np.int64)
+        lost = cuda.shared.array(ring, np.int32)
+        for slot in range(planes):
+            sums[slot, thread] = 0
+            lost[slot, thread] = 0
+        shape = cuda.const.array_like(shapes)
+        here = cuda.local.array(chunk, np.uint32)
+        rank = cuda.local.array(chunk, np.int32)
+        column = across * beside + x
+        for entering in range(start, stop + planes - 1):
+            for r in range(rows):
+                for c in range(0, columns, chunk):
+                    place = me * volume + entering * down + column + r * beside + c
+                    marks = 0
+                    for j in range(chunk):
+                        here[j] = NONE
+                        rank[j] = 0
+                        if not ragged or c + j < columns:
+                            here[j] = words[place + j]
+                            marks += int(here[j] & np.uint32(0xFFFF))
+                    none, distinct = (marks >> 8) & 255, marks & 255
+                    for j in range(chunk):
+                        for left in range(chunk):
+                            if left < j:
+                                rank[j] += here[left] == here[j]
+                    for before in range(min(planes, entering - start + 1)):
+                        for k in range(group):
+                            above = before - shape[k, 0]
+                            if above < 0 or (above == 0 and k > me):
+                                continue
+                            corner = k * volume + (entering - above) * down + column
+                            same_plane = above == 0 and k == me
+                            for i in range(r if same_plane else shape[k, 1]):
+                                for j in range(shape[k, 2]):
+                                    other = words[corner + i * beside + j]
+                                    for own in range(chunk):
+                                        rank[own] += here[own] == other
+                            for j in range(c if same_plane else 0):
+                                other = words[corner + r * beside + j]
+                                for own in range(chunk):
+                                    rank[own] += here[own] == other
+                        if before >= late and entering - before < stop:
+                            added = np.int64(0)
+                            for j in range(chunk):
+                                if not ragged or c + j < columns:
+                                    added += steps[rank[j]]
+                            slot = entering % planes - before
+                            slot += planes if slot < 0 else 0
+                            sums[slot, thread] += added - np.int64(distinct) * LOG_ONE
+                            lost[slot, thread] += none
+            done = entering - (planes - 1)
+            if done < start:
+                continue
+            slot = done % planes
+            log_sum, none = sums[slot, thread], lost[slot, thread]
+            sums[slot, thread] = 0
+            lost[slot, thread] = 0
+            z, y = (done, across) if solid else (across, done)
+            entropy, entropies = 0.0, 0
+            if merge and not first:
+                log_sum += totals[z, y, x]
+                none += terms[z, y, x]
+            if not merge and not first:
+                entropy, entropies = totals[z, y, x], terms[z, y, x]
+            if merge and not last:
+                totals[z, y, x] = log_sum
+                terms[z, y, x] = none
+                continue
+            if none < all_pairs:
+                log_sum -= none * log_table[none]
+                entropy += scaled_entropy(all_pairs - none, log_sum, 0, log_table)
+                entropies += 1
+            if not last:
+                totals[z, y, x] = entropy
+                terms[z, y, x] = entropies
+            elif levels[z + first_z, y + first_y, x] < 0:
+                out[z, y, x] = np.nan
+            else:
+                out[z, y, x] = mean_entropy(entropy, entropies, scale)
+
+    return count
