@@ -78,7 +78,7 @@ test: $(VENV)/.test ## all tests, the simulator's among them
 	$(MAKE) test-sim
 
 test-sim: $(VENV)/.test ## the CUDA backend in Numba's simulator
-	NUMBA_ENABLE_CUDASIM=1 NUMBA_DISABLE_JIT=1 $(BIN)/pytest -q tests/test_entropy_map.py
+	NUMBA_ENABLE_CUDASIM=1 NUMBA_DISABLE_JIT=1 $(BIN)/pytest -q tests/test_entropy_map.py tests/test_cuda.py
 
 # Needs no set-up of ours, so that it also runs on a machine that has numba-cuda, h5py and pytest only
 GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))

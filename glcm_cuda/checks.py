@@ -21,3 +21,8 @@ def check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
     if isinstance(value, bool) or value not in choices:
         msg = f"{name} must be one of {choices}, got {value!r}"
         raise ValueError(msg)
+
+
+def is_device_array(array: object) -> bool:
+    """Whether an array lies on a CUDA device: one of CuPy, PyTorch, JAX or Numba, or of its simulator."""
+    return hasattr(array, "__cuda_array_interface__") or hasattr(array, "__cuda_ndarray__")

@@ -25,6 +25,7 @@ from numba.core.errors import NumbaPerformanceWarning
 
 from . import kernels
 from .blocks import Block, blocks, size_of, with_halo
+from .checks import is_device_array
 from .definition import LOG_ONE, fixed_log2
 from .offsets import directions
 from .quantize import ruled_range
@@ -83,10 +84,11 @@ def map_volume(
             done(size_of(block, out.shape[2]))
 
     def work(waiting: Iterator[Block], slabs: Sequence[_Slab]) -> None:
-        for slab, block in zip(itertools.cycle(slabs), waiting, strict=False):
+        line = itertools.cycle(slabs)
+        for block, slab in zip(waiting, line, strict=False):
             slab.collect(finish)
             slab.send(image, inside, block)
-        for slab in slabs:
+        for slab in itertools.islice(line, len(slabs)):
             slab.collect(finish)
 
     with _quiet():
@@ -126,16 +128,11 @@ def map_device_array(
         return result
 
 
-def is_device_array(array: object) -> bool:
-    """Whether an array lies on a device: one of Numba, CuPy, PyTorch or JAX."""
-    return bool(cuda.is_cuda_array(array))
-
-
 def probe() -> None:
     """Run a kernel on a device; raises an error if driver, compiler or memory are unfit."""
     with _quiet():
         source, out = cuda.to_device(np.ones((1, 1, 1), np.float32)), cuda.device_array((1, 1, 1), np.int16)
-        _launch(kernels.bin_kernel(masked=False), out.shape, 0, source, out, 2, 0.0, 1.0, out)
+        _launch(kernels.compiled(kernels.bin_kernel, False), out.shape, 0, source, out, 2, 0.0, 1.0, out)
         if int(out.copy_to_host()[0, 0, 0]) != 1:
             msg = "a kernel gave a wrong value"
             raise RuntimeError(msg)
@@ -189,9 +186,8 @@ class _Scratch:
         self.words = cuda.device_array(places * len(marches[0].group), np.uint32)
         self.totals = cuda.device_array(written, np.int64 if task.merge else np.float64)
         self.terms = cuda.device_array(written, np.int32)
-        counts = np.arange(max(march.pairs for march in marches) + 1)
-        logs = fixed_log2(counts)
-        self.log_table, self.steps = cuda.to_device(logs), cuda.to_device(np.diff(counts * logs))
+        self.tables = [cuda.to_device(march.table()) for march in marches]
+        self.log_table = cuda.to_device(fixed_log2(np.arange(max(march.pairs for march in marches) + 1)))
 
     @staticmethod
     def bytes(task: _Task, parts: Sequence[Block]) -> int:
@@ -273,7 +269,7 @@ def _map(
     """Start the kernels that map intensities; the map starts in slice and row `first` of them."""
     settings, marches = task.settings, kernels.marches(task.settings)
     levels = scratch.levels[: source.size].reshape(source.shape)
-    bin_kernel = kernels.bin_kernel(masked=inside is not None)
+    bin_kernel = kernels.compiled(kernels.bin_kernel, inside is not None)
     mask = source if inside is None else inside
     _launch(bin_kernel, source.shape, stream, source, mask, settings.levels, *task.bounds, levels)
     places = task.places(out.shape)
@@ -285,17 +281,16 @@ def _map(
     last = len(offsets) - 1
     for together in [range(last + 1)] if task.merge else [[k] for k in range(last + 1)]:
         for k in together:
-            kernel = kernels.word_kernel(
-                tuple(offsets[k]), settings.radii, settings.levels, settings.symmetric
-            )
+            pairs = (tuple(offsets[k]), settings.radii, settings.levels, settings.symmetric)
+            kernel = kernels.compiled(kernels.word_kernel, *pairs)
             _launch(kernel, places, stream, levels, *first, marches[k].me, by_direction)
         for k in together:
             march = marches[k]
             strip = min(max(4 * (march.planes - 1), out.size // _THREADS, 1), _LONGEST_STRIP)
             length, across = out.shape[:2] if settings.dimensions == 3 else out.shape[1::-1]
             _launch(
-                kernels.count_kernel(march), (-(-length // strip), across, out.shape[2]), stream,
-                words, strip, scratch.steps, scratch.log_table, k == 0, k == last, totals, terms,
+                kernels.compiled(kernels.count_kernel, march), (-(-length // strip), across, out.shape[2]), stream,
+                words, strip, scratch.tables[k], scratch.log_table, k == 0, k == last, totals, terms,
                 levels, *first, settings.log_unit / LOG_ONE, out, warps=march.warps,
             )  # fmt: skip
 
@@ -408,7 +403,10 @@ def _quiet() -> Iterator[None]:
 
 def _on_device(name: str, array: Any) -> Any:
     """Return an array on a device as a (Z, Y, X) array of Numba's, ready on its producer's stream."""
-    view = cuda.as_cuda_array(array)
+    if not is_device_array(array):
+        msg = f"{name} must lie on the CUDA device, as the image does, got {type(array).__name__}"
+        raise ValueError(msg)
+    view = array if hasattr(array, "__cuda_ndarray__") else cuda.as_cuda_array(array)
     if view.dtype.kind not in "biuf":
         msg = f"{name} must hold real numbers, got dtype {view.dtype}"
         raise TypeError(msg)
@@ -433,7 +431,7 @@ def _extent(source: Any, inside: Any, every: bool, stream: Any) -> tuple[float, 
     counts = cuda.device_array((2, _EXTENT_THREADS), np.int64)
     ends = cuda.device_array((2, _EXTENT_THREADS), np.float64)
     masked = inside is not None and not every
-    kernels.extent_kernel(masked)[_EXTENT_THREADS // 128, 128, stream](
+    kernels.compiled(kernels.extent_kernel, masked)[_EXTENT_THREADS // 128, 128, stream](
         source, inside if masked else source, ends, counts
     )
     lows, highs = ends.copy_to_host(stream=stream)

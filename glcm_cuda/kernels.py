@@ -20,19 +20,25 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import cuda
+import numpy.typing as npt
+from numba import cuda, njit
 
+from . import definition
+from .cache import fingerprint
 from .definition import (
     LOG_ONE,
     NO_PAIR,
     bin_level,
+    fixed_log2,
     is_distinct,
     mean_entropy,
     pair_code,
     scaled_entropy,
 )
 from .offsets import directions
+from .partitions import MOST_PAIRS, NAMES, sums_by_name
 from .settings import GLCMSettings
+from .vectors import UNIT
 
 WARP, MOST_WARPS = 32, 4
 """Threads along x, and the most of them beside each other in a block."""
@@ -80,6 +86,18 @@ class March:
         return sum((self.planes - shape.late) * shape.rows * shape.columns for shape in self.group)
 
     @property
+    def named(self) -> bool:
+        """Whether windows have so few pairs that a name stands for their sum; see `partitions`."""
+        return not self.merge and self.pairs <= MOST_PAIRS
+
+    def table(self) -> npt.NDArray[np.int64]:
+        """Return what kernels look up: sums by name, or what a pair adds by its rank."""
+        if self.named:
+            return sums_by_name(self.pairs).astype(np.int64)
+        counts = np.arange(self.pairs + 1)
+        return np.diff(counts * fixed_log2(counts))
+
+    @property
     def warps(self) -> int:
         """Warps of a block: as many as have room for the sums of their windows."""
         return max(1, min(MOST_WARPS, _SHARED_BYTES // (self.planes * WARP * 12)))
@@ -98,10 +116,17 @@ def marches(settings: GLCMSettings) -> list[March]:
 
 
 @functools.cache
-def bin_kernel(masked: bool) -> Any:
+def compiled(kernel: Callable[..., Callable[..., None]], *specification: Any) -> Any:
+    """Return a kernel of this module for a specification, compiled or read from Numba's cache."""
+    return cuda.jit(kernel(*specification), cache=True)
+
+
+def bin_kernel(masked: bool) -> Callable[..., None]:
     """Levels (Z, Y, X) int16 of intensities, NO_PAIR outside a mask; see `quantize`."""
+    sources = fingerprint(definition)
 
     def bins(source, inside, levels, low, high, out):  # type: ignore[no-untyped-def]
+        _ = sources
         x, y, z = cuda.grid(3)
         depth, height, width = out.shape
         if x >= width or y >= height or z >= depth:
@@ -111,17 +136,18 @@ def bin_kernel(masked: bool) -> Any:
             level = np.int16(NO_PAIR)
         out[z, y, x] = level
 
-    return cuda.jit(bins)
+    return bins
 
 
-@functools.cache
-def extent_kernel(masked: bool) -> Any:
+def extent_kernel(masked: bool) -> Callable[..., None]:
     """What each thread finds in its part of an array: ends (2, threads) float64, counts (2, threads) int64.
 
     Lowest and highest of the finite numbers; how many there are, and how many are not finite.
     """
+    sources = fingerprint(definition)
 
     def extent(source, inside, ends, counts):  # type: ignore[no-untyped-def]
+        _ = sources
         thread = cuda.grid(1)
         depth, height, width = source.shape
         low, high, finite, wrong = np.inf, -np.inf, 0, 0
@@ -136,26 +162,21 @@ def extent_kernel(masked: bool) -> Any:
         ends[0, thread], ends[1, thread] = low, high
         counts[0, thread], counts[1, thread] = finite, wrong
 
-    return cuda.jit(extent)
+    return extent
 
 
-@functools.cache
 def word_kernel(
-    offset: tuple[int, int, int], radii: tuple[int, int, int], levels: int, symmetric: bool
-) -> Any:
-    """Words of the pairs of one direction, in every place from which a window may reach them."""
-    return cuda.jit(_word_kernel(offset, radii, levels, symmetric))
-
-
-def _word_kernel(
     offset: tuple[int, int, int], radii: tuple[int, int, int], number_of_levels: int, symmetric: bool
 ) -> Callable[..., None]:
+    """Words of the pairs of one direction, in every place from which a window may reach them."""
     dz, dy, dx = offset
     rz, ry, rx = radii
     # From a place to the first voxel of its pair: along the march, z or y, places are of the second.
     step_z, step_y, step_x = -dz, (-dy if rz == 0 else max(0, -dy)), max(0, -dx)
+    sources = fingerprint(definition)
 
     def words_of_pairs(levels, first_z, first_y, direction, words):  # type: ignore[no-untyped-def]
+        _ = sources
         x, y, z = cuda.grid(3)
         depth, height, width = levels.shape
         if x >= words.shape[3] or y >= words.shape[2] or z >= words.shape[1]:
@@ -175,22 +196,17 @@ def _word_kernel(
     return words_of_pairs
 
 
-@functools.cache
-def count_kernel(march: March) -> Any:
-    """Count the pairs of one direction; the last direction writes the map. See `count_function`."""
-    return cuda.jit(count_function(march))
-
-
-def count_function(march: March) -> Callable[..., None]:
+def count_kernel(march: March) -> Callable[..., None]:
     """Return the counting kernel as a Python function.
 
-    Its arguments: words uint32, flat; march strips of `strip` voxels; the table of what a rank adds
+    Its arguments: words uint32, flat; march strips of `strip` voxels; its `table`
     (int64) and that of logarithms (int64); whether this is the `first` direction and the `last`; what the
     directions before it have left in `totals` and `terms` (mean: sum of entropies and their number;
     merge: sum of ``n * log2(n)`` and pairs that are none); levels, whose negative ones are outside the
     mask, and where the map starts in them; the scale of the result; the map (Z, Y, X) float32.
     """
-    planes, me, merge = march.planes, march.me, march.merge
+    sources = fingerprint(definition)
+    planes, me, merge, named = march.planes, march.me, march.merge, march.named
     solid, mine = march.dimensions == 3, march.group[march.me]
     late, rows, columns = mine.late, mine.rows, mine.columns
     chunk = columns if columns <= _MOST_CHUNK else _MOST_CHUNK // 2
@@ -200,10 +216,13 @@ def count_function(march: March) -> Callable[..., None]:
     all_pairs = march.pairs
     rim_z, rim_y, rim_x = (edge - 1 for edge in march.edges)
     ring = (planes, march.warps * WARP)
+    kind: type[np.number] = np.uint32 if named else np.int64
+    empty = 1 if named else 0  # of a product, of a sum
 
     def count(  # type: ignore[no-untyped-def]
-        words, strip, steps, log_table, first, last, totals, terms, levels, first_z, first_y, scale, out
+        words, strip, table, log_table, first, last, totals, terms, levels, first_z, first_y, scale, out
     ):
+        _ = sources
         x, across, number = cuda.grid(3)
         depth, height, width = out.shape
         length, breadth = (depth, height) if solid else (height, depth)
@@ -212,28 +231,30 @@ def count_function(march: March) -> Callable[..., None]:
         row = width + rim_x
         plane = row * (height + rim_y)
         volume = plane * (depth + rim_z)
-        down, beside = (plane, row) if solid else (row, plane)
+        # Unsigned numbers of 32 bits, which no slab exceeds, spare Numba's checks for negative indices.
+        down, beside = (np.uint32(plane), np.uint32(row)) if solid else (np.uint32(row), np.uint32(plane))
         start, stop = number * strip, min(number * strip + strip, length)
-        thread = cuda.threadIdx.y * WARP + cuda.threadIdx.x
-        sums = cuda.shared.array(ring, np.int64)
+        thread = np.uint32(cuda.threadIdx.y * WARP + cuda.threadIdx.x)
+        sums = cuda.shared.array(ring, kind)
         lost = cuda.shared.array(ring, np.int32)
         for slot in range(planes):
-            sums[slot, thread] = 0
+            sums[slot, thread] = empty
             lost[slot, thread] = 0
         shape = cuda.const.array_like(shapes)
         here = cuda.local.array(chunk, np.uint32)
-        rank = cuda.local.array(chunk, np.int32)
-        column = across * beside + x
+        rank = cuda.local.array(chunk, np.uint32)
+        column = np.uint32(across) * beside + np.uint32(x)
         for entering in range(start, stop + planes - 1):
+            newest = column + np.uint32(entering) * down
             for r in range(rows):
                 for c in range(0, columns, chunk):
-                    place = me * volume + entering * down + column + r * beside + c
+                    place = newest + np.uint32(me * volume + c) + np.uint32(r) * beside
                     marks = 0
                     for j in range(chunk):
                         here[j] = NONE
                         rank[j] = 0
                         if not ragged or c + j < columns:
-                            here[j] = words[place + j]
+                            here[j] = words[place + np.uint32(j)]
                             marks += int(here[j] & np.uint32(0xFFFF))
                     none, distinct = (marks >> 8) & 255, marks & 255
                     for j in range(chunk):
@@ -243,35 +264,45 @@ def count_function(march: March) -> Callable[..., None]:
                     for before in range(min(planes, entering - start + 1)):
                         for k in range(group):
                             above = before - shape[k, 0]
-                            if above < 0 or (above == 0 and k > me):
+                            if above < 0:
                                 continue
-                            corner = k * volume + (entering - above) * down + column
-                            same_plane = above == 0 and k == me
-                            for i in range(r if same_plane else shape[k, 1]):
-                                for j in range(shape[k, 2]):
-                                    other = words[corner + i * beside + j]
-                                    for own in range(chunk):
-                                        rank[own] += here[own] == other
-                            for j in range(c if same_plane else 0):
-                                other = words[corner + r * beside + j]
-                                for own in range(chunk):
-                                    rank[own] += here[own] == other
+                            line = newest + np.uint32(k * volume) - np.uint32(above) * down
+                            if above > 0 or k < me:
+                                for _ in range(shape[k, 1]):
+                                    _add_equal(rank, here, words, line, shape[k, 2])
+                                    line += beside
+                            elif k == me:
+                                for _ in range(r):
+                                    _add_equal(rank, here, words, line, columns)
+                                    line += beside
+                                if chunk < columns:
+                                    _add_equal(rank, here, words, line, c)
                         if before >= late and entering - before < stop:
-                            added = np.int64(0)
-                            for j in range(chunk):
-                                if not ragged or c + j < columns:
-                                    added += steps[rank[j]]
                             slot = entering % planes - before
-                            slot += planes if slot < 0 else 0
-                            sums[slot, thread] += added - np.int64(distinct) * LOG_ONE
-                            lost[slot, thread] += none
+                            waiting = np.uint32(slot + planes if slot < 0 else slot)
+                            if named:
+                                name = np.uint32(1)
+                                for j in range(chunk):
+                                    name *= np.uint32(UNIT) + np.uint32(2) * rank[j]
+                                name = (name & np.uint32(NAMES - 1)) * sums[waiting, thread]
+                                sums[waiting, thread] = name & np.uint32(NAMES - 1)
+                                lost[waiting, thread] += none << 16 | distinct
+                            else:
+                                added = np.int64(0)
+                                for j in range(chunk):
+                                    if not ragged or c + j < columns:
+                                        added += table[rank[j]]
+                                sums[waiting, thread] += added - np.int64(distinct) * LOG_ONE
+                                lost[waiting, thread] += none
             done = entering - (planes - 1)
             if done < start:
                 continue
             slot = done % planes
             log_sum, none = sums[slot, thread], lost[slot, thread]
-            sums[slot, thread] = 0
+            sums[slot, thread] = empty
             lost[slot, thread] = 0
+            if named:
+                log_sum, none = table[np.uint32(log_sum)] - np.int64(none & 0xFFFF) * LOG_ONE, none >> 16
             z, y = (done, across) if solid else (across, done)
             entropy, entropies = 0.0, 0
             if merge and not first:
@@ -296,3 +327,12 @@ def count_function(march: March) -> Callable[..., None]:
                 out[z, y, x] = mean_entropy(entropy, entropies, scale)
 
     return count
+
+
+@njit(inline="always")
+def _add_equal(rank, here, words, line, number):  # type: ignore[no-untyped-def]
+    """Count, for the pairs that lie in registers, the equal ones among a row of others."""
+    for j in range(number):
+        other = words[line + np.uint32(j)]
+        for own in range(len(here)):
+            rank[own] += here[own] == other

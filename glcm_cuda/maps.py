@@ -4,25 +4,36 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import importlib
 import logging
 import os
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal, Protocol, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
 
+from .checks import is_device_array
 from .quantize import intensity_range, mask_array, real_array
 from .settings import GLCMSettings
 
 Backend = Literal["auto", "cpu", "cuda"]
+_Number = TypeVar("_Number", bound=np.generic)
 Progress = Callable[[int, int], None]
 FEATURES = ("joint_entropy",)
 
 _log = logging.getLogger(__name__)
 
 
+class DeviceArray(Protocol):
+    """An array on a CUDA device: of Numba, CuPy, PyTorch or JAX."""
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]: ...
+
+
+@overload
 def entropy_map(
     image: npt.ArrayLike,
     settings: GLCMSettings | None = None,
@@ -30,7 +41,33 @@ def entropy_map(
     mask: npt.ArrayLike | None = None,
     backend: Backend = "auto",
     progress: Progress | None = None,
-) -> npt.NDArray[np.float32]:
+    out: npt.NDArray[np.float32] | None = None,
+) -> npt.NDArray[np.float32]: ...
+
+
+@overload
+def entropy_map(
+    image: DeviceArray,
+    settings: GLCMSettings | None = None,
+    *,
+    mask: npt.ArrayLike | DeviceArray | None = None,
+    backend: Backend = "auto",
+    progress: Progress | None = None,
+    out: DeviceArray | None = None,
+    stream: Any = None,
+) -> DeviceArray: ...
+
+
+def entropy_map(
+    image: Any,
+    settings: GLCMSettings | None = None,
+    *,
+    mask: Any = None,
+    backend: Backend = "auto",
+    progress: Progress | None = None,
+    out: Any = None,
+    stream: Any = None,
+) -> Any:
     """Entropy of the co-occurrence matrix around every voxel.
 
     Parameters
@@ -43,23 +80,36 @@ def entropy_map(
     mask : array of the image's shape, optional
         Non-zero inside. A pair counts if both its voxels are inside.
     backend : {"auto", "cpu", "cuda"}
-        "auto" takes a CUDA device if there is one; the log says which was taken. The result has
+        "auto" takes the CUDA devices if there are any; the log says which was taken. The result has
         the same bits either way.
     progress : callable (done, total), optional
         Called with the number of voxels done after every block.
+    out : float32 array of the image's shape, optional
+        Takes the map, on the device if the image lies there.
+    stream : optional
+        For an image on a device: the CUDA stream that reads it and that writes the map, as a handle or
+        as an object of Numba, CuPy or PyTorch. By default the default stream.
 
     Returns
     -------
     float32 array of the image's shape
-        In the unit of ``settings.log_base`` (bits). Windows are clipped at the border of the
-        image. NaN outside the mask and where a window holds no pair.
+        `out` if it was given. In the unit of ``settings.log_base`` (bits). Windows are clipped at the
+        border of the image. NaN outside the mask and where a window holds no pair.
 
     Raises
     ------
     TypeError, ValueError
-        If the image or the mask is unfit (see `quantize`), or has not two or three dimensions.
+        If the image, the mask or `out` is unfit (see `quantize`), or has not two or three dimensions.
     RuntimeError
-        If ``backend="cuda"`` and no CUDA device can be used.
+        If ``backend="cuda"`` and no CUDA device can be used, or its memory is too small.
+
+    Notes
+    -----
+    An array that lies on a CUDA device (of CuPy, PyTorch, JAX or Numba: whatever has
+    ``__cuda_array_interface__``) is mapped there and nothing but its range of intensities is copied to
+    the host. The map is then an array of Numba's on the device, which the others take without a copy
+    (``torch.as_tensor(map, device="cuda")``, ``cupy.asarray(map)``), or `out`. Work on the stream may
+    still be going on when the call returns.
 
     References
     ----------
@@ -71,10 +121,22 @@ def entropy_map(
     [[1.0, 1.0], [1.0, 1.0]]
     """
     settings = settings or GLCMSettings()
+    if is_device_array(image):
+        return _device_map(image, settings, mask, backend, progress, out, stream)
+    if stream is not None:
+        msg = "stream is for images on a CUDA device, got one in the host's memory"
+        raise ValueError(msg)
     array = _stack(real_array(image))
     inside = None if mask is None else mask_array(mask, np.shape(image)).reshape(array.shape)
     bounds = intensity_range(array, settings, mask=inside)
-    return _mapped(array, bounds, settings, inside, backend, progress).reshape(np.shape(image))
+    if out is None:
+        out = np.empty(np.shape(image), np.float32)
+    elif not isinstance(out, np.ndarray) or out.dtype != np.float32 or out.shape != np.shape(image):
+        got = f"{out.dtype} of shape {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
+        msg = f"out must be a float32 NumPy array of shape {np.shape(image)}, got {got}"
+        raise ValueError(msg)
+    _fill(_stack(out), array, bounds, settings, inside, backend, progress)
+    return out
 
 
 def feature_maps(
@@ -154,7 +216,9 @@ def entropy_of_levels(
     stack = _stack(array)
     inside = None if mask is None else mask_array(mask, array.shape).reshape(stack.shape)
     bounds = (0.0, float(settings.levels))  # bins of width one, whose numbers are the levels
-    return _mapped(stack, bounds, settings, inside, backend, progress).reshape(array.shape)
+    out = np.empty(array.shape, np.float32)
+    _fill(_stack(out), stack, bounds, settings, inside, backend, progress)
+    return out
 
 
 def available_backends() -> tuple[str, ...]:
@@ -162,23 +226,23 @@ def available_backends() -> tuple[str, ...]:
     return ("cpu",) if _why_no_cuda() else ("cpu", "cuda")
 
 
-def _stack(array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+def _stack(array: npt.NDArray[_Number]) -> npt.NDArray[_Number]:
     if array.ndim not in (2, 3):
         msg = f"image must have two or three dimensions, got shape {array.shape}"
         raise ValueError(msg)
     return array.reshape((-1, *array.shape[-2:]))
 
 
-def _mapped(
+def _fill(
+    out: npt.NDArray[np.float32],
     array: npt.NDArray[np.generic],
     bounds: tuple[float, float],
     settings: GLCMSettings,
     inside: npt.NDArray[np.generic] | None,
     backend: Backend,
     progress: Progress | None,
-) -> npt.NDArray[np.float32]:
+) -> None:
     engine = importlib.import_module(f".{_chosen(backend)}", __package__)
-    out = np.empty(array.shape, np.float32)
     done = 0
 
     def advance(voxels: int) -> None:
@@ -188,7 +252,23 @@ def _mapped(
             progress(done, out.size)
 
     engine.map_volume(array, bounds, settings, inside, out, advance)
-    return out
+
+
+def _device_map(
+    image: Any,
+    settings: GLCMSettings,
+    mask: Any,
+    backend: Backend,
+    progress: Progress | None,
+    out: Any,
+    stream: Any,
+) -> Any:
+    if _chosen(backend) != "cuda":
+        msg = f"the image lies on a CUDA device, which backend {backend!r} does not use; copy it to the host"
+        raise ValueError(msg)
+    from .cuda import map_device_array
+
+    return map_device_array(image, settings, mask, out, stream, progress or (lambda done, total: None))
 
 
 def _chosen(backend: str) -> str:
@@ -204,21 +284,38 @@ def _chosen(backend: str) -> str:
         raise RuntimeError(msg)
     taken = "cpu" if reason else "cuda"
     if backend == "auto":
-        _log.info("backend auto took %s%s", taken, f": {reason}" if reason else "")
+        level = logging.WARNING if reason and _has_driver() else logging.INFO
+        _say(level, f"backend auto took {taken}" + (f": {reason}" if reason else ""))
     return taken
 
 
+@functools.cache
+def _say(level: int, message: str) -> None:
+    """Tell the log, once."""
+    _log.log(level, message)
+
+
+@functools.cache
 def _why_no_cuda() -> str:
-    """Say why no CUDA device can be used, or nothing if one can."""
+    """Say why no CUDA device can be used, and what to do, or nothing if one can."""
     if not _has_driver():
-        return "no CUDA driver was found"
+        return "no CUDA driver was found (on a machine with a GPU, install NVIDIA's driver)"
     try:
         from numba import cuda
     except ImportError as error:
-        return f"numba.cuda cannot be imported ({error})"
-    if cuda.is_available():
-        return ""
-    return "no CUDA device or driver was found"
+        return f"numba.cuda cannot be imported ({error}; install radsynth[cuda])"
+    try:
+        if not cuda.is_available():
+            return f"the CUDA driver finds no device ({cuda.cuda_error() or 'see nvidia-smi'})"
+        from .cuda import probe
+
+        probe()
+    except Exception as error:
+        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
+        return (
+            f"a CUDA kernel does not run here ({first_line}; update driver and radsynth[cuda], free memory)"
+        )
+    return ""
 
 
 def _has_driver() -> bool:

@@ -16,8 +16,8 @@ pytestmark = pytest.mark.skipif(
 )
 nvjitlink = pytest.importorskip("cuda.bindings.nvjitlink", reason="needs the extra 'cuda'")
 
-ARCHITECTURES = [(7, 5), (9, 0), (12, 0)]
-# 128 registers let 512 threads live on a multiprocessor with 65,536: two blocks of ours.
+ARCHITECTURES = [(7, 5), (8, 0), (9, 0), (12, 0)]
+# 128 registers let 512 threads live on a multiprocessor with 65,536: four blocks of ours.
 MOST_REGISTERS = 128
 
 
@@ -38,29 +38,45 @@ def compiler_log(kernel, signature, architecture):
     return log.decode()
 
 
-def signatures():
+def kernels_of(chosen):
+    """Yield the kernels that a map launches, as functions, and the types of their arguments."""
     from numba import types
+
+    from glcm_cuda import kernels
 
     def array(kind, dimensions):
         return types.Array(kind, dimensions, "C")
 
-    codes = array(types.int32, 4)
-    return [
-        (array(types.int16, 3), codes),
-        (codes, array(types.int64, 1), types.float64, array(types.float32, 3)),
-    ]
+    image, levels, whole = array(types.float32, 3), array(types.int16, 3), types.int64
+    if chosen == GLCMSettings():  # the others' are the same
+        mask, real = array(types.uint8, 3), types.float64
+        yield kernels.bin_kernel(masked=True), (image, mask, whole, real, real, levels)
+        yield kernels.extent_kernel(masked=True), (image, mask, array(real, 2), array(whole, 2))
+    offset = tuple(directions(chosen.dimensions, chosen.distance)[-1].tolist())
+    yield (
+        kernels.word_kernel(offset, chosen.radii, chosen.levels, chosen.symmetric),
+        (levels, whole, whole, whole, array(types.uint32, 4)),
+    )
+    table, truth = array(types.int64, 1), types.boolean
+    for march in dict.fromkeys(kernels.marches(chosen)):
+        totals = array(types.int64 if march.merge else types.float64, 3)
+        yield (
+            kernels.count_kernel(march),
+            (
+                array(types.uint32, 1), whole, table, table, truth, truth, totals, array(types.int32, 3),
+                levels, whole, whole, types.float64, image,
+            ),
+        )  # fmt: skip
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES, ids=str)
-@pytest.mark.parametrize("fields", [{}, {"aggregate": "merge"}, {"dimensions": 3}], ids=str)
+@pytest.mark.parametrize(
+    "fields",
+    [{}, {"window": 11}, {"window": 31}, {"aggregate": "merge", "symmetric": False}, {"dimensions": 3}],
+    ids=str,
+)
 def test_no_spills_and_no_local_memory(architecture, fields):
-    from glcm_cuda.cuda import kernels
-
-    chosen = GLCMSettings(**fields)
-    offsets = tuple(map(tuple, directions(chosen.dimensions, chosen.distance).tolist()))
-    radii = chosen.radii
-    specification = (offsets, radii, chosen.levels, chosen.symmetric, chosen.aggregate == "merge")
-    for kernel, signature in zip(kernels(*specification), signatures(), strict=True):
+    for kernel, signature in kernels_of(GLCMSettings(**fields)):
         log = compiler_log(kernel, signature, architecture)
         assert "0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads" in log
         assert int(re.search(r"Used (\d+) registers", log)[1]) <= MOST_REGISTERS
