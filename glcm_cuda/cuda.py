@@ -277,20 +277,24 @@ def _map(
     words = scratch.words[: group * math.prod(places)]
     by_direction = words.reshape((group, *places))
     totals, terms = (array[: out.size].reshape(out.shape) for array in (scratch.totals, scratch.terms))
-    offsets = directions(settings.dimensions, settings.distance).tolist()
+    offsets = [tuple(offset) for offset in directions(settings.dimensions, settings.distance).tolist()]
     last = len(offsets) - 1
     for together in [range(last + 1)] if task.merge else [[k] for k in range(last + 1)]:
         for k in together:
-            pairs = (tuple(offsets[k]), settings.radii, settings.levels, settings.symmetric)
-            kernel = kernels.compiled(kernels.word_kernel, *pairs)
-            _launch(kernel, places, stream, levels, *first, marches[k].me, by_direction)
+            ways = kernels.first_end(offsets[k], settings.dimensions), (*first, 0), settings.radii
+            start = tuple(end + begin - radius for end, begin, radius in zip(*ways, strict=True))
+            _launch(
+                kernels.compiled(kernels.word_kernel), places, stream, levels, start, offsets[k],
+                settings.levels, settings.symmetric, marches[k].me, by_direction,
+            )  # fmt: skip
         for k in together:
             march = marches[k]
             strip = min(max(4 * (march.planes - 1), out.size // _THREADS, 1), _LONGEST_STRIP)
             length, across = out.shape[:2] if settings.dimensions == 3 else out.shape[1::-1]
+            threads = (-(-length // strip), across, out.shape[2])
             _launch(
-                kernels.compiled(kernels.count_kernel, march), (-(-length // strip), across, out.shape[2]), stream,
-                words, strip, scratch.tables[k], scratch.log_table, k == 0, k == last, totals, terms,
+                kernels.compiled(kernels.count_kernel, march), threads, stream, words,
+                strip, scratch.tables[k], scratch.log_table, k == 0, k == last, totals, terms,
                 levels, *first, settings.log_unit / LOG_ONE, out, warps=march.warps,
             )  # fmt: skip
 

@@ -115,6 +115,12 @@ def marches(settings: GLCMSettings) -> list[March]:
     return [March(settings.dimensions, settings.edges, me, group, merge) for me, group in groups]
 
 
+def first_end(offset: tuple[int, int, int], dimensions: int) -> tuple[int, int, int]:
+    """Return the way from the place of a pair to its first voxel; see the top of this file."""
+    z, y, x = (max(0, -step) for step in offset)
+    return (-offset[0], y, x) if dimensions == 3 else (z, -offset[1], x)
+
+
 @functools.cache
 def compiled(kernel: Callable[..., Callable[..., None]], *specification: Any) -> Any:
     """Return a kernel of this module for a specification, compiled or read from Numba's cache."""
@@ -165,24 +171,23 @@ def extent_kernel(masked: bool) -> Callable[..., None]:
     return extent
 
 
-def word_kernel(
-    offset: tuple[int, int, int], radii: tuple[int, int, int], number_of_levels: int, symmetric: bool
-) -> Callable[..., None]:
-    """Words of the pairs of one direction, in every place from which a window may reach them."""
-    dz, dy, dx = offset
-    rz, ry, rx = radii
-    # From a place to the first voxel of its pair: along the march, z or y, places are of the second.
-    step_z, step_y, step_x = -dz, (-dy if rz == 0 else max(0, -dy)), max(0, -dx)
+def word_kernel() -> Callable[..., None]:
+    """Words of the pairs of one direction, in every place from which a window may reach them.
+
+    `start` is the first voxel of the pair of the first place; see `first_end`.
+    """
     sources = fingerprint(definition)
 
-    def words_of_pairs(levels, first_z, first_y, direction, words):  # type: ignore[no-untyped-def]
+    def words_of_pairs(  # type: ignore[no-untyped-def]
+        levels, start, offset, number_of_levels, symmetric, direction, words
+    ):
         _ = sources
         x, y, z = cuda.grid(3)
         depth, height, width = levels.shape
         if x >= words.shape[3] or y >= words.shape[2] or z >= words.shape[1]:
             return
-        z0, y0, x0 = z + first_z - rz + step_z, y + first_y - ry + step_y, x - rx + step_x
-        z1, y1, x1 = z0 + dz, y0 + dy, x0 + dx
+        z0, y0, x0 = z + start[0], y + start[1], x + start[2]
+        z1, y1, x1 = z0 + offset[0], y0 + offset[1], x0 + offset[2]
         word = NONE
         if (
             0 <= z0 < depth and 0 <= z1 < depth and 0 <= y0 < height and 0 <= y1 < height

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from glcm_cuda import GLCMSettings
-from glcm_cuda.offsets import directions
 
 pytestmark = pytest.mark.skipif(
     os.environ.get("NUMBA_ENABLE_CUDASIM") == "1", reason="the simulator replaces the compiler"
@@ -52,11 +51,9 @@ def kernels_of(chosen):
         mask, real = array(types.uint8, 3), types.float64
         yield kernels.bin_kernel(masked=True), (image, mask, whole, real, real, levels)
         yield kernels.extent_kernel(masked=True), (image, mask, array(real, 2), array(whole, 2))
-    offset = tuple(directions(chosen.dimensions, chosen.distance)[-1].tolist())
-    yield (
-        kernels.word_kernel(offset, chosen.radii, chosen.levels, chosen.symmetric),
-        (levels, whole, whole, whole, array(types.uint32, 4)),
-    )
+        way = types.UniTuple(whole, 3)
+        words = array(types.uint32, 4)
+        yield kernels.word_kernel(), (levels, way, way, whole, types.boolean, whole, words)
     table, truth = array(types.int64, 1), types.boolean
     for march in dict.fromkeys(kernels.marches(chosen)):
         totals = array(types.int64 if march.merge else types.float64, 3)

@@ -1,0 +1,151 @@
+"""Registers, memory and instructions of the counting kernels, without a GPU.
+
+    pip install nvidia-cuda-nvdisasm
+    python benchmarks/kernel_counts.py
+
+Compiles the kernel of every direction to machine code and reads it back. For windows in a plane the
+instructions per voxel are counted: a march takes one turn of the outer loop per voxel and direction, and
+in it one of the inner loop for every row of the window. Paths that exclude each other are all counted,
+so that these are upper bounds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from cuda.bindings import nvjitlink
+from numba import cuda, types
+
+from glcm_cuda import GLCMSettings
+from glcm_cuda.kernels import March, count_kernel, marches
+
+ARCHITECTURES = ((7, 5), (8, 0), (9, 0), (12, 0))
+READ = (9, 0)
+CASES = {
+    "5x5": (GLCMSettings(), contextlib.nullcontext),
+    "5x5 without names": (GLCMSettings(), lambda: mock.patch.object(March, "named", False)),
+    "7x7": (GLCMSettings(window=7), contextlib.nullcontext),
+    "11x11": (GLCMSettings(window=11), contextlib.nullcontext),
+    "5x5, merged": (GLCMSettings(aggregate="merge"), contextlib.nullcontext),
+    "5x5x5": (GLCMSettings(dimensions=3), contextlib.nullcontext),
+}
+
+
+def main() -> None:
+    head = "".join(f"{f'sm_{major}{minor}':>8}" for major, minor in ARCHITECTURES)
+    print(f"{'registers, the most of all directions':40}{head}{'instructions':>14}{'comparisons':>13}")
+    print(f"{'':40}{'':{8 * len(ARCHITECTURES)}}{'per voxel':>14}{'per voxel':>13}")
+    for name, (settings, way) in CASES.items():
+        with way():
+            every = marches(settings)
+            registers = [max(used(march, at) for march in set(every)) for at in ARCHITECTURES]
+            flat = settings.dimensions == 2 and settings.aggregate == "mean"
+            instructions = sum(map(instructions_per_voxel, every)) if flat else None
+        numbers = "".join(f"{number:8}" for number in registers)
+        print(f"{name:40}{numbers}{instructions or '':>14}{sum(map(comparisons, every)):>13,}")
+
+
+def comparisons(march: March) -> int:
+    """Pairs that a row that enters is compared with, over its pairs, for a whole window."""
+    mine = march.group[march.me]
+    row = mine.columns
+    found = mine.rows * (row * (row - 1) // 2) + mine.rows * (mine.rows - 1) // 2 * row * row
+    for k, other in enumerate(march.group):
+        planes = march.planes - 1 - other.late + (k < march.me)
+        found += mine.rows * row * planes * other.rows * other.columns
+    return found
+
+
+def used(march: March, architecture: tuple[int, int]) -> int:
+    """Registers of a kernel; raises an error if it uses local memory."""
+    _, log = machine_code(march, architecture)
+    if "0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads" not in log:
+        msg = f"the kernel uses local memory: {log}"
+        raise RuntimeError(msg)
+    found = re.search(r"Used (\d+) registers", log)
+    assert found
+    return int(found[1])
+
+
+def machine_code(march: March, architecture: tuple[int, int]) -> tuple[bytes, str]:
+    """Return a kernel's machine code and what the compiler says of it."""
+
+    def array(kind: types.Type, dimensions: int) -> types.Array:
+        return types.Array(kind, dimensions, "C")
+
+    whole, table = types.int64, array(types.int64, 1)
+    totals = array(types.int64 if march.merge else types.float64, 3)
+    signature = (
+        array(types.uint32, 1), whole, table, table, types.boolean, types.boolean, totals,
+        array(types.int32, 3), array(types.int16, 3), whole, whole, types.float64, array(types.float32, 3),
+    )  # fmt: skip
+    ptx, _ = cuda.compile(
+        count_kernel(march), signature, cc=architecture, device=False, abi="numba", output="ptx"
+    )
+    linker = nvjitlink.create(3, ["-arch=sm_{}{}".format(*architecture), "-verbose", "-Xptxas=-v"])
+    try:
+        nvjitlink.add_data(linker, nvjitlink.InputType.PTX, ptx.encode(), len(ptx), "kernel")
+        nvjitlink.complete(linker)
+        log = bytearray(nvjitlink.get_info_log_size(linker))
+        nvjitlink.get_info_log(linker, log)
+        code = bytearray(nvjitlink.get_linked_cubin_size(linker))
+        nvjitlink.get_linked_cubin(linker, code)
+    finally:
+        nvjitlink.destroy(linker)
+    return bytes(code), log.decode()
+
+
+def instructions_per_voxel(march: March) -> int:
+    """Instructions of a direction, read from the loops of the machine code."""
+    code, _ = machine_code(march, READ)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "kernel.cubin"
+        file.write_bytes(code)
+        listing = subprocess.run(
+            [disassembler(), "-c", str(file)], capture_output=True, text=True, check=True
+        ).stdout
+    loops = sorted(loops_of(listing), key=lambda loop: loop["size"])
+    inner = next(loop for loop in loops if loop["loads"])
+    outer = loops[-1]
+    return int(outer["size"] + (march.planes - 1) * inner["size"])
+
+
+def loops_of(listing: str) -> list[dict[str, Any]]:
+    """Return the length of every loop and how many loads from global memory it holds."""
+    labels: dict[str, int] = {}
+    lines: list[str] = []
+    found = []
+    for line in listing.splitlines():
+        if label := re.match(r"(\.L_\w+):", line):
+            labels[label[1]] = len(lines)
+        elif re.match(r"\s+/\*[0-9a-f]{4,}\*/\s+\S", line):
+            lines.append(line)
+            back = re.search(r"BRA .*`\((\.L_\w+)\)", line)
+            if back and labels.get(back[1], len(lines)) < len(lines) - 1:
+                body = lines[labels[back[1]] :]
+                found.append({"size": len(body), "loads": sum("LDG" in one for one in body)})
+    return found
+
+
+def disassembler() -> str:
+    """Return where nvdisasm is: on the path, or in NVIDIA's Python package."""
+    if program := shutil.which("nvdisasm"):
+        return program
+    package = importlib.util.find_spec("nvidia")
+    for place in package.submodule_search_locations or [] if package else []:
+        for file in Path(place).glob("*/bin/nvdisasm"):
+            return str(file)
+    msg = "nvdisasm was not found; pip install nvidia-cuda-nvdisasm"
+    raise SystemExit(msg)
+
+
+if __name__ == "__main__":
+    main()
