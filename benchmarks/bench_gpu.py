@@ -68,7 +68,7 @@ WAYS: dict[str, Callable[[], contextlib.AbstractContextManager[object]]] = {
         for rows in (16, 32, 128)
     },
     **{
-        f"{warps} warps to a block": lambda warps=warps: mock.patch.object(March, "warps", warps)
+        f"{warps} warps to a block": lambda warps=warps: mock.patch.object(March, "block", (32, warps))
         for warps in (1, 2, 8)
     },
 }

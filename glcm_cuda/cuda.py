@@ -295,17 +295,17 @@ def _map(
             _launch(
                 kernels.compiled(kernels.count_kernel, march), threads, stream, words,
                 strip, scratch.tables[k], scratch.log_table, k == 0, k == last, totals, terms,
-                levels, *first, settings.log_unit / LOG_ONE, out, warps=march.warps,
+                levels, *first, settings.log_unit / LOG_ONE, out, block=march.block,
             )  # fmt: skip
 
 
 def _launch(
-    kernel: Any, shape: Sequence[int], stream: Any, *arguments: Any, warps: int = kernels.MOST_WARPS
+    kernel: Any, shape: Sequence[int], stream: Any, *arguments: Any, block: tuple[int, int] = kernels.BLOCK
 ) -> None:
     """Start a kernel with a thread for every element of a (Z, Y, X) shape."""
     depth, height, width = shape
-    grid = (-(-width // kernels.WARP), -(-height // warps), depth)
-    kernel[grid, (kernels.WARP, warps), stream](*arguments)
+    grid = (-(-width // block[0]), -(-height // block[1]), depth)
+    kernel[grid, block, stream](*arguments)
 
 
 def _first(part: Block, block: Block) -> tuple[int, int]:

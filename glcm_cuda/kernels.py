@@ -40,8 +40,8 @@ from .partitions import MOST_PAIRS, NAMES, sums_by_name
 from .settings import GLCMSettings
 from .vectors import UNIT
 
-WARP, MOST_WARPS = 32, 4
-"""Threads along x, and the most of them beside each other in a block."""
+BLOCK = (32, 4)
+"""Threads of a block along x, a warp, and across."""
 
 NONE = 1 << 8
 """Word of what is no pair. A pair's word is its code times 2**16, plus 1 if its levels are two: the low
@@ -54,6 +54,9 @@ _MOST_CHUNK = 12
 
 _SHARED_BYTES = 48 << 10
 """Shared memory that every device grants a block."""
+
+_BYTES_A_PLANE = 16
+"""What a thread keeps there of the window that starts in a plane, and of all planes up to it."""
 
 
 @dataclass(frozen=True)
@@ -98,9 +101,11 @@ class March:
         return np.diff(counts * fixed_log2(counts))
 
     @property
-    def warps(self) -> int:
-        """Warps of a block: as many as have room for the sums of their windows."""
-        return max(1, min(MOST_WARPS, _SHARED_BYTES // (self.planes * WARP * 12)))
+    def block(self) -> tuple[int, int]:
+        """Threads of a block along x and across: as many as have room for the sums of their windows."""
+        threads = _SHARED_BYTES // (self.planes * _BYTES_A_PLANE)
+        x = BLOCK[0] if threads >= BLOCK[0] else 8
+        return x, min(BLOCK[1], threads // x)
 
 
 def marches(settings: GLCMSettings) -> list[March]:
@@ -220,7 +225,8 @@ def count_kernel(march: March) -> Callable[..., None]:
     shapes = np.array([(shape.late, shape.rows, shape.columns) for shape in march.group], np.int32)
     all_pairs = march.pairs
     rim_z, rim_y, rim_x = (edge - 1 for edge in march.edges)
-    ring = (planes, march.warps * WARP)
+    threads_x, threads_across = march.block
+    ring = (planes, threads_x * threads_across)
     kind: type[np.number] = np.uint32 if named else np.int64
     empty = 1 if named else 0  # of a product, of a sum
 
@@ -239,12 +245,12 @@ def count_kernel(march: March) -> Callable[..., None]:
         # Unsigned numbers of 32 bits, which no slab exceeds, spare Numba's checks for negative indices.
         down, beside = (np.uint32(plane), np.uint32(row)) if solid else (np.uint32(row), np.uint32(plane))
         start, stop = number * strip, min(number * strip + strip, length)
-        thread = np.uint32(cuda.threadIdx.y * WARP + cuda.threadIdx.x)
+        thread = np.uint32(cuda.threadIdx.y * threads_x + cuda.threadIdx.x)
         sums = cuda.shared.array(ring, kind)
-        lost = cuda.shared.array(ring, np.int32)
+        passed = cuda.shared.array(ring, np.int64)
+        seen = np.int64(0)  # none * 2**32 + distinct, of all pairs so far
         for slot in range(planes):
             sums[slot, thread] = empty
-            lost[slot, thread] = 0
         shape = cuda.const.array_like(shapes)
         here = cuda.local.array(chunk, np.uint32)
         rank = cuda.local.array(chunk, np.uint32)
@@ -261,7 +267,7 @@ def count_kernel(march: March) -> Callable[..., None]:
                         if not ragged or c + j < columns:
                             here[j] = words[place + np.uint32(j)]
                             marks += int(here[j] & np.uint32(0xFFFF))
-                    none, distinct = (marks >> 8) & 255, marks & 255
+                    seen += np.int64(marks >> 8) << 32 | np.int64(marks & 255)
                     for j in range(chunk):
                         for left in range(chunk):
                             if left < j:
@@ -282,7 +288,7 @@ def count_kernel(march: March) -> Callable[..., None]:
                                     line += beside
                                 if chunk < columns:
                                     _add_equal(rank, here, words, line, c)
-                        if before >= late and entering - before < stop:
+                        if before >= late:
                             slot = entering % planes - before
                             waiting = np.uint32(slot + planes if slot < 0 else slot)
                             if named:
@@ -291,23 +297,25 @@ def count_kernel(march: March) -> Callable[..., None]:
                                     name *= np.uint32(UNIT) + np.uint32(2) * rank[j]
                                 name = (name & np.uint32(NAMES - 1)) * sums[waiting, thread]
                                 sums[waiting, thread] = name & np.uint32(NAMES - 1)
-                                lost[waiting, thread] += none << 16 | distinct
                             else:
                                 added = np.int64(0)
                                 for j in range(chunk):
                                     if not ragged or c + j < columns:
                                         added += table[rank[j]]
-                                sums[waiting, thread] += added - np.int64(distinct) * LOG_ONE
-                                lost[waiting, thread] += none
+                                sums[waiting, thread] += added
             done = entering - (planes - 1)
+            marks_of_window = seen
+            if done + late > start:
+                marks_of_window -= passed[(entering + late) % planes, thread]
+            passed[entering % planes, thread] = seen
             if done < start:
                 continue
-            slot = done % planes
-            log_sum, none = sums[slot, thread], lost[slot, thread]
-            sums[slot, thread] = empty
-            lost[slot, thread] = 0
+            none, distinct = marks_of_window >> 32, marks_of_window & 0xFFFFFFFF
+            log_sum = np.int64(sums[done % planes, thread])
+            sums[done % planes, thread] = empty
             if named:
-                log_sum, none = table[np.uint32(log_sum)] - np.int64(none & 0xFFFF) * LOG_ONE, none >> 16
+                log_sum = table[np.uint32(log_sum)]
+            log_sum -= distinct * LOG_ONE
             z, y = (done, across) if solid else (across, done)
             entropy, entropies = 0.0, 0
             if merge and not first:

@@ -22,7 +22,7 @@ if "cuda" not in available_backends():
 from numba import cuda
 
 from glcm_cuda import cuda as engine
-from glcm_cuda.kernels import MOST_WARPS, marches
+from glcm_cuda.kernels import marches
 
 SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
 
@@ -56,9 +56,9 @@ def test_rows_of_more_pairs_than_registers(rng, fields):
     )
 
 
-def test_a_window_whose_sums_fill_the_shared_memory():
-    for window, warps in ((5, MOST_WARPS), (31, MOST_WARPS), (33, 3), (101, 1)):
-        assert {march.warps for march in marches(GLCMSettings(window=window))} == {warps}
+def test_blocks_whose_sums_fill_the_shared_memory():
+    for window, block in ((5, (32, 4)), (31, (32, 3)), (95, (32, 1)), (97, (8, 3)), (255, (8, 1))):
+        assert {march.block for march in marches(GLCMSettings(window=window))} == {block}
 
 
 @pytest.mark.parametrize("fields", [{}, {"dimensions": 3, "window": 3}, {"aggregate": "merge"}], ids=str)

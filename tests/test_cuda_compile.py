@@ -69,7 +69,7 @@ def kernels_of(chosen):
 @pytest.mark.parametrize("architecture", ARCHITECTURES, ids=str)
 @pytest.mark.parametrize(
     "fields",
-    [{}, {"window": 11}, {"window": 31}, {"aggregate": "merge", "symmetric": False}, {"dimensions": 3}],
+    [{}, {"window": 11}, {"window": 255}, {"aggregate": "merge", "symmetric": False}, {"dimensions": 3}],
     ids=str,
 )
 def test_no_spills_and_no_local_memory(architecture, fields):
