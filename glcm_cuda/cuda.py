@@ -38,8 +38,9 @@ MEMORY_VARIABLE = "GLCM_CUDA_MEMORY"
 _NATIVE = tuple(np.dtype(name) for name in ("uint8", "int16", "uint16", "int32", "float32", "float64"))
 """Types that devices bin; others go there as float64, in which all are binned."""
 
-_SLAB_VOXELS = 1 << 23
-"""Voxels mapped at a time: enough to fill a device, few enough for copies and kernels to overlap."""
+_SLAB_VOXELS = {2: 1 << 21, 3: 1 << 23}
+"""Voxels mapped at a time, with 2D and with 3D windows: enough to fill a device, few enough for copies and
+kernels to overlap and for pinned memory, which is slow to get. Slabs of 3D windows have halos."""
 
 _MOST_SLICES = 1 << 15
 """Slices of a slab: a grid of blocks is not much thicker."""
@@ -186,7 +187,7 @@ class _Scratch:
         self.words = cuda.device_array(places * len(marches[0].group), np.uint32)
         self.totals = cuda.device_array(written, np.int64 if task.merge else np.float64)
         self.terms = cuda.device_array(written, np.int32)
-        self.tables = [cuda.to_device(march.table()) for march in marches]
+        self.tables = [cuda.to_device(kernels.lookup_table(march.pairs, march.named)) for march in marches]
         self.log_table = cuda.to_device(fixed_log2(np.arange(max(march.pairs for march in marches) + 1)))
 
     @staticmethod
@@ -318,7 +319,7 @@ def _prepared(
 ) -> tuple[list[Block], list[list[Any]]]:
     """Return blocks that fit all devices, and for each device the arrays through which they go."""
     _, height, width = task.shape
-    voxels = min(_SLAB_VOXELS, _MOST_SLICES * height * width)
+    voxels = min(_SLAB_VOXELS[task.settings.dimensions], _MOST_SLICES * height * width)
     while True:
         parts = list(blocks(task.shape, voxels))
         needed = kind.bytes(task, parts) * min(turns, len(parts))
@@ -438,10 +439,10 @@ def _extent(source: Any, inside: Any, every: bool, stream: Any) -> tuple[float, 
     kernels.compiled(kernels.extent_kernel, masked)[_EXTENT_THREADS // 128, 128, stream](
         source, inside if masked else source, ends, counts
     )
-    lows, highs = ends.copy_to_host(stream=stream)
-    finite, wrong = counts.copy_to_host(stream=stream).sum(axis=1)
+    found, numbers = ends.copy_to_host(stream=stream), counts.copy_to_host(stream=stream)
     if stream:
         stream.synchronize()
+    (lows, highs), (finite, wrong) = found, numbers.sum(axis=1)
     if masked and finite + wrong == 0:
         msg = "mask must have voxels inside, got none"
         raise ValueError(msg)

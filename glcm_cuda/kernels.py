@@ -93,13 +93,6 @@ class March:
         """Whether windows have so few pairs that a name stands for their sum; see `partitions`."""
         return not self.merge and self.pairs <= MOST_PAIRS
 
-    def table(self) -> npt.NDArray[np.int64]:
-        """Return what kernels look up: sums by name, or what a pair adds by its rank."""
-        if self.named:
-            return sums_by_name(self.pairs).astype(np.int64)
-        counts = np.arange(self.pairs + 1)
-        return np.diff(counts * fixed_log2(counts))
-
     @property
     def block(self) -> tuple[int, int]:
         """Threads of a block along x and across: as many as have room for the sums of their windows."""
@@ -118,6 +111,15 @@ def marches(settings: GLCMSettings) -> list[March]:
     merge = settings.aggregate == "merge"
     groups = [(me, tuple(shapes)) if merge else (0, (shape,)) for me, shape in enumerate(shapes)]
     return [March(settings.dimensions, settings.edges, me, group, merge) for me, group in groups]
+
+
+@functools.cache
+def lookup_table(pairs: int, named: bool) -> npt.NDArray[np.int64]:
+    """Return what kernels look up for windows of so many pairs: sums by name, or what a rank adds."""
+    counts = np.arange(pairs + 1)
+    table = sums_by_name(pairs).astype(np.int64) if named else np.diff(counts * fixed_log2(counts))
+    table.flags.writeable = False
+    return table
 
 
 def first_end(offset: tuple[int, int, int], dimensions: int) -> tuple[int, int, int]:
@@ -209,7 +211,7 @@ def word_kernel() -> Callable[..., None]:
 def count_kernel(march: March) -> Callable[..., None]:
     """Return the counting kernel as a Python function.
 
-    Its arguments: words uint32, flat; march strips of `strip` voxels; its `table`
+    Its arguments: words uint32, flat; march strips of `strip` voxels; its `lookup_table`
     (int64) and that of logarithms (int64); whether this is the `first` direction and the `last`; what the
     directions before it have left in `totals` and `terms` (mean: sum of entropies and their number;
     merge: sum of ``n * log2(n)`` and pairs that are none); levels, whose negative ones are outside the

@@ -67,7 +67,7 @@ def test_slabs_do_not_change_a_bit(monkeypatch, rng, volume, fields):
     mask = rng.random(volume.shape) < 0.8
     expected = entropy_map(volume, chosen, mask=mask, backend="cpu")
     for voxels, steps in ((40, [40, 60]), (8, [8, 16, 20, 28, 36, 40, 48, 56, 60]), (1, range(4, 61, 4))):
-        monkeypatch.setattr(engine, "_SLAB_VOXELS", voxels)
+        monkeypatch.setattr(engine, "_SLAB_VOXELS", dict.fromkeys((2, 3), voxels))
         seen = []
         slabs = entropy_map(
             volume, chosen, mask=mask, backend="cuda", progress=lambda done, _, seen=seen: seen.append(done)
@@ -168,7 +168,7 @@ def test_devices_share_the_slabs(monkeypatch, volume):
     other = threading.Event()
     monkeypatch.setattr(engine, "_Slab", Patient)
     monkeypatch.setattr(engine, "_launch", one_at_a_time)
-    monkeypatch.setattr(engine, "_SLAB_VOXELS", 8)
+    monkeypatch.setattr(engine, "_SLAB_VOXELS", dict.fromkeys((2, 3), 8))
     monkeypatch.setattr(cuda, "gpus", [Device("first"), Device("second")])
     np.testing.assert_array_equal(entropy_map(volume, backend="cuda"), entropy_map(volume, backend="cpu"))
     assert len(drivers) == 2
@@ -180,7 +180,7 @@ def test_an_error_on_one_device_ends_the_map(monkeypatch, volume):
         raise OSError(msg)
 
     monkeypatch.setattr(engine, "_map", broken)
-    monkeypatch.setattr(engine, "_SLAB_VOXELS", 8)
+    monkeypatch.setattr(engine, "_SLAB_VOXELS", dict.fromkeys((2, 3), 8))
     monkeypatch.setattr(cuda, "gpus", [contextlib.nullcontext(), contextlib.nullcontext()])
     with pytest.raises(OSError, match="no such kernel"):
         entropy_map(volume, backend="cuda")
@@ -203,7 +203,7 @@ def test_arrays_on_a_device_stay_there(rng, shape, masked):
 
 
 def test_slabs_of_an_array_on_a_device(monkeypatch, volume):
-    monkeypatch.setattr(engine, "_SLAB_VOXELS", 8)
+    monkeypatch.setattr(engine, "_SLAB_VOXELS", dict.fromkeys((2, 3), 8))
     found = entropy_map(cuda.to_device(volume))
     np.testing.assert_array_equal(found.copy_to_host(), entropy_map(volume, backend="cpu"))
 
