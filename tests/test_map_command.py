@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from glcm_cuda import GLCMSettings, entropy_map
+from glcm_cuda import GLCMSettings, entropy_map, maps
 from pipelines.__main__ import main
 from pipelines.imaging import Volume, read_image, sha256_of, write_volume
 
@@ -88,6 +88,7 @@ def test_settings_mask_and_preview(tmp_path, image, volume):
 
 
 def test_auto_says_in_the_log_what_it_took(tmp_path, image):
+    maps._say.cache_clear()  # a process says it once
     result = run(image, "-o", tmp_path / "map.nii")
     assert result.exit_code == 0, result.output
     assert "backend auto took c" in result.stderr
@@ -237,8 +238,6 @@ def test_a_failure_of_map_or_preview_leaves_neither(tmp_path, image, monkeypatch
 
 
 def test_a_backend_that_is_not_there(tmp_path, image, monkeypatch):
-    from glcm_cuda import maps
-
     monkeypatch.setattr(maps, "_why_no_cuda", lambda: "no CUDA device or driver was found")
     result = run(image, "-o", tmp_path / "map.nii", "--backend", "cuda")
     assert_refused(result, "backend 'cuda' cannot be used: no CUDA device or driver was found")
