@@ -253,7 +253,7 @@ def environment() -> dict[str, Any]:
         query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
         driver = subprocess.run(query, capture_output=True, text=True, check=False).stdout.strip()
     return {
-        "device": "simulator" if SIMULATED else cuda.get_current_device().name.decode(),
+        "device": "simulator" if SIMULATED else str(cuda.get_current_device().name),
         "driver": driver,
         "commit": commit.stdout.strip(),
         "versions": {

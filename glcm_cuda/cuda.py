@@ -21,14 +21,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from numba import cuda
-from numba.core.errors import NumbaPerformanceWarning
 
 from . import kernels
 from .blocks import Block, blocks, size_of, with_halo
 from .checks import is_device_array
 from .definition import LOG_ONE, fixed_log2
 from .offsets import directions
-from .quantize import ruled_range
+from .quantize import mask_array, ruled_range
 from .settings import GLCMSettings
 from .threads import run_in_parts
 
@@ -42,8 +41,8 @@ _SLAB_VOXELS = {2: 1 << 21, 3: 1 << 23}
 """Voxels mapped at a time, with 2D and with 3D windows: enough to fill a device, few enough for copies and
 kernels to overlap and for pinned memory, which is slow to get. Slabs of 3D windows have halos."""
 
-_MOST_SLICES = 1 << 15
-"""Slices of a slab: a grid of blocks is not much thicker."""
+_MOST_SLICES, _MOST_ROWS = 1 << 15, 1 << 17
+"""Slices and rows of a slab: a grid has at most 65,535 blocks along z and y."""
 
 _TURNS = 2
 """Slabs under way on a device: one is copied while the other is mapped."""
@@ -93,6 +92,7 @@ def map_volume(
             slab.collect(finish)
 
     with _quiet():
+        cuda.current_context()  # stays when the devices' are left, for what is freed then
         devices = list(cuda.gpus)
         parts, lines = _prepared(task, _Slab, devices, _TURNS)
         _share(parts, lines, devices, work)
@@ -106,10 +106,15 @@ def map_device_array(
         queue = _queue(stream)
         source, inside = _on_device("image", image), None
         if mask is not None:
+            if not is_device_array(mask):
+                mask = cuda.to_device(np.ascontiguousarray(mask_array(mask, tuple(image.shape)) != 0))
             if tuple(mask.shape) != tuple(image.shape):
                 msg = f"mask must have the image's shape {tuple(image.shape)}, got {tuple(mask.shape)}"
                 raise ValueError(msg)
-            inside = _on_device("mask", mask if is_device_array(mask) else cuda.to_device(np.asarray(mask)))
+            inside = _on_device("mask", mask)
+        if out is image:
+            msg = "out must not be the image, of which windows of voxels to come need what is there"
+            raise ValueError(msg)
         result = cuda.device_array(tuple(image.shape), np.float32) if out is None else out
         target = _on_device("out", result)
         if tuple(result.shape) != tuple(image.shape) or target.dtype != np.float32:
@@ -118,7 +123,9 @@ def map_device_array(
             raise ValueError(msg)
         bounds = ruled_range(settings, mask is not None, lambda every: _extent(source, inside, every, queue))
         task = _Task(settings, bounds, source.dtype, inside is not None, target.shape)
-        parts, ((scratch,),) = _prepared(task, _Scratch, [cuda.current_context()], 1)
+        parts, ((scratch,),) = _prepared(task, _Scratch, [contextlib.nullcontext()], 1)
+        if queue:  # which need not wait for the default stream, on which tables and mask came
+            cuda.default_stream().synchronize()
         mapped = 0
         for block in parts:
             part = task.part(block)
@@ -133,7 +140,7 @@ def probe() -> None:
     """Run a kernel on a device; raises an error if driver, compiler or memory are unfit."""
     with _quiet():
         source, out = cuda.to_device(np.ones((1, 1, 1), np.float32)), cuda.device_array((1, 1, 1), np.int16)
-        _launch(kernels.compiled(kernels.bin_kernel, False), out.shape, 0, source, out, 2, 0.0, 1.0, out)
+        _launch(kernels.compiled(kernels.bin_kernel, False), out.shape, 0, source, source, 2, 0.0, 1.0, out)
         if int(out.copy_to_host()[0, 0, 0]) != 1:
             msg = "a kernel gave a wrong value"
             raise RuntimeError(msg)
@@ -319,7 +326,7 @@ def _prepared(
 ) -> tuple[list[Block], list[list[Any]]]:
     """Return blocks that fit all devices, and for each device the arrays through which they go."""
     _, height, width = task.shape
-    voxels = min(_SLAB_VOXELS[task.settings.dimensions], _MOST_SLICES * height * width)
+    voxels = min(_SLAB_VOXELS[task.settings.dimensions], _MOST_SLICES * height * width, _MOST_ROWS * width)
     while True:
         parts = list(blocks(task.shape, voxels))
         needed = kind.bytes(task, parts) * min(turns, len(parts))
@@ -400,14 +407,14 @@ def _copy(target: npt.NDArray[Any], source: npt.NDArray[Any]) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without Numba's advice on performance: that a small image fills no device is no fault."""
+    """Without Numba's advice on small grids: that a small image fills no device is no fault."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=NumbaPerformanceWarning)
+        warnings.filterwarnings("ignore", message="Grid size")
         yield
 
 
 def _on_device(name: str, array: Any) -> Any:
-    """Return an array on a device as a (Z, Y, X) array of Numba's, ready on its producer's stream."""
+    """Return an array on a device as a (Z, Y, X) array of Numba's."""
     if not is_device_array(array):
         msg = f"{name} must lie on the CUDA device, as the image does, got {type(array).__name__}"
         raise ValueError(msg)
@@ -418,7 +425,7 @@ def _on_device(name: str, array: Any) -> Any:
     if view.ndim not in (2, 3) or view.size == 0:
         msg = f"{name} must have two or three dimensions and not be empty, got shape {tuple(view.shape)}"
         raise ValueError(msg)
-    if view.ndim == 2 and not view.is_c_contiguous():
+    if not view.is_c_contiguous():
         msg = f"{name} lies on the device with gaps; pass a contiguous copy"
         raise ValueError(msg)
     return view if view.ndim == 3 else view.reshape((1, *view.shape))
@@ -428,7 +435,9 @@ def _queue(stream: Any) -> Any:
     """Return a stream of Numba's for a handle, or an object of CuPy's or PyTorch's that has one."""
     for name in ("ptr", "cuda_stream"):
         stream = getattr(stream, name, stream)
-    return cuda.external_stream(stream) if isinstance(stream, int) and stream else stream or 0
+    if isinstance(stream, (int, np.integer)):
+        return cuda.external_stream(int(stream)) if stream else 0
+    return stream or 0
 
 
 def _extent(source: Any, inside: Any, every: bool, stream: Any) -> tuple[float, float, int]:

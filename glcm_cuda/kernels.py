@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import cuda, njit
 
-from . import definition
+from . import definition, partitions, vectors
 from .cache import fingerprint
 from .definition import (
     LOG_ONE,
@@ -101,7 +101,8 @@ class March:
         return x, min(BLOCK[1], threads // x)
 
 
-def marches(settings: GLCMSettings) -> list[March]:
+@functools.cache
+def marches(settings: GLCMSettings) -> tuple[March, ...]:
     """Return the specification of the counting kernel for each direction."""
     shapes = []
     for dz, dy, dx in np.abs(directions(settings.dimensions, settings.distance)).tolist():
@@ -110,7 +111,7 @@ def marches(settings: GLCMSettings) -> list[March]:
         shapes.append(Shape(late, rows, settings.edges[2] - dx))
     merge = settings.aggregate == "merge"
     groups = [(me, tuple(shapes)) if merge else (0, (shape,)) for me, shape in enumerate(shapes)]
-    return [March(settings.dimensions, settings.edges, me, group, merge) for me, group in groups]
+    return tuple(March(settings.dimensions, settings.edges, me, group, merge) for me, group in groups)
 
 
 @functools.cache
@@ -217,7 +218,7 @@ def count_kernel(march: March) -> Callable[..., None]:
     merge: sum of ``n * log2(n)`` and pairs that are none); levels, whose negative ones are outside the
     mask, and where the map starts in them; the scale of the result; the map (Z, Y, X) float32.
     """
-    sources = fingerprint(definition)
+    sources = fingerprint(definition, partitions, vectors)
     planes, me, merge, named = march.planes, march.me, march.merge, march.named
     solid, mine = march.dimensions == 3, march.group[march.me]
     late, rows, columns = mine.late, mine.rows, mine.columns
@@ -244,7 +245,7 @@ def count_kernel(march: March) -> Callable[..., None]:
         row = width + rim_x
         plane = row * (height + rim_y)
         volume = plane * (depth + rim_z)
-        # Unsigned numbers of 32 bits, which no slab exceeds, spare Numba's checks for negative indices.
+        # Unsigned numbers spare Numba's checks for negative indices.
         down, beside = (np.uint32(plane), np.uint32(row)) if solid else (np.uint32(row), np.uint32(plane))
         start, stop = number * strip, min(number * strip + strip, length)
         thread = np.uint32(cuda.threadIdx.y * threads_x + cuda.threadIdx.x)
@@ -261,7 +262,7 @@ def count_kernel(march: March) -> Callable[..., None]:
             newest = column + np.uint32(entering) * down
             for r in range(rows):
                 for c in range(0, columns, chunk):
-                    place = newest + np.uint32(me * volume + c) + np.uint32(r) * beside
+                    place = newest + np.uint64(me * volume + c) + np.uint32(r) * beside
                     marks = 0
                     for j in range(chunk):
                         here[j] = NONE
@@ -279,7 +280,7 @@ def count_kernel(march: March) -> Callable[..., None]:
                             above = before - shape[k, 0]
                             if above < 0:
                                 continue
-                            line = newest + np.uint32(k * volume) - np.uint32(above) * down
+                            line = newest + np.uint64(k * volume) - np.uint32(above) * down
                             if above > 0 or k < me:
                                 for _ in range(shape[k, 1]):
                                     _add_equal(rank, here, words, line, shape[k, 2])

@@ -232,6 +232,8 @@ def test_bad_arrays_on_a_device(volume):
             {"out": cuda.device_array((5, 4), np.float32)},
             r"out must be float32 .* got float32 of shape \(5, 4\)",
         ),
+        ({"out": on_device}, "out must not be the image"),
+        ({"mask": np.full(volume.shape, np.nan)}, "mask must hold finite numbers"),
         ({"out": np.empty((3, 5, 4), np.float32)}, "out must lie on the CUDA device"),
         ({"backend": "cpu"}, "lies on a CUDA device, which backend 'cpu' does not use"),
     ):
