@@ -17,10 +17,12 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from _kernel_variants import SIGNATURE, VARIANTS
 from cuda.bindings import nvjitlink
 from numba import cuda, types
 
@@ -29,6 +31,7 @@ from glcm_cuda.kernels import March, count_kernel, marches
 
 ARCHITECTURES = ((7, 5), (8, 0), (9, 0), (12, 0))
 READ = (9, 0)
+_INSTRUCTION = r"\s+/\*[0-9a-f]{4,}\*/\s+(?!NOP)\S"
 CASES = {
     "5x5": (GLCMSettings(), contextlib.nullcontext),
     "5x5 without names": (GLCMSettings(), lambda: mock.patch.object(March, "named", False)),
@@ -51,6 +54,12 @@ def main() -> None:
             instructions = sum(map(instructions_per_voxel, every)) if flat else None
         numbers = "".join(f"{number:8}" for number in registers)
         print(f"{name:40}{numbers}{instructions or '':>14}{sum(map(comparisons, every)):>13,}")
+    print("\ninstructions per voxel of one direction, 5 rows of 4 pairs")
+    print(f"{'marching, all that a map needs':44}{instructions_per_voxel(marches(GLCMSettings())[0]):6}")
+    for name, variant in VARIANTS.items():
+        code, _ = linked(variant(), SIGNATURE, READ)
+        count = sum(bool(re.match(_INSTRUCTION, line)) for line in disassembled(code).splitlines())
+        print(f"{name + ', counts alone':44}{count:6}")
 
 
 def comparisons(march: March) -> int:
@@ -87,9 +96,12 @@ def machine_code(march: March, architecture: tuple[int, int]) -> tuple[bytes, st
         array(types.uint32, 1), whole, table, table, types.boolean, types.boolean, totals,
         array(types.int32, 3), array(types.int16, 3), whole, whole, types.float64, array(types.float32, 3),
     )  # fmt: skip
-    ptx, _ = cuda.compile(
-        count_kernel(march), signature, cc=architecture, device=False, abi="numba", output="ptx"
-    )
+    return linked(count_kernel(march), signature, architecture)
+
+
+def linked(kernel: Callable[..., None], signature: Any, architecture: tuple[int, int]) -> tuple[bytes, str]:
+    """Return a kernel's machine code and the linker's log."""
+    ptx, _ = cuda.compile(kernel, signature, cc=architecture, device=False, abi="numba", output="ptx")
     linker = nvjitlink.create(3, ["-arch=sm_{}{}".format(*architecture), "-verbose", "-Xptxas=-v"])
     try:
         nvjitlink.add_data(linker, nvjitlink.InputType.PTX, ptx.encode(), len(ptx), "kernel")
@@ -106,16 +118,18 @@ def machine_code(march: March, architecture: tuple[int, int]) -> tuple[bytes, st
 def instructions_per_voxel(march: March) -> int:
     """Instructions of a direction, read from the loops of the machine code."""
     code, _ = machine_code(march, READ)
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "kernel.cubin"
-        file.write_bytes(code)
-        listing = subprocess.run(
-            [disassembler(), "-c", str(file)], capture_output=True, text=True, check=True
-        ).stdout
-    loops = sorted(loops_of(listing), key=lambda loop: loop["size"])
+    loops = sorted(loops_of(disassembled(code)), key=lambda loop: loop["size"])
     inner = next(loop for loop in loops if loop["loads"])
     outer = loops[-1]
     return int(outer["size"] + (march.planes - 1) * inner["size"])
+
+
+def disassembled(code: bytes) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "kernel.cubin"
+        file.write_bytes(code)
+        command = [disassembler(), "-c", str(file)]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def loops_of(listing: str) -> list[dict[str, Any]]:
@@ -126,7 +140,7 @@ def loops_of(listing: str) -> list[dict[str, Any]]:
     for line in listing.splitlines():
         if label := re.match(r"(\.L_\w+):", line):
             labels[label[1]] = len(lines)
-        elif re.match(r"\s+/\*[0-9a-f]{4,}\*/\s+\S", line):
+        elif re.match(_INSTRUCTION, line):
             lines.append(line)
             back = re.search(r"BRA .*`\((\.L_\w+)\)", line)
             if back and labels.get(back[1], len(lines)) < len(lines) - 1:

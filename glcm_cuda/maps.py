@@ -107,9 +107,9 @@ def entropy_map(
     -----
     An array that lies on a CUDA device (of CuPy, PyTorch, JAX or Numba: whatever has
     ``__cuda_array_interface__``, without gaps) is mapped there, on the current device, and nothing but
-    its range of intensities is copied to the host. The map is then an array of Numba's on the device, which the others take without a copy
-    (``torch.as_tensor(map, device="cuda")``, ``cupy.asarray(map)``), or `out`. Work on the stream may
-    still be going on when the call returns.
+    its range of intensities is copied to the host. The map is then an array of Numba's on the device,
+    which the others take without a copy (``torch.as_tensor(map, device="cuda")``,
+    ``cupy.asarray(map)``), or `out`. Work on the stream may still be going on when the call returns.
 
     References
     ----------
