@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 Block = tuple[slice, slice]
@@ -27,7 +28,17 @@ def with_halo(block: Block, radii: tuple[int, int, int], shape: tuple[int, int, 
     return z, y
 
 
+def start_in(part: Block, block: Block) -> tuple[int, int]:
+    """Return the slice and the row of a part of the volume at which a block of it starts."""
+    return block[0].start - part[0].start, block[1].start - part[1].start
+
+
+def shape_of(part: Block, width: int) -> tuple[int, int, int]:
+    """Return the shape of a part of a volume."""
+    z, y = part
+    return z.stop - z.start, y.stop - y.start, width
+
+
 def size_of(part: Block, width: int) -> int:
     """Return the number of voxels in a part of a volume."""
-    z, y = part
-    return int((z.stop - z.start) * (y.stop - y.start) * width)
+    return math.prod(shape_of(part, width))

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import lanes, tally
-from .blocks import blocks, size_of, with_halo
+from .blocks import blocks, size_of, start_in, with_halo
 from .definition import NO_PAIR
 from .offsets import directions
 from .quantize import bin_levels
@@ -58,9 +58,7 @@ def map_volume(
         levels = bin_levels(image[part], settings.levels, *bounds, np.int16)
         if inside is not None:
             levels[inside[part] == 0] = NO_PAIR
-        map_levels(
-            levels, out[block], settings, (block[0].start - part[0].start, block[1].start - part[1].start)
-        )
+        map_levels(levels, out[block], settings, start_in(part, block))
         if inside is not None:
             out[block][inside[block] == 0] = np.nan
         done(size_of(block, width))

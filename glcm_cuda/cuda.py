@@ -23,7 +23,7 @@ import numpy.typing as npt
 from numba import cuda
 
 from . import kernels
-from .blocks import Block, blocks, size_of, with_halo
+from .blocks import Block, blocks, shape_of, size_of, start_in, with_halo
 from .checks import is_device_array
 from .definition import LOG_ONE, fixed_log2
 from .offsets import directions
@@ -61,8 +61,6 @@ _COPIED_AT_ONCE = 1 << 18
 _OUT_OF_MEMORY = 2
 """CUDA_ERROR_OUT_OF_MEMORY"""
 
-Done = Callable[[int], None]
-
 
 def map_volume(
     image: npt.NDArray[np.generic],
@@ -70,7 +68,7 @@ def map_volume(
     settings: GLCMSettings,
     inside: npt.NDArray[np.generic] | None,
     out: npt.NDArray[np.float32],
-    done: Done,
+    done: Callable[[int], None],
 ) -> None:
     """Map a volume that lies in the host's memory; see `cpu.map_volume`, whose bits these are."""
     if image.dtype not in _NATIVE:
@@ -130,7 +128,7 @@ def map_device_array(
         for block in parts:
             part = task.part(block)
             mask_part = None if inside is None else inside[part]
-            _map(task, source[part], mask_part, _first(part, block), scratch, target[block], queue)
+            _map(task, source[part], mask_part, start_in(part, block), scratch, target[block], queue)
             mapped += size_of(block, target.shape[2])
             progress(mapped, target.size)
         return result
@@ -160,14 +158,14 @@ class _Task:
     def merge(self) -> bool:
         return self.settings.aggregate == "merge"
 
+    @property
+    def together(self) -> int:
+        """Directions whose words are needed at once."""
+        return len(kernels.marches(self.settings)[0].group)
+
     def part(self, block: Block) -> Block:
         """Return what the windows of a block reach."""
         return with_halo(block, self.settings.radii, self.shape)
-
-    def extent(self, block: Block) -> tuple[int, int, int]:
-        """Return the shape of a block."""
-        z, y = block
-        return z.stop - z.start, y.stop - y.start, self.shape[2]
 
     def places(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
         """Return the shape of what the windows of a block reach, inside the volume or not."""
@@ -179,7 +177,7 @@ class _Task:
         width = self.shape[2]
         return (
             max(size_of(self.part(block), width) for block in parts),
-            max(math.prod(self.places(self.extent(block))) for block in parts),
+            max(math.prod(self.places(shape_of(block, width))) for block in parts),
             max(size_of(block, width) for block in parts),
         )
 
@@ -191,7 +189,7 @@ class _Scratch:
         read, places, written = task.most(parts)
         marches = kernels.marches(task.settings)
         self.levels = cuda.device_array(read, np.int16)
-        self.words = cuda.device_array(places * len(marches[0].group), np.uint32)
+        self.words = cuda.device_array(places * task.together, np.uint32)
         self.totals = cuda.device_array(written, np.int64 if task.merge else np.float64)
         self.terms = cuda.device_array(written, np.int32)
         self.tables = [cuda.to_device(kernels.lookup_table(march.pairs, march.named)) for march in marches]
@@ -201,7 +199,7 @@ class _Scratch:
     def bytes(task: _Task, parts: Sequence[Block]) -> int:
         """Return what the arrays of one take."""
         read, places, written = task.most(parts)
-        return 2 * read + 4 * places * len(kernels.marches(task.settings)[0].group) + 12 * written
+        return 2 * read + 4 * places * task.together + 12 * written
 
 
 class _Slab:
@@ -227,11 +225,11 @@ class _Slab:
         self, image: npt.NDArray[np.generic], mask: npt.NDArray[np.generic] | None, block: Block
     ) -> None:
         """Start to map a block; nothing here waits for the device."""
-        part, shape = self._task.part(block), self._task.extent(block)
+        part, shape = self._task.part(block), shape_of(block, self._task.shape[2])
         source = self._image.send(image[part], self._stream)
         inside = None if mask is None else self._mask.send(mask[part] != 0, self._stream)
         out = self._entropy.device(shape)
-        _map(self._task, source, inside, _first(part, block), self._scratch, out, self._stream)
+        _map(self._task, source, inside, start_in(part, block), self._scratch, out, self._stream)
         self._entropy.start_back(out.size, self._stream)
         self._block = block
 
@@ -241,7 +239,7 @@ class _Slab:
             return
         self._stream.synchronize()
         block, self._block = self._block, None
-        finish(block, self._entropy.host(self._task.extent(block)))
+        finish(block, self._entropy.host(shape_of(block, self._task.shape[2])))
 
 
 class _Staged:
@@ -281,9 +279,8 @@ def _map(
     mask = source if inside is None else inside
     _launch(bin_kernel, source.shape, stream, source, mask, settings.levels, *task.bounds, levels)
     places = task.places(out.shape)
-    group = len(marches[0].group)
-    words = scratch.words[: group * math.prod(places)]
-    by_direction = words.reshape((group, *places))
+    words = scratch.words[: task.together * math.prod(places)]
+    by_direction = words.reshape((task.together, *places))
     totals, terms = (array[: out.size].reshape(out.shape) for array in (scratch.totals, scratch.terms))
     offsets = [tuple(offset) for offset in directions(settings.dimensions, settings.distance).tolist()]
     last = len(offsets) - 1
@@ -314,11 +311,6 @@ def _launch(
     depth, height, width = shape
     grid = (-(-width // block[0]), -(-height // block[1]), depth)
     kernel[grid, block, stream](*arguments)
-
-
-def _first(part: Block, block: Block) -> tuple[int, int]:
-    """Return the slice and the row of a part of the volume at which a block starts."""
-    return block[0].start - part[0].start, block[1].start - part[1].start
 
 
 def _prepared(
