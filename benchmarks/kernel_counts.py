@@ -85,18 +85,22 @@ def used(march: March, architecture: tuple[int, int]) -> int:
 
 
 def machine_code(march: March, architecture: tuple[int, int]) -> tuple[bytes, str]:
-    """Return a kernel's machine code and what the compiler says of it."""
+    """Return the machine code of a counting kernel and what the compiler says of it."""
+    return linked(count_kernel(march), signature_of(march), architecture)
+
+
+def signature_of(march: March) -> tuple[types.Type, ...]:
+    """Return the types of a counting kernel's arguments."""
 
     def array(kind: types.Type, dimensions: int) -> types.Array:
         return types.Array(kind, dimensions, "C")
 
     whole, table = types.int64, array(types.int64, 1)
     totals = array(types.int64 if march.merge else types.float64, 3)
-    signature = (
+    return (
         array(types.uint32, 1), whole, table, table, types.boolean, types.boolean, totals,
         array(types.int32, 3), array(types.int16, 3), whole, whole, types.float64, array(types.float32, 3),
     )  # fmt: skip
-    return linked(count_kernel(march), signature, architecture)
 
 
 def linked(kernel: Callable[..., None], signature: Any, architecture: tuple[int, int]) -> tuple[bytes, str]:

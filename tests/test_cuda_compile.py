@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +15,10 @@ from glcm_cuda import GLCMSettings
 pytestmark = pytest.mark.skipif(
     os.environ.get("NUMBA_ENABLE_CUDASIM") == "1", reason="the simulator replaces the compiler"
 )
-nvjitlink = pytest.importorskip("cuda.bindings.nvjitlink", reason="needs the extra 'cuda'")
+pytest.importorskip("cuda.bindings.nvjitlink", reason="needs the extra 'cuda'")
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+
+import kernel_counts  # noqa: E402
 
 ARCHITECTURES = [(7, 5), (8, 0), (9, 0), (12, 0)]
 # 128 registers let 512 threads live on a multiprocessor with 65,536: four blocks of ours.
@@ -22,19 +27,7 @@ MOST_REGISTERS = 128
 
 def compiler_log(kernel, signature, architecture):
     """Return what ptxas says of a kernel: compiled to PTX, then linked for the architecture."""
-    from numba import cuda
-
-    ptx, _ = cuda.compile(kernel, signature, cc=architecture, device=False, abi="numba", output="ptx")
-    target = "-arch=sm_{}{}".format(*architecture)
-    linker = nvjitlink.create(3, [target, "-verbose", "-Xptxas=-v"])
-    try:
-        nvjitlink.add_data(linker, nvjitlink.InputType.PTX, ptx.encode(), len(ptx), "kernel")
-        nvjitlink.complete(linker)
-        log = bytearray(nvjitlink.get_info_log_size(linker))
-        nvjitlink.get_info_log(linker, log)
-    finally:
-        nvjitlink.destroy(linker)
-    return log.decode()
+    return kernel_counts.linked(kernel, signature, architecture)[1]
 
 
 def kernels_of(chosen):
@@ -54,16 +47,8 @@ def kernels_of(chosen):
         way = types.UniTuple(whole, 3)
         words = array(types.uint32, 4)
         yield kernels.word_kernel(), (levels, way, way, whole, types.boolean, whole, words)
-    table, truth = array(types.int64, 1), types.boolean
     for march in dict.fromkeys(kernels.marches(chosen)):
-        totals = array(types.int64 if march.merge else types.float64, 3)
-        yield (
-            kernels.count_kernel(march),
-            (
-                array(types.uint32, 1), whole, table, table, truth, truth, totals, array(types.int32, 3),
-                levels, whole, whole, types.float64, image,
-            ),
-        )  # fmt: skip
+        yield kernels.count_kernel(march), kernel_counts.signature_of(march)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES, ids=str)
