@@ -78,13 +78,14 @@ test: $(VENV)/.test ## all tests, the simulator's among them
 	$(MAKE) test-sim
 
 test-sim: $(VENV)/.test ## the CUDA backend in Numba's simulator
-	NUMBA_ENABLE_CUDASIM=1 NUMBA_DISABLE_JIT=1 $(BIN)/pytest -q tests/test_entropy_map.py tests/test_cuda.py
+	NUMBA_ENABLE_CUDASIM=1 NUMBA_DISABLE_JIT=1 \
+	    $(BIN)/pytest -q tests/test_entropy_map.py tests/test_cuda.py tests/test_cuda_features.py
 
 # Needs no set-up of ours, so that it also runs on a machine that has numba-cuda, h5py and pytest only
 GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
 test-gpu: ## values and speed on a CUDA device, into benchmarks/results
 	@$(GPU_PYTHON) -c "import glcm_cuda.maps as maps; raise SystemExit(maps._why_no_cuda() or 0)"
-	$(GPU_PYTHON) -m pytest -q tests/test_entropy_map.py tests/test_cuda.py
+	$(GPU_PYTHON) -m pytest -q tests/test_entropy_map.py tests/test_cuda.py tests/test_cuda_features.py
 	PYTHONPATH=. $(GPU_PYTHON) benchmarks/bench_gpu.py
 
 lint: $(VENV)/.test ## ruff and mypy

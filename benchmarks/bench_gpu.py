@@ -3,7 +3,7 @@
     python benchmarks/bench_gpu.py
 
 Compares maps of random and, where the folder of real images is (RADSYNTH_DATA), of real data with the
-CPU backend, bit by bit; runs compute-sanitizer where it is installed; times the kernels by device events,
+CPU backend, entropy bit by bit and the other features to 1e-6, with how many bits are not the same; runs compute-sanitizer where it is installed; times the kernels by device events,
 with inputs that take turns so that none is in the cache still, whole maps from NumPy to NumPy and from
 device to device, the ways of counting and of sharing out that were considered, the paper's dense
 matrices, and the CPU. Writes ``benchmarks/results/<device>.json`` and prints a table. In Numba's
@@ -32,9 +32,11 @@ import numpy as np
 from numba import config, cuda
 
 import glcm_cuda
-from glcm_cuda import GLCMSettings, entropy_map
+from glcm_cuda import GLCMSettings, entropy_map, feature_maps
 from glcm_cuda import cuda as engine
+from glcm_cuda.features import NAMES, features_named
 from glcm_cuda.kernels import March, compiled
+from glcm_cuda.quantize import bins_between
 from pipelines.dense import dense_entropy_map
 
 RESULTS = Path(__file__).parent / "results"
@@ -47,9 +49,13 @@ INPUTS = 2 if SIMULATED else 4
 """Volumes that take turns; four of 134 MB are more than any cache."""
 
 STACK, VOLUME = ((1, 3, 4), (1, 2, 3)) if SIMULATED else ((128, 512, 512), (60, 256, 256))
+FEATURES_STACK = (1, 3, 4) if SIMULATED else (16, 512, 512)
+ENTROPY = ("joint_entropy",)
+ALL_BUT_MCC = tuple(name for name in NAMES if name != "mcc")
 CASES = {
     "5x5": (GLCMSettings(), STACK),
     "5x5, 256 levels": (GLCMSettings(levels=256), STACK),
+    "5x5, 65,536 levels": (GLCMSettings(levels=65_536), STACK),
     "5x5, distance 2": (GLCMSettings(distance=2), STACK),
     "5x5, merged": (GLCMSettings(aggregate="merge"), STACK),
     "3x3": (GLCMSettings(window=3), STACK),
@@ -60,6 +66,15 @@ CASES = {
     "7x7x7": (GLCMSettings(dimensions=3, window=7), VOLUME),
     "5x5, one slice": (GLCMSettings(), (1, *STACK[1:])),
 }
+FEATURE_CASES = {
+    "contrast": (GLCMSettings(), FEATURES_STACK, ("contrast",)),
+    "joint energy": (GLCMSettings(), FEATURES_STACK, ("joint_energy",)),
+    "all but MCC": (GLCMSettings(), FEATURES_STACK, ALL_BUT_MCC),
+    "all but MCC, merged": (GLCMSettings(aggregate="merge"), FEATURES_STACK, ALL_BUT_MCC),
+    "all but MCC, 3x3x3": (GLCMSettings(dimensions=3, window=3), VOLUME, ALL_BUT_MCC),
+    "MCC": (GLCMSettings(), FEATURES_STACK, ("mcc",)),
+}
+"""Other features of 5x5 windows, unless it says so."""
 WAYS: dict[str, Callable[[], contextlib.AbstractContextManager[object]]] = {
     "as it is": contextlib.nullcontext,
     "a table look-up per pair, no names": lambda: mock.patch.object(March, "named", False),
@@ -76,10 +91,12 @@ WAYS: dict[str, Callable[[], contextlib.AbstractContextManager[object]]] = {
 
 SANITISED = """
 import numpy as np
-from glcm_cuda import GLCMSettings, entropy_map
+from glcm_cuda import GLCMSettings, entropy_map, feature_maps
 image = np.random.default_rng(0).random((9, 33, 40))
-for fields in ({}, {"window": 11}, {"aggregate": "merge"}, {"dimensions": 3, "window": 3}):
+for fields in ({}, {"window": 11}, {"aggregate": "merge"}, {"dimensions": 3, "window": 3}, {"levels": 999}):
     entropy_map(image, GLCMSettings(**fields), mask=image > 0.1, backend="cuda")
+for fields in ({}, {"aggregate": "merge", "symmetric": False}, {"bin_width": 0.1, "masked_window": False}):
+    feature_maps(image[:2], "all", GLCMSettings(**fields), mask=image[:2] > 0.1, backend="cuda")
 """
 
 
@@ -87,8 +104,10 @@ def main() -> None:
     report: dict[str, Any] = environment()
     report["start_up_s"] = [start_up() for _ in range(2)]
     report["checked"] = [*checked()]
+    report["features_checked"] = features_checked()
     report["sanitizer"] = sanitised()
     report["kernels"] = {name: kernel_times(*case) for name, case in CASES.items()}
+    report["features"] = {name: kernel_times(*case) for name, case in FEATURE_CASES.items()}
     report["ways"] = {}
     for name, way in WAYS.items():
         compiled.cache_clear()
@@ -106,12 +125,34 @@ def main() -> None:
 def checked() -> Iterator[str]:
     """Yield the names of the images whose maps have the CPU's bits; raise an error at one that has not."""
     for name, image in images().items():
-        for fields in ({}, {"window": 11}, {"aggregate": "merge"}, {"dimensions": 3, "window": 3}):
+        for fields in (
+            {},
+            {"window": 11},
+            {"aggregate": "merge"},
+            {"dimensions": 3, "window": 3},
+            {"levels": 65_536 if not SIMULATED else 10_000},  # as numbers that NumPy does not see overflow
+        ):
             chosen = GLCMSettings(**fields)
             for mask in (None, image > np.median(image)):
                 found = entropy_map(image, chosen, mask=mask, backend="cuda")
                 np.testing.assert_array_equal(found, entropy_map(image, chosen, mask=mask, backend="cpu"))
         yield name
+
+
+def features_checked() -> dict[str, int]:
+    """Compare all features with the CPU's; return for each how many values have not the same bits."""
+    differing = dict.fromkeys(NAMES, 0)
+    for image in images().values():
+        part = image[: 1 if SIMULATED else 4]
+        for fields in ({}, {"symmetric": False, "aggregate": "merge"}, {"dimensions": 3, "window": 3}):
+            chosen = GLCMSettings(**fields)
+            found, expected = (
+                feature_maps(part, "all", chosen, backend=backend) for backend in ("cuda", "cpu")
+            )
+            for name, values in expected.items():
+                np.testing.assert_allclose(found[name], values, rtol=1e-6, atol=1e-9, err_msg=name)
+                differing[name] += int(np.count_nonzero(found[name] != values))
+    return differing
 
 
 def images() -> dict[str, np.ndarray]:
@@ -135,17 +176,21 @@ def nifti_voxels(path: Path) -> np.ndarray:
     return np.frombuffer(data, kind, int(np.prod(shape)), start).reshape(shape)
 
 
-def kernel_times(settings: GLCMSettings, shape: tuple[int, int, int]) -> dict[str, object]:
+def kernel_times(
+    settings: GLCMSettings, shape: tuple[int, int, int], names: tuple[str, ...] = ENTROPY
+) -> dict[str, object]:
     """Time all kernels of a map, on intensities that lie on the device."""
     rng = np.random.default_rng(0)
     sources = [cuda.to_device(rng.normal(size=shape).astype(np.float32)) for _ in range(INPUTS)]
-    out = cuda.device_array(shape, np.float32)
-    task = engine._Task(settings, (-4.0, 4.0), np.dtype(np.float32), False, shape)
+    out = cuda.device_array((len(names), *shape), np.float32)
+    kind = np.dtype(np.float32)
+    bins = bins_between(-4.0, 4.0, settings, kind)
+    task = engine._Task(settings, bins, features_named(names), kind, False, shape)
     block = (slice(0, shape[0]), slice(0, shape[1]))
     scratch = engine._Scratch(task, [block])
     with engine._quiet():
         times = timed(lambda turn: engine._map(task, sources[turn % INPUTS], None, (0, 0), scratch, out, 0))
-    return {"settings": settings.to_dict(), "shape": shape, **rates(times, shape)}
+    return {"settings": settings.to_dict(), "shape": shape, "features": names, **rates(times, shape)}
 
 
 def timed(launch: Callable[[int], object]) -> list[float]:
@@ -188,6 +233,16 @@ def map_times() -> dict[str, object]:
         "one slice, NumPy to NumPy": (lambda image: entropy_map(image, backend="cuda"), slices, 20),
         "one slice, dense matrices, CUDA": (
             lambda image: dense_entropy_map(image, backend="cuda"),
+            slices,
+            3,
+        ),
+        "one slice, all features but MCC, NumPy to NumPy": (
+            lambda image: feature_maps(image, ALL_BUT_MCC, backend="cuda"),
+            slices,
+            5,
+        ),
+        "one slice, all features but MCC, CPU": (
+            lambda image: feature_maps(image, ALL_BUT_MCC, backend="cpu"),
             slices,
             3,
         ),
@@ -241,9 +296,11 @@ def show(report: dict[str, Any]) -> None:
     first, again = report["start_up_s"]
     print(f"{report['device']}: first map of a process {first:.1f} s, of the next {again:.1f} s")
     print(f"the CPU's bits: {', '.join(report['checked'])}; {report['sanitizer']}")
-    for title in ("kernels", "ways", "maps"):
+    different = {name: number for name, number in report["features_checked"].items() if number}
+    print(f"features whose values have not all the CPU's bits: {different or 'none'}")
+    for title in ("kernels", "features", "ways", "maps"):
         for name, case in report[title].items():
-            print(f"{title:8}{name:44}{case['voxels_per_s']:12.3g} voxel/s")
+            print(f"{title:9}{name:48}{case['voxels_per_s']:12.3g} voxel/s")
 
 
 def environment() -> dict[str, Any]:

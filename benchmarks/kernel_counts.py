@@ -1,4 +1,4 @@
-"""Registers, memory and instructions of the counting kernels, without a GPU.
+"""Registers, memory and instructions of the kernels, without a GPU.
 
     pip install nvidia-cuda-nvdisasm
     python benchmarks/kernel_counts.py
@@ -6,7 +6,8 @@
 Compiles the kernel of every direction to machine code and reads it back. For windows in a plane the
 instructions per voxel are counted: a march takes one turn of the outer loop per voxel and direction, and
 in it one of the inner loop for every row of the window. Paths that exclude each other are all counted,
-so that these are upper bounds.
+so that these are upper bounds. Of the other features' kernels the innermost loop is counted, which compares a
+pair with those before it, or, where there are no ranks, adds up the pairs.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -27,19 +29,32 @@ from cuda.bindings import nvjitlink
 from numba import cuda, types
 
 from glcm_cuda import GLCMSettings
+from glcm_cuda.feature_kernels import feature_kernel, mcc_kernel, walk_of
+from glcm_cuda.features import FEATURES, features_named
 from glcm_cuda.kernels import March, count_kernel, marches
 
 ARCHITECTURES = ((7, 5), (8, 0), (9, 0), (12, 0))
 READ = (9, 0)
 _INSTRUCTION = r"\s+/\*[0-9a-f]{4,}\*/\s+(?!NOP)\S"
+WIDE = GLCMSettings(levels=1000)
 CASES = {
     "5x5": (GLCMSettings(), contextlib.nullcontext),
+    "5x5, more than 256 levels": (WIDE, contextlib.nullcontext),
     "5x5 without names": (GLCMSettings(), lambda: mock.patch.object(March, "named", False)),
     "7x7": (GLCMSettings(window=7), contextlib.nullcontext),
     "11x11": (GLCMSettings(window=11), contextlib.nullcontext),
     "5x5, merged": (GLCMSettings(aggregate="merge"), contextlib.nullcontext),
     "5x5x5": (GLCMSettings(dimensions=3), contextlib.nullcontext),
 }
+APART = ("joint_entropy", "mcc")
+FEATURE_CASES: dict[str, tuple[str | tuple[str, ...], bool, bool]] = {
+    "contrast": ("contrast", True, False),
+    "joint energy": ("joint_energy", True, False),
+    "all but MCC": ("all", True, False),
+    "all but MCC, not symmetric": ("all", False, False),
+    "all but MCC, merged": ("all", True, True),
+}
+"""Features, whether their matrix is symmetric and whether it is merged."""
 
 
 def main() -> None:
@@ -48,7 +63,7 @@ def main() -> None:
     print(f"{'':40}{'':{8 * len(ARCHITECTURES)}}{'per voxel':>14}{'per voxel':>13}")
     for name, (settings, way) in CASES.items():
         with way():
-            every = marches(settings)
+            every = marches(settings, settings is WIDE)
             registers = [max(used(march, at) for march in set(every)) for at in ARCHITECTURES]
             flat = settings.dimensions == 2 and settings.aggregate == "mean"
             instructions = sum(map(instructions_per_voxel, every)) if flat else None
@@ -60,6 +75,24 @@ def main() -> None:
         code, _ = linked(variant(), SIGNATURE, READ)
         count = sum(bool(re.match(_INSTRUCTION, line)) for line in disassembled(code).splitlines())
         print(f"{name + ', counts alone':44}{count:6}")
+    print(f"\n{'registers of the other kernels':40}{head}{'innermost loop':>16}")
+    for name, (kernel, signature) in other_kernels().items():
+        registers = [registers_of(linked(kernel, signature, at)[1]) for at in ARCHITECTURES]
+        loops = loops_of(disassembled(linked(kernel, signature, READ)[0]))
+        innermost = min(loop["size"] for loop in loops if loop["loads"])
+        print(f"{name:40}{''.join(f'{number:8}' for number in registers)}{innermost:>16}")
+
+
+def other_kernels() -> dict[str, tuple[Callable[..., None], tuple[types.Type, ...]]]:
+    """Return the kernels of all features but joint entropy, and the types of their arguments."""
+    found = {}
+    for name, (names, symmetric, merge) in FEATURE_CASES.items():
+        chosen = [feature for feature in features_named(names) if feature.name not in APART]
+        planes = [(FEATURES.index(feature), plane) for plane, feature in enumerate(chosen)]
+        found[name] = feature_kernel(walk_of(planes, symmetric, merge)), feature_signature()
+    for name, symmetric in (("MCC", True), ("MCC, not symmetric", False)):
+        found[name] = mcc_kernel(symmetric, False), mcc_signature()
+    return found
 
 
 def comparisons(march: March) -> int:
@@ -74,8 +107,12 @@ def comparisons(march: March) -> int:
 
 
 def used(march: March, architecture: tuple[int, int]) -> int:
-    """Registers of a kernel; raises an error if it uses local memory."""
-    _, log = machine_code(march, architecture)
+    """Registers of a counting kernel; raises an error if it uses local memory."""
+    return registers_of(machine_code(march, architecture)[1])
+
+
+def registers_of(log: str) -> int:
+    """Registers of a kernel, from what the linker says; raises an error if it uses local memory."""
     if "0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads" not in log:
         msg = f"the kernel uses local memory: {log}"
         raise RuntimeError(msg)
@@ -89,23 +126,47 @@ def machine_code(march: March, architecture: tuple[int, int]) -> tuple[bytes, st
     return linked(count_kernel(march), signature_of(march), architecture)
 
 
+def array(kind: types.Type, dimensions: int) -> types.Array:
+    """Return the type of an array without gaps."""
+    return types.Array(kind, dimensions, "C")
+
+
+def feature_signature(level: types.Type = types.int16) -> tuple[types.Type, ...]:
+    """Return the types of a feature kernel's arguments."""
+    whole, table = types.int64, array(types.int64, 1)
+    way = types.UniTuple(whole, 3)
+    return (
+        array(level, 1), way, array(types.int32, 2), way, table, table, array(whole, 2),
+        whole, whole, types.float64, whole, whole, whole, array(types.float32, 4),
+    )  # fmt: skip
+
+
+def mcc_signature(level: types.Type = types.int16) -> tuple[types.Type, ...]:
+    """Return the types of the arguments of the kernel of MCC."""
+    whole, real = types.int64, types.float64
+    return (
+        array(level, 3), array(types.int32, 2), types.UniTuple(whole, 3), types.boolean, whole, whole,
+        array(types.int32, 3), array(types.int32, 3), array(real, 3), array(real, 2), array(real, 2),
+        array(types.float32, 3),
+    )  # fmt: skip
+
+
 def signature_of(march: March) -> tuple[types.Type, ...]:
     """Return the types of a counting kernel's arguments."""
-
-    def array(kind: types.Type, dimensions: int) -> types.Array:
-        return types.Array(kind, dimensions, "C")
-
     whole, table = types.int64, array(types.int64, 1)
     totals = array(types.int64 if march.merge else types.float64, 3)
     return (
         array(types.uint32, 1), whole, table, table, types.boolean, types.boolean, totals,
-        array(types.int32, 3), array(types.int16, 3), whole, whole, types.float64, array(types.float32, 3),
+        array(types.int32, 3), array(types.int32 if march.wide else types.int16, 3), whole, whole,
+        types.float64, array(types.float32, 3),
     )  # fmt: skip
 
 
 def linked(kernel: Callable[..., None], signature: Any, architecture: tuple[int, int]) -> tuple[bytes, str]:
     """Return a kernel's machine code and the linker's log."""
-    ptx, _ = cuda.compile(kernel, signature, cc=architecture, device=False, abi="numba", output="ptx")
+    device = SimpleNamespace(compute_capability=architecture)  # functions that kernels call ask for it
+    with mock.patch("numba.cuda.dispatcher.get_current_device", return_value=device):
+        ptx, _ = cuda.compile(kernel, signature, cc=architecture, device=False, abi="numba", output="ptx")
     linker = nvjitlink.create(3, ["-arch=sm_{}{}".format(*architecture), "-verbose", "-Xptxas=-v"])
     try:
         nvjitlink.add_data(linker, nvjitlink.InputType.PTX, ptx.encode(), len(ptx), "kernel")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Sequence
+
 
 def check_int(name: str, value: object, low: int, high: int | None = None) -> None:
     """Raise TypeError if `value` is no integer, ValueError if it is below `low` or above `high`."""
@@ -21,6 +24,13 @@ def check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:
     if isinstance(value, bool) or value not in choices:
         msg = f"{name} must be one of {choices}, got {value!r}"
         raise ValueError(msg)
+
+
+def nearest(name: str, names: Sequence[str]) -> str:
+    """Return ``" (did you mean 'x'?)"`` for the name that is most like this one, or nothing."""
+    folded = {known.casefold(): known for known in names}
+    close = difflib.get_close_matches(str(name).casefold(), folded, n=1)
+    return f" (did you mean {folded[close[0]]!r}?)" if close else ""
 
 
 def is_device_array(array: object) -> bool:

@@ -16,19 +16,22 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 from numba import cuda
 
-from . import kernels
+from . import feature_kernels, kernels
 from .blocks import Block, blocks, shape_of, size_of, start_in, with_halo
 from .checks import is_device_array
 from .definition import LOG_ONE, fixed_log2
+from .features import FEATURES, Feature, feature_named
+from .mcc import scratch_sizes
 from .offsets import directions
-from .quantize import mask_array, ruled_range
-from .settings import GLCMSettings
+from .quantize import Bins, bins_between, mask_array, ruled_range
+from .scales import inverse_table, log_table, most_pairs, scale_of
+from .settings import MAX_LEVELS, GLCMSettings
 from .threads import run_in_parts
 
 MEMORY_VARIABLE = "GLCM_CUDA_MEMORY"
@@ -40,6 +43,19 @@ _NATIVE = tuple(np.dtype(name) for name in ("uint8", "int16", "uint16", "int32",
 _SLAB_VOXELS = {2: 1 << 21, 3: 1 << 23}
 """Voxels mapped at a time, with 2D and with 3D windows: enough to fill a device, few enough for copies and
 kernels to overlap and for pinned memory, which is slow to get. Slabs of 3D windows have halos."""
+
+_SHARES = 8
+"""Into so many times smaller slabs a map of many features goes, whose slabs are so much larger for it."""
+
+_MOST_COMPARISONS, _LEAST_VOXELS = 1 << 38, 1 << 16
+"""Comparisons of pairs that one launch of a kernel may take, and voxels that it gets all the same: a display
+that hangs on the device must not wait for seconds."""
+
+_MATRIX_THREADS, _MATRIX_BYTES = 1 << 16, 1 << 28
+"""Threads that have matrices for MCC, and bytes of them that are enough for fewer threads."""
+
+_MATRIX_BLOCK = 64
+"""Threads of a block of these."""
 
 _MOST_SLICES, _MOST_ROWS = 1 << 15, 1 << 17
 """Slices and rows of a slab: a grid has at most 65,535 blocks along z and y."""
@@ -64,22 +80,28 @@ _OUT_OF_MEMORY = 2
 
 def map_volume(
     image: npt.NDArray[np.generic],
-    bounds: tuple[float, float],
+    bins: Bins,
     settings: GLCMSettings,
     inside: npt.NDArray[np.generic] | None,
+    features: Sequence[Feature],
     out: npt.NDArray[np.float32],
     done: Callable[[int], None],
 ) -> None:
-    """Map a volume that lies in the host's memory; see `cpu.map_volume`, whose bits these are."""
+    """Map a volume that lies in the host's memory; see `cpu.map_volume`.
+
+    Joint entropy has the bits of the CPU; the others are as near as a float64 rounded once or twice more.
+    """
     if image.dtype not in _NATIVE:
         image = image.astype(np.float64)
-    task = _Task(settings, bounds, image.dtype, inside is not None, out.shape)
+    task = _Task(settings, bins, tuple(features), image.dtype, inside is not None, out.shape[1:])
+    task.check()
     lock = threading.Lock()
 
-    def finish(block: Block, entropy: npt.NDArray[np.float32]) -> None:
-        _copy(out[block], entropy)
+    def finish(block: Block, maps: npt.NDArray[np.float32]) -> None:
+        for target, source in zip(out, maps, strict=True):
+            _copy(target[block], source)
         with lock:
-            done(size_of(block, out.shape[2]))
+            done(size_of(block, out.shape[3]))
 
     def work(waiting: Iterator[Block], slabs: Sequence[_Slab]) -> None:
         line = itertools.cycle(slabs)
@@ -100,6 +122,7 @@ def map_device_array(
     image: Any, settings: GLCMSettings, mask: Any, out: Any, stream: Any, progress: Callable[[int, int], None]
 ) -> Any:
     """Map an array that lies on a device, without a copy to the host; see `entropy_map`."""
+    _refuse_what_needs_the_host(settings)
     with _quiet():
         queue = _queue(stream)
         source, inside = _on_device("image", image), None
@@ -120,7 +143,12 @@ def map_device_array(
             msg = f"out must be float32 of shape {tuple(image.shape)}, got {got}"
             raise ValueError(msg)
         bounds = ruled_range(settings, mask is not None, lambda every: _extent(source, inside, every, queue))
-        task = _Task(settings, bounds, source.dtype, inside is not None, target.shape)
+        if inside is not None and not settings.masked_window:
+            _refuse_not_finite(_extent(source, None, True, queue)[2])
+        bins = bins_between(*bounds, settings, source.dtype)
+        entropy = (feature_named("joint_entropy"),)
+        task = _Task(settings, bins, entropy, source.dtype, inside is not None, target.shape)
+        task.check()
         parts, ((scratch,),) = _prepared(task, _Scratch, [contextlib.nullcontext()], 1)
         if queue:  # which need not wait for the default stream, on which tables and mask came
             cuda.default_stream().synchronize()
@@ -128,7 +156,8 @@ def map_device_array(
         for block in parts:
             part = task.part(block)
             mask_part = None if inside is None else inside[part]
-            _map(task, source[part], mask_part, start_in(part, block), scratch, target[block], queue)
+            maps = target[block].reshape((1, *shape_of(block, target.shape[2])))
+            _map(task, source[part], mask_part, start_in(part, block), scratch, maps, queue)
             mapped += size_of(block, target.shape[2])
             progress(mapped, target.size)
         return result
@@ -138,10 +167,33 @@ def probe() -> None:
     """Run a kernel on a device; raises an error if driver, compiler or memory are unfit."""
     with _quiet():
         source, out = cuda.to_device(np.ones((1, 1, 1), np.float32)), cuda.device_array((1, 1, 1), np.int16)
-        _launch(kernels.compiled(kernels.bin_kernel, False), out.shape, 0, source, source, 2, 0.0, 1.0, out)
+        bin_kernel = kernels.compiled(kernels.bin_kernel, False, False)
+        _launch(bin_kernel, out.shape, 0, source, source, source, 1.0, 0.0, 1.0, 2.0, 1.0, out)
         if int(out.copy_to_host()[0, 0, 0]) != 1:
             msg = "a kernel gave a wrong value"
             raise RuntimeError(msg)
+
+
+def _refuse_what_needs_the_host(settings: GLCMSettings) -> None:
+    """Refuse ranges that are not found on a device, and slices that do not lie one after another there."""
+    wrong = next((name for name in ("percentiles", "deviations") if getattr(settings, name) is not None), "")
+    if settings.range_over == "crop" and settings.intensity_range is None:
+        wrong = 'range_over="crop"'
+    if wrong:
+        msg = f"{wrong} needs an image in the host's memory; give intensity_range or copy it to the host"
+        raise ValueError(msg)
+    if settings.slice_axis:
+        msg = f"slice_axis={settings.slice_axis} needs an image in the host's memory; copy it to the host"
+        raise ValueError(msg)
+
+
+def _refuse_not_finite(wrong: int) -> None:
+    if wrong:
+        msg = (
+            f"with masked_window=False an image on a device must hold finite intensities, got {wrong} NaN or "
+            "infinite; repair it or copy it to the host, where only those that windows reach count"
+        )
+        raise ValueError(msg)
 
 
 @dataclass(frozen=True)
@@ -149,19 +201,47 @@ class _Task:
     """What is mapped, and how."""
 
     settings: GLCMSettings
-    bounds: tuple[float, float]
+    bins: Bins
+    features: tuple[Feature, ...]
     dtype: np.dtype[Any]
     masked: bool
     shape: tuple[int, int, int]
 
+    def check(self) -> None:
+        """Refuse the one case in which a word is wanting for what is no pair."""
+        full = self.wide and self.bins.levels == MAX_LEVELS and not self.settings.symmetric
+        if full and "joint_entropy" in self.names:
+            msg = (
+                f"joint entropy of {MAX_LEVELS} levels, not symmetric, is not mapped on CUDA devices; "
+                "give fewer levels or use backend 'cpu'"
+            )
+            raise ValueError(msg)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the features."""
+        return [feature.name for feature in self.features]
+
+    @property
+    def wide(self) -> bool:
+        """Whether levels are so many that levels and words are wide."""
+        return self.bins.levels > kernels.MOST_LEVELS
+
+    @property
+    def level_type(self) -> type[np.signedinteger[Any]]:
+        """Type of the levels on the device."""
+        return np.int32 if self.wide else np.int16
+
     @property
     def merge(self) -> bool:
+        """Whether the pairs of all directions are counted in one matrix."""
         return self.settings.aggregate == "merge"
 
     @property
-    def together(self) -> int:
-        """Directions whose words are needed at once."""
-        return len(kernels.marches(self.settings)[0].group)
+    def stages(self) -> list[type[_Stage]]:
+        """What makes the maps of the levels."""
+        kinds: dict[str, type[_Stage]] = {"joint_entropy": _Entropy, "mcc": _Correlation}
+        return list(dict.fromkeys(kinds.get(name, _Sums) for name in self.names))
 
     def part(self, block: Block) -> Block:
         """Return what the windows of a block reach."""
@@ -172,34 +252,229 @@ class _Task:
         z, y, x = (size + edge - 1 for size, edge in zip(shape, self.settings.edges, strict=True))
         return z, y, x
 
-    def most(self, parts: Sequence[Block]) -> tuple[int, int, int]:
+    def most(self, parts: Sequence[Block]) -> _Most:
         """Return the largest numbers of voxels that blocks read, of places, and of voxels they write."""
         width = self.shape[2]
-        return (
+        return _Most(
             max(size_of(self.part(block), width) for block in parts),
             max(math.prod(self.places(shape_of(block, width))) for block in parts),
             max(size_of(block, width) for block in parts),
         )
 
+    def voxels(self) -> int:
+        """Return how many voxels are mapped at a time where memory does not limit them."""
+        voxels = _SLAB_VOXELS[self.settings.dimensions] // min(len(self.features), _SHARES)
+        for stage in self.stages:
+            affordable = _MOST_COMPARISONS // stage.comparisons(self)
+            voxels = min(voxels, max(affordable, _LEAST_VOXELS))
+        return voxels
+
+
+class _Most(NamedTuple):
+    """Voxels that the largest block reads, places from which its windows read, and voxels it writes."""
+
+    read: int
+    places: int
+    written: int
+
+
+class _Stage(Protocol):
+    """From levels to maps: kernels, and arrays on the current device that they need."""
+
+    def __init__(self, task: _Task, most: _Most) -> None: ...
+
+    @staticmethod
+    def bytes(task: _Task, most: _Most) -> int:
+        """Return what the arrays take that grow with the blocks."""
+
+    @staticmethod
+    def comparisons(task: _Task) -> int:
+        """Return how many comparisons of pairs, or steps like these, a voxel takes."""
+
+    def map(self, levels: Any, first: tuple[int, int], out: Any, stream: Any) -> None:
+        """Start the kernels; the maps (F, Z, Y, X) start in slice and row `first` of the levels."""
+
+
+class _Entropy:
+    """Joint entropy, by marches."""
+
+    def __init__(self, task: _Task, most: _Most) -> None:
+        self._task = task
+        self._plane = task.names.index("joint_entropy")
+        self._marches = kernels.marches(task.settings, task.wide)
+        self._words = cuda.device_array(most.places * self._together(task), np.uint32)
+        self._totals = cuda.device_array(most.written, np.int64 if task.merge else np.float64)
+        self._terms = cuda.device_array(most.written, np.int32)
+        kinds = dict.fromkeys((march.pairs, march.named) for march in self._marches)
+        self._tables = {kind: cuda.to_device(kernels.lookup_table(*kind)) for kind in kinds}
+        self._log_table = cuda.to_device(fixed_log2(np.arange(max(pairs for pairs, _ in kinds) + 1)))
+
+    @staticmethod
+    def _together(task: _Task) -> int:
+        """Directions whose words are needed at once."""
+        return len(kernels.marches(task.settings)[0].group)
+
+    @staticmethod
+    def bytes(task: _Task, most: _Most) -> int:
+        return 4 * most.places * _Entropy._together(task) + 12 * most.written
+
+    @staticmethod
+    def comparisons(task: _Task) -> int:
+        return 1
+
+    def map(self, levels: Any, first: tuple[int, int], out: Any, stream: Any) -> None:
+        out = out[self._plane]
+        places = self._task.places(out.shape)
+        last = len(self._marches) - 1
+        words = self._words[: self._together(self._task) * math.prod(places)]
+        for together in [range(last + 1)] if self._task.merge else [[k] for k in range(last + 1)]:
+            for k in together:
+                self._write_words(k, levels, first, words.reshape((-1, *places)), stream)
+            for k in together:
+                self._count(k, last, words, levels, first, out, stream)
+
+    def _write_words(self, k: int, levels: Any, first: tuple[int, int], words: Any, stream: Any) -> None:
+        task, settings = self._task, self._task.settings
+        offset = _offset(settings, k)
+        ways = kernels.first_end(offset, settings.dimensions), (*first, 0), settings.radii
+        start = tuple(end + begin - radius for end, begin, radius in zip(*ways, strict=True))
+        _launch(
+            kernels.compiled(kernels.word_kernel, task.wide), words.shape[1:], stream, levels, start, offset,
+            task.bins.levels, settings.symmetric, self._marches[k].me, words,
+        )  # fmt: skip
+
+    def _count(
+        self, k: int, last: int, words: Any, levels: Any, first: tuple[int, int], out: Any, stream: Any
+    ) -> None:
+        march, settings = self._marches[k], self._task.settings
+        totals, terms = (array[: out.size].reshape(out.shape) for array in (self._totals, self._terms))
+        strip = min(max(4 * (march.planes - 1), out.size // _THREADS, 1), _LONGEST_STRIP)
+        length, across = out.shape[:2] if settings.dimensions == 3 else out.shape[1::-1]
+        threads = (-(-length // strip), across, out.shape[2])
+        _launch(
+            kernels.compiled(kernels.count_kernel, march), threads, stream, words,
+            strip, self._tables[march.pairs, march.named], self._log_table, k == 0, k == last, totals, terms,
+            levels, *first, settings.log_unit / LOG_ONE, out, block=march.block,
+        )  # fmt: skip
+
+
+class _Sums:
+    """All other features but MCC, by sums over the pairs of a window."""
+
+    def __init__(self, task: _Task, most: _Most) -> None:
+        settings = task.settings
+        self._radii = settings.radii
+        self._kernel = kernels.compiled(feature_kernels.feature_kernel, _walk(task))
+        pairs = most_pairs(settings)
+        scale = scale_of(settings, pairs)
+        logs = log_table(pairs, scale)
+        tables = feature_kernels.steps_of(logs), logs, inverse_table(task.bins.levels, scale)
+        self._tables = [cuda.to_device(table) for table in (directions(settings), *tables)]
+        self._scale = scale[1:]
+
+    @staticmethod
+    def bytes(task: _Task, most: _Most) -> int:
+        return 0
+
+    @staticmethod
+    def comparisons(task: _Task) -> int:
+        pairs = most_pairs(task.settings)
+        matrices = 1 if task.merge else len(directions(task.settings))
+        return matrices * pairs * (pairs if _walk(task).counted.ranked else 1)
+
+    def map(self, levels: Any, first: tuple[int, int], out: Any, stream: Any) -> None:
+        offsets, *tables = self._tables
+        _launch(
+            self._kernel, out.shape[1:], stream, levels.reshape(levels.size), levels.shape, offsets,
+            self._radii, *tables, *self._scale, *first, out,
+        )  # fmt: skip
+
+
+class _Correlation:
+    """MCC, by matrices."""
+
+    def __init__(self, task: _Task, most: _Most) -> None:
+        settings = task.settings
+        self._plane, self._flat = task.names.index("mcc"), task.bins.flat
+        self._radii = settings.radii
+        self._kernel = kernels.compiled(feature_kernels.mcc_kernel, settings.symmetric, task.merge)
+        self._offsets = cuda.to_device(directions(settings))
+        self._threads = self._count(task, most)
+        self._scratch = [
+            cuda.device_array((*shape, self._threads), kind) for shape, kind in self._shapes(task)
+        ]
+
+    @staticmethod
+    def _shapes(task: _Task) -> list[tuple[tuple[int, ...], type[np.number[Any]]]]:
+        """Return the shapes of a thread's arrays, those of `mcc.Scratch`, and their types."""
+        pairs, edge = scratch_sizes(task.settings, task.bins.levels)
+        named = 1 if task.settings.symmetric else 2
+        return [
+            ((2, pairs), np.int32),
+            ((named, task.bins.levels), np.int32),
+            ((edge, edge), np.float64),
+            ((edge,), np.float64),
+            ((edge,), np.float64),
+        ]
+
+    @classmethod
+    def _bytes_a_thread(cls, task: _Task) -> int:
+        return sum(math.prod(shape) * np.dtype(kind).itemsize for shape, kind in cls._shapes(task))
+
+    @classmethod
+    def _count(cls, task: _Task, most: _Most) -> int:
+        """Return the number of threads."""
+        enough = max(_MATRIX_BYTES // cls._bytes_a_thread(task), _MATRIX_BLOCK)
+        return min(_MATRIX_THREADS, most.written, enough)
+
+    @staticmethod
+    def bytes(task: _Task, most: _Most) -> int:
+        return _Correlation._count(task, most) * _Correlation._bytes_a_thread(task)
+
+    @staticmethod
+    def comparisons(task: _Task) -> int:
+        _, edge = scratch_sizes(task.settings, task.bins.levels)
+        matrices = 1 if task.merge else len(directions(task.settings))
+        return int(matrices * edge**3)
+
+    def map(self, levels: Any, first: tuple[int, int], out: Any, stream: Any) -> None:
+        blocks_of_threads = -(-self._threads // _MATRIX_BLOCK)
+        self._kernel[blocks_of_threads, _MATRIX_BLOCK, stream](
+            levels, self._offsets, self._radii, self._flat, *first, *self._scratch, out[self._plane]
+        )
+
+
+def _walk(task: _Task) -> feature_kernels.Walk:
+    """Return what the kernel of the features that are sums is compiled for."""
+    others = [(plane, feature) for plane, feature in enumerate(task.features) if feature.name not in _APART]
+    planes = [(FEATURES.index(feature), plane) for plane, feature in others]
+    return feature_kernels.walk_of(planes, task.settings.symmetric, task.merge)
+
+
+_APART = ("joint_entropy", "mcc")
+"""Features with kernels of their own."""
+
+
+def _offset(settings: GLCMSettings, k: int) -> tuple[int, int, int]:
+    z, y, x = directions(settings)[k].tolist()
+    return z, y, x
+
 
 class _Scratch:
-    """Arrays on the current device that lie between a block of intensities and its map."""
+    """Arrays on the current device that lie between a block of intensities and its maps."""
 
     def __init__(self, task: _Task, parts: Sequence[Block]) -> None:
-        read, places, written = task.most(parts)
-        marches = kernels.marches(task.settings)
-        self.levels = cuda.device_array(read, np.int16)
-        self.words = cuda.device_array(places * task.together, np.uint32)
-        self.totals = cuda.device_array(written, np.int64 if task.merge else np.float64)
-        self.terms = cuda.device_array(written, np.int32)
-        self.tables = [cuda.to_device(kernels.lookup_table(march.pairs, march.named)) for march in marches]
-        self.log_table = cuda.to_device(fixed_log2(np.arange(max(march.pairs for march in marches) + 1)))
+        most = task.most(parts)
+        self.levels = cuda.device_array(most.read, task.level_type)
+        self.edges = None if task.bins.edges is None else cuda.to_device(task.bins.edges)
+        self.stages = [stage(task, most) for stage in task.stages]
 
     @staticmethod
     def bytes(task: _Task, parts: Sequence[Block]) -> int:
         """Return what the arrays of one take."""
-        read, places, written = task.most(parts)
-        return 2 * read + 4 * places * task.together + 12 * written
+        most = task.most(parts)
+        levels = most.read * np.dtype(task.level_type).itemsize
+        return levels + sum(stage.bytes(task, most) for stage in task.stages)
 
 
 class _Slab:
@@ -208,18 +483,20 @@ class _Slab:
     def __init__(self, task: _Task, parts: Sequence[Block]) -> None:
         read, _, written = task.most(parts)
         self._task = task
+        written *= len(task.features)
         self._scratch = _Scratch(task, parts)
         self._stream = cuda.stream()
         self._image = _Staged(read, task.dtype)
         self._mask = _Staged(read if task.masked else 1, np.dtype(np.uint8))
-        self._entropy = _Staged(written, np.dtype(np.float32))
+        self._maps = _Staged(written, np.dtype(np.float32))
         self._block: Block | None = None
 
     @staticmethod
     def bytes(task: _Task, parts: Sequence[Block]) -> int:
         """Return what the arrays of one take on the device."""
         read, _, written = task.most(parts)
-        return _Scratch.bytes(task, parts) + read * (task.dtype.itemsize + task.masked) + 4 * written
+        sent = read * (task.dtype.itemsize + task.masked)
+        return _Scratch.bytes(task, parts) + sent + 4 * written * len(task.features)
 
     def send(
         self, image: npt.NDArray[np.generic], mask: npt.NDArray[np.generic] | None, block: Block
@@ -228,18 +505,18 @@ class _Slab:
         part, shape = self._task.part(block), shape_of(block, self._task.shape[2])
         source = self._image.send(image[part], self._stream)
         inside = None if mask is None else self._mask.send(mask[part] != 0, self._stream)
-        out = self._entropy.device(shape)
+        out = self._maps.device((len(self._task.features), *shape))
         _map(self._task, source, inside, start_in(part, block), self._scratch, out, self._stream)
-        self._entropy.start_back(out.size, self._stream)
+        self._maps.start_back(out.size, self._stream)
         self._block = block
 
     def collect(self, finish: Callable[[Block, npt.NDArray[np.float32]], None]) -> None:
-        """Wait for the block that was sent, if there is one, and hand its map over."""
+        """Wait for the block that was sent, if there is one, and hand its maps over."""
         if self._block is None:
             return
         self._stream.synchronize()
         block, self._block = self._block, None
-        finish(block, self._entropy.host(shape_of(block, self._task.shape[2])))
+        finish(block, self._maps.host((len(self._task.features), *shape_of(block, self._task.shape[2]))))
 
 
 class _Staged:
@@ -272,36 +549,20 @@ class _Staged:
 def _map(
     task: _Task, source: Any, inside: Any, first: tuple[int, int], scratch: _Scratch, out: Any, stream: Any
 ) -> None:
-    """Start the kernels that map intensities; the map starts in slice and row `first` of them."""
-    settings, marches = task.settings, kernels.marches(task.settings)
+    """Start the kernels that map intensities; the maps start in slice and row `first` of them."""
     levels = scratch.levels[: source.size].reshape(source.shape)
-    bin_kernel = kernels.compiled(kernels.bin_kernel, inside is not None)
-    mask = source if inside is None else inside
-    _launch(bin_kernel, source.shape, stream, source, mask, settings.levels, *task.bounds, levels)
-    places = task.places(out.shape)
-    words = scratch.words[: task.together * math.prod(places)]
-    by_direction = words.reshape((task.together, *places))
-    totals, terms = (array[: out.size].reshape(out.shape) for array in (scratch.totals, scratch.terms))
-    offsets = [tuple(offset) for offset in directions(settings.dimensions, settings.distance).tolist()]
-    last = len(offsets) - 1
-    for together in [range(last + 1)] if task.merge else [[k] for k in range(last + 1)]:
-        for k in together:
-            ways = kernels.first_end(offsets[k], settings.dimensions), (*first, 0), settings.radii
-            start = tuple(end + begin - radius for end, begin, radius in zip(*ways, strict=True))
-            _launch(
-                kernels.compiled(kernels.word_kernel), places, stream, levels, start, offsets[k],
-                settings.levels, settings.symmetric, marches[k].me, by_direction,
-            )  # fmt: skip
-        for k in together:
-            march = marches[k]
-            strip = min(max(4 * (march.planes - 1), out.size // _THREADS, 1), _LONGEST_STRIP)
-            length, across = out.shape[:2] if settings.dimensions == 3 else out.shape[1::-1]
-            threads = (-(-length // strip), across, out.shape[2])
-            _launch(
-                kernels.compiled(kernels.count_kernel, march), threads, stream, words,
-                strip, scratch.tables[k], scratch.log_table, k == 0, k == last, totals, terms,
-                levels, *first, settings.log_unit / LOG_ONE, out, block=march.block,
-            )  # fmt: skip
+    marks = inside is not None and task.settings.masked_window
+    bins, edges = task.bins, scratch.edges
+    bin_kernel = kernels.compiled(kernels.bin_kernel, marks, edges is not None)
+    _launch(
+        bin_kernel, source.shape, stream, source, inside if marks else source,
+        source if edges is None else edges, bins.levels - 1.0, bins.low, bins.high, bins.factor, bins.span,
+        levels,
+    )  # fmt: skip
+    for stage in scratch.stages:
+        stage.map(levels, first, out, stream)
+    if inside is not None and not marks:
+        _launch(kernels.compiled(kernels.blank_kernel), out.shape[1:], stream, inside, *first, out)
 
 
 def _launch(
@@ -318,7 +579,7 @@ def _prepared(
 ) -> tuple[list[Block], list[list[Any]]]:
     """Return blocks that fit all devices, and for each device the arrays through which they go."""
     _, height, width = task.shape
-    voxels = min(_SLAB_VOXELS[task.settings.dimensions], _MOST_SLICES * height * width, _MOST_ROWS * width)
+    voxels = min(task.voxels(), _MOST_SLICES * height * width, _MOST_ROWS * width)
     while True:
         parts = list(blocks(task.shape, voxels))
         needed = kind.bytes(task, parts) * min(turns, len(parts))

@@ -31,6 +31,7 @@ from .definition import (
     bin_level,
     fixed_log2,
     is_distinct,
+    level_by_edges,
     mean_entropy,
     pair_code,
     scaled_entropy,
@@ -48,6 +49,14 @@ NONE = 1 << 8
 16 bits of a sum of words count both."""
 
 _CODE = 1 << 16
+
+MOST_LEVELS = 1 << 8
+"""Levels whose pairs have such words. Those of more have wide ones, in which the code takes all 32 bits
+and leaves no place for marks."""
+
+NO_WIDE = (1 << 32) - 1
+"""Wide word of what is no pair: in a symmetric matrix no pair has it, two equal levels having low codes, and
+otherwise the pair of the level 65,535 with itself alone."""
 
 _MOST_CHUNK = 12
 """Pairs of a row that are held in registers."""
@@ -77,6 +86,8 @@ class March:
     me: int
     group: tuple[Shape, ...]
     merge: bool
+    wide: bool = False
+    marked: bool = True  # whether a wide word of two levels is marked: that of a symmetric matrix
 
     @property
     def planes(self) -> int:
@@ -91,7 +102,8 @@ class March:
     @property
     def named(self) -> bool:
         """Whether windows have so few pairs that a name stands for their sum; see `partitions`."""
-        return not self.merge and self.pairs <= MOST_PAIRS
+        short = self.group[self.me].columns <= _MOST_CHUNK  # or a row's last registers hold no pairs
+        return not self.merge and self.pairs <= MOST_PAIRS and short
 
     @property
     def block(self) -> tuple[int, int]:
@@ -102,16 +114,19 @@ class March:
 
 
 @functools.cache
-def marches(settings: GLCMSettings) -> tuple[March, ...]:
-    """Return the specification of the counting kernel for each direction."""
+def marches(settings: GLCMSettings, wide: bool = False) -> tuple[March, ...]:
+    """Return the specification of the counting kernel for each direction; `wide` is that of the words."""
     shapes = []
-    for dz, dy, dx in np.abs(directions(settings.dimensions, settings.distance)).tolist():
+    for dz, dy, dx in np.abs(directions(settings)).tolist():
         late, across = (dz, dy) if settings.dimensions == 3 else (dy, 0)
         rows = settings.edges[1] - across if settings.dimensions == 3 else 1
         shapes.append(Shape(late, rows, settings.edges[2] - dx))
     merge = settings.aggregate == "merge"
     groups = [(me, tuple(shapes)) if merge else (0, (shape,)) for me, shape in enumerate(shapes)]
-    return tuple(March(settings.dimensions, settings.edges, me, group, merge) for me, group in groups)
+    marked = settings.symmetric or not wide  # words that are not wide hold their marks
+    return tuple(
+        March(settings.dimensions, settings.edges, me, group, merge, wide, marked) for me, group in groups
+    )
 
 
 @functools.cache
@@ -135,22 +150,44 @@ def compiled(kernel: Callable[..., Callable[..., None]], *specification: Any) ->
     return cuda.jit(kernel(*specification), cache=True)
 
 
-def bin_kernel(masked: bool) -> Callable[..., None]:
-    """Levels (Z, Y, X) int16 of intensities, NO_PAIR outside a mask; see `quantize`."""
+def bin_kernel(masked: bool, edged: bool) -> Callable[..., None]:
+    """Levels (Z, Y, X) int16 or int32 of intensities, NO_PAIR outside a mask; see `quantize.Bins`.
+
+    `edged` says that `edges` is used, and of the numbers `span` alone.
+    """
     sources = fingerprint(definition)
 
-    def bins(source, inside, levels, low, high, out):  # type: ignore[no-untyped-def]
+    def bins(source, inside, edges, top, low, high, factor, span, out):  # type: ignore[no-untyped-def]
         _ = sources
         x, y, z = cuda.grid(3)
         depth, height, width = out.shape
         if x >= width or y >= height or z >= depth:
             return
-        level = np.int16(bin_level(np.float64(source[z, y, x]), levels, low, high) if high > low else 0.0)
+        value = np.float64(source[z, y, x])
+        if edged:
+            level = np.int32(level_by_edges(value, edges, span))
+        else:
+            level = np.int32(bin_level(value, top, low, high, factor, span) if span > 0 else 0.0)
         if masked and inside[z, y, x] == 0:
-            level = np.int16(NO_PAIR)
+            level = np.int32(NO_PAIR)
         out[z, y, x] = level
 
     return bins
+
+
+def blank_kernel() -> Callable[..., None]:
+    """NaN in maps (F, Z, Y, X) outside a mask that does not mark the levels; see `definition.NO_PAIR`."""
+
+    def blank(inside, first_z, first_y, out):  # type: ignore[no-untyped-def]
+        x, y, z = cuda.grid(3)
+        features, depth, height, width = out.shape
+        if x >= width or y >= height or z >= depth:
+            return
+        if inside[z + first_z, y + first_y, x] == 0:
+            for feature in range(features):
+                out[feature, z, y, x] = np.nan
+
+    return blank
 
 
 def extent_kernel(masked: bool) -> Callable[..., None]:
@@ -179,12 +216,13 @@ def extent_kernel(masked: bool) -> Callable[..., None]:
     return extent
 
 
-def word_kernel() -> Callable[..., None]:
+def word_kernel(wide: bool) -> Callable[..., None]:
     """Words of the pairs of one direction, in every place from which a window may reach them.
 
     `start` is the first voxel of the pair of the first place; see `first_end`.
     """
     sources = fingerprint(definition)
+    none = NO_WIDE if wide else NONE
 
     def words_of_pairs(  # type: ignore[no-untyped-def]
         levels, start, offset, number_of_levels, symmetric, direction, words
@@ -196,13 +234,16 @@ def word_kernel() -> Callable[..., None]:
             return
         z0, y0, x0 = z + start[0], y + start[1], x + start[2]
         z1, y1, x1 = z0 + offset[0], y0 + offset[1], x0 + offset[2]
-        word = NONE
+        word = none
         if (
             0 <= z0 < depth and 0 <= z1 < depth and 0 <= y0 < height and 0 <= y1 < height
             and 0 <= x0 < width and 0 <= x1 < width
         ):  # fmt: skip
-            code = pair_code(int(levels[z0, y0, x0]), int(levels[z1, y1, x1]), number_of_levels, symmetric)
-            if code != NO_PAIR:
+            a, b = int(levels[z0, y0, x0]), int(levels[z1, y1, x1])
+            code = pair_code(a, b, _CODE if wide else number_of_levels, symmetric)
+            if code != NO_PAIR and wide:
+                word = code
+            elif code != NO_PAIR:
                 word = code * _CODE + is_distinct(code, number_of_levels, symmetric)
         words[direction, z, y, x] = np.uint32(word)
 
@@ -232,6 +273,8 @@ def count_kernel(march: March) -> Callable[..., None]:
     ring = (planes, threads_x * threads_across)
     kind: type[np.number] = np.uint32 if named else np.int64
     empty = 1 if named else 0  # of a product, of a sum
+    wide, marked = march.wide, march.marked
+    absent = NO_WIDE if wide else NONE
 
     def count(  # type: ignore[no-untyped-def]
         words, strip, table, log_table, first, last, totals, terms, levels, first_z, first_y, scale, out
@@ -265,11 +308,14 @@ def count_kernel(march: March) -> Callable[..., None]:
                     place = newest + np.uint64(me * volume + c) + np.uint32(r) * beside
                     marks = 0
                     for j in range(chunk):
-                        here[j] = NONE
+                        here[j] = absent
                         rank[j] = 0
                         if not ragged or c + j < columns:
                             here[j] = words[place + np.uint32(j)]
-                            marks += int(here[j] & np.uint32(0xFFFF))
+                            if wide:
+                                marks += _marks_of(here[j], marked)
+                            else:
+                                marks += int(here[j] & np.uint32(0xFFFF))
                     seen += np.int64(marks >> 8) << 32 | np.int64(marks & 255)
                     for j in range(chunk):
                         for left in range(chunk):
@@ -343,6 +389,14 @@ def count_kernel(march: March) -> Callable[..., None]:
                 out[z, y, x] = mean_entropy(entropy, entropies, scale)
 
     return count
+
+
+@njit(inline="always")
+def _marks_of(word, marked):  # type: ignore[no-untyped-def]
+    """What the low bits of a word that is not wide say."""
+    if word == np.uint32(NO_WIDE):
+        return NONE
+    return int(is_distinct(word, np.uint32(_CODE), marked))
 
 
 @njit(inline="always")

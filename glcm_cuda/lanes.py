@@ -49,11 +49,13 @@ _BLOCK = 32
 """Columns that are looked through together for windows with less than all their pairs."""
 
 
-def fits(settings: GLCMSettings) -> bool:
+def fits(settings: GLCMSettings, number_of_levels: int) -> bool:
     """Whether windows can be counted here: in a slice, not too large, with codes of 16 bits."""
     if DISABLE_JIT or settings.dimensions == 3 or settings.edge > LARGEST_EDGE:
         return False
-    few_levels = settings.levels < (257 if settings.symmetric else 256)
+    if len(settings.distances) > 1 or len(directions(settings)) > len(shapes(3, 2)):
+        return False
+    few_levels = number_of_levels < (257 if settings.symmetric else 256)
     return few_levels and _most_pairs(*_specification(settings)) <= MOST_COUNTED
 
 
@@ -61,12 +63,13 @@ def map_levels(
     levels: npt.NDArray[np.int16],
     out: npt.NDArray[np.float32],
     settings: GLCMSettings,
+    number_of_levels: int,
     first: tuple[int, int],
 ) -> None:
-    """Fill `out` as `cpu.map_levels` does, for a window that `fits`."""
+    """Fill `out` as `cpu.map_levels` does, for a window that `fits`, which no number of levels slows."""
     specification = _specification(settings)
     map_tiles, (tables, log_table) = compiled(settings), _tables(*specification)
-    offsets, scale = directions(settings.dimensions, settings.distance), settings.log_unit / LOG_ONE
+    offsets, scale = directions(settings), settings.log_unit / LOG_ONE
     grid = (-(-out.shape[1] // ROWS), -(-out.shape[2] // COLUMNS))
 
     def map_some(start: int, stop: int) -> None:
@@ -91,7 +94,7 @@ def _most_pairs(edge: int, short: int, merge: int) -> int:
 
 def _specification(settings: GLCMSettings) -> tuple[int, int, int]:
     """Return what the loops are compiled for: the edge, less the distance, and whether directions merge."""
-    return settings.edge, settings.edge - settings.distance, int(settings.aggregate == "merge")
+    return settings.edge, settings.edge - settings.distances[0], int(settings.aggregate == "merge")
 
 
 def _is_named(edge: int, short: int, merge: int) -> bool:

@@ -8,20 +8,21 @@ import functools
 import importlib
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, Literal, Protocol, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from .checks import is_device_array
-from .quantize import intensity_range, mask_array, real_array
+from .features import Feature, feature_named, features_named
+from .quantize import Bins, bins_of_levels, find_bins, mask_array, real_array
 from .settings import GLCMSettings
 
 Backend = Literal["auto", "cpu", "cuda"]
 _Number = TypeVar("_Number", bound=np.generic)
 Progress = Callable[[int, int], None]
-FEATURES = ("joint_entropy",)
+_ENTROPY = (feature_named("joint_entropy"),)
 
 _log = logging.getLogger(__name__)
 
@@ -126,60 +127,91 @@ def entropy_map(
     if stream is not None:
         msg = "stream is for images on a CUDA device, got one in the host's memory"
         raise ValueError(msg)
-    array = _stack(real_array(image))
-    inside = None if mask is None else mask_array(mask, np.shape(image)).reshape(array.shape)
-    bounds = intensity_range(array, settings, mask=inside)
     if out is None:
         out = np.empty(np.shape(image), np.float32)
     elif not isinstance(out, np.ndarray) or out.dtype != np.float32 or out.shape != np.shape(image):
         got = f"{out.dtype} of shape {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
         msg = f"out must be a float32 NumPy array of shape {np.shape(image)}, got {got}"
         raise ValueError(msg)
-    _fill(_stack(out), array, bounds, settings, inside, backend, progress)
+    _map(image, _ENTROPY, settings, mask, backend, progress, _stack(out)[np.newaxis])
     return out
 
 
 def feature_maps(
     image: npt.ArrayLike,
-    features: Sequence[str] = FEATURES,
+    features: str | Iterable[str] = ("joint_entropy",),
     settings: GLCMSettings | None = None,
     *,
     mask: npt.ArrayLike | None = None,
     backend: Backend = "auto",
+    progress: Progress | None = None,
 ) -> dict[str, npt.NDArray[np.float32]]:
     """Maps of features of the co-occurrence matrix, by name.
 
     Parameters
     ----------
-    image, settings, mask, backend
-        See `entropy_map`.
-    features : sequence of str
-        Names out of `FEATURES`; so far ``"joint_entropy"`` alone.
+    image, settings, mask, backend, progress
+        See `entropy_map`; the image lies in the host's memory.
+    features : str or iterable of str
+        Names of features (`features.NAMES`), or synonyms of pyradiomics, IBSI and Haralick; ``"all"``.
 
     Returns
     -------
     dict of str to float32 array of the image's shape
-        In the order of `features`.
+        By their own names, in the order of `features`. NaN outside the mask and where a window holds no
+        pair.
 
     Raises
     ------
     TypeError, ValueError, RuntimeError
-        If a feature is unknown, and as `entropy_map`.
+        If a feature is unknown or allows fewer levels, and as `entropy_map`.
+
+    Notes
+    -----
+    Joint entropy is the map that `entropy_map` gives, with the same bits.
+
+    References
+    ----------
+    docs/definition.md, section 6.
 
     Examples
     --------
-    >>> list(feature_maps([[0, 1], [0, 1]], backend="cpu"))
-    ['joint_entropy']
+    >>> maps = feature_maps([[0, 1], [0, 1]], ["JointEntropy", "contrast"], backend="cpu")
+    >>> {name: float(values[0, 0]) for name, values in maps.items()}
+    {'joint_entropy': 1.0, 'contrast': 2976.75}
     """
-    unknown = sorted(set(features) - set(FEATURES))
-    if unknown:
-        msg = f"features must be among {FEATURES}, got {unknown}"
+    chosen = features_named(features)
+    array = real_array(image)
+    out = np.empty((len(chosen), *_stack(array).shape), np.float32)
+    _map(array, chosen, settings or GLCMSettings(), mask, backend, progress, out)
+    return {feature.name: out[i].reshape(array.shape) for i, feature in enumerate(chosen)}
+
+
+def _map(
+    image: npt.ArrayLike,
+    features: tuple[Feature, ...],
+    settings: GLCMSettings,
+    mask: npt.ArrayLike | None,
+    backend: Backend,
+    progress: Progress | None,
+    out: npt.NDArray[np.float32],
+) -> None:
+    """Fill `out` (F, Z, Y, X) with the features of an image in the host's memory."""
+    array = real_array(image)
+    stack = _stack(array)
+    if settings.slice_axis and array.ndim != 3:
+        msg = f"slice_axis={settings.slice_axis} needs a volume, got shape {array.shape}"
         raise ValueError(msg)
-    return {name: entropy_map(image, settings, mask=mask, backend=backend) for name in features}
+    inside = None if mask is None else mask_array(mask, array.shape).reshape(stack.shape)
+    bins = find_bins(stack, settings, inside)
+    from .scales import check_levels  # brings Numba
+
+    check_levels(features, settings, bins.levels)
+    _fill(out, stack, bins, settings, inside, features, backend, progress)
 
 
 def entropy_of_levels(
-    levels: npt.NDArray[np.uint8],
+    levels: npt.NDArray[np.unsignedinteger],
     settings: GLCMSettings | None = None,
     *,
     mask: npt.ArrayLike | None = None,
@@ -190,7 +222,7 @@ def entropy_of_levels(
 
     Parameters
     ----------
-    levels : (Y, X) or (Z, Y, X) uint8 array
+    levels : (Y, X) or (Z, Y, X) uint8 or uint16 array
         Grey levels in ``[0, settings.levels)``.
     settings, mask, backend, progress
         See `entropy_map`.
@@ -207,17 +239,17 @@ def entropy_of_levels(
     """
     settings = settings or GLCMSettings()
     array = real_array(levels)
-    if array.dtype != np.uint8:
-        msg = f"levels must be uint8, got {array.dtype}; see quantize"
+    if array.dtype not in (np.uint8, np.uint16):
+        msg = f"levels must be uint8 or uint16, got {array.dtype}; see quantize"
         raise TypeError(msg)
     if int(array.max()) >= settings.levels:
         msg = f"levels must be below {settings.levels}, got {array.max()}"
         raise ValueError(msg)
     stack = _stack(array)
     inside = None if mask is None else mask_array(mask, array.shape).reshape(stack.shape)
-    bounds = (0.0, float(settings.levels))  # bins of width one, whose numbers are the levels
     out = np.empty(array.shape, np.float32)
-    _fill(_stack(out), stack, bounds, settings, inside, backend, progress)
+    bins = bins_of_levels(settings.levels)
+    _fill(_stack(out)[np.newaxis], stack, bins, settings, inside, _ENTROPY, backend, progress)
     return out
 
 
@@ -236,9 +268,10 @@ def _stack(array: npt.NDArray[_Number]) -> npt.NDArray[_Number]:
 def _fill(
     out: npt.NDArray[np.float32],
     array: npt.NDArray[np.generic],
-    bounds: tuple[float, float],
+    bins: Bins,
     settings: GLCMSettings,
     inside: npt.NDArray[np.generic] | None,
+    features: tuple[Feature, ...],
     backend: Backend,
     progress: Progress | None,
 ) -> None:
@@ -249,9 +282,16 @@ def _fill(
         nonlocal done
         done += voxels
         if progress is not None:
-            progress(done, out.size)
+            progress(done, array.size)
 
-    engine.map_volume(array, bounds, settings, inside, out, advance)
+    axis = settings.slice_axis
+    if inside is not None:
+        inside = np.moveaxis(inside, axis, 0)
+    # The engines want the rows of their maps without gaps.
+    maps = out if axis == 0 else np.empty_like(np.moveaxis(out, axis + 1, 1), order="C")
+    engine.map_volume(np.moveaxis(array, axis, 0), bins, settings, inside, features, maps, advance)
+    if axis != 0:
+        out[:] = np.moveaxis(maps, 1, axis + 1)
 
 
 def _device_map(

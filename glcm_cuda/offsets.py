@@ -11,15 +11,14 @@ import numpy.typing as npt
 from .settings import GLCMSettings
 
 
-def directions(dimensions: int, distance: int) -> npt.NDArray[np.int32]:
+def directions(settings: GLCMSettings) -> npt.NDArray[np.int32]:
     """Offsets from the first to the second voxel of a pair, one of every opposite two.
 
     Parameters
     ----------
-    dimensions : int
-        2: the four in the plane of a slice. 3: all thirteen.
-    distance : int
-        Chebyshev length of every offset, in voxels.
+    settings : GLCMSettings
+        `dimensions`, `distance` and `directions` are used: with distance 1 there are four offsets in the
+        plane of a slice, and thirteen in a volume.
 
     Returns
     -------
@@ -32,13 +31,20 @@ def directions(dimensions: int, distance: int) -> npt.NDArray[np.int32]:
 
     Examples
     --------
-    >>> directions(2, 1).tolist()
+    >>> directions(GLCMSettings()).tolist()
     [[0, 0, 1], [0, 1, -1], [0, 1, 0], [0, 1, 1]]
+    >>> len(directions(GLCMSettings(distance=2, directions="all")))
+    8
     """
-    depths = (0,) if dimensions == 2 else (0, 1)
-    steps = itertools.product(depths, (-1, 0, 1), (-1, 0, 1))
-    forward = [step for step in steps if step > (0, 0, 0)]
-    return np.array(forward, np.int32) * np.int32(distance)
+    found = []
+    for distance in settings.distances:
+        steps = range(-distance, distance + 1, distance if settings.directions == "scaled" else 1)
+        depths = (0,) if settings.dimensions == 2 else steps
+        of_length = (
+            step for step in itertools.product(depths, steps, steps) if max(map(abs, step)) == distance
+        )
+        found += [step for step in of_length if step > (0, 0, 0)]
+    return np.array(found, np.int32)
 
 
 def largest_entropy(settings: GLCMSettings) -> float:
@@ -51,7 +57,7 @@ def largest_entropy(settings: GLCMSettings) -> float:
     >>> round(largest_entropy(GLCMSettings()), 3)
     5.161
     """
-    lengths = np.abs(directions(settings.dimensions, settings.distance))
+    lengths = np.abs(directions(settings))
     pairs = np.prod(np.maximum(settings.edges - lengths, 0), axis=1) * (2 if settings.symmetric else 1)
     parts = [pairs.sum()] if settings.aggregate == "merge" else pairs
     bits = [min(math.log2(part), 2 * math.log2(settings.levels)) for part in parts if part]

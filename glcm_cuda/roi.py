@@ -1,76 +1,196 @@
-"""One entropy for a whole region of interest, as the IBSI reference values are stated."""
+"""Features of a whole region of interest, as reference values and studies state them."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import numpy.typing as npt
 
-from .definition import LOG_ONE, NO_PAIR, fixed_log2, is_distinct, mean_entropy, scaled_entropy
+from .definition import NO_PAIR, VALUES, Scale, Sums
+from .features import FEATURES, Feature, features_named
 from .offsets import directions
-from .quantize import mask_array
+from .quantize import Bins, bin_levels, find_bins, mask_array, real_array
+from .scales import inverses
 from .settings import GLCMSettings
-from .tally import fill_codes
+
+_LOG_ONE = 2.0**44
+"""One bit in the logarithmic sums, which are floating-point numbers here."""
+
+_MOST_ROWS = 4096
+"""Levels of a matrix whose singular values are found in reasonable time and memory."""
+
+_Pairs = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
+"""Levels of the first and of the second voxels of pairs."""
 
 
-def roi_entropy(
-    levels: npt.NDArray[np.uint8],
+def roi_features(
+    image: npt.ArrayLike,
+    features: str | Iterable[str] = "all",
     settings: GLCMSettings | None = None,
     *,
     mask: npt.ArrayLike | None = None,
     pool_slices: bool = False,
-) -> float:
-    """Entropy of the co-occurrence matrix of a whole region.
+) -> dict[str, float]:
+    """Features of the co-occurrence matrix of a region.
 
     Parameters
     ----------
-    levels : (Z, Y, X) uint8 array
-        Grey levels in ``[0, settings.levels)``.
+    image : (Y, X) or (Z, Y, X) array of real numbers
+        Intensities in any unit.
+    features : str or iterable of str
+        See `feature_maps`.
     settings : GLCMSettings, optional
-        All but the window and the quantisation count. With `dimensions` and `aggregate` they choose
-        among the six aggregations of IBSI: 2D by direction or merged (BTW3, SUJT), 2.5D (JJUI, ZW7Z;
-        with `pool_slices`), 3D (ITBB, IAZD).
-    mask : (Z, Y, X) array, optional
+        All but the window count. With `dimensions` and `aggregate` they choose among the six
+        aggregations of IBSI: 2D by direction or merged (BTW3, SUJT), 2.5D (JJUI, ZW7Z; with
+        `pool_slices`), 3D (ITBB, IAZD).
+    mask : array of the image's shape, optional
         Non-zero inside; by default everything is.
     pool_slices : bool
-        Pool the counts of all slices, rather than average the entropies of the slices. Without
+        Pool the counts of all slices, rather than average the features of the slices. Without
         meaning for ``dimensions=3``, where a pair may span two slices.
 
     Returns
     -------
-    float
-        In the unit of ``settings.log_base``; NaN if the region holds no pair.
+    dict of str to float
+        NaN if the region holds no pair.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `feature_maps`.
 
     References
     ----------
-    docs/definition.md, section 6; IBSI reference manual, joint entropy (TU9B).
+    docs/definition.md, section 7; IBSI reference manual.
 
     Examples
     --------
-    >>> roi_entropy(np.array([[[0, 1], [0, 1]]], np.uint8), GLCMSettings(levels=2))
-    1.0
+    >>> roi_features([[0, 1], [0, 1]], "joint_entropy", GLCMSettings(levels=2))
+    {'joint_entropy': 1.0}
     """
-    settings = settings or GLCMSettings()
-    stack = np.array(levels, np.int16)
-    if mask is not None:
-        stack[mask_array(mask, stack.shape) == 0] = NO_PAIR
-    offsets = directions(settings.dimensions, settings.distance)
-    depth, height, width = stack.shape
-    codes = np.empty((width + 2, len(offsets), depth, height), np.uint32)
-    fill_codes(codes, stack, offsets, (0, 0, 0), 0, 0, settings.levels, settings.symmetric)
-    matrices = [codes] if settings.aggregate == "merge" else list(np.moveaxis(codes, 1, 0))
-    if settings.dimensions == 2 and not pool_slices:
-        matrices = [part for matrix in matrices for part in np.moveaxis(matrix, -2, 0)]
-    pairs = [matrix[matrix < settings.levels**2] for matrix in matrices]
-    entropies = [_entropy(found, settings) for found in pairs if found.size]
-    return float(mean_entropy(sum(entropies), len(entropies), settings.log_unit / LOG_ONE))
+    settings, chosen = settings or GLCMSettings(), features_named(features)
+    array = real_array(image)
+    stack = array.reshape((-1, *array.shape[-2:]))
+    inside = None if mask is None else mask_array(mask, array.shape).reshape(stack.shape)
+    bins = find_bins(stack, settings, inside)
+    levels = bin_levels(stack, bins, np.int32)
+    if inside is not None:
+        levels[inside == 0] = NO_PAIR
+    levels = np.moveaxis(levels, settings.slice_axis, 0)
+    by_slice = settings.dimensions == 2 and not pool_slices
+    parts = [levels[z : z + 1] for z in range(len(levels))] if by_slice else [levels]
+    matrices = [pairs for part in parts for pairs in _matrices(part, settings)]
+    values = [_values(chosen, *pairs, settings, bins) for pairs in matrices]
+    means = np.mean(values, axis=0) if values else np.full(len(chosen), np.nan)
+    return {feature.name: float(mean) for feature, mean in zip(chosen, means, strict=True)}
 
 
-def _entropy(codes: npt.NDArray[np.uint32], settings: GLCMSettings) -> float:
-    """Scaled entropy of the pairs with these codes."""
-    kinds, counts = np.unique(codes, return_counts=True)
-    log_sum = int(counts @ fixed_log2(counts))
-    distinct = sum(
-        int(count) * is_distinct(kind, settings.levels, settings.symmetric)
-        for kind, count in zip(kinds, counts, strict=True)
+def _matrices(levels: npt.NDArray[np.int32], settings: GLCMSettings) -> Iterator[_Pairs]:
+    """Yield the pairs of every matrix: of each direction that has any, or of all together."""
+    found = [_pairs(levels, tuple(offset)) for offset in directions(settings).tolist()]
+    found = [pairs for pairs in found if len(pairs[0])]
+    if settings.aggregate == "merge" and found:
+        firsts, seconds = zip(*found, strict=True)
+        yield np.concatenate(firsts), np.concatenate(seconds)
+    else:
+        yield from found
+
+
+def _pairs(levels: npt.NDArray[np.int32], offset: tuple[int, ...]) -> _Pairs:
+    """Return the pairs of one direction."""
+    starts = tuple(
+        slice(max(0, -step), max(0, size - step)) for step, size in zip(offset, levels.shape, strict=True)
     )
-    return float(scaled_entropy(codes.size, log_sum, distinct, fixed_log2(np.arange(codes.size + 1))))
+    ends = tuple(
+        slice(max(0, step), max(0, size + step)) for step, size in zip(offset, levels.shape, strict=True)
+    )
+    first, second = levels[starts], levels[ends]
+    valid = (first != NO_PAIR) & (second != NO_PAIR)
+    return first[valid].astype(np.int64), second[valid].astype(np.int64)
+
+
+def _values(
+    features: Iterable[Feature],
+    first: npt.NDArray[np.int64],
+    second: npt.NDArray[np.int64],
+    settings: GLCMSettings,
+    bins: Bins,
+) -> list[float]:
+    """Return the features of one matrix.
+
+    Levels are counted from one in their midst, so that the powers of a region of any size keep their
+    digits.
+    """
+    midst = round((float(first.mean()) + float(second.mean())) / 2)
+    sums = _sums(first, second, midst, settings.symmetric, bins.levels)
+    scale = Scale(
+        2 if settings.symmetric else 1, settings.first_level + midst, _LOG_ONE, settings.log_unit, 1.0
+    )
+    return [
+        _mcc(first, second, settings.symmetric, bins.flat)
+        if feature.name == "mcc"
+        else float(VALUES[FEATURES.index(feature)](sums, scale))
+        for feature in features
+    ]
+
+
+def _sums(
+    first: npt.NDArray[np.int64], second: npt.NDArray[np.int64], midst: int, symmetric: bool, levels: int
+) -> Sums:
+    """Return the sums over pairs, as float64 numbers."""
+    difference = np.abs(first - second)
+    total = (first + second - 2 * midst).astype(np.float64)
+    signed = np.zeros(1) if symmetric else (first - second).astype(np.float64)
+    high, low = (np.maximum(first, second), np.minimum(first, second)) if symmetric else (first, second)
+    codes, counts = np.unique(high * levels + low, return_counts=True)
+    double = symmetric & (codes // levels == codes % levels)
+    ends = (np.concatenate((first, second)),) * 2 if symmetric else (first, second)
+    return Sums(
+        pairs=float(len(first)),
+        distinct=float(np.count_nonzero(difference)) if symmetric else 0.0,
+        difference=float(difference.sum()),
+        difference2=float((difference**2).sum()),
+        total=float(total.sum()),
+        total2=float((total**2).sum()),
+        total3=float((total**3).sum()),
+        total4=float((total**4).sum()),
+        signed=float(signed.sum()),
+        signed_total=float((signed * total).sum()),
+        **{
+            name: float(values.sum())
+            for name, values in zip(Sums._fields[10:15], inverses(difference, levels), strict=True)
+        },
+        log_pairs=_log_sum(np.array([len(first)])),
+        log_joint=_log_sum(counts),
+        log_total=_log_sum(np.unique(total, return_counts=True)[1]),
+        log_difference=_log_sum(np.unique(difference, return_counts=True)[1]),
+        log_first=_log_sum(np.unique(ends[0], return_counts=True)[1]),
+        log_second=_log_sum(np.unique(ends[1], return_counts=True)[1]),
+        energy=float((counts.astype(np.float64) ** 2 * (1 + double)).sum()),
+        largest=float((counts * (1 + double)).max()),
+    )
+
+
+def _log_sum(counts: npt.NDArray[np.int64]) -> float:
+    """Return the sum of ``n log2 n``."""
+    return float((counts * np.log2(counts)).sum()) * _LOG_ONE
+
+
+def _mcc(first: npt.NDArray[np.int64], second: npt.NDArray[np.int64], symmetric: bool, flat: bool) -> float:
+    """Return the maximal correlation coefficient; see the module `mcc`, whose rules these are."""
+    if flat:
+        return 1.0
+    if symmetric:
+        first, second = np.concatenate((first, second)), np.concatenate((second, first))
+    rows, row = np.unique(first, return_inverse=True)
+    columns, column = np.unique(second, return_inverse=True)
+    if max(len(rows), len(columns)) > _MOST_ROWS:
+        msg = f"mcc allows at most {_MOST_ROWS} levels in a region, got {len(rows)}; give fewer levels"
+        raise ValueError(msg)
+    if min(len(rows), len(columns)) < 2:
+        return 0.0
+    matrix = np.zeros((len(rows), len(columns)))
+    np.add.at(matrix, (row, column), 1.0)
+    matrix /= np.sqrt(matrix.sum(axis=1, keepdims=True) * matrix.sum(axis=0, keepdims=True))
+    return float(np.linalg.svd(matrix, compute_uv=False)[1])

@@ -9,12 +9,35 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
-from .checks import check_choice, check_int
+from .checks import check_choice, check_int, nearest
 
-MAX_LEVELS = 256
+MAX_LEVELS = 1 << 16
 MAX_WINDOW = 255
 
-_PRESETS: dict[str, dict[str, Any]] = {"radsynth": {}}
+_AS_THEY_ARE = {"levels": 256, "intensity_range": (0.0, 256.0), "first_level": 0}
+"""Levels of an image of bytes that is not binned."""
+
+_PRESETS: dict[str, dict[str, Any]] = {
+    "radsynth": {},
+    "haralick": {"log_base": "e"},
+    "ibsi": {"range_over": "mask"},
+    "ibsi-merge": {"range_over": "mask", "aggregate": "merge"},
+    "ibsi-3d": {"range_over": "mask", "dimensions": 3},
+    "ibsi-3d-merge": {"range_over": "mask", "dimensions": 3, "aggregate": "merge"},
+    "pyradiomics": {
+        "bin_width": 25.0,
+        "bin_edges": "pyradiomics",
+        "range_over": "mask",
+        "window": 3,
+        "dimensions": 3,
+        "directions": "all",
+    },
+    "skimage": {**_AS_THEY_ARE, "symmetric": False, "log_base": "e"},
+    "mahotas": _AS_THEY_ARE,
+    "itk": {**_AS_THEY_ARE, "symmetric": False, "aggregate": "merge"},
+}
+PRESETS = tuple(_PRESETS)
+"""Names of the presets; docs/conventions.md says what each reproduces."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,26 +47,49 @@ class GLCMSettings:
     Parameters
     ----------
     levels : int
-        Number of grey levels, 2 to 256.
+        Number of grey levels, 2 to 65,536: of equal bins over the range of intensities.
     window : int or (int, int, int)
         Edge of the window around each voxel: an odd number of voxels, 3 to 255. With
         ``dimensions=3`` also three edges, along z, y and x, for slices that are thicker than wide.
-    distance : int
+    distance : int or tuple of int
         Chebyshev distance between the two voxels of a pair, less than the window's shortest edge.
+        Several distances add their directions.
+    directions : {"scaled", "all"}
+        Offsets of that distance: the unit offsets times the distance (IBSI), or every offset of that
+        Chebyshev length (pyradiomics). The same for distance 1.
     dimensions : int
         2: windows in the plane of a slice, four directions. 3: in the volume, thirteen directions.
+    slice_axis : int
+        Axis of the volume, 0 (z), 1 (y) or 2 (x), across which 2D windows do not reach.
     symmetric : bool
         Count every pair in both orders.
     aggregate : {"mean", "merge"}
-        Mean of the entropies of the directions, or entropy of their pooled counts.
+        Mean of the feature over the directions, or feature of their pooled counts.
     log_base : {2, 10, "e"}
-        Base of the logarithm: bits, hartleys or nats.
+        Base of the logarithm of all entropies: bits, hartleys or nats.
+    bin_width : float or None
+        Width of a bin in the image's unit, instead of a number of `levels`, which then follows from
+        the range of intensities.
+    bin_edges : {"ibsi", "pyradiomics"}
+        Where bins begin, docs/definition.md, section 1: at the lowest intensity (IBSI), or as pyradiomics
+        has them, at a multiple of the width or at rounded edges of equal bins.
     intensity_range : (float, float) or None
         Intensities of the lowest and the highest edge of the bins, in the image's unit; what lies
         outside is clipped. None takes the range from `range_over`.
-    range_over : {"image", "mask"}
+    range_over : {"image", "mask", "crop"}
         Where minimum and maximum are taken when `intensity_range` is None: over the whole image
-        (every slice of a volume), or over the voxels of the mask.
+        (every slice of a volume), over the voxels of the mask, or over the box that the mask's windows
+        reach (its bounding box and the window's radius on every side).
+    percentiles : (float, float) or None
+        Take these percentiles there instead of minimum and maximum.
+    deviations : float or None
+        Clip the range there to the mean plus or minus so many standard deviations.
+    masked_window : bool
+        Whether a pair counts only if both its voxels are inside the mask. Otherwise the mask says only
+        where the map has values.
+    first_level : {0, 1}
+        Number of the lowest level: 1 as in IBSI and pyradiomics, 0 as in scikit-image. It is seen in
+        autocorrelation, joint average and sum average.
 
     Raises
     ------
@@ -60,27 +106,63 @@ class GLCMSettings:
 
     levels: int = 64
     window: int | tuple[int, int, int] = 5
-    distance: int = 1
+    distance: int | tuple[int, ...] = 1
+    directions: Literal["scaled", "all"] = "scaled"
     dimensions: int = 2
+    slice_axis: int = 0
     symmetric: bool = True
     aggregate: Literal["mean", "merge"] = "mean"
     log_base: Literal[2, 10, "e"] = 2
+    bin_width: float | None = None
+    bin_edges: Literal["ibsi", "pyradiomics"] = "ibsi"
     intensity_range: tuple[float, float] | None = None
-    range_over: Literal["image", "mask"] = "image"
+    range_over: Literal["image", "mask", "crop"] = "image"
+    percentiles: tuple[float, float] | None = None
+    deviations: float | None = None
+    masked_window: bool = True
+    first_level: Literal[0, 1] = 1
 
     def __post_init__(self) -> None:
         check_int("levels", self.levels, 2, MAX_LEVELS)
         check_int("dimensions", self.dimensions, 2, 3)
         self._check_window()
-        check_int("distance", self.distance, 1, min(self.edges[-self.dimensions :]) - 1)
-        if not isinstance(self.symmetric, bool):
-            msg = f"symmetric must be True or False, got {self.symmetric!r}"
-            raise TypeError(msg)
-        check_choice("aggregate", self.aggregate, ("mean", "merge"))
-        check_choice("log_base", self.log_base, (2, 10, "e"))
-        check_choice("range_over", self.range_over, ("image", "mask"))
-        if self.intensity_range is not None:
-            object.__setattr__(self, "intensity_range", _checked_range(self.intensity_range))
+        self._check_distance()
+        for name, choices in _CHOICES.items():
+            check_choice(name, getattr(self, name), choices)
+        for name in ("symmetric", "masked_window"):
+            if not isinstance(getattr(self, name), bool):
+                msg = f"{name} must be True or False, got {getattr(self, name)!r}"
+                raise TypeError(msg)
+        if self.dimensions == 3 and self.slice_axis != 0:
+            msg = f"slice_axis is for dimensions=2, got slice_axis={self.slice_axis} and dimensions=3"
+            raise ValueError(msg)
+        self._check_bins()
+
+    def _check_bins(self) -> None:
+        for name in ("bin_width", "deviations"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, _checked_positive(name, getattr(self, name)))
+        for name in ("intensity_range", "percentiles"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, _checked_range(name, getattr(self, name)))
+        if self.percentiles is not None and not 0 <= self.percentiles[0] < self.percentiles[1] <= 100:
+            msg = f"percentiles must be from 0 to 100, got {self.percentiles}"
+            raise ValueError(msg)
+        given = [name for name in _RANGES if getattr(self, name) is not None]
+        if len(given) > 1:
+            msg = f"{given[0]} and {given[1]} exclude each other: give one of them"
+            raise ValueError(msg)
+
+    def _check_distance(self) -> None:
+        several = isinstance(self.distance, (tuple, list))
+        distances = tuple(self.distance) if isinstance(self.distance, (tuple, list)) else (self.distance,)
+        for distance in distances:
+            check_int("distance", distance, 1, min(self.edges[-self.dimensions :]) - 1)
+        if not distances or len(set(distances)) < len(distances):
+            msg = f"distance must be one number or several different ones, got {self.distance}"
+            raise ValueError(msg)
+        if several:
+            object.__setattr__(self, "distance", distances if len(distances) > 1 else distances[0])
 
     def _check_window(self) -> None:
         edges: tuple[int, ...]
@@ -100,8 +182,10 @@ class GLCMSettings:
 
     @classmethod
     def preset(cls, name: str) -> Self:
-        """Return the settings known by a name: ``"radsynth"``, the paper's."""
-        check_choice("preset", name, tuple(_PRESETS))
+        """Return the settings known by a name, one of `PRESETS`; see docs/conventions.md."""
+        if name not in _PRESETS:
+            msg = f"no preset {name!r}{nearest(name, PRESETS)}; the presets are {', '.join(PRESETS)}"
+            raise ValueError(msg)
         return cls(**_PRESETS[name])
 
     @classmethod
@@ -135,6 +219,11 @@ class GLCMSettings:
         return (self.window if self.dimensions == 3 else 1, self.window, self.window)
 
     @property
+    def distances(self) -> tuple[int, ...]:
+        """Every distance, as a tuple."""
+        return self.distance if isinstance(self.distance, tuple) else (self.distance,)
+
+    @property
     def radii(self) -> tuple[int, int, int]:
         """Voxels between the centre of the window and its edge in z, y and x."""
         z, y, x = (edge // 2 for edge in self.edges)
@@ -165,14 +254,37 @@ class GLCMSettings:
         return {2: 1.0, 10: math.log10(2.0), "e": math.log(2.0)}[self.log_base]
 
 
-def _checked_range(value: object) -> tuple[float, float]:
+_CHOICES: dict[str, tuple[object, ...]] = {
+    "directions": ("scaled", "all"),
+    "slice_axis": (0, 1, 2),
+    "aggregate": ("mean", "merge"),
+    "log_base": (2, 10, "e"),
+    "bin_edges": ("ibsi", "pyradiomics"),
+    "range_over": ("image", "mask", "crop"),
+    "first_level": (0, 1),
+}
+
+_RANGES = ("intensity_range", "percentiles", "deviations")
+
+
+def _checked_positive(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        msg = f"{name} must be a number, got {value!r}"
+        raise TypeError(msg)
+    if not (math.isfinite(value) and value > 0):
+        msg = f"{name} must be finite and positive, got {value}"
+        raise ValueError(msg)
+    return float(value)
+
+
+def _checked_range(name: str, value: object) -> tuple[float, float]:
     """Return the pair as floats, JSON lists included."""
     try:
         low, high = (float(edge) for edge in value)  # type: ignore[attr-defined]
     except (TypeError, ValueError):
-        msg = f"intensity_range must be a pair of numbers, got {value!r}"
+        msg = f"{name} must be a pair of numbers, got {value!r}"
         raise TypeError(msg) from None
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        msg = f"intensity_range must be finite and rising, got ({low}, {high})"
+        msg = f"{name} must be finite and rising, got ({low}, {high})"
         raise ValueError(msg)
     return low, high

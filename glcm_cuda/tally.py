@@ -32,29 +32,38 @@ from .offsets import directions
 from .settings import GLCMSettings
 from .threads import run_in_parts
 
-_BAND = 16
+BAND = 16
 """Rows that share one buffer of pair codes: small enough for the cache, large against the halo."""
+
+MOST_PLAIN_LEVELS = 256
+"""Levels up to which every code of a pair has its cell in the tally. Beyond, codes are numbered as they
+appear in a band, so that a tally is never larger than what is counted in it."""
+
+JOINT, TOTAL, DIFFERENCE, FIRST, SECOND, ENDS = range(6)
+"""What a code tells apart: pairs, sums of their levels, differences, first ends, second ends, both ends
+(the first for the first half of the directions, which are given twice)."""
 
 
 def map_levels(
-    levels: npt.NDArray[np.int16],
+    levels: npt.NDArray[np.integer],
     out: npt.NDArray[np.float32],
     settings: GLCMSettings,
+    number_of_levels: int,
     first: tuple[int, int],
 ) -> None:
     """Fill `out` as `cpu.map_levels` does, for any window."""
-    offsets, radii = directions(settings.dimensions, settings.distance), np.array(settings.radii)
+    offsets, radii = directions(settings), np.array(settings.radii)
     log_table = fixed_log2(np.arange(len(offsets) * math.prod(settings.edges) + 1))
     merge, scale = settings.aggregate == "merge", settings.log_unit / LOG_ONE
     map_bands = _compiled()
 
     def map_some(start: int, stop: int) -> None:
         map_bands(
-            levels, offsets, first, radii, settings.levels, settings.symmetric, merge, log_table, scale,
+            levels, offsets, first, radii, number_of_levels, settings.symmetric, merge, log_table, scale,
             out, start, stop,
         )  # fmt: skip
 
-    run_in_parts(map_some, len(out) * -(-out.shape[1] // _BAND))
+    run_in_parts(map_some, len(out) * -(-out.shape[1] // BAND))
 
 
 @functools.cache
@@ -69,27 +78,25 @@ def _compiled() -> Any:
     ):  # fmt: skip
         _ = sources
         _, height, width = out.shape
-        bands = (height + _BAND - 1) // _BAND
-        steps = np.empty(len(log_table) - 1, np.int64)
-        for n in range(len(steps)):
-            steps[n] = (n + 1) * log_table[n + 1] - n * log_table[n]
+        bands = (height + BAND - 1) // BAND
+        steps = steps_of(log_table)
         group = len(offsets) if merge else 1
         for task in range(start_band, stop_band):
             z = task // bands
-            top = task % bands * _BAND
-            rows = min(_BAND, height - top)
-            columns = width + 4 * radii[2] + 2
-            codes = np.empty((columns, group, 2 * radii[0] + 1, rows + 2 * radii[1]), np.uint32)
-            tally = np.zeros(number_of_levels * number_of_levels + 1, np.int32)
+            top = task % bands * BAND
+            rows = min(BAND, height - top)
+            codes = code_buffer(width, group, rows, radii)
+            tally = np.zeros(cells(JOINT, codes.size, number_of_levels) + 1, np.int32)
             entropy = np.zeros((rows, width), np.float64)
             terms = np.zeros((rows, width), np.int32)
             for k in range(0, len(offsets), group):
                 chosen = offsets[k : k + group]
                 fill_codes(
-                    codes, levels, chosen, radii, first[0] + z, first[1] + top, number_of_levels, symmetric
-                )
-                places = _plane_places(codes, chosen, radii)
-                most = _pairs_in_window(chosen, radii)
+                    codes, levels, chosen, radii, first[0] + z, first[1] + top, JOINT, number_of_levels,
+                    symmetric,
+                )  # fmt: skip
+                places = plane_places(codes, chosen, radii)
+                most = pairs_in_window(chosen, radii)
                 tally[-1] = most
                 for row in range(rows):
                     _slide_row(
@@ -104,14 +111,45 @@ def _compiled() -> Any:
 
 
 @njit
-def fill_codes(codes, levels, offsets, radii, z, top, number_of_levels, symmetric):  # type: ignore[no-untyped-def]
-    """Codes of the pairs that start in a band of rows or around it, by x, direction, z and y.
+def steps_of(log_table):  # type: ignore[no-untyped-def]
+    """What the n-th pair of a code adds to the sum of ``n * log2(n)``, from the first (at 0) on."""
+    steps = np.empty(len(log_table) - 1, np.int64)
+    for n in range(len(steps)):
+        steps[n] = (n + 1) * log_table[n + 1] - n * log_table[n]
+    return steps
 
-    The buffer reaches beyond the image on every side. What is no pair has the last code, of a cell
-    of its own in the tally, so that every window has as many codes as any other.
+
+@njit
+def code_buffer(width, group, rows, radii):  # type: ignore[no-untyped-def]
+    """Room for the codes of a band, by x, direction, z and y; it reaches beyond the image on every side."""
+    return np.empty((width + 4 * radii[2] + 2, group, 2 * radii[0] + 1, rows + 2 * radii[1]), np.uint32)
+
+
+@njit
+def cells(kind, pairs, number_of_levels):  # type: ignore[no-untyped-def]
+    """Number of codes of a kind that so many pairs can have; what is no pair has the next."""
+    if kind == JOINT:
+        plain = number_of_levels <= MOST_PLAIN_LEVELS
+        return number_of_levels * number_of_levels if plain else number_of_levels + pairs
+    return 2 * number_of_levels if kind == TOTAL else number_of_levels
+
+
+@njit
+def fill_codes(codes, levels, offsets, radii, z, top, kind, number_of_levels, symmetric):  # type: ignore[no-untyped-def]
+    """Codes of the pairs that start in a band of rows or around it.
+
+    What is no pair has the last code, of a cell of its own in the tally, so that every window has as
+    many codes as any other.
     """
     depth, height, width = levels.shape
     margin = 2 * radii[2] + 1
+    absent = cells(kind, codes.size, number_of_levels)
+    numbered = kind == JOINT and number_of_levels > MOST_PLAIN_LEVELS
+    size = 1
+    while numbered and size < 2 * codes.size:
+        size *= 2
+    names = np.full((size, 2), np.int64(NO_PAIR))
+    found = number_of_levels
     for column in range(codes.shape[0]):
         x = column - margin
         for k in range(codes.shape[1]):
@@ -120,7 +158,7 @@ def fill_codes(codes, levels, offsets, radii, z, top, number_of_levels, symmetri
                 z_start = z - radii[0] + plane
                 for row in range(codes.shape[3]):
                     y_start = top - radii[1] + row
-                    code = NO_PAIR
+                    code = np.int64(NO_PAIR)
                     if (
                         0 <= x < width
                         and 0 <= x + dx < width
@@ -129,19 +167,49 @@ def fill_codes(codes, levels, offsets, radii, z, top, number_of_levels, symmetri
                         and 0 <= z_start < depth
                         and 0 <= z_start + dz < depth
                     ):
-                        code = pair_code(
-                            np.int32(levels[z_start, y_start, x]),
-                            np.int32(levels[z_start + dz, y_start + dy, x + dx]),
-                            number_of_levels,
-                            symmetric,
-                        )
-                    codes[column, k, plane, row] = (
-                        code if code != NO_PAIR else number_of_levels * number_of_levels
-                    )
+                        a = np.int64(levels[z_start, y_start, x])
+                        b = np.int64(levels[z_start + dz, y_start + dy, x + dx])
+                        last_half = 2 * k >= codes.shape[1]
+                        code = _code_of(a, b, kind, last_half, number_of_levels, symmetric)
+                    # Two equal levels of a symmetric matrix keep their code, which `is_distinct` looks at.
+                    if numbered and code >= (number_of_levels if symmetric else 0):
+                        code, found = _number(code, names, found)
+                    codes[column, k, plane, row] = code if code != NO_PAIR else absent
+
+
+@njit(inline="always")
+def _code_of(a, b, kind, last_half, number_of_levels, symmetric):  # type: ignore[no-untyped-def]
+    """Code of a pair of levels; NO_PAIR if either level is."""
+    if kind == JOINT:
+        return pair_code(a, b, number_of_levels, symmetric)
+    if a < 0 or b < 0:
+        return np.int64(NO_PAIR)
+    if kind == TOTAL:
+        return a + b
+    if kind == DIFFERENCE:
+        return abs(a - b)
+    return b if kind == SECOND or (kind == ENDS and last_half) else a
 
 
 @njit
-def _plane_places(codes, offsets, radii):  # type: ignore[no-untyped-def]
+def _number(code, names, found):  # type: ignore[no-untyped-def]
+    """Return the number of a code, a new one if the code is, and how many are taken then.
+
+    `names` is a hash table of codes and numbers with open addresses.
+    """
+    mask = len(names) - 1
+    mixed = (code ^ (code >> 15)) * 0x9E3779B1
+    slot = (mixed ^ (mixed >> 15)) & mask
+    while names[slot, 0] != code:
+        if names[slot, 0] == NO_PAIR:
+            names[slot, 0], names[slot, 1] = code, found
+            return np.int64(found), found + 1
+        slot = (slot + 1) & mask
+    return names[slot, 1], found
+
+
+@njit
+def plane_places(codes, offsets, radii):  # type: ignore[no-untyped-def]
     """Where the pairs that leave and that enter lie in the buffer, for the window at ``x = -radius``."""
     _, directions, planes, rows = codes.shape
     first = radii[2] + 1
@@ -161,7 +229,7 @@ def _plane_places(codes, offsets, radii):  # type: ignore[no-untyped-def]
 
 
 @njit
-def _pairs_in_window(offsets, radii):  # type: ignore[no-untyped-def]
+def pairs_in_window(offsets, radii):  # type: ignore[no-untyped-def]
     """Pairs in a whole window, all directions together."""
     total = 0
     for k in range(len(offsets)):

@@ -12,7 +12,8 @@ from .options import OneLineErrors
 
 # Written here, so that the list costs no import.
 COMMANDS = {
-    "map": "Exact entropy map of one image.",
+    "map": "Exact entropy map of one image, or maps of other co-occurrence features.",
+    "roi": "Co-occurrence features of a region, as a table.",
     "phantom": "Synthetic cohort of 24 breast volumes with tissue labels.",
     "groundtruth": "Exact maps of a cohort into a patch store.",
     "train": "Two-fold training of the surrogate from a patch store.",
@@ -68,7 +69,7 @@ def _print_version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
     help="Show the version.",
 )
 def main(ctx: click.Context, /, **_: Any) -> None:
-    """Exact GLCM entropy maps of medical images, and neural surrogates trained on them.
+    """Exact GLCM feature maps of medical images, and neural surrogates trained on them.
 
     \b
     Each command has its own help: radsynth map --help

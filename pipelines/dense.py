@@ -65,7 +65,7 @@ def dense_entropy_map(
         msg = f"image must have two or three dimensions, got shape {levels.shape}"
         raise ValueError(msg)
     stack = levels.reshape((-1, *levels.shape[-2:]))
-    offsets = directions(2, settings.distance)
+    offsets = directions(settings)
     out = np.empty(stack.shape, np.float32)
     if backend == "cuda":
         from . import dense_cuda

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,8 @@ _log = logging.getLogger(__name__)
 SAMPLES_PER_CASE = 20_000
 VERIFIED_SAMPLES = 1000
 SUFFIXES = (".h5", ".hdf5")
+MOST_LEVELS = 256
+_COHORT = "cohort"  # what --range-over takes here alone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +45,7 @@ class Plan:
     Parameters
     ----------
     settings : GLCMSettings
-        Settings of the maps, with two-dimensional windows and a range that needs no mask.
+        Settings of the maps: two-dimensional windows, a number of levels and a range that needs no mask.
     seed, samples_per_case : int
         Choose the samples.
     backend : {"auto", "cpu", "cuda"}
@@ -56,17 +58,37 @@ class Plan:
     backend: Backend = "auto"
 
     def __post_init__(self) -> None:
-        if self.settings.range_over != "image":
-            msg = (
-                f'range_over must be "image" in a patch store, got "{self.settings.range_over}": a network '
-                "is given no mask; give a fixed range instead"
-            )
-            raise ValueError(msg)
+        self._check_settings()
         if self.seed < 0:
             msg = f"seed must not be negative, got {self.seed}"
             raise ValueError(msg)
         if self.samples_per_case < 1:
             msg = f"samples per case must be at least 1, got {self.samples_per_case}"
+            raise ValueError(msg)
+
+    def _check_settings(self) -> None:
+        """Refuse what a network that sees patches of levels, and no mask, cannot learn from."""
+        settings = self.settings
+        if settings.dimensions != 2:
+            msg = f"a patch store holds 2D windows, dimensions must be 2, got {settings.dimensions}"
+            raise ValueError(msg)
+        if settings.range_over != "image":
+            msg = (
+                f'range_over must be "image" in a patch store, got "{settings.range_over}": a network '
+                "is given no mask; give a fixed range or --range-over cohort instead"
+            )
+            raise ValueError(msg)
+        if settings.bin_width is not None:
+            msg = (
+                "a patch store has one number of levels for all cases, got "
+                f"bin_width={settings.bin_width:g}; give levels instead"
+            )
+            raise ValueError(msg)
+        if settings.levels > MOST_LEVELS:
+            msg = f"a patch store holds at most {MOST_LEVELS} levels, got {settings.levels}"
+            raise ValueError(msg)
+        if settings.slice_axis != 0:
+            msg = f"a patch store holds windows across z, slice_axis must be 0, got {settings.slice_axis}"
             raise ValueError(msg)
 
 
@@ -132,6 +154,32 @@ def exact_case(case: Case, plan: Plan) -> ExactCase:
             entropy=entropy.reshape(volume.array.shape),
             samples=take_samples(levels, entropy, labels, voxels, settings.radius),
         )
+
+
+def cohort_range(cases: Sequence[Case]) -> tuple[float, float]:
+    """Return the lowest and the highest intensity of all images of a cohort.
+
+    Raises
+    ------
+    FileNotFoundError, TypeError, ValueError
+        If an image is unfit (the message names the patient), or all are of one intensity.
+    """
+    from glcm_cuda import intensity_range
+
+    from .imaging import read_image
+
+    lows, highs = [], []
+    with progress_bar("Range of the cohort", len(cases)) as progress:
+        for done, case in enumerate(cases, start=1):
+            with naming(case.patient):
+                low, high = intensity_range(read_image(case.image).array)
+            lows.append(low)
+            highs.append(high)
+            progress(done, len(cases))
+    if min(lows) == max(highs):
+        msg = f"a cohort must have more than one intensity, got {lows[0]:g} alone"
+        raise ValueError(msg)
+    return min(lows), max(highs)
 
 
 def write_store(
@@ -301,6 +349,14 @@ def _generator(seed: int, patient: str) -> np.random.Generator:
     return np.random.default_rng([seed, int.from_bytes(digest[:8], "big")])
 
 
+def _check_cohort_range(options: Mapping[str, Any]) -> None:
+    for name in ("intensity_range", "percentiles", "deviations"):
+        if options[name] is not None:
+            option = "--range" if name == "intensity_range" else f"--{name}"
+            msg = f"--range-over cohort and {option} exclude each other: give one of them"
+            raise ValueError(msg)
+
+
 @click.command(cls=Command)
 @click.argument("cohort", type=click.Path(path_type=Path))
 @click.option(
@@ -323,7 +379,12 @@ def _generator(seed: int, patient: str) -> np.random.Generator:
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder for the whole exact maps as NIfTI.",
 )
-@settings_options
+@click.option(
+    "--range-over",
+    metavar="image|cohort",
+    help="Where the range of intensities is taken: each image, or all images together (radsynth: image).",
+)
+@settings_options(without=("masked_window", "range_over"))
 @backend_option
 @force_option
 def command(
@@ -339,9 +400,10 @@ def command(
     """Exact maps of a cohort into a patch store.
 
     COHORT is a CSV with the columns patient, group, image and labels; paths are relative to it.
-    A store is of windows in a slice whose grey levels depend on the image alone, as the network wants
-    them: --dimensions 3 and --range-over mask are refused. A run that was interrupted continues where it
-    stopped.
+    A store is of windows in a slice, with one number of grey levels that depend on the image alone, as the
+    network wants them: --dimensions 3, --slice-axis, --bin-width and --range-over mask or crop are refused.
+    --range-over cohort takes one range from all images, so that a level means the same in each of them. A
+    run that was interrupted continues where it stopped.
 
     \b
     Example:
@@ -349,15 +411,27 @@ def command(
       runs/demo/store.h5
       24 cases, 480000 samples of 5x5 voxels at 64 levels; 1000 recomputed and found equal
     """
+    from glcm_cuda.files import refuse_existing
+
     from .cohort import read_cohort
 
     if output.suffix.lower() not in SUFFIXES:
         msg = f"-o must end in {' or '.join(SUFFIXES)}, got {output.name}"
         raise ValueError(msg)
+    over_cohort = settings["range_over"] == _COHORT
+    if over_cohort:
+        _check_cohort_range(settings)
+        settings["range_over"] = "image"
     plan = Plan(
         settings=glcm_settings_from(settings), seed=seed, samples_per_case=samples_per_case, backend=backend
     )
-    summary = write_store(read_cohort(cohort), output, plan, maps=maps, force=force)
+    cases = read_cohort(cohort)
+    if over_cohort:
+        refuse_existing(output, force=force)
+        found = cohort_range(cases)
+        _log.info("range of the cohort: %g to %g", *found)
+        plan = replace(plan, settings=replace(plan.settings, intensity_range=found))
+    summary = write_store(cases, output, plan, maps=maps, force=force)
     click.echo(output)
     click.echo(summary)
 

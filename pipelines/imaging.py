@@ -26,6 +26,8 @@ from . import nifti
 if TYPE_CHECKING:
     import SimpleITK
 
+    from glcm_cuda.quantize import Bins
+
 MAP_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha")
 _BLOCK = 1 << 20
 _FORMATS = ("Nifti", "Nrrd", "Meta", "GDCM")  # names of ITK
@@ -54,6 +56,53 @@ class Volume:
     spacing_mm: tuple[float, ...]
     origin_mm: tuple[float, ...]
     direction: tuple[float, ...]
+
+    def cropped(self, box: tuple[slice, ...]) -> Volume:
+        """Return the part of the image inside a box, where it lies."""
+        start = np.array([part.start for part in reversed(box)]) * self.spacing_mm
+        cosines = np.reshape(self.direction, (len(box), len(box)))
+        origin = tuple(float(place) for place in self.origin_mm + cosines @ start)
+        return replace(self, array=np.ascontiguousarray(self.array[box]), origin_mm=origin)
+
+
+def bounding_box(inside: npt.NDArray[np.bool_], margin: int) -> tuple[slice, ...]:
+    """Return the smallest box around a mask, grown by a margin on every side and clipped at the image."""
+    box = []
+    for axis, size in enumerate(inside.shape):
+        (found,) = np.nonzero(inside.any(axis=tuple(other for other in range(inside.ndim) if other != axis)))
+        box.append(slice(max(int(found[0]) - margin, 0), min(int(found[-1]) + margin + 1, size)))
+    return tuple(box)
+
+
+def reached(
+    shape: tuple[int, ...], mask: npt.NDArray[np.bool_] | None, settings: GLCMSettings, bins: Bins
+) -> tuple[tuple[slice, ...], GLCMSettings]:
+    """Return the part of an image that is needed, and the settings that give it the levels of the whole.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the image.
+    mask : bool array of that shape, optional
+    settings : GLCMSettings
+        For the whole image.
+    bins : Bins
+        Of the whole image.
+
+    Returns
+    -------
+    (box, settings)
+        The box that the mask's windows reach, or the whole. What is computed of it is that of the whole.
+    """
+    whole = tuple(slice(0, size) for size in shape)
+    if mask is None:
+        return whole, settings
+    box = bounding_box(mask, max(settings.radii))
+    if settings.range_over != "image":
+        return box, settings
+    if bins.low == bins.high:  # no range that settings could name
+        return whole, settings
+    return box, replace(settings, intensity_range=(bins.low, bins.high), percentiles=None, deviations=None)
 
 
 def read_image(path: str | os.PathLike[str]) -> Volume:
@@ -195,15 +244,41 @@ def write_map(
     OSError
         If a file cannot be written, for example on a full disk.
     """
+    with staged_map(array, volume, path, provenance=provenance, force=force):
+        pass
+
+
+@contextmanager
+def staged_map(
+    array: npt.NDArray[Any],
+    volume: Volume,
+    path: str | os.PathLike[str],
+    *,
+    provenance: dict[str, Any],
+    force: bool = False,
+) -> Iterator[None]:
+    """Write a map and its provenance under temporary names that become theirs if the block ends well.
+
+    Parameters, errors: those of `write_map`.
+    """
     path = Path(path)
     check_map_path(path, force=force)
     if array.shape != volume.array.shape:
         msg = f"map must have the image's shape {volume.array.shape}, got {array.shape}"
         raise ValueError(msg)
-    entropy = replace(volume, array=np.ascontiguousarray(array, np.float32))
-    with replacing(sidecar_path(path), force=force) as sidecar:
-        sidecar.write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8")
-        write_volume(entropy, path, force=force)
+    values = replace(volume, array=np.ascontiguousarray(array, np.float32))
+    with (
+        replacing(sidecar_path(path), force=force) as sidecar,
+        replacing(path, force=force) as temporary,
+    ):
+        write_sidecar(sidecar, provenance)
+        _write_whole(_image(values), temporary, path)
+        yield
+
+
+def write_sidecar(path: Path, provenance: dict[str, Any]) -> None:
+    """Write what tells how an output was made, as JSON."""
+    path.write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8")
 
 
 def write_volume(volume: Volume, path: str | os.PathLike[str], *, force: bool = False) -> None:
@@ -211,15 +286,21 @@ def write_volume(volume: Volume, path: str | os.PathLike[str], *, force: bool = 
 
     Parameters, errors: those of `write_map`.
     """
-    import SimpleITK
-
     path = Path(path)
-    image = SimpleITK.GetImageFromArray(volume.array)
-    image.SetSpacing(volume.spacing_mm)
-    image.SetOrigin(volume.origin_mm)
-    image.SetDirection(volume.direction)
     with replacing(path, force=force) as temporary:
-        _write_whole(image, temporary, path)
+        _write_whole(_image(volume), temporary, path)
+
+
+def named_after(path: Path, feature: str) -> Path:
+    """Return the name of one of several maps: the feature's name stands before the suffix.
+
+    Examples
+    --------
+    >>> named_after(Path("maps.nii.gz"), "contrast").name
+    'maps_contrast.nii.gz'
+    """
+    suffix = next((end for end in MAP_SUFFIXES if path.name.endswith(end)), path.suffix)
+    return path.with_name(f"{path.name.removesuffix(suffix)}_{feature}{suffix}")
 
 
 def check_map_path(path: str | os.PathLike[str], *, force: bool = False) -> None:
@@ -270,6 +351,7 @@ def provenance(
     settings: GLCMSettings,
     intensity_range: tuple[float, float],
     backend: str,
+    feature: str = "joint_entropy",
     **details: Any,
 ) -> dict[str, Any]:
     """Return what a map's sidecar says: how the map was made, and from what.
@@ -284,20 +366,48 @@ def provenance(
         Lowest and highest edge of the bins in the image's unit.
     backend : str
         What computed the map.
+    feature : str
+        What the map holds.
     details
         Further entries, as plain numbers, strings, lists and dicts.
     """
-    import glcm_cuda
-
     return {
-        "kind": "GLCM entropy map",
-        "unit": (settings or GLCMSettings()).unit,
-        "source": Path(source).name,
-        "source_sha256": sha256_of(source),
+        "kind": "GLCM entropy map" if feature == "joint_entropy" else "GLCM feature map",
+        "unit": unit_of(feature, settings),
+        "feature": feature_names(feature),
+        **source_record(source),
         "settings": settings.to_dict(),
         "intensity_range": list(intensity_range),
         "backend": backend,
         **details,
+        **made_by(),
+    }
+
+
+def unit_of(feature: str, settings: GLCMSettings) -> str | None:
+    """Return the unit of a feature's values; only entropies have one."""
+    return settings.unit if feature.endswith("_entropy") else None
+
+
+def feature_names(feature: str) -> dict[str, Any]:
+    """Return what a feature is called here, by pyradiomics and by IBSI."""
+    from glcm_cuda.features import feature_named
+
+    found = feature_named(feature)
+    ibsi = [f"{name} ({identifier})" for name, identifier in found.ibsi]
+    return {"name": found.name, "pyradiomics": found.pyradiomics, "ibsi": ibsi}
+
+
+def source_record(path: str | os.PathLike[str], name: str = "source") -> dict[str, Any]:
+    """Return the name of an input, without its folder, and its SHA-256."""
+    return {name: Path(path).name, f"{name}_sha256": sha256_of(path)}
+
+
+def made_by() -> dict[str, Any]:
+    """Return the versions of the software and the date, as a sidecar has them."""
+    import glcm_cuda
+
+    return {
         "software": {
             "radsynth": glcm_cuda.__version__,
             "python": platform.python_version(),
@@ -534,6 +644,16 @@ def _rounded(numbers: tuple[float, ...]) -> tuple[float, ...]:
 
 
 # Writing
+
+
+def _image(volume: Volume) -> SimpleITK.Image:
+    import SimpleITK
+
+    image = SimpleITK.GetImageFromArray(volume.array)
+    image.SetSpacing(volume.spacing_mm)
+    image.SetOrigin(volume.origin_mm)
+    image.SetDirection(volume.direction)
+    return image
 
 
 def _write_whole(image: SimpleITK.Image, temporary: Path, path: Path) -> None:

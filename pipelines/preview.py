@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,19 @@ from glcm_cuda import GLCMSettings
 from glcm_cuda.files import replacing
 from glcm_cuda.offsets import largest_entropy
 
-from .imaging import Volume, refuse_output
+from .imaging import Volume, refuse_output, unit_of
 
 
 def write_preview(
     volume: Volume,
-    entropy: npt.NDArray[Any],
+    values: npt.NDArray[Any],
     path: str | os.PathLike[str],
     settings: GLCMSettings,
     *,
     region: npt.NDArray[Any] | None = None,
-    title: str = "entropy",
+    title: str | None = None,
+    feature: str = "joint_entropy",
+    levels: int | None = None,
     force: bool = False,
 ) -> None:
     """Draw one slice of an image and of its map side by side as PNG.
@@ -32,17 +35,22 @@ def write_preview(
     ----------
     volume : Volume
         The image; its spacing gives the proportions.
-    entropy : array of the volume's shape
-        The map, in the unit of the settings' logarithm.
+    values : array of the volume's shape
+        The map.
     path : path
         Ends in .png.
     settings : GLCMSettings
-        Names the unit and the window.
+        Name the unit, the window and the axis across the slices.
     region : array of the volume's shape, optional
         Mask or labels: the slice with most voxels that are not zero is drawn, and outlined.
         Without it the middle slice.
-    title : str
-        Written over the map.
+    title : str, optional
+        Written over the map; by default the feature's name.
+    feature : str
+        What the map holds. Maps of joint entropy have one scale for the same settings, so that pictures
+        can be compared; others are scaled to their values.
+    levels : int, optional
+        Number of grey levels, where a width of bins leaves it to the image.
     force : bool
         Replace an existing file.
 
@@ -55,26 +63,28 @@ def write_preview(
     from matplotlib.figure import Figure
 
     check_preview_path(path, force=force)
-    index, (image, values, outline) = _shown_slice(volume.array, entropy, region)
+    levels = levels or settings.levels
+    index, (image, drawn, outline) = _shown_slice(volume.array, values, region, settings.slice_axis)
     figure = Figure(figsize=(10, 5), layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
-    aspect = volume.spacing_mm[1] / volume.spacing_mm[0]
+    aspect = _aspect(volume, settings.slice_axis)
     low, high = _display_range(image)
     left.imshow(image, cmap="gray", vmin=low, vmax=high, aspect=aspect, interpolation="nearest")
-    left.set_title("image" if index is None else f"image, slice {index} (0 to {len(volume.array) - 1})")
-    # One scale for all maps of the same settings, so that pictures can be compared.
+    slices = volume.array.shape[settings.slice_axis]
+    left.set_title("image" if index is None else f"image, slice {index} (0 to {slices - 1})")
+    bottom, top = _map_range(feature, settings, levels, drawn)
     shown = right.imshow(
-        np.ma.masked_invalid(values),
+        np.ma.masked_invalid(drawn),
         cmap="viridis",
-        vmin=0,
-        vmax=largest_entropy(settings),
+        vmin=bottom,
+        vmax=top,
         aspect=aspect,
         interpolation="nearest",
     )
-    right.set_title(title)
+    right.set_title(_name(feature) if title is None else title)
     right.set_facecolor("black")
-    figure.colorbar(shown, ax=right, label=_unit_label(settings), shrink=0.8)
+    figure.colorbar(shown, ax=right, label=_label(feature, settings, levels), shrink=0.8)
     for axes in (left, right):
         axes.set_xticks([])
         axes.set_yticks([])
@@ -93,19 +103,43 @@ def check_preview_path(path: str | os.PathLike[str], *, force: bool = False) -> 
     refuse_output(path, force=force)
 
 
-def _unit_label(settings: GLCMSettings) -> str:
-    return f"entropy ({settings.unit}), window {settings.window}, {settings.levels} levels"
+def _name(feature: str) -> str:
+    return "entropy" if feature == "joint_entropy" else feature.replace("_", " ")
+
+
+def _label(feature: str, settings: GLCMSettings, levels: int) -> str:
+    unit = unit_of(feature, settings)
+    named = _name(feature) if unit is None else f"{_name(feature)} ({unit})"
+    return f"{named}, window {settings.window}, {levels} levels"
+
+
+def _map_range(
+    feature: str, settings: GLCMSettings, levels: int, values: npt.NDArray[Any]
+) -> tuple[float, float]:
+    if feature != "joint_entropy":
+        return _display_range(values)
+    return 0.0, largest_entropy(replace(settings, levels=max(levels, 2), bin_width=None))
+
+
+def _aspect(volume: Volume, axis: int) -> float:
+    """Return the height of a voxel over its width in a slice."""
+    height, width = (
+        np.delete(volume.spacing_mm[::-1], axis) if volume.array.ndim == 3 else volume.spacing_mm[::-1]
+    )
+    return float(height / width)
 
 
 def _shown_slice(
-    image: npt.NDArray[Any], entropy: npt.NDArray[Any], region: npt.NDArray[Any] | None
+    image: npt.NDArray[Any], values: npt.NDArray[Any], region: npt.NDArray[Any] | None, axis: int
 ) -> tuple[int | None, tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[np.bool_] | None]]:
     """Index of the slice drawn (None in 2D), and that slice of image, map and region."""
     inside = None if region is None else region != 0
     if image.ndim == 2:
-        return None, (image, entropy, inside)
-    index = image.shape[0] // 2 if inside is None else int(inside.sum(axis=(1, 2)).argmax())
-    return index, (image[index], entropy[index], None if inside is None else inside[index])
+        return None, (image, values, inside)
+    image, values = np.moveaxis(image, axis, 0), np.moveaxis(values, axis, 0)
+    inside = None if inside is None else np.moveaxis(inside, axis, 0)
+    index = len(image) // 2 if inside is None else int(inside.sum(axis=(1, 2)).argmax())
+    return index, (image[index], values[index], None if inside is None else inside[index])
 
 
 def _display_range(image: npt.NDArray[Any]) -> tuple[float, float]:

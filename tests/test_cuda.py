@@ -45,12 +45,13 @@ def volume(rng):
         {"window": 17, "levels": 4},
         {"window": 15, "aggregate": "merge", "symmetric": False},
         {"dimensions": 3, "window": (3, 3, 15)},
+        {"dimensions": 3, "window": (3, 3, 15), "distance": 2},
     ],
     ids=str,
 )
 def test_rows_of_more_pairs_than_registers(rng, fields):
     chosen = GLCMSettings(**fields)
-    image = rng.random((3, 16))
+    image = rng.random((3, 3, 16) if fields.get("distance") else (3, 16))
     np.testing.assert_array_equal(
         entropy_map(image, chosen, backend="cuda"), entropy_map(image, chosen, backend="cpu")
     )
@@ -220,6 +221,38 @@ def test_range_of_an_array_on_a_device(rng):
             entropy_map(on_device, chosen, mask=mask).copy_to_host(),
             entropy_map(image, chosen, mask=mask, backend="cpu"),
         )
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"levels": 300},
+        {"bin_width": 4.0},
+        {"levels": 8, "bin_edges": "pyradiomics", "masked_window": False},
+        {"range_over": "crop", "intensity_range": (1.0, 7.0)},
+    ],
+    ids=str,
+)
+def test_bins_of_an_array_on_a_device(rng, volume, fields):
+    mask = rng.random(volume.shape) < 0.8
+    chosen = GLCMSettings(window=3, **fields)
+    found = entropy_map(cuda.to_device(volume), chosen, mask=cuda.to_device(mask))
+    np.testing.assert_array_equal(found.copy_to_host(), entropy_map(volume, chosen, mask=mask, backend="cpu"))
+
+
+def test_settings_that_need_the_host(volume):
+    on_device, mask = cuda.to_device(volume), np.ones(volume.shape)
+    for fields, message in (
+        ({"percentiles": (1, 99)}, "percentiles needs an image in the host's memory; give intensity_range"),
+        ({"deviations": 3}, "deviations needs an image in the host's memory"),
+        ({"range_over": "crop"}, 'range_over="crop" needs an image in the host\'s memory'),
+        ({"slice_axis": 1}, "slice_axis=1 needs an image in the host's memory; copy it"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            entropy_map(on_device, GLCMSettings(**fields), mask=mask)
+    volume[0, 0, 0], mask[0, 0, 0] = np.nan, 0
+    with pytest.raises(ValueError, match=r"masked_window=False .* got 1 NaN or infinite"):
+        entropy_map(cuda.to_device(volume), GLCMSettings(masked_window=False), mask=mask)
 
 
 def test_bad_arrays_on_a_device(volume):

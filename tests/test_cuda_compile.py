@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from pathlib import Path
 
@@ -23,6 +22,7 @@ import kernel_counts  # noqa: E402
 ARCHITECTURES = [(7, 5), (8, 0), (9, 0), (12, 0)]
 # 128 registers let 512 threads live on a multiprocessor with 65,536: four blocks of ours.
 MOST_REGISTERS = 128
+WIDE = GLCMSettings(levels=1000)
 
 
 def compiler_log(kernel, signature, architecture):
@@ -36,18 +36,20 @@ def kernels_of(chosen):
 
     from glcm_cuda import kernels
 
-    def array(kind, dimensions):
-        return types.Array(kind, dimensions, "C")
-
-    image, levels, whole = array(types.float32, 3), array(types.int16, 3), types.int64
-    if chosen == GLCMSettings():  # the others' are the same
-        mask, real = array(types.uint8, 3), types.float64
-        yield kernels.bin_kernel(masked=True), (image, mask, whole, real, real, levels)
+    array = kernel_counts.array
+    wide = chosen.levels > kernels.MOST_LEVELS
+    image, whole, real = array(types.float32, 3), types.int64, types.float64
+    levels = array(types.int32 if wide else types.int16, 3)
+    if chosen in (GLCMSettings(), WIDE):  # the others' are the same
+        mask, numbers = array(types.uint8, 3), [real] * 5
+        for edged in (False, True):
+            yield kernels.bin_kernel(True, edged), (image, mask, array(real, 1), *numbers, levels)
+        yield kernels.blank_kernel(), (mask, whole, whole, array(types.float32, 4))
         yield kernels.extent_kernel(masked=True), (image, mask, array(real, 2), array(whole, 2))
         way = types.UniTuple(whole, 3)
         words = array(types.uint32, 4)
-        yield kernels.word_kernel(), (levels, way, way, whole, types.boolean, whole, words)
-    for march in dict.fromkeys(kernels.marches(chosen)):
+        yield kernels.word_kernel(wide), (levels, way, way, whole, types.boolean, whole, words)
+    for march in dict.fromkeys(kernels.marches(chosen, wide)):
         yield kernels.count_kernel(march), kernel_counts.signature_of(march)
 
 
@@ -59,9 +61,41 @@ def kernels_of(chosen):
 )
 def test_no_spills_and_no_local_memory(architecture, fields):
     for kernel, signature in kernels_of(GLCMSettings(**fields)):
-        log = compiler_log(kernel, signature, architecture)
-        assert "0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads" in log
-        assert int(re.search(r"Used (\d+) registers", log)[1]) <= MOST_REGISTERS
+        registers = kernel_counts.registers_of(compiler_log(kernel, signature, architecture))
+        assert registers <= MOST_REGISTERS
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"levels": 1000},
+        {"levels": 1000, "aggregate": "merge", "symmetric": False},
+        {"distance": 2, "directions": "all"},
+    ],
+    ids=str,
+)
+def test_less_usual_settings_need_no_local_memory(fields):
+    test_no_spills_and_no_local_memory((9, 0), fields)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES, ids=str)
+@pytest.mark.parametrize("name", ["contrast", "all but MCC", "MCC"])
+def test_other_features_need_no_local_memory(architecture, name):
+    """Registers for two blocks of 128 threads, for four without ranks."""
+    kernel, signature = kernel_counts.other_kernels()[name]
+    registers = kernel_counts.registers_of(compiler_log(kernel, signature, architecture))
+    assert registers <= (96 if name == "contrast" else 224)
+
+
+def test_less_usual_features_need_no_local_memory():
+    from numba import types
+
+    wide = {
+        "all but MCC": kernel_counts.feature_signature(types.int32),
+        "MCC": kernel_counts.mcc_signature(types.int32),
+    }
+    for name, (kernel, signature) in kernel_counts.other_kernels().items():
+        kernel_counts.registers_of(compiler_log(kernel, wide.get(name, signature), (9, 0)))
 
 
 def test_a_spill_is_seen():

@@ -242,6 +242,11 @@ def test_labels_of_another_geometry_name_the_patient(cohort, tmp_path):
             {"settings": GLCMSettings(range_over="mask")},
             'range_over must be "image" in a patch store, got "mask"',
         ),
+        ({"settings": GLCMSettings(range_over="crop")}, 'range_over must be "image" .* got "crop"'),
+        ({"settings": GLCMSettings(bin_width=2.5)}, "one number of levels for all cases, got bin_width=2.5"),
+        ({"settings": GLCMSettings(levels=257)}, "a patch store holds at most 256 levels, got 257"),
+        ({"settings": GLCMSettings(slice_axis=1)}, "slice_axis must be 0, got 1"),
+        ({"settings": GLCMSettings(dimensions=3)}, "dimensions must be 2, got 3"),
     ],
 )
 def test_unfit_plan(fields, words):
@@ -283,7 +288,8 @@ def test_command_refuses_a_folder_as_cohort(tmp_path):
 
 def test_help_says_which_settings_are_refused():
     words = " ".join(run("--help").output.split())
-    assert "--dimensions 3 and --range-over mask are refused" in words
+    assert "--dimensions 3, --slice-axis, --bin-width and --range-over mask or crop are refused" in words
+    assert "--range-over image|cohort" in words
     assert "Example: radsynth groundtruth runs/demo/phantom/cohort.csv -o runs/demo/store.h5" in words
 
 
@@ -304,8 +310,15 @@ def test_command_refuses_an_existing_store(cohort, tmp_path):
     ("options", "words"),
     [
         (("--window", 4), "window must be odd, got 4"),
-        (("--levels", 300), "levels must be from 2 to 256, got 300"),
+        (("--levels", 300), "a patch store holds at most 256 levels, got 300"),
         (("--dimensions", 3), "dimensions must be 2, got 3"),
+        (("--range-over", "mask"), 'range_over must be "image" in a patch store, got "mask"'),
+        (("--preset", "ibsi"), "give a fixed range or --range-over cohort instead"),
+        (("--bin-width", 5), "one number of levels for all cases, got bin_width=5; give levels instead"),
+        (("--unmasked-window",), "No such option '--unmasked-window'"),
+        (("--range-over", "cohort", "--range", 0, 9), "--range-over cohort and --range exclude each other"),
+        (("--range-over", "cohort", "--deviations", 2), "--range-over cohort and --deviations exclude"),
+        (("--range-over", "cohort", "--percentiles", 1, 99), "--range-over cohort and --percentiles excl"),
     ],
 )
 def test_command_refuses_unfit_settings(cohort, tmp_path, options, words):
@@ -327,6 +340,55 @@ def test_command_on_a_full_disk(cohort, tmp_path, monkeypatch):
     assert "s.h5" in result.stderr
     assert not (tmp_path / "s.h5.parts").exists()
     assert not (tmp_path / "s.h5").exists()
+
+
+# One range for a cohort
+
+
+def test_range_over_the_cohort(cohort, tmp_path):
+    save(tmp_path / "p2.nii.gz", np.linspace(-50, 400, 2 * 12 * 14).reshape(2, 12, 14).astype(np.int16))
+    path = tmp_path / "s.h5"
+    arguments = ("--range-over", "cohort", "--samples-per-case", 40, "--backend", "cpu")
+    result = run(cohort, "-o", path, *arguments, "--maps", tmp_path / "maps")
+    assert result.exit_code == 0, result.output
+    images = [read_array(case.image) for case in read_cohort(cohort)]
+    found = (-50.0, float(max(image.max() for image in images)))
+    assert f"range of the cohort: -50 to {found[1]:g}" in result.stderr
+    with PatchStore(path) as patches:
+        assert patches.settings == GLCMSettings(intensity_range=found)
+        assert {record.intensity_range for record in patches.cases} == {found}
+    expected = entropy_map(images[1], GLCMSettings(intensity_range=found), backend="cpu")
+    np.testing.assert_array_equal(read_array(map_path(tmp_path / "maps", "p2")), expected)
+
+
+def test_the_range_of_a_cohort_names_the_patient(cohort, tmp_path):
+    save(tmp_path / "p2.nrrd", np.full((2, 12, 14), np.nan, np.float32))
+    cohort.write_text(cohort.read_text().replace("p2.nii.gz", "p2.nrrd"))
+    result = run(cohort, "-o", tmp_path / "s.h5", "--range-over", "cohort")
+    assert result.exit_code == 2
+    assert "Error: patient p2: the image must hold finite intensities" in result.stderr
+
+
+def test_a_cohort_of_one_intensity_has_no_range(cohort, tmp_path):
+    for name in ("p1", "p2", "p3"):
+        save(tmp_path / f"{name}.nii.gz", np.full((2, 12, 14), 7, np.int16))
+    with pytest.raises(ValueError, match="a cohort must have more than one intensity, got 7 alone"):
+        groundtruth.cohort_range(read_cohort(cohort))
+
+
+def test_a_store_that_exists_is_refused_before_the_range_is_looked_for(cohort, tmp_path, monkeypatch):
+    (tmp_path / "s.h5").write_text("precious")
+    monkeypatch.setattr(groundtruth, "cohort_range", lambda cases: pytest.fail("read the cohort"))
+    result = run(cohort, "-o", tmp_path / "s.h5", "--range-over", "cohort")
+    assert "s.h5 exists; give --force" in result.stderr
+
+
+def test_several_distances_and_percentiles(cohort, tmp_path):
+    arguments = ("--distance", "1,2", "--percentiles", 1, 99, "--samples-per-case", 40, "--backend", "cpu")
+    result = run(cohort, "-o", tmp_path / "s.h5", *arguments)
+    assert result.exit_code == 0, result.output
+    with PatchStore(tmp_path / "s.h5") as patches:
+        assert patches.settings == GLCMSettings(distance=(1, 2), percentiles=(1.0, 99.0))
 
 
 # Real images

@@ -19,6 +19,9 @@ from glcm_cuda import GLCMSettings
 from pipelines import imaging, nifti
 from pipelines.imaging import (
     Volume,
+    bounding_box,
+    named_after,
+    provenance,
     read_image,
     read_labels,
     read_mask,
@@ -84,6 +87,52 @@ def test_every_voxel_lies_where_it_lay(tmp_path, rng, suffix):
     for z, y, x in np.ndindex(volume.array.shape):
         expected = volume.origin_mm + direction @ (spacing * (x, y, z))
         np.testing.assert_allclose(image.TransformIndexToPhysicalPoint((x, y, z)), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("make", [oblique, flat])
+def test_a_part_lies_where_it_lay(rng, make):
+    volume = make(rng)
+    box = (slice(1, 4), slice(2, 6), slice(3, 5))[-volume.array.ndim :]
+    part = volume.cropped(box)
+    np.testing.assert_array_equal(part.array, volume.array[box])
+    whole, cut = (imaging._image(one) for one in (volume, part))
+    start = [piece.start for piece in reversed(box)]
+    place = whole.TransformIndexToPhysicalPoint(start)
+    np.testing.assert_allclose(cut.TransformIndexToPhysicalPoint([0] * len(box)), place, atol=1e-9)
+    assert (part.spacing_mm, part.direction) == (volume.spacing_mm, volume.direction)
+
+
+def test_the_box_of_a_mask_is_clipped_at_the_image():
+    mask = np.zeros((5, 9, 8), bool)
+    mask[1, 2:4, 7] = mask[3, 5, 6] = True
+    assert bounding_box(mask, 0) == (slice(1, 4), slice(2, 6), slice(6, 8))
+    assert bounding_box(mask, 2) == (slice(0, 5), slice(0, 8), slice(4, 8))
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_the_name_of_a_feature_stands_before_the_suffix(suffix):
+    assert named_after(Path(f"a/b.c{suffix}"), "idm") == Path(f"a/b.c_idm{suffix}")
+
+
+@pytest.mark.parametrize(
+    ("feature", "unit", "kind"),
+    [
+        ("joint_entropy", "nats", "GLCM entropy map"),
+        ("sum_entropy", "nats", "GLCM feature map"),
+        ("mcc", None, "GLCM feature map"),
+    ],
+)
+def test_provenance_names_the_feature_and_its_unit(tmp_path, feature, unit, kind):
+    (tmp_path / "a.nii").write_text("x")
+    record = provenance(
+        source=tmp_path / "a.nii",
+        settings=GLCMSettings(log_base="e"),
+        intensity_range=(0, 1),
+        backend="cpu",
+        feature=feature,
+    )
+    assert (record["unit"], record["kind"], record["feature"]["name"]) == (unit, kind, feature)
+    assert (record["source"], record["source_sha256"]) == ("a.nii", sha256_of(tmp_path / "a.nii"))
 
 
 @pytest.mark.parametrize("suffix", [*FORMATS, ".mhd"])

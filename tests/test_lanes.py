@@ -17,17 +17,18 @@ WINDOWS = [(*window, "mean") for window in NAMED + SLIDING] + [(*window, "merge"
 
 
 def both_maps(levels, settings):
-    assert lanes.fits(settings)
+    assert lanes.fits(settings, settings.levels)
     maps = []
     for engine in (lanes, tally):
         out = np.full(levels.shape, -1, np.float32)
-        engine.map_levels(levels, out, settings, (0, 0))
+        engine.map_levels(levels, out, settings, settings.levels, (0, 0))
         maps.append(out)
     return maps
 
 
 def fits(window, distance, **fields):
-    return lanes.fits(GLCMSettings(window=window, distance=distance, **fields))
+    settings = GLCMSettings(window=window, distance=distance, **fields)
+    return lanes.fits(settings, settings.levels)
 
 
 @pytest.mark.parametrize(("window", "distance", "aggregate"), WINDOWS)
@@ -57,6 +58,9 @@ def test_what_does_not_fit():
     assert not fits(9, 1, aggregate="merge")
     assert fits(5, 1, levels=256)
     assert not fits(5, 1, levels=256, symmetric=False)  # the codes fill 16 bits
+    assert not fits(5, 1, levels=257)
+    assert not fits(5, 2, directions="all")
+    assert not fits(5, (1, 2))
     assert not fits(3, 1, dimensions=3)
 
 

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from glcm_cuda import GLCMSettings, entropy_map, maps
+from glcm_cuda import GLCMSettings, entropy_map, feature_maps, maps
+from pipelines import map as map_command
 from pipelines.__main__ import main
 from pipelines.imaging import Volume, read_image, sha256_of, write_volume
 
@@ -127,13 +128,21 @@ def test_force_replaces(tmp_path, image):
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (("--levels", 1), "levels must be from 2 to 256, got 1"),
+        (("--levels", 1), "levels must be from 2 to 65536, got 1"),
         (("--window", 4), "window must be odd, got 4"),
         (("--distance", 5), "distance must be from 1 to 4, got 5"),
         (("--mask", "missing.nii"), "mask missing.nii does not exist"),
         (("--mask-label", 2), "--mask-label needs --mask FILE"),
         (("--mask", "m.nii", "--mask-label", 0), "--mask-label must be 1 or more, got 0"),
         (("--range-over", "mask"), "--range-over mask needs --mask FILE"),
+        (("--preset", "ibsi"), "--range-over mask needs --mask FILE"),
+        (("--range-over", "crop"), "--range-over crop needs --mask FILE"),
+        (("--crop",), "--crop needs --mask FILE"),
+        (("--unmasked-window",), "--unmasked-window needs --mask FILE"),
+        (("--params", "missing.yaml"), "--params needs --mask FILE, as pyradiomics does"),
+        (("--params", "missing.yaml", "--mask", "m.nii"), "parameter file missing.yaml does not exist"),
+        (("--feature", "contrsat"), "no feature 'contrsat' (did you mean 'contrast'?); the features are"),
+        (("--feature", "cluster_prominence", "--levels", 65536), "cluster_prominence in windows of 20 pairs"),
         (("--preview", "a.jpg"), "a preview's name must end in .png, got a.jpg"),
         (("-o", "map.tif"), "a map's name must end in one of .nii, .nii.gz, .nrrd, .mha, got map.tif"),
     ],
@@ -142,6 +151,189 @@ def test_bad_options(tmp_path, image, arguments, line):
     output = tmp_path / "map.nii"
     assert_refused(run(image, "-o", output, *arguments), line)
     assert not output.exists()
+
+
+# Features
+
+
+def test_maps_of_several_features(tmp_path, image, volume):
+    arguments = ("--feature", "f2", "--feature", "JointEntropy,imc1", "--levels", 16, "--log-base", "e")
+    result = run(image, "-o", tmp_path / "maps.nii.gz", *arguments, "--backend", "cpu")
+    assert result.exit_code == 0, result.output
+    names = ["contrast", "joint_entropy", "imc1"]
+    *paths, summary = result.stdout.splitlines()
+    assert paths == [str(tmp_path / f"maps_{name}.nii.gz") for name in names]
+    assert " 16 levels, 3 features, " in summary
+    expected = feature_maps(volume.array, names, GLCMSettings(levels=16, log_base="e"), backend="cpu")
+    for path, name, unit in zip(paths, names, (None, "nats", None), strict=True):
+        np.testing.assert_array_equal(read_image(path).array, expected[name])
+        record = json.loads((tmp_path / f"maps_{name}.nii.gz.json").read_text())
+        assert (record["feature"]["name"], record["unit"]) == (name, unit)
+    assert record["feature"] == {
+        "name": "imc1", "pyradiomics": "Imc1", "ibsi": ["information correlation 1 (R8DG)"]
+    }  # fmt: skip
+    low, high = volume.array.min(), volume.array.max()
+    assert record["bins"] == {"levels": 16, "low": low, "high": high}
+    assert len(list(tmp_path.iterdir())) == 7
+
+
+def test_maps_are_the_same_one_by_one(tmp_path, image, monkeypatch):
+    arguments = (image, "--feature", "contrast", "--feature", "idm", "--backend", "cpu", "-o")
+    assert run(*arguments, tmp_path / "a.nrrd").exit_code == 0
+    monkeypatch.setattr(map_command, "_MOST_BYTES", 1)
+    assert run(*arguments, tmp_path / "b.nrrd").exit_code == 0
+    for name in ("contrast", "idm"):
+        one, two = (read_image(tmp_path / f"{which}_{name}.nrrd").array for which in "ab")
+        np.testing.assert_array_equal(one, two)
+
+
+def test_one_feature_has_the_output_s_own_name(tmp_path, image):
+    result = run(image, "-o", tmp_path / "m.mha", "--feature", "idmn", "--preview", tmp_path / "m.png")
+    assert result.exit_code == 0, result.output
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "image.nii.gz", "m.mha", "m.mha.json", "m.png"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("kept", ["m_idm.nii", "m_contrast.nii.json"])
+def test_existing_maps_of_features_are_refused_before_anything_is_read(tmp_path, kept):
+    (tmp_path / kept).write_text("old")
+    result = run("missing.nii", "-o", tmp_path / "m.nii", "--feature", "idm", "--feature", "contrast")
+    assert_refused(result, f"{kept} exists; give --force")
+
+
+def test_maps_of_features_are_all_written_or_none(tmp_path, image, monkeypatch):
+    from pipelines import imaging
+
+    write = imaging._write_whole
+
+    def fail(image, temporary, path):
+        if "contrast" in path.name:
+            raise OSError(errno.ENOSPC, "No space left on device", str(temporary))
+        write(image, temporary, path)
+
+    monkeypatch.setattr(imaging, "_write_whole", fail)
+    arguments = ("--feature", "idm", "--feature", "contrast", "--preview", tmp_path / "m.png")
+    result = run(image, "-o", tmp_path / "m.nii", *arguments, "--backend", "cpu")
+    assert_refused(result, f"No space left on device: {tmp_path / 'm_contrast.nii'}; free some space")
+    assert [path.name for path in tmp_path.iterdir()] == ["image.nii.gz"]
+
+
+def test_a_width_of_bins_gives_the_number_of_levels(tmp_path, image, volume):
+    result = run(image, "-o", tmp_path / "m.nii", "--bin-width", 25, "--preview", tmp_path / "m.png")
+    assert result.exit_code == 0, result.output
+    levels = int(volume.array.max() - volume.array.min()) // 25 + 1
+    assert f" {levels} levels, " in result.stdout
+    assert json.loads((tmp_path / "m.nii.json").read_text())["bins"]["levels"] == levels
+
+
+def test_slices_across_another_axis(tmp_path, image, volume):
+    arguments = ("--slice-axis", 2, "--window", 3, "--backend", "cpu", "--preview", tmp_path / "m.png")
+    result = run(image, "-o", tmp_path / "m.nii", *arguments)
+    assert result.exit_code == 0, result.output
+    expected = entropy_map(volume.array, GLCMSettings(slice_axis=2, window=3), backend="cpu")
+    np.testing.assert_array_equal(read_image(tmp_path / "m.nii").array, expected)
+
+
+# Masks
+
+
+MASKS = {
+    "at the border": lambda mask: mask[0, :4, :3].fill(1),
+    "in two parts": lambda mask: (mask[0, :4, :3].fill(1), mask[2, 8:, 6:].fill(1)),
+    "everything": lambda mask: mask.fill(1),
+    "a column": lambda mask: mask[:, 5, 5].fill(1),
+}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"percentiles": (5.0, 95.0)},
+        {"range_over": "mask"},
+        {"range_over": "crop", "masked_window": False},
+        {"bin_width": 7.0, "bin_edges": "pyradiomics", "dimensions": 3, "window": 3},
+    ],
+)
+@pytest.mark.parametrize("where", MASKS)
+def test_a_part_of_the_image_gives_the_values_of_the_whole(tmp_path, image, volume, where, options):
+    mask = np.zeros(volume.array.shape, np.uint8)
+    MASKS[where](mask)
+    write_volume(replace(volume, array=mask), tmp_path / "mask.nrrd")
+    arguments = {
+        "percentiles": ("--percentiles", 5, 95),
+        "range_over": ("--range-over", options.get("range_over")),
+        "masked_window": ("--unmasked-window",),
+        "bin_width": ("--bin-width", 7),
+        "bin_edges": ("--bin-edges", "pyradiomics"),
+        "dimensions": ("--dimensions", 3),
+        "window": ("--window", 3),
+    }
+    given = [word for name in options for word in arguments[name]]
+    names = ("joint_entropy", "contrast")
+    given += ["--mask", tmp_path / "mask.nrrd", "--backend", "cpu"]
+    given += [word for name in names for word in ("--feature", name)]
+    result = run(image, "-o", tmp_path / "m.nrrd", *given)
+    assert result.exit_code == 0, result.output
+    expected = feature_maps(volume.array, names, GLCMSettings(**options), mask=mask, backend="cpu")
+    for name in names:
+        found = read_image(tmp_path / f"m_{name}.nrrd").array
+        np.testing.assert_array_equal(found, expected[name])
+        assert np.isnan(found[mask == 0]).all()
+
+
+def test_a_mask_of_everything_changes_nothing(tmp_path, image, mask, volume):
+    result = run(image, "-o", tmp_path / "m.nrrd", "--mask", mask, "--backend", "cpu")
+    assert result.exit_code == 0, result.output
+    np.testing.assert_array_equal(
+        read_image(tmp_path / "m.nrrd").array, entropy_map(volume.array, backend="cpu")
+    )
+
+
+def test_a_mask_of_one_voxel_is_nan_there(tmp_path, image, volume):
+    mask = np.zeros(volume.array.shape, np.uint8)
+    mask[1, 4, 4] = 1
+    write_volume(replace(volume, array=mask), tmp_path / "mask.nrrd")
+    result = run(image, "-o", tmp_path / "m.nrrd", "--mask", tmp_path / "mask.nrrd", "--backend", "cpu")
+    assert result.exit_code == 0, result.output
+    assert result.stderr == "1 voxel inside the mask without a pair in the window: NaN there\n"
+    assert np.isnan(read_image(tmp_path / "m.nrrd").array).all()
+
+
+def test_a_constant_image_in_a_mask(tmp_path, volume):
+    write_volume(replace(volume, array=np.full(volume.array.shape, 7, np.int16)), tmp_path / "image.nrrd")
+    mask = np.zeros(volume.array.shape, np.uint8)
+    mask[1, 2:6, 3:9] = 1
+    write_volume(replace(volume, array=mask), tmp_path / "mask.nrrd")
+    result = run(tmp_path / "image.nrrd", "-o", tmp_path / "m.nrrd", "--mask", tmp_path / "mask.nrrd")
+    assert result.exit_code == 0, result.output
+    found = read_image(tmp_path / "m.nrrd").array
+    assert (found[mask == 1] == 0).all()
+    assert np.isnan(found[mask == 0]).all()
+
+
+def test_a_label_that_is_not_there_lists_those_that_are(tmp_path, image, volume):
+    labels = np.zeros(volume.array.shape, np.uint8)
+    labels[1, 2:6, 3:9], labels[0, 0, 0] = 2, 7
+    write_volume(replace(volume, array=labels), tmp_path / "mask.nrrd")
+    result = run(image, "-o", tmp_path / "m.nii", "--mask", tmp_path / "mask.nrrd", "--mask-label", 3)
+    assert_refused(result, "mask.nrrd has no voxel of label 3; labels there: 2, 7")
+
+
+def test_a_crop_lies_where_it_lay(tmp_path, image, volume):
+    mask = np.zeros(volume.array.shape, np.uint8)
+    mask[1, 4:6, 0:3] = 1
+    write_volume(replace(volume, array=mask), tmp_path / "mask.nrrd")
+    given = ("--mask", tmp_path / "mask.nrrd", "--crop", "--backend", "cpu", "--preview", tmp_path / "m.png")
+    result = run(image, "-o", tmp_path / "m.nrrd", *given)
+    assert result.exit_code == 0, result.output
+    found = read_image(tmp_path / "m.nrrd")
+    whole = entropy_map(volume.array, mask=mask, backend="cpu")
+    np.testing.assert_array_equal(found.array, whole[:, 2:8, :5])
+    assert json.loads((tmp_path / "m.nrrd.json").read_text())["crop"] == [[0, 3], [2, 8], [0, 5]]
+    cosines, step = np.reshape(DIRECTION, (3, 3)), np.multiply((0, 2, 0), volume.spacing_mm)
+    np.testing.assert_allclose(found.origin_mm, volume.origin_mm + cosines @ step, atol=1e-6)
 
 
 def test_a_missing_image(tmp_path):
@@ -210,7 +402,9 @@ def test_cubes_need_a_volume(tmp_path):
     flat = Volume(np.zeros((20, 30)), (0.5, 0.5), (0.0, 0.0), (1.0, 0.0, 0.0, 1.0))
     write_volume(flat, tmp_path / "flat.nrrd")
     result = run(tmp_path / "flat.nrrd", "-o", tmp_path / "map.nii", "--dimensions", 3)
-    assert_refused(result, f"--dimensions 3 needs a volume, got the 2D image {tmp_path / 'flat.nrrd'}")
+    assert_refused(result, f"--dimensions 3 needs a volume, got the 2D image {tmp_path / 'flat.nrrd'}; give")
+    result = run(tmp_path / "flat.nrrd", "-o", tmp_path / "map.nii", "--slice-axis", 1)
+    assert_refused(result, f"--slice-axis needs a volume, got the 2D image {tmp_path / 'flat.nrrd'}")
 
 
 def test_a_preview_that_cannot_be_written_is_refused_before_anything_is_read(tmp_path):

@@ -8,12 +8,15 @@ import logging
 import subprocess
 import sys
 import time
+from dataclasses import fields, replace
 
 import click
 import pytest
 from click.testing import CliRunner
 
 from glcm_cuda import GLCMSettings
+from glcm_cuda.features import FEATURES
+from glcm_cuda.settings import PRESETS
 from pipelines import options
 from pipelines.__main__ import COMMANDS, main
 
@@ -88,8 +91,8 @@ def test_exit_codes_of_click_pass():
         (["map", "a", "-o", "b", "--levles", "3"], "No such option '--levles'"),
         (["map", "", "-o", "b"], "Error: INPUT is empty; give a path (see radsynth map --help)"),
         (["map", "a", "-o", ""], "Error: -o / --output is empty; give a path"),
-        (["mpa"], "Error: no command 'mpa'; did you mean 'map'? the commands are map, phantom, groundtruth"),
-        (["zzz"], "Error: no command 'zzz'; the commands are map, phantom"),
+        (["mpa"], "Error: no command 'mpa'; did you mean 'map'? the commands are map, roi, phantom"),
+        (["zzz"], "Error: no command 'zzz'; the commands are map, roi, phantom"),
         (["--nothing"], "No such option '--nothing'"),
     ],
 )
@@ -108,7 +111,7 @@ def test_version_and_list_of_commands():
     assert listed.exit_code == 0
     assert all(f"  {name} " in listed.output for name in COMMANDS)
     assert list(COMMANDS) == [
-        "map", "phantom", "groundtruth", "train", "synthesize", "evaluate", "benchmark"
+        "map", "roi", "phantom", "groundtruth", "train", "synthesize", "evaluate", "benchmark"
     ]  # fmt: skip
 
 
@@ -139,7 +142,9 @@ assert not loaded, loaded
 """
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["map", "--help"], ["phantom", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["map", "--help"], ["roi", "--help"], ["phantom", "--help"]]
+)
 def test_help_imports_nothing_heavy(arguments):
     script = HELP.format(arguments=arguments, heavy=HEAVY)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
@@ -159,17 +164,17 @@ def test_module_and_command_are_the_same():
     assert done.stdout.partition("INPUT")[2].split() == same.partition("INPUT")[2].split()
 
 
-def settings_from(*arguments):
+def settings_from(*arguments, base=None):
     found = []
 
     @click.command(cls=options.Command)
-    @options.settings_options
+    @options.settings_options()
     @options.force_option
     @options.backend_option
     def command(force, backend, **kwargs):
-        found.append((options.glcm_settings_from(kwargs), force, backend))
+        found.append((options.glcm_settings_from(kwargs, base), force, backend))
 
-    result = CliRunner().invoke(command, arguments)
+    result = CliRunner().invoke(command, [str(argument) for argument in arguments])
     return found[0] if found else result
 
 
@@ -177,29 +182,120 @@ def test_settings_default_to_the_preset():
     assert settings_from() == (GLCMSettings(), False, "auto")
 
 
+def test_help_names_the_presets_of_the_library():
+    assert options.PRESETS == PRESETS
+    assert "mahotas" in CliRunner().invoke(main, ["map", "--help"]).output
+
+
 def test_every_setting_has_its_option():
+    assert set(options._SETTINGS_OPTIONS) == {field.name for field in fields(GLCMSettings)} | {"preset"}
     arguments = ["--preset", "radsynth", "--levels", "32", "--window", "7", "--distance", "2"]
     arguments += ["--dimensions", "3", "--aggregate", "merge", "--asymmetric", "--log-base", "e"]
-    arguments += ["--range", "-5", "10.5", "--range-over", "mask", "--force", "--backend", "cpu"]
+    arguments += ["--range", "-5", "10.5", "--directions", "all", "--bin-edges", "pyradiomics"]
+    arguments += ["--unmasked-window", "--first-level", "0", "--force", "--backend", "cpu"]
     expected = GLCMSettings(
         levels=32, window=7, distance=2, dimensions=3, aggregate="merge", symmetric=False, log_base="e",
-        intensity_range=(-5.0, 10.5), range_over="mask",
+        intensity_range=(-5.0, 10.5), directions="all", bin_edges="pyradiomics", masked_window=False,
+        first_level=0,
     )  # fmt: skip
     assert settings_from(*arguments) == (expected, True, "cpu")
     assert settings_from("--log-base", "10")[0].log_base == 10
+    arguments = [
+        "--bin-width",
+        "2.5",
+        "--percentiles",
+        "1",
+        "99",
+        "--range-over",
+        "mask",
+        "--slice-axis",
+        "2",
+    ]
+    expected = GLCMSettings(bin_width=2.5, percentiles=(1.0, 99.0), range_over="mask", slice_axis=2)
+    assert settings_from(*arguments)[0] == expected
+    assert settings_from("--deviations", "3")[0] == GLCMSettings(deviations=3.0)
+
+
+@pytest.mark.parametrize("arguments", [("--distance", "1,3"), ("--distance", 1, "--distance", 3)])
+def test_several_distances(arguments):
+    assert settings_from(*arguments)[0].distances == (1, 3)
+
+
+PYRADIOMICS = GLCMSettings.preset("pyradiomics")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("--preset", "pyradiomics"), PYRADIOMICS),
+        (("--preset", "pyradiomics", "--levels", 32), replace(PYRADIOMICS, levels=32, bin_width=None)),
+        (("--preset", "pyradiomics", "--bin-width", 5), replace(PYRADIOMICS, bin_width=5.0)),
+        (("--preset", "radsynth", "--bin-width", 5), GLCMSettings(bin_width=5.0)),
+        (("--preset", "ibsi", "--range", 0, 9), GLCMSettings(range_over="mask", intensity_range=(0, 9))),
+        (
+            ("--preset", "skimage", "--levels", 32),
+            replace(GLCMSettings.preset("skimage"), levels=32),
+        ),
+        (
+            ("--preset", "skimage", "--percentiles", 1, 99),
+            replace(GLCMSettings.preset("skimage"), intensity_range=None, percentiles=(1, 99)),
+        ),
+        (
+            ("--preset", "skimage", "--range-over", "image"),
+            replace(GLCMSettings.preset("skimage"), intensity_range=None),
+        ),
+    ],
+)
+def test_options_change_a_preset(arguments, expected):
+    assert settings_from(*arguments)[0] == expected
+
+
+def test_options_change_a_base():
+    base = GLCMSettings(
+        slice_axis=1, symmetric=False, masked_window=False, deviations=2.0, range_over="crop", bin_width=3.0
+    )
+    assert settings_from(base=base)[0] == base
+    found = settings_from(
+        "--dimensions", 3, "--symmetric", "--masked-window", "--range", 0, 9, "--levels", 9, base=base
+    )[0]
+    assert found == GLCMSettings(dimensions=3, range_over="crop", intensity_range=(0, 9), levels=9)
+    assert settings_from("--range-over", "mask", base=base)[0].deviations == 2.0
+
+
+def test_a_base_and_a_preset_exclude_each_other():
+    result = settings_from("--preset", "ibsi", base=GLCMSettings())
+    assert result.stderr == "Error: --params and --preset exclude each other: give one of them\n"
 
 
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (("--levels", "1"), "levels must be from 2 to 256, got 1"),
+        (("--levels", "1"), "levels must be from 2 to 65536, got 1"),
         (("--window", "4"), "window must be odd, got 4"),
         (("--window", "3,5,5"), "window must be one edge, or three if dimensions is 3, got (3, 5, 5)"),
         (("--window", "5x5"), "--window must be one odd number, or three with commas between, got '5x5'"),
+        (("--distance", "1;2"), "--distance must be whole numbers with commas between, got '1;2'"),
+        (("--distance", "1,1"), "distance must be one number or several different ones"),
+        (("--directions", "some"), "directions must be one of ('scaled', 'all'), got 'some'"),
+        (("--slice-axis", "3"), "slice_axis must be one of (0, 1, 2), got 3"),
+        (("--slice-axis", "1", "--dimensions", "3"), "slice_axis is for dimensions=2"),
+        (("--first-level", "2"), "first_level must be one of (0, 1), got 2"),
         (("--log-base", "3"), "log_base must be one of (2, 10, 'e'), got 3"),
         (("--aggregate", "sum"), "aggregate must be one of ('mean', 'merge'), got 'sum'"),
-        (("--preset", "x"), "preset must be one of"),
+        (("--preset", "pyradiomcs"), "no preset 'pyradiomcs' (did you mean 'pyradiomics'?); the presets are"),
         (("--range", "5", "5"), "intensity_range must be finite and rising, got (5.0, 5.0)"),
+        (("--range-over", "cohort"), "range_over must be one of ('image', 'mask', 'crop'), got 'cohort'"),
+        (("--percentiles", "5", "101"), "percentiles must be from 0 to 100, got (5.0, 101.0)"),
+        (("--deviations", "0"), "deviations must be finite and positive, got 0"),
+        (("--bin-width", "-1"), "bin_width must be finite and positive, got -1"),
+        (("--bin-edges", "x"), "bin_edges must be one of ('ibsi', 'pyradiomics'), got 'x'"),
+        (("--levels", "8", "--bin-width", "2"), "--levels and --bin-width exclude each other: give one"),
+        (
+            ("--range", "0", "9", "--range-over", "mask"),
+            "--range and --range-over exclude each other: give one of them",
+        ),
+        (("--range", "0", "9", "--deviations", "2"), "--range and --deviations exclude each other"),
+        (("--percentiles", "0", "9", "--deviations", "2"), "--percentiles and --deviations exclude each"),
         (("--backend", "gpu"), "'gpu' is not one of 'auto', 'cpu', 'cuda'"),
     ],
 )
@@ -208,6 +304,41 @@ def test_settings_out_of_range_are_one_line(arguments, line):
     assert result.exit_code == 2
     assert line in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+def test_options_of_no_meaning_to_a_command_are_left_out():
+    @click.command(cls=options.Command)
+    @options.settings_options(without=("window", "masked_window"))
+    def command(**kwargs):
+        assert options.glcm_settings_from(kwargs) == GLCMSettings(levels=9)
+
+    result = CliRunner().invoke(command, ["--levels", "9"])
+    assert result.exit_code == 0, result.output
+    assert "--window" not in CliRunner().invoke(command, ["--help"]).output
+
+
+def test_help_has_a_title_for_settings():
+    words = CliRunner().invoke(main, ["map", "--help"]).output
+    titles = ["Options:", "Settings of windows and pairs:", "Settings of grey levels:"]
+    places = [words.index(f"\n{title}\n") for title in titles]
+    assert places == sorted(places)
+    assert places[0] < words.index("--mask PATH") < places[1] < words.index("--window") < places[2]
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ((), ["joint_entropy"]),
+        (("Contrast", "f9", "idm"), ["contrast", "joint_entropy", "idm"]),
+        (("contrast, TU9B",), ["contrast", "joint_entropy"]),
+    ],
+)
+def test_features_by_any_name(names, expected):
+    assert [feature.name for feature in options.features_from(names, "joint_entropy")] == expected
+
+
+def test_all_features():
+    assert options.features_from(["all"], "joint_entropy") == FEATURES
 
 
 def test_the_packages_log_to_stderr_while_a_command_runs():

@@ -40,6 +40,52 @@ def test_the_preview_shows_the_slice_with_most_of_the_region(tmp_path, rng, monk
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize(
+    ("feature", "label", "scale"),
+    [
+        ("joint_entropy", "entropy (nats), window 5, 7 levels", (0, 2.0 * np.log(7))),
+        ("sum_entropy", "sum entropy (nats), window 5, 7 levels", None),
+        ("contrast", "contrast, window 5, 7 levels", None),
+    ],
+)
+def test_the_preview_names_the_feature_and_its_unit(tmp_path, rng, monkeypatch, feature, label, scale):
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    drawn, labels = [], []
+    draw, bar = Axes.imshow, Figure.colorbar
+    monkeypatch.setattr(
+        Axes, "imshow", lambda axes, values, **given: drawn.append(given) or draw(axes, values, **given)
+    )
+    monkeypatch.setattr(
+        Figure, "colorbar", lambda *given, **named: labels.append(named["label"]) or bar(*given, **named)
+    )
+    volume = volume_of(rng.random((9, 8)))
+    settings = GLCMSettings(log_base="e", bin_width=3.0, aggregate="merge")
+    values = rng.random((9, 8))
+    write_preview(volume, values, tmp_path / "a.png", settings, feature=feature, levels=7)
+    assert labels == [label]
+    found = (drawn[1]["vmin"], drawn[1]["vmax"])
+    assert found == pytest.approx(np.percentile(values, (0.5, 99.5)) if scale is None else scale)
+
+
+def test_the_preview_shows_slices_across_the_axis_of_the_windows(tmp_path, rng, monkeypatch):
+    from matplotlib.axes import Axes
+
+    shown = []
+    draw = Axes.imshow
+    monkeypatch.setattr(
+        Axes,
+        "imshow",
+        lambda axes, values, **given: shown.append((values, given["aspect"])) or draw(axes, values, **given),
+    )
+    volume, values = volume_of(rng.random((4, 7, 6))), rng.random((4, 7, 6))
+    write_preview(volume, values, tmp_path / "a.png", GLCMSettings(slice_axis=1))
+    np.testing.assert_array_equal(shown[0][0], volume.array[:, 3])
+    np.testing.assert_array_equal(np.asarray(shown[1][0]), values[:, 3])
+    assert shown[0][1] == pytest.approx(3.1 / 0.7)
+
+
 def test_the_preview_takes_2d_images_and_maps_without_values(tmp_path, rng):
     volume = volume_of(rng.random((9, 8)))
     write_preview(
