@@ -3,11 +3,12 @@
     python benchmarks/bench_gpu.py
 
 Compares maps of random and, where the folder of real images is (RADSYNTH_DATA), of real data with the
-CPU backend, entropy bit by bit and the other features to 1e-6, with how many bits are not the same; runs compute-sanitizer where it is installed; times the kernels by device events,
-with inputs that take turns so that none is in the cache still, whole maps from NumPy to NumPy and from
-device to device, the ways of counting and of sharing out that were considered, the paper's dense
-matrices, and the CPU. Writes ``benchmarks/results/<device>.json`` and prints a table. In Numba's
-simulator it runs on tiny images and prints instead of writing: a rehearsal.
+CPU backend, entropy bit by bit and the other features to 1e-6, with a count of values whose bits are not
+the same; runs compute-sanitizer where it is installed; times the kernels by device events, with inputs
+that take turns so that none is in the cache still, whole maps from NumPy to NumPy and from device to
+device, the ways of counting and of sharing out that were considered, the paper's dense matrices, and the
+CPU. Writes ``benchmarks/results/<device>.json`` and prints a table. In Numba's simulator it runs on tiny
+images and prints instead of writing: a rehearsal.
 """
 
 from __future__ import annotations

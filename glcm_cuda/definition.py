@@ -147,7 +147,7 @@ def scaled_entropy(pairs, log_sum, distinct, log_table):  # type: ignore[no-unty
 
     `log_sum` is the sum, over the pairs, of the fixed-point logarithm of how many pairs have the
     same code; `distinct` counts the pairs of two different levels in a symmetric matrix.
-    docs/definition.md, equation 4. The numerator is an exact integer and the division is the only
+    docs/definition.md, equation 5. The numerator is an exact integer and the division is the only
     rounding.
     """
     return entropy_of(pairs, pairs * log_table[pairs], log_sum, distinct, LOG_ONE)

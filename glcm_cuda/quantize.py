@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -172,7 +173,7 @@ def bins_between(low: float, high: float, settings: GLCMSettings, dtype: np.dtyp
     if settings.bin_edges == "pyradiomics":
         return _pyradiomics_bins(low, high, settings, dtype)
     if width is not None:
-        return Bins(int((high - low) // width) + 1, low, high, 1.0, width)
+        return Bins(math.floor((high - low) / width) + 1, low, high, 1.0, width)
     return Bins(settings.levels, low, high, float(settings.levels), high - low)
 
 
@@ -198,7 +199,7 @@ def _pyradiomics_bins(low: float, high: float, settings: GLCMSettings, dtype: np
 
 
 def _check_width(width: float, low: float, high: float) -> None:
-    needed = (high - low) // width + 1
+    needed = (high - low) / width // 1 + 1
     if needed > MAX_LEVELS:
         msg = (
             f"bin_width={width:g} needs {needed:.0f} levels over the range {low:g} to {high:g}, and at most "

@@ -29,7 +29,7 @@ def test_an_edit_of_the_definition_is_seen(tmp_path):
     assert run_maps(tmp_path) == [1.5, 1.5]
     definition = package / "definition.py"
     source = definition.read_text()
-    edited = source.replace("+ distinct * LOG_ONE) / pairs", ") / pairs")
+    edited = source.replace("+ distinct * log_one) / pairs", ") / pairs")
     assert edited != source
     definition.write_text(edited)
     assert run_maps(tmp_path) == [0.5, 0.5]

@@ -76,7 +76,7 @@ def test_every_published_value_is_compared(published):
     assert set(published) == {(name, aggregation) for name in IBSI for aggregation in AGGREGATIONS}
 
 
-# The pairs to the right in docs/definition.md, section 7
+# The pairs to the right in docs/definition.md, section 8
 PAIRS = [(0, 0), (0, 0), (0, 1), (0, 1), (0, 2), (2, 2)]
 LOG3 = math.log2(3)
 HX = (7 * math.log2(12 / 7) + 2 * math.log2(12 / 2) + 3 * math.log2(12 / 3)) / 12

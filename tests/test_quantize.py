@@ -87,3 +87,81 @@ def test_unfit_arrays(image, mask, error, message):
 
 def test_intensities_near_the_largest_number_do_not_wrap():
     assert quantize([0.0, 5e306, 1e307]).tolist()[::2] == [0, 63]
+
+
+@pytest.mark.parametrize("width", [25, 0.1, 7.3])
+def test_bins_of_a_width_match_naive(rng, width):
+    image = rng.normal(0, 10 * width, (6, 7))
+    got = quantize(image, GLCMSettings(bin_width=width))
+    np.testing.assert_array_equal(got, naive.quantize_width(image, width))
+
+
+@pytest.mark.parametrize("dtype", ["int16", "float32", "float64"])
+@pytest.mark.parametrize(
+    "fields", [{"bin_width": 25}, {"bin_width": 0.7}, {"levels": 32}, {"levels": 7}], ids=str
+)
+def test_pyradiomics_edges_match_naive(rng, dtype, fields):
+    """Ties are many here: whole numbers, and floats that lie on edges."""
+    image = (rng.integers(-60, 300, (20, 21)) * 0.7).astype(dtype)
+    mask = rng.random(image.shape) < 0.7
+    chosen = GLCMSettings(**fields, bin_edges="pyradiomics", range_over="mask")
+    how = {"bin_count": fields.get("levels"), "bin_width": fields.get("bin_width")}
+    expected = naive.quantize_pyradiomics(image, image[mask], **how)
+    np.testing.assert_array_equal(quantize(image, chosen, mask=mask)[mask], expected[mask])
+
+
+def test_pyradiomics_bins_start_at_multiples_of_their_width():
+    """The example of its documentation: 54 to 166 in widths of 25 are the edges 50, 75, ... 175."""
+    chosen = GLCMSettings(bin_width=25, bin_edges="pyradiomics")
+    assert quantize([54, 74, 75, 100, 166], chosen).tolist() == [0, 0, 1, 2, 4]
+    assert quantize([54, 78, 79, 166], GLCMSettings(bin_width=25)).tolist() == [0, 0, 1, 4]
+
+
+def test_a_flat_region_is_one_bin():
+    for fields in ({"bin_width": 25}, {"bin_width": 25, "bin_edges": "pyradiomics"}):
+        assert quantize([50, 50], GLCMSettings(**fields)).tolist() == [0, 0]
+
+
+def test_percentiles_and_deviations(rng):
+    image = rng.normal(5, 2, 1000)
+    image[0] = 1e6  # an outlier, which would take all levels
+    low, high = intensity_range(image, GLCMSettings(percentiles=(1, 99)))
+    assert (low, high) == tuple(np.percentile(image, [1, 99]))
+    mask = np.arange(1000) > 0
+    chosen = GLCMSettings(deviations=1.5, range_over="mask")
+    inside = image[mask]
+    expected = (inside.mean() - 1.5 * inside.std(), inside.mean() + 1.5 * inside.std())
+    assert intensity_range(image, chosen, mask=mask) == pytest.approx(expected)
+    wide = intensity_range(image, GLCMSettings(deviations=99, range_over="mask"), mask=mask)
+    assert wide == (inside.min(), inside.max())
+
+
+def test_range_over_the_crop():
+    """The box of the mask and the radius of the window around it, across slices too."""
+    image = np.arange(7 * 9 * 9.0).reshape(7, 9, 9)
+    mask = np.zeros(image.shape)
+    mask[3, 4, 4:6] = 1
+    box = image[1:6, 2:7, 2:8]
+    assert intensity_range(image, GLCMSettings(range_over="crop"), mask=mask) == (box.min(), box.max())
+    image[0, 0, 0] = np.nan  # beyond all windows
+    chosen = GLCMSettings(range_over="crop", masked_window=False)
+    assert intensity_range(image, chosen, mask=mask) == (box.min(), box.max())
+    image[2, 3, 3] = np.nan
+    with pytest.raises(
+        ValueError, match="must hold finite intensities where the mask's windows reach, got 1 NaN"
+    ):
+        intensity_range(image, chosen, mask=mask)
+
+
+def test_sixteen_bits_of_levels(rng):
+    image = rng.integers(0, 65536, (50, 60)).astype(np.uint16)
+    got = quantize(image, GLCMSettings(levels=65536, intensity_range=(0, 65536)))
+    assert got.dtype == np.uint16
+    np.testing.assert_array_equal(got, image)
+
+
+def test_a_width_that_needs_too_many_levels():
+    with pytest.raises(
+        ValueError, match=r"bin_width=0.01 needs 219001 levels over the range 0 to 2190, .* 65536"
+    ):
+        quantize([0.0, 2190.0], GLCMSettings(bin_width=0.01))

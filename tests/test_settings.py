@@ -8,6 +8,7 @@ import re
 import pytest
 
 from glcm_cuda import GLCMSettings
+from glcm_cuda.settings import PRESETS
 
 
 def test_defaults_are_the_preset_of_the_paper():
@@ -39,8 +40,8 @@ def test_log_unit(base, unit):
 @pytest.mark.parametrize(
     ("field", "error", "message"),
     [
-        ({"levels": 1}, ValueError, "levels must be from 2 to 256, got 1"),
-        ({"levels": 257}, ValueError, "levels must be from 2 to 256, got 257"),
+        ({"levels": 1}, ValueError, "levels must be from 2 to 65536, got 1"),
+        ({"levels": 65537}, ValueError, "levels must be from 2 to 65536, got 65537"),
         ({"levels": 64.0}, TypeError, "levels must be an integer, got 64.0"),
         ({"levels": True}, TypeError, "levels must be an integer, got True"),
         ({"window": 4}, ValueError, "window must be odd, got 4"),
@@ -56,7 +57,7 @@ def test_log_unit(base, unit):
         ({"symmetric": 1}, TypeError, "symmetric must be True or False, got 1"),
         ({"aggregate": "sum"}, ValueError, "aggregate must be one of"),
         ({"log_base": 3}, ValueError, "log_base must be one of"),
-        ({"range_over": "crop"}, ValueError, "range_over must be one of"),
+        ({"range_over": "slice"}, ValueError, "range_over must be one of"),
         ({"intensity_range": 5}, TypeError, "intensity_range must be a pair of numbers"),
         ({"intensity_range": (1, 1)}, ValueError, "intensity_range must be finite and rising"),
         ({"intensity_range": (0, math.inf)}, ValueError, "intensity_range must be finite and rising"),
@@ -68,7 +69,53 @@ def test_every_field_is_checked(field, error, message):
 
 
 def test_unknown_names():
-    with pytest.raises(ValueError, match="preset must be one of"):
+    with pytest.raises(ValueError, match="no preset 'unheard-of'; the presets are radsynth"):
         GLCMSettings.preset("unheard-of")
     with pytest.raises(ValueError, match=r"unknown settings \['bins'\]"):
         GLCMSettings.from_dict({"bins": 3})
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_go_through_json(name):
+    chosen = GLCMSettings.preset(name)
+    assert GLCMSettings.from_json(chosen.to_json()) == chosen
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "message"),
+    [
+        ({"bin_width": 0}, ValueError, "bin_width must be finite and positive, got 0"),
+        ({"bin_width": "25"}, TypeError, "bin_width must be a number, got '25'"),
+        ({"bin_edges": "matlab"}, ValueError, "bin_edges must be one of"),
+        ({"percentiles": (5, 101)}, ValueError, "percentiles must be from 0 to 100"),
+        (
+            {"percentiles": (1, 99), "deviations": 3},
+            ValueError,
+            "percentiles and deviations exclude each other",
+        ),
+        ({"deviations": -1}, ValueError, "deviations must be finite and positive"),
+        ({"distance": (1, 1)}, ValueError, "distance must be one number or several different ones"),
+        ({"distance": ()}, ValueError, "distance must be one number or several different ones"),
+        ({"distance": (1, 9)}, ValueError, "distance must be from 1 to 4, got 9"),
+        ({"directions": "some"}, ValueError, "directions must be one of"),
+        ({"slice_axis": 3}, ValueError, "slice_axis must be one of"),
+        ({"slice_axis": 1, "dimensions": 3}, ValueError, "slice_axis is for dimensions=2"),
+        ({"masked_window": 1}, TypeError, "masked_window must be True or False"),
+        ({"first_level": 2}, ValueError, "first_level must be one of"),
+    ],
+)
+def test_what_the_newer_settings_refuse(fields, error, message):
+    with pytest.raises(error, match=message):
+        GLCMSettings(**fields)
+
+
+def test_one_distance_in_a_list_is_that_distance():
+    assert GLCMSettings(distance=[2]) == GLCMSettings(distance=2)
+    assert GLCMSettings(distance=[1, 2]).distances == (1, 2)
+
+
+def test_an_unknown_preset_suggests_the_nearest():
+    with pytest.raises(
+        ValueError, match=r"no preset 'pyradiomic' \(did you mean 'pyradiomics'\?\); the presets"
+    ):
+        GLCMSettings.preset("pyradiomic")
