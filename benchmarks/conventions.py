@@ -30,7 +30,7 @@ WINDOW = np.array(
     ]
 )
 BLOCK = np.stack([np.roll(WINDOW, shift, axis=0) for shift in range(-2, 3)])
-"""The window with two slices on either side, its rows turned over; 2D windows see the middle slice alone."""
+"""The window and two slices on either side, its rows rolled; 2D windows see the middle slice alone."""
 
 FEATURES = ("joint_entropy", "contrast", "joint_average", "correlation", "mcc")
 BYTES = (0.0, 256.0)
@@ -60,7 +60,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "window 3x3": {"window": 3},
 }
 MASKED: dict[str, dict[str, Any]] = {
-    "mask": {},
+    "mask, nothing else": {},
     "mask, unmasked window": {"masked_window": False},
     "mask, bins over the mask": {"range_over": "mask"},
     "mask, bins over the crop": {"range_over": "crop"},

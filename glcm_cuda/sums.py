@@ -94,12 +94,14 @@ def map_levels(
     bands = -(-out.shape[2] // BAND)
 
     def map_some(start: int, stop: int) -> None:
+        room = np.empty((BAND, _KINDS, out.shape[3]), np.int64)
         for task in range(start, stop):
             z, top = task // bands, task % bands * BAND
             maps = out[:, z, top : top + BAND]
             totals, terms = np.zeros((len(chosen), *maps.shape[1:])), np.zeros(maps.shape[1:], np.int32)
             for offsets in plan.offsets[np.newaxis] if plan.merge else plan.offsets[:, np.newaxis]:
-                sums = np.zeros((maps.shape[1], _KINDS, maps.shape[2]), np.int64)
+                sums = room[: maps.shape[1]]
+                sums.fill(0)
                 sum_band(levels, offsets, first[0] + z, first[1] + top, plan, sums, terms)
                 for total, place in zip(totals, places, strict=True):
                     add_values(place, total, sums, plan.scale)
