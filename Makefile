@@ -20,7 +20,7 @@ BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := demo
 .DELETE_ON_ERROR:
-.PHONY: demo groundtruth train synthesize evaluate benchmark real test test-sim test-gpu lint format help clean
+.PHONY: demo groundtruth train synthesize evaluate benchmark real test test-sim test-oracles test-gpu lint format help clean
 
 help: ## say what the targets do
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -81,6 +81,16 @@ test-sim: $(VENV)/.test ## the CUDA backend in Numba's simulator
 	NUMBA_ENABLE_CUDASIM=1 NUMBA_DISABLE_JIT=1 \
 	    $(BIN)/pytest -q tests/test_entropy_map.py tests/test_cuda.py tests/test_cuda_features.py
 
+ORACLES := .venv-oracles
+$(ORACLES)/.made: tests/oracles/requirements.txt
+	$(PYTHON) -m venv $(ORACLES)
+	$(ORACLES)/bin/pip install --quiet --upgrade pip
+	$(ORACLES)/bin/pip install --quiet -r $<
+	touch $@
+
+test-oracles: $(ORACLES)/.made ## maps against pyradiomics, scikit-image, mahotas and ITK themselves
+	$(ORACLES)/bin/python -m pytest -q -c tests/oracles/pytest.ini tests/oracles
+
 # Needs no set-up of ours, so that it also runs on a machine that has numba-cuda, h5py and pytest only
 GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
 test-gpu: ## values and speed on a CUDA device, into benchmarks/results
@@ -97,4 +107,4 @@ format: $(VENV)/.test ## format the code
 	$(BIN)/ruff format .
 
 clean: ## remove what the targets made
-	rm -rf $(VENV) runs build *.egg-info
+	rm -rf $(VENV) $(ORACLES) runs build *.egg-info
