@@ -127,7 +127,7 @@ def find_bins(
         wrong = _count_not_finite(array, part)
         return (*_extent(array, part, finite=True), wrong) if every else (low, high, wrong)
 
-    box = None if inside is None else _box(inside, max(settings.radii))
+    box = None if inside is None else bounding_box(inside, max(settings.radii))
     if box is not None and not settings.masked_window:
         _refuse_wrong(_count_not_finite(array[box], None), " where the mask's windows reach")
     low, high = ruled_range(settings, inside is not None, extent_of)
@@ -217,8 +217,8 @@ def _refuse_wrong(wrong: int, where: str) -> None:
         raise ValueError(msg)
 
 
-def _box(inside: npt.NDArray[np.generic], margin: int) -> tuple[slice, ...]:
-    """Return the bounding box of a mask with a margin, clipped at the image."""
+def bounding_box(inside: npt.NDArray[np.generic], margin: int) -> tuple[slice, ...]:
+    """Return the smallest box around a mask, grown by a margin on every side and clipped at the image."""
     box = []
     for axis, size in enumerate(inside.shape):
         others = tuple(other for other in range(inside.ndim) if other != axis)

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from glcm_cuda import GLCMSettings
 from glcm_cuda.files import refuse_existing, refuse_unwritable, replacing
-from glcm_cuda.quantize import refuse_not_finite
+from glcm_cuda.quantize import bounding_box, refuse_not_finite
 
 from . import nifti
 
@@ -63,15 +63,6 @@ class Volume:
         cosines = np.reshape(self.direction, (len(box), len(box)))
         origin = tuple(float(place) for place in self.origin_mm + cosines @ start)
         return replace(self, array=np.ascontiguousarray(self.array[box]), origin_mm=origin)
-
-
-def bounding_box(inside: npt.NDArray[np.bool_], margin: int) -> tuple[slice, ...]:
-    """Return the smallest box around a mask, grown by a margin on every side and clipped at the image."""
-    box = []
-    for axis, size in enumerate(inside.shape):
-        (found,) = np.nonzero(inside.any(axis=tuple(other for other in range(inside.ndim) if other != axis)))
-        box.append(slice(max(int(found[0]) - margin, 0), min(int(found[-1]) + margin + 1, size)))
-    return tuple(box)
 
 
 def reached(

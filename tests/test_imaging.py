@@ -16,10 +16,10 @@ import pytest
 import SimpleITK
 
 from glcm_cuda import GLCMSettings
+from glcm_cuda.quantize import bounding_box
 from pipelines import imaging, nifti
 from pipelines.imaging import (
     Volume,
-    bounding_box,
     named_after,
     provenance,
     read_image,

@@ -8,21 +8,12 @@ from dataclasses import replace
 import naive
 import numpy as np
 import pytest
+from ibsi import PHANTOM
 
 from glcm_cuda import GLCMSettings
 from glcm_cuda.features import FEATURES, NAMES
 from glcm_cuda.roi import roi_features
 
-# Image Biomarker Standardisation Initiative, digital phantom (CC BY 4.0): levels, 0 outside the region.
-PHANTOM = np.array(
-    [
-        [[1, 4, 4, 1, 1], [1, 4, 6, 1, 1], [4, 1, 6, 4, 1], [4, 4, 6, 4, 1]],
-        [[1, 4, 4, 1, 1], [1, 1, 6, 1, 1], [0, 1, 3, 1, 1], [4, 4, 6, 1, 1]],
-        [[1, 4, 4, 0, 0], [1, 1, 1, 1, 1], [1, 1, 0, 1, 1], [1, 1, 6, 1, 1]],
-        [[1, 4, 4, 0, 0], [1, 1, 1, 1, 1], [1, 1, 1, 1, 1], [1, 1, 6, 1, 1]],
-    ],
-    np.uint8,
-)
 AGGREGATIONS = {
     "2D_avg": ({"dimensions": 2, "aggregate": "mean"}, False),
     "2D_comb": ({"dimensions": 2, "aggregate": "merge"}, False),

@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from ibsi import PHANTOM
 
 from glcm_cuda import GLCMSettings
 from glcm_cuda.features import FEATURES, NAMES
@@ -18,16 +19,6 @@ from pipelines.__main__ import main
 from pipelines.imaging import Volume, sha256_of, write_volume
 from pipelines.roi import AGGREGATIONS
 
-# Image Biomarker Standardisation Initiative, digital phantom (CC BY 4.0): levels, 0 outside the region.
-PHANTOM = np.array(
-    [
-        [[1, 4, 4, 1, 1], [1, 4, 6, 1, 1], [4, 1, 6, 4, 1], [4, 4, 6, 4, 1]],
-        [[1, 4, 4, 1, 1], [1, 1, 6, 1, 1], [0, 1, 3, 1, 1], [4, 4, 6, 1, 1]],
-        [[1, 4, 4, 0, 0], [1, 1, 1, 1, 1], [1, 1, 0, 1, 1], [1, 1, 6, 1, 1]],
-        [[1, 4, 4, 0, 0], [1, 1, 1, 1, 1], [1, 1, 1, 1, 1], [1, 1, 6, 1, 1]],
-    ],
-    np.uint8,
-)
 # Its consensus values of joint entropy and contrast.
 PUBLISHED = {
     "BTW3": (2.05, 5.28), "SUJT": (2.24, 5.19), "JJUI": (2.48, 5.39), "ZW7Z": (2.61, 5.29),

@@ -135,9 +135,7 @@ def itk_maps(image: np.ndarray, *, symmetric: bool) -> dict[str, np.ndarray]:
     Symmetric is given to ITK as eight offsets, every one with its opposite. Only then is its one mean of
     a matrix (that of the rows) also the mean of the columns, which its correlation and cluster features
     assume, so that these are left out otherwise. Its correlation is the covariance over the square of
-    the variance; here it is turned into a coefficient with ITK's other values: because
-    contrast = 2 (variance - covariance), the variance v solves v - contrast / 2 = correlation v^2.
-    That has two solutions, so that the value is kept as it is and compared as covariance / variance^2.
+    the variance: the coefficient divided by the variance once more.
     """
     kind, output = itk.Image[itk.SS, 2], itk.VectorImage[itk.F, 2]
     texture = itk.CoocurrenceTextureFeaturesImageFilter[kind, output].New(
