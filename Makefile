@@ -98,18 +98,6 @@ test-gpu: ## values and speed on a CUDA device, into benchmarks/results
 	$(GPU_PYTHON) -m pytest -q tests/test_entropy_map.py tests/test_cuda.py tests/test_cuda_features.py
 	PYTHONPATH=. $(GPU_PYTHON) benchmarks/bench_gpu.py
 
-# A set-up of its own: the tools need not agree with TensorFlow on a NumPy
-ORACLES := .venv-oracles
-$(ORACLES)/.installed: tests/oracles/requirements.txt
-	$(PYTHON) -m venv $(ORACLES)
-	$(ORACLES)/bin/pip install --quiet --upgrade pip
-	$(ORACLES)/bin/pip install --quiet -r $<
-	touch $@
-
-test-oracles: $(ORACLES)/.installed ## the maps against pyradiomics, scikit-image, mahotas and ITK
-	PYTHONPATH=. $(ORACLES)/bin/python -m pytest -q -p no:cacheprovider \
-	    -o addopts= -o filterwarnings=default --disable-warnings tests/oracles
-
 lint: $(VENV)/.test ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -21,8 +21,9 @@ _BLOCK_PAIRS = 1 << 26
 """Voxels, and pairs that enter their windows, mapped at a time: they bound the memory beyond input and
 output, and the time to a cancel."""
 
-_SLOWNESS = 8
-"""Several features take about so many times as long as entropy alone."""
+_SLOWNESS = {"joint_entropy": 1, "mcc": 64}
+_USUAL_SLOWNESS = 8
+"""How many times as long as joint entropy other features take, at least: their blocks are smaller."""
 
 _LEAST_ROWS = 64
 """Rows of a block even where windows are large, or threads would have nothing to share and halos most of
@@ -60,7 +61,8 @@ def map_volume(
     width = out.shape[3]
     entering = len(directions(settings)) * math.prod(settings.edges[:2])
     affordable = max(_BLOCK_PAIRS // entering, _LEAST_ROWS * width)
-    voxels = min(_BLOCK_VOXELS, affordable) // (_SLOWNESS if len(features) > 1 else 1)
+    slowness = max(_SLOWNESS.get(feature.name, _USUAL_SLOWNESS) for feature in features)
+    voxels = min(_BLOCK_VOXELS, affordable) // slowness
     kind = np.int16 if bins.levels <= tally.MOST_PLAIN_LEVELS else np.int32
     for block in blocks(out.shape[1:], voxels):
         part = with_halo(block, settings.radii, out.shape[1:])

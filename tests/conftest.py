@@ -12,8 +12,6 @@ collect_ignore = ["oracles"]  # they need the tools: make test-oracles
 
 DATA = Path(os.environ.get("RADSYNTH_DATA", Path(__file__).parents[1] / ".." / "shared" / "data")).resolve()
 
-collect_ignore = ["oracles/test_oracles.py", "oracles/tools.py", "oracles/record.py"]  # make test-oracles
-
 
 @pytest.fixture
 def rng() -> np.random.Generator:

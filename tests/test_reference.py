@@ -1,45 +1,56 @@
-"""Our maps against recorded values of pyradiomics, scikit-image, mahotas and ITK.
-
-tests/oracles/record.py made them; `make test-oracles` compares with the tools themselves.
-"""
+"""Values that pyradiomics, scikit-image and mahotas gave for a small image; see oracles/record.py."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from glcm_cuda import GLCMSettings, feature_maps
-from glcm_cuda.features import NAMES
+from glcm_cuda.features import features_named
 
-RECORD = json.loads((Path(__file__).parent / "reference" / "oracles.json").read_text())
-Z, Y, X = np.indices((3, 9, 9))
-VOLUME = (60 + (7 * Z + 3 * Y * Y + 5 * X + 2 * X * Y + 11 * Z * X) % 41).astype(np.uint8)
-MASK = ((2 * X + 3 * Y + Z) % 5 > 0) & (X < 7)
-
-
-@pytest.mark.parametrize("case", RECORD["cases"], ids=lambda case: f"{case['tool']}-{case['case']}")
-def test_recorded_values(case: dict[str, Any]) -> None:
-    settings = GLCMSettings.from_dict(case["settings"])
-    voxels = case["tool"] == "pyradiomics"
-    image, mask = (VOLUME, MASK) if voxels else (VOLUME[1], None)
-    places = tuple(np.transpose(RECORD["places" if voxels else "centres"]))
-    maps = feature_maps(image, "all", settings, mask=mask, backend="cpu")
-    # ITK's correlation divides the covariance by the square of the variance
-    if case["tool"] == "itk":
-        maps["correlation"] = maps["correlation"] / maps["sum_squares"]
-    for name, values in case["values"].items():
-        # None is a NaN; ITK computes in float32
-        expected = np.array(values, np.float64)
-        rtol = 1e-4 if case["tool"] == "itk" else 1e-6
-        atol = 1e-3 if (case["tool"], name) == ("itk", "cluster_shade") else 1e-6
-        np.testing.assert_allclose(maps[name][places], expected, rtol=rtol, atol=atol, err_msg=name)
+RECORDED = json.loads((Path(__file__).parent / "reference" / "oracles.json").read_text(encoding="utf-8"))
+PLANE = {"dimensions": 2, "window": 5}
+SETTINGS = {
+    "default": {"bin_width": 10.0},
+    "plane": {"bin_width": 10.0, **PLANE},
+    "plane, unmasked, count": {
+        "bin_width": None, "levels": 16, "masked_window": False, "range_over": "crop", **PLANE,
+    },
+    "plane, merged": {"bin_width": 10.0, "aggregate": "merge", **PLANE},
+}  # fmt: skip
+SKIMAGE = {"dissimilarity": "difference_average", "mean": "joint_average", "variance": "sum_squares"}
 
 
-def test_every_feature_is_recorded() -> None:
-    for case in RECORD["cases"]:
-        if case["tool"] == "pyradiomics":
-            assert tuple(case["values"]) == NAMES
+def image():
+    return (np.arange(3 * 6 * 7) * 7919 % 97).reshape(3, 6, 7)
+
+
+def mask():
+    inside = np.zeros((3, 6, 7))
+    inside[:2, 1:6, :5] = 1
+    inside[2, 0, 5:] = 1
+    return inside
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_pyradiomics(name):
+    chosen = replace(GLCMSettings.preset("pyradiomics"), **SETTINGS[name])
+    maps = feature_maps(image(), "all", chosen, mask=mask(), backend="cpu")
+    recorded = RECORDED["pyradiomics"][name]["values"]
+    assert len(recorded) == 24
+    for their_name, values in recorded.items():
+        expected = np.array(values, float)  # None becomes NaN
+        found = maps[features_named(their_name)[0].name][mask() == 1]
+        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-7, err_msg=their_name)
+
+
+@pytest.mark.parametrize(("tool", "preset"), [("scikit-image", "skimage"), ("mahotas", "mahotas")])
+def test_tools_that_are_called_per_window(tool, preset):
+    names = {name: features_named(SKIMAGE.get(name, name))[0].name for name in RECORDED[tool]}
+    maps = feature_maps(image()[0], names.values(), GLCMSettings.preset(preset), backend="cpu")
+    for name, expected in RECORDED[tool].items():
+        assert maps[names[name]][2, 2] == pytest.approx(expected, rel=1e-6, abs=1e-7), name
