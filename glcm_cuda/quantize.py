@@ -188,11 +188,10 @@ def _pyradiomics_bins(low: float, high: float, settings: GLCMSettings, dtype: np
     if not np.array_equal(ends, (low, high)):  # a range that is given, or was narrowed
         ends = np.array([low, high])
     if settings.bin_width is None:
-        edges = np.histogram_bin_edges(ends, settings.levels)
+        edges = np.histogram_bin_edges(ends, settings.levels)[:-1]  # the top bin has no upper edge
     else:
         start = ends[0] - ends[0] % settings.bin_width
         edges = np.arange(start, ends[1] + 2 * settings.bin_width, settings.bin_width)
-    edges = edges[:-1] if settings.bin_width is None else edges  # the top bin has no upper edge
     edges = edges[edges <= ends[1]].astype(np.float64)
     step = float(edges[1] - edges[0]) if len(edges) > 1 else 1.0
     return Bins(len(edges), low, high, 1.0, step, np.ascontiguousarray(edges))

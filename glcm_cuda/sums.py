@@ -60,7 +60,8 @@ class _Plan(NamedTuple):
     boxes: Any  # which of the first fields of `Sums` are wanted
     powers: Any
     inverses: Any
-    joint: Any  # whether energy or maximum come with the codes of pairs
+    joint: Any  # of the codes of pairs: whether their logarithmic sum is wanted
+    weights: Any  # and whether energy or maximum are
     codes: Any  # (kind, field) of every tally
     log_table: Any
     inverse_table: Any
@@ -137,7 +138,8 @@ def _plan(features: Sequence[Feature], settings: GLCMSettings, number_of_levels:
         boxes=np.array([_is_wanted(field, needs, settings.symmetric) for field in Sums._fields[:_BOXES]]),
         powers="powers" in needs,
         inverses="inverse" in needs,
-        joint=bool(needs & {"energy", "largest"}),
+        joint="joint" in needs,
+        weights=bool(needs & {"energy", "largest"}),
         codes=np.array(codes, np.int64).reshape(-1, 2),
         log_table=log_table(pairs, scale),
         inverse_table=inverse_table(number_of_levels, scale),
@@ -386,10 +388,13 @@ def _tally_band(sums, levels, chosen, kind, field, z, top, steps, plan):  # type
     most = pairs_in_window(offsets, plan.radii)
     counts[-1] = most
     for row in range(rows):
-        _tally_row(codes, row, places, most, plan.radii[2], counts, steps, plan.log_table, sums[row, field])
+        if kind != JOINT or plan.joint:
+            _tally_row(
+                codes, row, places, most, plan.radii[2], counts, steps, plan.log_table, sums[row, field]
+            )
         if kind == ENDS:
             sums[row, field + 1] = sums[row, field]
-        if kind == JOINT and plan.joint:
+        if kind == JOINT and plan.weights:
             _weigh_row(codes, row, places, most, counts, sums[row], plan)
 
 
