@@ -15,7 +15,14 @@ from .settings import NetworkSettings, TrainingSettings
 
 if TYPE_CHECKING:
     from .dataset import PatchDataset
-    from .model import LevelScaling, build_model, glcm_settings, load_model
+    from .model import (
+        LevelScaling,
+        build_model,
+        glcm_settings,
+        load_model,
+        model_features,
+        network_settings,
+    )
     from .synthesis import synthesize
     from .training import train
 
@@ -26,6 +33,8 @@ _HOME = {
     "build_model": "model",
     "glcm_settings": "model",
     "load_model": "model",
+    "model_features": "model",
+    "network_settings": "model",
     "synthesize": "synthesis",
     "train": "training",
 }
@@ -39,6 +48,8 @@ __all__ = [
     "build_model",
     "glcm_settings",
     "load_model",
+    "model_features",
+    "network_settings",
     "synthesize",
     "train",
     "validation_patients",

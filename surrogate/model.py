@@ -1,42 +1,53 @@
-"""The network: grey levels of a patch in, entropy of its co-occurrence matrix out."""
+"""The network: grey levels of a patch in, features of its co-occurrence matrix out."""
 
 from __future__ import annotations
 
 import os
 import sys
 import zipfile
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 from keras import KerasTensor, layers, ops
 
+from glcm_cuda.features import features_named
 from glcm_cuda.settings import GLCMSettings
 
-from .settings import POOLED_BLOCKS, NetworkSettings
+from .architectures import ARCHITECTURES
+from .settings import NetworkSettings
 
-NORMALIZATION_MOMENTUM = 0.9
-"""Weight of the past in the running statistics, MATLAB's and PyTorch's default.
-
-Keras' 0.99 still remembers its initial variance of 1 after the few hundred steps of a short
-training, and the predictions come out scaled."""
+ENTROPY = ("joint_entropy",)
 
 
 @keras.saving.register_keras_serializable(package="radsynth")
 class LevelScaling(layers.Layer):  # type: ignore[misc]
     """Grey levels scaled from ``0..levels-1`` to ``0..1``.
 
-    Its configuration carries the settings of the map, so that a saved model explains itself.
+    Its configuration carries the settings of map and network, so that a saved model explains itself.
 
     Parameters
     ----------
     glcm : dict
         `GLCMSettings.to_dict` of the maps that the model stands in for.
+    features : sequence of str
+        Names of the model's outputs, in their order.
+    network : dict, optional
+        `NetworkSettings.to_dict` of the model.
     """
 
-    def __init__(self, glcm: dict[str, Any], **kwargs: Any) -> None:
+    def __init__(
+        self,
+        glcm: dict[str, Any],
+        features: Sequence[str] = ENTROPY,
+        network: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.settings = GLCMSettings.from_dict(glcm)
+        self.features = tuple(features)
+        self.network = NetworkSettings.from_dict(network or {})
 
     def call(self, levels: KerasTensor) -> KerasTensor:
         """Return the levels over the highest level."""
@@ -48,7 +59,12 @@ class LevelScaling(layers.Layer):  # type: ignore[misc]
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor."""
-        return {**super().get_config(), "glcm": self.settings.to_dict()}
+        return {
+            **super().get_config(),
+            "glcm": self.settings.to_dict(),
+            "features": list(self.features),
+            "network": self.network.to_dict(),
+        }
 
 
 @keras.saving.register_keras_serializable(package="radsynth")  # type: ignore[untyped-decorator]
@@ -69,7 +85,9 @@ def root_mean_squared_error(truth: KerasTensor, prediction: KerasTensor) -> Kera
     return ops.sqrt(ops.maximum(ops.mean(ops.square(difference)), 1e-12))
 
 
-def build_model(glcm: GLCMSettings, network: NetworkSettings | None = None) -> keras.Model:
+def build_model(
+    glcm: GLCMSettings, network: NetworkSettings | None = None, features: str | Iterable[str] = ENTROPY
+) -> keras.Model:
     """Return the untrained network for maps of these settings.
 
     Parameters
@@ -78,32 +96,31 @@ def build_model(glcm: GLCMSettings, network: NetworkSettings | None = None) -> k
         Of the maps to learn; windows must be two-dimensional.
     network : NetworkSettings, optional
         The paper's network by default.
+    features : str or iterable of str
+        Names of the features that it gives (see `glcm_cuda.feature_maps`), joint entropy by default.
 
     Returns
     -------
     keras.Model
         Input ``(N, window, window, 1)``: grey levels 0 to ``levels - 1`` as float32.
-        Output ``(N, 1)`` float32: entropy of the window, in the unit of `glcm.log_base`.
+        Output ``(N, F)`` float32: the features of the window, entropies in the unit of `glcm.log_base`.
 
     Raises
     ------
     ValueError
-        If the windows are three-dimensional, or the patch shrinks to nothing in the network.
-
-    References
-    ----------
-    Parekh and Jacobs, Radiomic synthesis using deep convolutional neural networks, section 2.3.
+        If the windows are three-dimensional, the patch shrinks to nothing in the network, a feature is
+        unknown, or the analytic network is asked for another feature than joint entropy.
     """
     network = network or NetworkSettings()
+    names = tuple(feature.name for feature in features_named(features))
     check_two_dimensional(glcm)
     network.check_window(glcm.edge)
+    if network.architecture == "analytic" and names != ENTROPY:
+        msg = f"the analytic network gives joint_entropy alone, got {', '.join(names)}"
+        raise ValueError(msg)
     inputs = keras.Input((glcm.edge, glcm.edge, 1), name="levels")
-    x = LevelScaling(glcm.to_dict(), name="level_scaling")(inputs)
-    for number, filters in enumerate(network.filters, start=1):
-        x = _block(x, number, filters, network)
-    x = layers.Dropout(network.dropout, name="dropout")(x)
-    x = layers.Flatten(name="flatten")(x)
-    outputs = layers.Dense(1, name="entropy")(x)
+    scaling = LevelScaling(glcm.to_dict(), names, network.to_dict(), dtype="float32", name="level_scaling")
+    outputs = ARCHITECTURES[network.architecture](scaling(inputs), glcm, network, names)
     return keras.Model(inputs, outputs, name=network.architecture)
 
 
@@ -146,9 +163,29 @@ def glcm_settings(model: keras.Model) -> GLCMSettings:
     ValueError
         If the model carries none.
     """
+    return _scaling(model).settings
+
+
+def model_features(model: keras.Model) -> tuple[str, ...]:
+    """Return the names of the features that `model` gives, in the order of its output.
+
+    Raises as `glcm_settings`.
+    """
+    return _scaling(model).features
+
+
+def network_settings(model: keras.Model) -> NetworkSettings:
+    """Return the settings that `model` was built with.
+
+    Raises as `glcm_settings`.
+    """
+    return _scaling(model).network
+
+
+def _scaling(model: keras.Model) -> LevelScaling:
     for layer in model.layers:
         if isinstance(layer, LevelScaling):
-            return layer.settings
+            return layer
     msg = "the model has no GLCM settings (no LevelScaling layer); train one with radsynth train"
     raise ValueError(msg)
 
@@ -158,15 +195,6 @@ def check_two_dimensional(glcm: GLCMSettings) -> None:
     if glcm.dimensions != 2:
         msg = f"the network takes windows in the plane (dimensions=2), got dimensions={glcm.dimensions}"
         raise ValueError(msg)
-
-
-def _block(x: KerasTensor, number: int, filters: int, network: NetworkSettings) -> KerasTensor:
-    x = layers.Conv2D(filters, 3, padding=network.padding, name=f"convolution{number}")(x)
-    x = layers.BatchNormalization(momentum=NORMALIZATION_MOMENTUM, name=f"normalization{number}")(x)
-    x = layers.ReLU(name=f"relu{number}")(x)
-    if number <= POOLED_BLOCKS:
-        x = layers.MaxPooling2D(2, strides=network.pool_stride, name=f"pooling{number}")(x)
-    return x
 
 
 def _check_archive(path: Path) -> None:

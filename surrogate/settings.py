@@ -10,12 +10,14 @@ from typing import Any, Literal, Self, get_args
 
 from glcm_cuda.checks import check_choice, check_int
 
+Architecture = Literal["radsynth", "equality", "analytic"]
 Padding = Literal["same", "valid"]
 PoolStride = Literal[1, 2]
 
 POOLED_BLOCKS = 2
 """Max pooling follows this many of the convolutional blocks."""
 
+ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture)
 _PADDINGS: tuple[Padding, ...] = get_args(Padding)
 _POOL_STRIDES: tuple[PoolStride, ...] = get_args(PoolStride)
 
@@ -45,16 +47,22 @@ class NetworkSettings(_Fields):
 
     Parameters
     ----------
-    architecture : {"radsynth"}
-        Which network: "radsynth" is the paper's.
+    architecture : {"radsynth", "equality", "analytic"}
+        Which network: the paper's; the one that compares levels and learns to count; or the one whose
+        weights follow from the definition. Each uses the settings below that name it.
     filters : tuple of int
-        Filters of each 3x3 convolution, first to last; two or more.
+        radsynth: filters of each 3x3 convolution, first to last; two or more.
     dropout : float
-        Fraction dropped after the last convolution in training, from 0 to below 1.
+        radsynth: fraction dropped after the last convolution in training, from 0 to below 1.
     padding : {"same", "valid"}
-        Padding of the convolutions. Not in the paper: docs/surrogate.md argues the default.
+        radsynth: padding of the convolutions. Not in the paper: docs/surrogate.md argues the default.
     pool_stride : {1, 2}
-        Stride of the 2x2 max pooling. Not in the paper either.
+        radsynth: stride of the 2x2 max pooling. Not in the paper either.
+    hidden : tuple of int
+        equality: units of each dense layer, first to last; one or more.
+    temperature : float
+        analytic: levels over which two voxels stop to count as equal, above 0. At the default the network is
+        exact on whole levels; from about 0.5 its gradient is of use.
 
     Raises
     ------
@@ -67,21 +75,25 @@ class NetworkSettings(_Fields):
     (128, 64, 32, 16)
     """
 
-    architecture: Literal["radsynth"] = "radsynth"
+    architecture: Architecture = "radsynth"
     filters: tuple[int, ...] = (128, 64, 32, 16)
     dropout: float = 0.2
     padding: Padding = "same"
     pool_stride: PoolStride = 2
+    hidden: tuple[int, ...] = (256, 128, 64)
+    temperature: float = 0.1
 
     def __post_init__(self) -> None:
-        check_choice("architecture", self.architecture, ("radsynth",))
-        object.__setattr__(self, "filters", _checked_filters(self.filters))
+        check_choice("architecture", self.architecture, ARCHITECTURES)
+        object.__setattr__(self, "filters", _checked_units("filters", self.filters, POOLED_BLOCKS))
+        object.__setattr__(self, "hidden", _checked_units("hidden", self.hidden, 1))
         _check_number("dropout", self.dropout)
         if not 0 <= self.dropout < 1:
             msg = f"dropout must be from 0 to below 1, got {self.dropout}"
             raise ValueError(msg)
         check_choice("padding", self.padding, _PADDINGS)
         check_choice("pool_stride", self.pool_stride, _POOL_STRIDES)
+        _check_positive("temperature", self.temperature)
 
     def edge_after_blocks(self, window: int) -> int:
         """Edge of the feature map that the last convolution leaves of a `window`; 0 if none is left."""
@@ -96,7 +108,7 @@ class NetworkSettings(_Fields):
 
     def check_window(self, window: int) -> None:
         """Raise ValueError if a patch of edge `window` shrinks to nothing on its way through."""
-        if self.edge_after_blocks(window) > 0:
+        if self.architecture != "radsynth" or self.edge_after_blocks(window) > 0:
             return
         works = [
             f'padding="{padding}" with pool_stride {stride}'
@@ -146,10 +158,7 @@ class TrainingSettings(_Fields):
     def __post_init__(self) -> None:
         for name in ("folds", "batch", "epochs", "patience"):
             check_int(name, getattr(self, name), 1)
-        _check_number("learning_rate", self.learning_rate)
-        if not 0 < self.learning_rate < math.inf:
-            msg = f"learning_rate must be above 0 and finite, got {self.learning_rate}"
-            raise ValueError(msg)
+        _check_positive("learning_rate", self.learning_rate)
         check_int("seed", self.seed, 0)
         if self.seed >= 1 << 31:
             msg = f"seed must be from 0 to {(1 << 31) - 1}, got {self.seed}"
@@ -162,14 +171,21 @@ def _check_number(name: str, value: object) -> None:
         raise TypeError(msg)
 
 
-def _checked_filters(filters: object) -> tuple[int, ...]:
-    """Return the numbers of filters as a tuple, JSON lists included."""
-    if not isinstance(filters, tuple | list):
-        msg = f"filters must be a tuple of integers, got {filters!r}"
-        raise TypeError(msg)
-    for count in filters:
-        check_int("each of filters", count, 1)
-    if len(filters) < POOLED_BLOCKS:
-        msg = f"filters must name {POOLED_BLOCKS} layers or more, got {filters!r}"
+def _check_positive(name: str, value: float) -> None:
+    _check_number(name, value)
+    if not 0 < value < math.inf:
+        msg = f"{name} must be above 0 and finite, got {value}"
         raise ValueError(msg)
-    return tuple(filters)
+
+
+def _checked_units(name: str, units: object, least: int) -> tuple[int, ...]:
+    """Return the units of each layer as a tuple, JSON lists included."""
+    if not isinstance(units, tuple | list):
+        msg = f"{name} must be a tuple of integers, got {units!r}"
+        raise TypeError(msg)
+    for count in units:
+        check_int(f"each of {name}", count, 1)
+    if len(units) < least:
+        msg = f"{name} must name {least} layers or more, got {units!r}"
+        raise ValueError(msg)
+    return tuple(units)

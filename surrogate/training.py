@@ -270,7 +270,7 @@ def _train_fold(run: _Run, fold: int, progress: Progress | None) -> None:
     validation = PatchDataset(run.store, validated, run.training.batch) if validated else None
     model = build_model(run.glcm, run.network)
     # From 0 the output would spend the first few hundred steps on climbing to the mean.
-    model.layers[-1].bias.assign([float(np.mean(dataset[0][1]))])
+    model.get_layer("output").bias.assign([float(np.mean(dataset[0][1]))])
     _compile(model, run.training, steps_per_epoch=len(dataset))
     history = _History(fold, run.training.epochs, run.training.folds, progress)
     try:
