@@ -67,10 +67,10 @@ def pair_kernels(glcm: GLCMSettings) -> PairKernels:
     edge = glcm.edge
     steps = [(int(y), int(x)) for _, y, x in directions(glcm)]
     pairs = [
-        (number, place)
+        (number, (y, x))
         for number, step in enumerate(steps)
-        for place in itertools.product(range(edge), repeat=2)
-        if all(0 <= start + along < edge for start, along in zip(place, step, strict=True))
+        for y, x in itertools.product(range(edge), repeat=2)
+        if 0 <= y + step[0] < edge and 0 <= x + step[1] < edge
     ]
     part = np.array([0 if glcm.aggregate == "merge" else number for number, _ in pairs])
     comparisons: dict[tuple[int, int, _Offset], int] = {}
