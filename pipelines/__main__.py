@@ -19,6 +19,7 @@ COMMANDS = {
     "train": "Two-fold training of the surrogate from a patch store.",
     "synthesize": "Synthetic entropy maps with a trained model.",
     "evaluate": "Agreement of synthetic and exact maps: tables and figures.",
+    "explain": "What a trained network sees: filters, extreme patches, parts of texture.",
     "benchmark": "Exact against synthetic: times on this machine.",
 }
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _TRAINING = TrainingSettings()
 _NETWORK = NetworkSettings()
-_OWN_FILES = ("run.json", "run.unfinished.json", "folds.csv", "fold*.keras", "history*")
+_OWN_FILES = ("run.json", "run.unfinished.json", "folds.csv", "fold*.keras", "fold*.weights.h5", "history*")
 
 
 @click.command(cls=Command)
@@ -36,7 +36,14 @@ _OWN_FILES = ("run.json", "run.unfinished.json", "folds.csv", "fold*.keras", "hi
     type=int,
     default=_TRAINING.folds,
     show_default=True,
-    help="Folds by patient; 1: one model of everybody, nobody held out.",
+    help="Folds; 1: one model of everybody, nobody held out.",
+)
+@click.option(
+    "--folds-by",
+    metavar="patient|group",
+    default=_TRAINING.folds_by,
+    show_default=True,
+    help="Hold out patients, or whole groups: scanners, data sets.",
 )
 @click.option("--epochs", type=int, default=_TRAINING.epochs, show_default=True, help="Passes at most.")
 @click.option(
@@ -62,11 +69,25 @@ _OWN_FILES = ("run.json", "run.unfinished.json", "folds.csv", "fold*.keras", "hi
     help="Of folds, weights, order and dropout.",
 )
 @click.option(
+    "--augment",
+    type=float,
+    default=_TRAINING.augment,
+    show_default=True,
+    help="Share of each minibatch changed in contrast, brightness and noise, with its new exact entropy.",
+)
+@click.option(
+    "--architecture",
+    metavar="radsynth|equality",
+    default=_NETWORK.architecture,
+    show_default=True,
+    help="The paper's network, or the one that compares levels.",
+)
+@click.option(
     "--padding",
     metavar="same|valid",
     default=_NETWORK.padding,
     show_default=True,
-    help="Padding of the convolutions.",
+    help="Padding of the convolutions (radsynth).",
 )
 @click.option(
     "--pool-stride",
@@ -74,15 +95,23 @@ _OWN_FILES = ("run.json", "run.unfinished.json", "folds.csv", "fold*.keras", "hi
     metavar="1|2",
     default=_NETWORK.pool_stride,
     show_default=True,
-    help="Stride of the max pooling.",
+    help="Stride of the max pooling (radsynth).",
 )
 @force_option
-def command(store: Path, run: Path, padding: Any, pool_stride: Any, force: bool, **training: Any) -> None:
-    """Train the paper's network on a patch store, one model per fold of patients.
+def command(
+    store: Path,
+    run: Path,
+    architecture: Any,
+    padding: Any,
+    pool_stride: Any,
+    force: bool,
+    **training: Any,
+) -> None:
+    """Train a network on a patch store, one model per fold of patients.
 
     STORE is a patch store of `radsynth groundtruth`. The folder gets fold0.keras, fold1.keras, folds.csv
     (who was held out by which), the history of each fold as CSV and as history.png, and run.json. A run
-    that was interrupted continues with the first fold that it had not finished.
+    that was interrupted continues after the last epoch that it had finished.
 
     \b
     Example:
@@ -92,7 +121,7 @@ def command(store: Path, run: Path, padding: Any, pool_stride: Any, force: bool,
       fold 1: 24 epochs, validation RMSE 0.32 bits
     """
     settings = TrainingSettings(**training)
-    network = NetworkSettings(padding=padding, pool_stride=pool_stride)
+    network = NetworkSettings(architecture=architecture, padding=padding, pool_stride=pool_stride)
     refuse_foreign_folder(run, _OWN_FILES, force=force)
     from glcm_cuda import GLCMSettings
     from surrogate import train

@@ -10,7 +10,7 @@ from keras import KerasTensor, layers, ops
 
 from glcm_cuda.settings import GLCMSettings
 
-from .pairs import Kernel, difference_kernel, entropy_weights, pair_kernels
+from .pairs import Kernel, comparisons, difference_kernel, entropy_weights, pair_kernels
 from .settings import POOLED_BLOCKS, NetworkSettings
 
 NORMALIZATION_MOMENTUM = 0.9
@@ -49,22 +49,28 @@ def radsynth(
 def equality(
     x: KerasTensor, glcm: GLCMSettings, network: NetworkSettings, features: tuple[str, ...]
 ) -> KerasTensor:
-    """Return the network that is shown which voxels of a window have one level, and learns the rest.
+    """Return the network that compares pairs of voxels, and learns to count and to weigh what is alike.
 
-    The first layer holds the differences between any two voxels, and ``relu(1 - |difference|)`` is 1 where
-    they are equal and 0 where they are a level or more apart. Features that weigh the differences are
+    Of the differences between any two voxels of the window, ``relu(1 - |difference|)`` is 1 where they are
+    equal and 0 where they are a level or more apart; products of these say which pairs of voxels are alike.
+    The first dense layer adds what is alike and takes logarithms; features that weigh the differences are
     shown them too, and their squares.
     """
     top = glcm.levels - 1
-    differences = _fixed(x, top * difference_kernel(glcm.edge), "valid", "differences")
-    distances = ops.abs(differences)
-    x = ops.relu(1 - distances)
+    distances = ops.abs(_fixed(x, top * difference_kernel(glcm.edge), "valid", "differences"))
+    equal = ops.relu(1 - distances)
+    seen = [_pairs_alike(equal, glcm), ops.take(equal, comparisons(glcm).ends, axis=-1)]
     if not _OF_EQUALITY.issuperset(features):
-        x = ops.concatenate([x, distances / top, ops.square(distances / top)], axis=-1)
+        seen += [distances / top, ops.square(distances / top)]
+    x = ops.concatenate(seen, axis=-1)
+    outputs = []
     for number, units in enumerate(network.hidden, start=1):
         x = layers.Conv2D(units, 1, activation="relu", kernel_initializer="he_normal", name=f"dense{number}")(
             x
         )
+        x = ops.log1p(x) if number == 1 else x
+        outputs.append(x)
+    x = ops.concatenate(outputs, axis=-1) if len(outputs) > 1 else x
     x = layers.Conv2D(len(features), 1, dtype="float32", name="output")(x)
     return layers.Flatten(name="flatten")(x)
 
@@ -90,6 +96,17 @@ def analytic(
 
 
 ARCHITECTURES: dict[str, Architecture] = {"radsynth": radsynth, "equality": equality, "analytic": analytic}
+
+
+def _pairs_alike(equal: KerasTensor, glcm: GLCMSettings) -> KerasTensor:
+    found = comparisons(glcm)
+    # A voxel that two pairs share is equal to itself.
+    equal = ops.concatenate([equal, ops.ones_like(equal[..., :1])], axis=-1)
+    straight, crossed = (
+        ops.take(equal, first, axis=-1) * ops.take(equal, second, axis=-1)
+        for first, second in (found.straight, found.crossed)
+    )
+    return straight + crossed if glcm.symmetric else straight
 
 
 def _alike(x: KerasTensor, scale: float, kernels: tuple[Kernel, Kernel], name: str) -> KerasTensor:

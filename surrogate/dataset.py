@@ -14,6 +14,9 @@ import numpy.typing as npt
 
 from glcm_cuda.store import CaseRecord, PatchStore
 
+from .augmentation import augmented
+from .exact import exact_values
+
 BLOCK_BYTES = 1 << 26
 """Grey levels kept in memory at a time: reading in large pieces keeps the training from waiting."""
 
@@ -43,6 +46,8 @@ class PatchDataset(keras.utils.PyDataset):  # type: ignore[misc]
         Most patches in a minibatch.
     seed : int or None
         Draws the first rows; with None every epoch starts at the first row of each case.
+    augment : float
+        Share of each minibatch that is replaced by `augmentation.augmented` patches and their exact values.
 
     Raises
     ------
@@ -51,18 +56,24 @@ class PatchDataset(keras.utils.PyDataset):  # type: ignore[misc]
     """
 
     def __init__(
-        self, store: str | os.PathLike[str], patients: Iterable[str], batch: int, seed: int | None = None
+        self,
+        store: str | os.PathLike[str],
+        patients: Iterable[str],
+        batch: int,
+        seed: int | None = None,
+        augment: float = 0.0,
     ) -> None:
         super().__init__()
         self.path = Path(store)
         self.seed = seed
+        self.augment = augment
         self.epoch = 0
         with PatchStore(self.path) as opened:
             self.cases = _chosen(opened.cases, list(patients))
-            window = opened.settings.edge
+            self.glcm = opened.settings
         self.rows = sum(case.count for case in self.cases)
         self.batches = math.ceil(self.rows / batch)
-        self._block_batches = max(1, BLOCK_BYTES // (batch * window * window))
+        self._block_batches = max(1, BLOCK_BYTES // (batch * self.glcm.edge**2))
         self._store: PatchStore | None = None
         self._block: tuple[tuple[int, int], list[list[Rows]]] | None = None
 
@@ -81,7 +92,10 @@ class PatchDataset(keras.utils.PyDataset):  # type: ignore[misc]
             self._block = (key, self._read_block(number))
         parts = [case[place] for case in self._block[1]]
         levels = np.concatenate([levels for levels, _ in parts])
-        return levels[..., None].astype(np.float32), np.concatenate([entropy for _, entropy in parts])
+        entropy = np.concatenate([entropy for _, entropy in parts])
+        if self.augment:
+            self._augment(levels, entropy, index)
+        return levels[..., None].astype(np.float32), entropy
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what is open: a copy in another process opens the store itself."""
@@ -96,6 +110,13 @@ class PatchDataset(keras.utils.PyDataset):  # type: ignore[misc]
         if self._store is not None:
             self._store.close()
         self._store = self._block = None
+
+    def _augment(self, levels: npt.NDArray[np.uint8], entropy: npt.NDArray[np.float32], index: int) -> None:
+        """Replace a share of the minibatch, drawn for each epoch and minibatch anew."""
+        chance = np.random.default_rng([self.seed or 0, self.epoch, index])
+        chosen = chance.permutation(len(levels))[: round(self.augment * len(levels))]
+        levels[chosen] = augmented(levels[chosen], self.glcm.levels, chance)
+        entropy[chosen] = exact_values(levels[chosen], self.glcm, ("joint_entropy",))[:, 0]
 
     def _read_block(self, number: int) -> list[list[Rows]]:
         """Return of every case its parts of the block's minibatches."""

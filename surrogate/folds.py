@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
+from typing import Literal
 
 VALIDATION_SHARE = 6
 """One patient in so many of a training fold decides when to stop."""
 
 
-def assign_folds(groups: Mapping[str, str], folds: int, seed: int) -> dict[str, int | None]:
-    """Fold of every patient, with the groups spread evenly over the folds.
+FoldsBy = Literal["patient", "group"]
+
+
+def assign_folds(
+    groups: Mapping[str, str], folds: int, seed: int, by: FoldsBy = "patient"
+) -> dict[str, int | None]:
+    """Fold of every patient: with the groups spread evenly over the folds, or each group in one.
 
     Parameters
     ----------
@@ -20,18 +26,21 @@ def assign_folds(groups: Mapping[str, str], folds: int, seed: int) -> dict[str, 
         Number of folds; 1 means that nobody is held out.
     seed : int
         Chooses among the assignments.
+    by : {"patient", "group"}
+        "group" keeps a group together, for groups that are scanners or data sets: each is tested by a
+        model that has seen nothing of it.
 
     Returns
     -------
     dict
         In the order of `groups`: the number of the fold that holds the patient out, from 0, or
-        None for everybody if `folds` is 1. The folds' sizes differ by one at most, and so do the
-        numbers of a group's patients in them.
+        None for everybody if `folds` is 1. The folds' sizes in patients (in groups) differ by one at
+        most, and so do, by patient, the numbers of a group's patients in them.
 
     Raises
     ------
     ValueError
-        If there are fewer patients than folds.
+        If there are fewer patients (or groups) than folds.
 
     Examples
     --------
@@ -46,6 +55,16 @@ def assign_folds(groups: Mapping[str, str], folds: int, seed: int) -> dict[str, 
         raise ValueError(msg)
     if folds == 1:
         return dict.fromkeys(groups)
+    if by == "group":
+        names = sorted(set(groups.values()))
+        if len(names) < folds:
+            msg = (
+                f"{folds} folds by group need as many groups, the store has {len(names)} "
+                f"({', '.join(names)}); give fewer --folds, or --folds-by patient"
+            )
+            raise ValueError(msg)
+        fold_of_group = assign_folds(dict.fromkeys(names, ""), folds, seed)
+        return {patient: fold_of_group[group] for patient, group in groups.items()}
     dealt = [patient for members in _shuffled_groups(groups, seed).values() for patient in members]
     fold_of = {patient: place % folds for place, patient in enumerate(dealt)}
     return {patient: fold_of[patient] for patient in groups}

@@ -65,23 +65,17 @@ def pair_kernels(glcm: GLCMSettings) -> PairKernels:
     ([20, 16, 20, 16], (5, 5, 114, 72))
     """
     edge = glcm.edge
-    steps = [(int(y), int(x)) for _, y, x in directions(glcm)]
-    pairs = [
-        (number, (y, x))
-        for number, step in enumerate(steps)
-        for y, x in itertools.product(range(edge), repeat=2)
-        if 0 <= y + step[0] < edge and 0 <= x + step[1] < edge
-    ]
-    part = np.array([0 if glcm.aggregate == "merge" else number for number, _ in pairs])
-    comparisons: dict[tuple[int, int, _Offset], int] = {}
+    steps, pairs = _pairs(glcm)
+    part = _parts(glcm, pairs)
+    ways: dict[tuple[int, int, _Offset], int] = {}
     taken: list[tuple[_Offset, int, int]] = []
     for (i, (a, p)), (j, (b, q)) in itertools.combinations_with_replacement(enumerate(pairs), 2):
         if part[i] == part[j]:
             # Pairs are listed by direction, then by place: one of any two always comes first.
             key = (a, b, (q[0] - p[0], q[1] - p[1]))
-            channel = comparisons.setdefault(key, len(comparisons))
+            channel = ways.setdefault(key, len(ways))
             taken += [(p, channel, number) for number in {i, j}]
-    matches = np.zeros((edge, edge, len(comparisons), len(pairs)), np.float32)
+    matches = np.zeros((edge, edge, len(ways), len(pairs)), np.float32)
     for (y, x), channel, number in taken:
         matches[y, x, channel, number] = 1
     ends = np.zeros((edge, edge, 1, len(pairs)), np.float32)
@@ -90,8 +84,7 @@ def pair_kernels(glcm: GLCMSettings) -> PairKernels:
         ends[y + steps[a][0], x + steps[a][1], 0, number] += 1
     # Of both pairs: first and second voxel, counted from the first voxel of the first pair.
     voxels = [
-        ((0, 0), steps[a], shift, (shift[0] + steps[b][0], shift[1] + steps[b][1]))
-        for a, b, shift in comparisons
+        ((0, 0), steps[a], shift, (shift[0] + steps[b][0], shift[1] + steps[b][1])) for a, b, shift in ways
     ]
     return PairKernels(
         straight=(_kernel(edge, voxels, {0: 1, 2: -1}), _kernel(edge, voxels, {1: 1, 3: -1})),
@@ -100,6 +93,55 @@ def pair_kernels(glcm: GLCMSettings) -> PairKernels:
         matches=matches,
         ends=ends,
         part=part,
+    )
+
+
+@dataclass(frozen=True)
+class Comparisons:
+    """The comparisons of any two pairs of a window, as places in a list of equalities.
+
+    The list is that of `difference_kernel`, with the equality of a voxel with itself behind it.
+
+    Parameters
+    ----------
+    straight, crossed : two lists of C int each
+        Where the equalities of a comparison's first and second voxels stand; crossed, of the first voxel of
+        each pair with the second of the other.
+    ends : list of P int
+        Where the equality of each pair's own two voxels stands.
+    """
+
+    straight: tuple[list[int], list[int]]
+    crossed: tuple[list[int], list[int]]
+    ends: list[int]
+
+
+def comparisons(glcm: GLCMSettings) -> Comparisons:
+    """Return the comparisons of pairs that belong to one matrix.
+
+    Examples
+    --------
+    >>> found = comparisons(GLCMSettings())
+    >>> len(found.straight[0]), len(found.ends)
+    (620, 72)
+    """
+    edge = glcm.edge
+    steps, pairs = _pairs(glcm)
+    part = _parts(glcm, pairs)
+    place = {voxels: index for index, voxels in enumerate(itertools.combinations(range(edge * edge), 2))}
+    itself = len(place)
+
+    def equality(first: int, second: int) -> int:
+        return itself if first == second else place[min(first, second), max(first, second)]
+
+    ends = [(edge * y + x, edge * (y + steps[number][0]) + x + steps[number][1]) for number, (y, x) in pairs]
+    compared = [
+        (*ends[i], *ends[j]) for i, j in itertools.combinations(range(len(pairs)), 2) if part[i] == part[j]
+    ]
+    return Comparisons(
+        straight=([equality(a, c) for a, _, c, _ in compared], [equality(b, d) for _, b, _, d in compared]),
+        crossed=([equality(a, d) for a, _, _, d in compared], [equality(b, c) for _, b, c, _ in compared]),
+        ends=[equality(a, b) for a, b in ends],
     )
 
 
@@ -130,6 +172,23 @@ def entropy_weights(glcm: GLCMSettings, kernels: PairKernels) -> tuple[Kernel, f
     orders = 2 if glcm.symmetric else 1
     weights = -unit / (number[kernels.part] * len(number))
     return weights.astype(np.float32), float(unit * np.log(orders * number).mean())
+
+
+def _pairs(glcm: GLCMSettings) -> tuple[list[_Offset], list[tuple[int, _Offset]]]:
+    """Offsets of the directions; of every pair in a window its direction and its first voxel."""
+    edge = glcm.edge
+    steps = [(int(y), int(x)) for _, y, x in directions(glcm)]
+    pairs = [
+        (number, (y, x))
+        for number, step in enumerate(steps)
+        for y, x in itertools.product(range(edge), repeat=2)
+        if 0 <= y + step[0] < edge and 0 <= x + step[1] < edge
+    ]
+    return steps, pairs
+
+
+def _parts(glcm: GLCMSettings, pairs: Sequence[tuple[int, _Offset]]) -> npt.NDArray[np.int64]:
+    return np.array([0 if glcm.aggregate == "merge" else number for number, _ in pairs])
 
 
 def _kernel(edge: int, voxels: Sequence[tuple[_Offset, ...]], signs: dict[int, int]) -> Kernel:

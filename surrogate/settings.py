@@ -10,6 +10,8 @@ from typing import Any, Literal, Self, get_args
 
 from glcm_cuda.checks import check_choice, check_int
 
+from .folds import FoldsBy
+
 Architecture = Literal["radsynth", "equality", "analytic"]
 Padding = Literal["same", "valid"]
 PoolStride = Literal[1, 2]
@@ -59,7 +61,7 @@ class NetworkSettings(_Fields):
     pool_stride : {1, 2}
         radsynth: stride of the 2x2 max pooling. Not in the paper either.
     hidden : tuple of int
-        equality: units of each dense layer, first to last; one or more.
+        equality: units of each dense layer, first to last; one or more. The output is linear in all of them.
     temperature : float
         analytic: levels over which two voxels stop to count as equal, above 0. At the default the network is
         exact on whole levels; from about 0.5 its gradient is of use.
@@ -80,7 +82,7 @@ class NetworkSettings(_Fields):
     dropout: float = 0.2
     padding: Padding = "same"
     pool_stride: PoolStride = 2
-    hidden: tuple[int, ...] = (256, 128, 64)
+    hidden: tuple[int, ...] = (256,)
     temperature: float = 0.1
 
     def __post_init__(self) -> None:
@@ -130,7 +132,9 @@ class TrainingSettings(_Fields):
     Parameters
     ----------
     folds : int
-        Folds of the cross validation, by patient. 1: no patient is held out, one model learns from all.
+        Folds of the cross validation. 1: no patient is held out, one model learns from all.
+    folds_by : {"patient", "group"}
+        Who is held out together: patients, or whole groups (scanners or data sets), see `assign_folds`.
     batch : int
         Patches in a minibatch, 1 or more.
     epochs : int
@@ -139,8 +143,11 @@ class TrainingSettings(_Fields):
         Highest learning rate of Adam, above 0.
     patience : int
         Epochs without a better validation RMSE, in the second half, after which training stops; 1 or more.
+    augment : float
+        Share of each minibatch that is changed in contrast, brightness and noise, and given its new exact
+        value, from 0 to 1.
     seed : int
-        Seed of folds, weights, order of patches and dropout, 0 to 2**31 - 1.
+        Seed of folds, weights, order of patches, their changes and dropout, 0 to 2**31 - 1.
 
     Raises
     ------
@@ -149,16 +156,23 @@ class TrainingSettings(_Fields):
     """
 
     folds: int = 2
+    folds_by: FoldsBy = "patient"
     batch: int = 2000
     epochs: int = 24
     learning_rate: float = 0.003
     patience: int = 8
+    augment: float = 0.5
     seed: int = 0
 
     def __post_init__(self) -> None:
         for name in ("folds", "batch", "epochs", "patience"):
             check_int(name, getattr(self, name), 1)
+        check_choice("folds_by", self.folds_by, get_args(FoldsBy))
         _check_positive("learning_rate", self.learning_rate)
+        _check_number("augment", self.augment)
+        if not 0 <= self.augment <= 1:
+            msg = f"augment must be from 0 to 1, got {self.augment}"
+            raise ValueError(msg)
         check_int("seed", self.seed, 0)
         if self.seed >= 1 << 31:
             msg = f"seed must be from 0 to {(1 << 31) - 1}, got {self.seed}"

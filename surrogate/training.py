@@ -104,7 +104,8 @@ def train(
 ) -> list[FoldResult]:
     """Train one model per fold, each without the patients it is to be tested on.
 
-    A fold that an earlier, interrupted call with the same store and settings finished is kept.
+    What an earlier, interrupted call with the same store and settings did is kept: finished folds, and the
+    epochs of the one that it was at.
     Sets the seeds of Python, NumPy and the Keras backend.
 
     Parameters
@@ -169,7 +170,10 @@ def _prepared(store: Path, folder: Path, training: TrainingSettings, network: Ne
         sums = {case.patient: _sums(opened, case) for case in opened.cases}
     check_two_dimensional(glcm)
     network.check_window(glcm.edge)
-    folds = assign_folds(groups, training.folds, training.seed)
+    if network.architecture == "analytic":
+        msg = "the analytic network has nothing to learn; build_model and save it, or train another"
+        raise ValueError(msg)
+    folds = assign_folds(groups, training.folds, training.seed, training.folds_by)
     return _Run(store, folder, glcm, network, training, groups, folds, sums)
 
 
@@ -229,7 +233,8 @@ def _continues(folder: Path, description: dict[str, Any]) -> bool:
 
 def _files_of_run(folder: Path) -> list[Path]:
     """Return what `train` writes; run.json first, so that a removal cut short leaves no run that counts."""
-    patterns = (RUN_FILE, UNFINISHED_FILE, FOLDS_FILE, "fold*.keras", "history_fold*.csv")
+    models = ("fold*.keras", "fold*.weights.h5")
+    patterns = (RUN_FILE, UNFINISHED_FILE, FOLDS_FILE, *models, "history_fold*.csv")
     return [path for pattern in patterns for path in sorted(folder.glob(pattern))]
 
 
@@ -261,33 +266,43 @@ def _warn_of_constant(fold: int, rmse: float | None, deviation: float | None) ->
 
 
 def _train_fold(run: _Run, fold: int, progress: Progress | None) -> None:
-    seed = run.training.seed + fold
+    training = run.training
     validated = run.validated_on(fold)
     learned = [patient for patient in run.trained_on(fold) if patient not in validated]
     _announce(fold, learned, validated)
-    keras.utils.set_random_seed(seed)
-    dataset = PatchDataset(run.store, learned, run.training.batch, seed)
-    validation = PatchDataset(run.store, validated, run.training.batch) if validated else None
-    model = build_model(run.glcm, run.network)
-    # From 0 the output would spend the first few hundred steps on climbing to the mean.
-    model.get_layer("output").bias.assign([float(np.mean(dataset[0][1]))])
-    _compile(model, run.training, steps_per_epoch=len(dataset))
-    history = _History(fold, run.training.epochs, run.training.folds, progress)
+    keras.utils.set_random_seed(training.seed + fold)
+    dataset = PatchDataset(run.store, learned, training.batch, training.seed + fold, training.augment)
+    validation = PatchDataset(run.store, validated, training.batch) if validated else None
+    checkpoint = Checkpoint(run.folder, fold)
+    model = checkpoint.load()
+    if model is None:
+        model = build_model(run.glcm, run.network)
+        # From 0 the output would spend the first few hundred steps on climbing to the mean.
+        model.get_layer("output").bias.assign([float(np.mean(dataset[0][1]))])
+        _compile(model, training, steps_per_epoch=len(dataset))
+    dataset.epoch = int(model.optimizer.iterations) // len(dataset)
+    watch = _Watch(checkpoint, training, dataset.epoch, progress)
+    if dataset.epoch:
+        _log.info("fold %d: continues after epoch %d", fold, dataset.epoch)
     try:
-        model.fit(
-            dataset,
-            epochs=run.training.epochs,
-            validation_data=validation,
-            callbacks=[history, *_stopping(run.training, validation)],
-            shuffle=False,  # the data set shuffles, in an order that reads sequentially
-            verbose=0,
-        )
+        if not watch.is_over:
+            model.fit(
+                dataset,
+                epochs=training.epochs,
+                initial_epoch=dataset.epoch,
+                validation_data=validation,
+                callbacks=[watch],
+                shuffle=False,  # the data set shuffles, in an order that reads sequentially
+                verbose=0,
+            )
     finally:
         for data in (dataset, validation):
             if data is not None:
                 data.close()
-    _write_csv(history_path(run.folder, fold), HISTORY_COLUMNS, history.rows)
+    if checkpoint.best.exists():
+        model.load_weights(checkpoint.best)
     _save(model, run, model_path(run.folder, fold))
+    checkpoint.remove()
 
 
 def _announce(fold: int, learned: Sequence[str], validated: Sequence[str]) -> None:
@@ -321,20 +336,6 @@ def _compile(model: keras.Model, training: TrainingSettings, steps_per_epoch: in
     )
 
 
-def _stopping(training: TrainingSettings, validation: PatchDataset | None) -> list[keras.callbacks.Callback]:
-    if validation is None:
-        return []
-    return [
-        keras.callbacks.EarlyStopping(
-            monitor="val_rmse",
-            mode="min",
-            patience=training.patience,
-            restore_best_weights=True,
-            start_from_epoch=_first_candidate(training),
-        )
-    ]
-
-
 def _first_candidate(training: TrainingSettings) -> int:
     """Return the first epoch (from 0) that may be kept.
 
@@ -344,34 +345,113 @@ def _first_candidate(training: TrainingSettings) -> int:
     return training.epochs // 2
 
 
-class _History(keras.callbacks.Callback):  # type: ignore[misc]
-    """Rows of the history; reports progress and stops a training that diverges."""
+class Checkpoint:
+    """What is on disk of a fold in training, from which an interrupted one continues.
 
-    def __init__(self, fold: int, epochs: int, folds: int, progress: Progress | None) -> None:
+    Parameters
+    ----------
+    folder : path
+        Of the run.
+    fold : int
+        Number of the fold.
+    """
+
+    def __init__(self, folder: Path, fold: int) -> None:
+        self.fold = fold
+        self.history = history_path(folder, fold)
+        self.last = folder / f"fold{fold}.checkpoint.keras"
+        self.best = folder / f"fold{fold}.best.weights.h5"
+
+    def load(self) -> keras.Model | None:
+        """Return the model after its last whole epoch, with its optimizer; None at the beginning."""
+        if not self.last.exists():
+            return None
+        return keras.saving.load_model(self.last, safe_mode=True)
+
+    def rows(self, epochs: int) -> list[tuple[float, ...]]:
+        """Return the first rows of the history."""
+        if not epochs:
+            return []
+        found = read_history(self.history)[:epochs]
+        return [(number, *list(row.values())[1:]) for number, row in enumerate(found, start=1)]
+
+    def write(self, model: keras.Model, rows: Sequence[Sequence[float]], *, is_best: bool) -> None:
+        """Keep an epoch; the model comes last, since it says how many epochs count."""
+        if is_best:
+            with replacing(self.best, force=True) as temporary:
+                model.save_weights(temporary)
+        blank = [["" if math.isnan(value) else value for value in row] for row in rows]
+        _write_csv(self.history, HISTORY_COLUMNS, blank)
+        with replacing(self.last, force=True) as temporary:
+            model.save(temporary)
+
+    def remove(self) -> None:
+        """Leave the history alone, which the finished model needs."""
+        self.last.unlink(missing_ok=True)
+        self.best.unlink(missing_ok=True)
+
+
+class _Watch(keras.callbacks.Callback):  # type: ignore[misc]
+    """Keeps every epoch on disk, reports progress, and stops what diverges or no longer improves."""
+
+    def __init__(
+        self, checkpoint: Checkpoint, training: TrainingSettings, epochs: int, progress: Progress | None
+    ) -> None:
         super().__init__()
-        self.rows: list[tuple[float | str, ...]] = []
-        self._fold = fold
-        self._epochs = epochs
-        self._folds = folds
+        self.rows = checkpoint.rows(epochs)
+        self._checkpoint = checkpoint
+        self._training = training
         self._progress = progress
         self._start = 0.0
 
+    @property
+    def is_over(self) -> bool:
+        """Whether all epochs are done, or the last so many of the candidates were none better."""
+        candidates = self._candidates()
+        if len(self.rows) >= self._training.epochs:
+            return True
+        return (
+            bool(candidates) and len(candidates) - 1 - int(np.argmin(candidates)) >= self._training.patience
+        )
+
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         self._start = time.perf_counter()
+        # A model file does not keep where its random numbers were: every epoch begins its own.
+        for layer in self.model.layers:
+            if isinstance(layer, keras.layers.Dropout) and layer.seed_generator is not None:
+                layer.seed_generator.state.assign([self._training.seed + self._checkpoint.fold, epoch])
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
+        self._refuse_divergence(dict(logs or {}), f"minibatch {batch + 1} of epoch {len(self.rows) + 1}")
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-        logs = logs or {}
+        logs = dict(logs or {})
+        self._refuse_divergence(logs, f"epoch {epoch + 1}")
         rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
-        if not np.isfinite([logs["loss"], logs.get("val_rmse", 0.0)]).all():
-            msg = (
-                f"the training of fold {self._fold} diverged in epoch {epoch + 1}: RMSE is not a finite "
-                "number; give a lower --learning-rate"
-            )
-            raise ValueError(msg)
-        seconds = time.perf_counter() - self._start
-        self.rows.append((epoch + 1, logs["rmse"], logs.get("val_rmse", ""), rate, round(seconds, 2)))
+        seconds = round(time.perf_counter() - self._start, 2)
+        self.rows.append((epoch + 1, logs["rmse"], logs.get("val_rmse", math.nan), rate, seconds))
+        candidates = self._candidates()
+        is_best = bool(candidates) and candidates[-1] < min(candidates[:-1], default=math.inf)
+        self._checkpoint.write(self.model, self.rows, is_best=is_best)
+        self.model.stop_training = self.is_over
         if self._progress is not None:
-            self._progress(self._fold * self._epochs + epoch + 1, self._folds * self._epochs)
+            epochs = self._training.epochs
+            self._progress(self._checkpoint.fold * epochs + epoch + 1, self._training.folds * epochs)
+
+    def _candidates(self) -> list[float]:
+        """Validation RMSE of the epochs that may be kept; none where there is nobody to validate on."""
+        found = [float(row[2]) for row in self.rows[_first_candidate(self._training) :]]
+        return [value for value in found if not math.isnan(value)]
+
+    def _refuse_divergence(self, logs: Mapping[str, float], where: str) -> None:
+        if np.isfinite([logs[name] for name in ("loss", "val_rmse") if name in logs]).all():
+            return
+        kept = f"; {self._checkpoint.last} keeps epoch {len(self.rows)}" if self.rows else ""
+        msg = (
+            f"the training of fold {self._checkpoint.fold} diverged in {where}: RMSE is not a finite "
+            f"number; give a lower --learning-rate{kept}"
+        )
+        raise ValueError(msg)
 
 
 def _save(model: keras.Model, run: _Run, path: Path) -> None:

@@ -277,7 +277,7 @@ def test_what_a_dataset_refuses(store):
 
 # Training
 
-QUICK = TrainingSettings(epochs=8, batch=250, learning_rate=0.02, patience=8)
+QUICK = TrainingSettings(epochs=8, batch=250, learning_rate=0.02, patience=8, augment=0)
 
 
 @pytest.fixture(scope="module")
@@ -441,9 +441,49 @@ def test_entropies_that_are_not_finite_are_refused_before_the_training(tmp_path)
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_a_diverging_training_leaves_no_model(store, tmp_path):
-    with pytest.raises(ValueError, match=r"fold 0 diverged in epoch 1: .* give a lower --learning-rate"):
+    with pytest.raises(
+        ValueError, match=r"fold 0 diverged in minibatch 2 of epoch 1: .* give a lower --learning-rate"
+    ):
         train(store, tmp_path / "run", TrainingSettings(epochs=2, batch=250, learning_rate=1e38), SMALL)
     assert {path.name for path in (tmp_path / "run").iterdir()} == {"run.unfinished.json", "folds.csv"}
+
+
+def test_an_interrupted_fold_continues_the_same_curve(store, tmp_path):
+    settings = TrainingSettings(folds=1, epochs=6, batch=250, learning_rate=0.01, augment=0.3)
+    train(store, tmp_path / "whole", settings, SMALL)
+
+    def stop(done, total):
+        if done == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(store, tmp_path / "cut", settings, SMALL, progress=stop)
+    assert (tmp_path / "cut" / "fold0.checkpoint.keras").exists()
+    assert len(read_history(history_path(tmp_path / "cut", 0))) == 4
+    assert not model_path(tmp_path / "cut", 0).exists()
+    done = []
+    train(store, tmp_path / "cut", settings, SMALL, progress=lambda epoch, total: done.append(epoch))
+    assert done[0] == 5
+    whole, cut = (read_history(history_path(tmp_path / name, 0)) for name in ("whole", "cut"))
+    for name in ("epoch", "rmse", "validation_rmse", "learning_rate"):
+        np.testing.assert_allclose([row[name] for row in cut], [row[name] for row in whole], rtol=2e-3)
+    left = {path.name for path in (tmp_path / "cut").iterdir()}
+    assert left == {"fold0.keras", "folds.csv", "history_fold0.csv", "run.json"}
+
+
+def test_augmented_patches_have_their_exact_entropy(store):
+    plain = PatchDataset(store, ["phantom-1", "phantom-2"], batch=200, seed=1)[0]
+    dataset = PatchDataset(store, ["phantom-1", "phantom-2"], batch=200, seed=1, augment=0.25)
+    levels, entropy = dataset[0]
+    changed = np.any(levels != plain[0], axis=(1, 2, 3))
+    assert 40 < changed.sum() <= 50
+    assert levels.min() >= 0
+    assert levels.max() < GLCM.levels
+    expected = entropy_of_levels(levels[..., 0].astype(np.uint8), GLCM, backend="cpu")[:, 2, 2]
+    np.testing.assert_array_equal(entropy, expected)
+    np.testing.assert_array_equal(levels, dataset[0][0])
+    dataset.on_epoch_end()
+    assert not np.array_equal(levels, dataset[0][0])
 
 
 # Synthetic maps
