@@ -40,7 +40,7 @@ class Model:
     Parameters
     ----------
     network : keras.Model
-        Ready to predict.
+        Ready to predict whole slices.
     path : Path
         Its ``.keras`` file.
     sha256 : str
@@ -87,16 +87,16 @@ class Job:
     help="A .keras file; for a cohort the folder of a training run.",
 )
 @click.option(
-    "--batch",
+    "--tile",
     type=int,
-    default=2048,
+    default=128,
     show_default=True,
-    help="Patches predicted at a time.",
+    help="Edge of the squares that are computed at a time, in voxels; bounds the memory.",
 )
 @click.option("--preview", type=click.Path(path_type=Path), help="Draw a slice of image and map to this PNG.")
 @force_option
 def command(
-    source: Path, output: Path, model_path: Path, batch: int, preview: Path | None, force: bool
+    source: Path, output: Path, model_path: Path, tile: int, preview: Path | None, force: bool
 ) -> None:
     """Synthetic entropy map of an image, or of every patient of a cohort.
 
@@ -111,22 +111,22 @@ def command(
       synthetic.nii.gz
       60x256x256 voxels, 64 levels, 48.1 s on tensorflow
     """
-    if batch < 1:
-        msg = f"--batch must be 1 or more, got {batch}"
+    if tile < 1:
+        msg = f"--tile must be 1 or more, got {tile}"
         raise ValueError(msg)
     if source.suffix.lower() == ".csv":
         if preview is not None:
             msg = "--preview goes with a single image, got a cohort"
             raise ValueError(msg)
-        click.echo(_synthesize_cohort(source, output, model_path, batch, force=force))
+        click.echo(_synthesize_cohort(source, output, model_path, tile, force=force))
     else:
-        summary = _synthesize_image(source, output, model_path, batch, preview, force=force)
+        summary = _synthesize_image(source, output, model_path, tile, preview, force=force)
         click.echo(output)
         click.echo(summary)
 
 
 def _synthesize_image(
-    source: Path, output: Path, model_path: Path, batch: int, preview: Path | None, *, force: bool
+    source: Path, output: Path, model_path: Path, tile: int, preview: Path | None, *, force: bool
 ) -> str:
     from .imaging import check_map_path, refuse_input_as_output
     from .preview import check_preview_path, write_preview
@@ -141,7 +141,7 @@ def _synthesize_image(
     model = _load(model_path)
     start = time.perf_counter()
     with progress_bar("Synthetic map") as progress:
-        volume, entropy = _write_synthetic(source, output, model, batch, force=force, progress=progress)
+        volume, entropy = _write_synthetic(source, output, model, tile, force=force, progress=progress)
     seconds = time.perf_counter() - start
     settings = _settings(model)
     if preview is not None:
@@ -150,7 +150,7 @@ def _synthesize_image(
     return f"{shape} voxels, {settings.levels} levels, {seconds:.1f} s on {_backend()}"
 
 
-def _synthesize_cohort(cohort: Path, folder: Path, run: Path, batch: int, *, force: bool) -> Path:
+def _synthesize_cohort(cohort: Path, folder: Path, run: Path, tile: int, *, force: bool) -> Path:
     """Write the maps of a cohort and their index; return the index's path."""
     refuse_foreign_folder(folder, _OWN_FILES, force=force)
     cases = read_cohort(cohort)
@@ -166,9 +166,7 @@ def _synthesize_cohort(cohort: Path, folder: Path, run: Path, batch: int, *, for
     with progress_bar("Synthetic maps", len(wanted)) as progress:
         for done, job in enumerate(wanted, start=1):
             with naming(job.case.patient):
-                _write_synthetic(
-                    job.case.image, job.output, load(job.model), batch, force=True, fold=job.fold
-                )
+                _write_synthetic(job.case.image, job.output, load(job.model), tile, force=True, fold=job.fold)
             progress(done, len(wanted))
     return _write_index(jobs, folder)
 
@@ -177,7 +175,7 @@ def _write_synthetic(
     source: Path,
     output: Path,
     model: Model,
-    batch: int,
+    tile: int,
     *,
     force: bool,
     progress: Callable[[int, int], None] | None = None,
@@ -192,7 +190,7 @@ def _write_synthetic(
 
     volume = read_image(source)
     settings = _settings(model)
-    entropy = synthesize(volume.array, model.network, batch=batch, progress=progress)
+    entropy = synthesize(volume.array, model.network, tile=tile, progress=progress)
     record = provenance(
         source=source,
         settings=settings,
@@ -295,11 +293,15 @@ def _index_row(job: Job, folder: Path) -> tuple[str, ...]:
 
 
 def _load(path: Path) -> Model:
-    from surrogate import load_model
+    from surrogate import dense_model, load_model, model_features
 
     from .imaging import sha256_of
 
-    return Model(load_model(path), path, sha256_of(path))
+    model = load_model(path)
+    if len(model_features(model)) > 1:
+        msg = f"{path} gives {', '.join(model_features(model))}; this command writes maps of one feature"
+        raise ValueError(msg)
+    return Model(dense_model(model), path, sha256_of(path))
 
 
 def _settings(model: Model) -> Any:

@@ -266,11 +266,11 @@ def _surrogates(model_path: Path | None) -> tuple[GLCMSettings, list[Method]]:
 def _surrogate(model_path: Path, device: str) -> Method:
     import keras
 
-    from surrogate import load_model, synthesize
+    from surrogate import dense_model, load_model, synthesize
 
     # Loaded where it will run, so that no call moves the weights.
     with keras.device(device):
-        model = load_model(model_path)
+        model = dense_model(load_model(model_path))
 
     def run(image: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         with keras.device(device):

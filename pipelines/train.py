@@ -51,7 +51,7 @@ _OWN_FILES = ("run.json", "run.unfinished.json", "folds.csv", "fold*.keras", "fo
     type=int,
     default=_TRAINING.patience,
     show_default=True,
-    help="Epochs without improvement, in the second half, before stopping.",
+    help="Epochs without improvement, in the second half, before stopping; 0: nobody is set aside.",
 )
 @click.option(
     "--learning-rate",

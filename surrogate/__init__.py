@@ -15,6 +15,8 @@ from .settings import NetworkSettings, TrainingSettings
 
 if TYPE_CHECKING:
     from .dataset import PatchDataset
+    from .dense import dense_model
+    from .entropy_layer import GLCMEntropy
     from .model import (
         LevelScaling,
         build_model,
@@ -23,34 +25,42 @@ if TYPE_CHECKING:
         model_features,
         network_settings,
     )
-    from .synthesis import synthesize
+    from .synthesis import synthesize, synthesize_features, synthesize_patches
     from .training import train
 
 _BACKENDS = ("tensorflow", "jax", "torch")
 _HOME = {
+    "GLCMEntropy": "entropy_layer",
     "LevelScaling": "model",
     "PatchDataset": "dataset",
     "build_model": "model",
+    "dense_model": "dense",
     "glcm_settings": "model",
     "load_model": "model",
     "model_features": "model",
     "network_settings": "model",
     "synthesize": "synthesis",
+    "synthesize_features": "synthesis",
+    "synthesize_patches": "synthesis",
     "train": "training",
 }
 
 __all__ = [
+    "GLCMEntropy",
     "LevelScaling",
     "NetworkSettings",
     "PatchDataset",
     "TrainingSettings",
     "assign_folds",
     "build_model",
+    "dense_model",
     "glcm_settings",
     "load_model",
     "model_features",
     "network_settings",
     "synthesize",
+    "synthesize_features",
+    "synthesize_patches",
     "train",
     "validation_patients",
 ]

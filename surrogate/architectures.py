@@ -20,7 +20,8 @@ Keras' 0.99 still remembers its initial variance of 1 after the few hundred step
 training, and the predictions come out scaled."""
 
 Architecture = Callable[[KerasTensor, GLCMSettings, NetworkSettings, tuple[str, ...]], KerasTensor]
-"""From scaled grey levels (N, w, w, 1) to values (N, features)."""
+"""From scaled grey levels (N, w, w, 1) to values (N, features), or (N, 1, 1, features) if all layers are
+convolutions: those take (N, Y, X, 1) as well, and give values for every whole window."""
 
 _OF_EQUALITY = {"joint_entropy", "joint_energy", "maximum_probability"}
 """Features that do not change when the levels are numbered in another order."""
@@ -71,8 +72,7 @@ def equality(
         x = ops.log1p(x) if number == 1 else x
         outputs.append(x)
     x = ops.concatenate(outputs, axis=-1) if len(outputs) > 1 else x
-    x = layers.Conv2D(len(features), 1, dtype="float32", name="output")(x)
-    return layers.Flatten(name="flatten")(x)
+    return layers.Conv2D(len(features), 1, dtype="float32", name="output")(x)
 
 
 def analytic(
@@ -91,8 +91,7 @@ def analytic(
         alike = layers.Add(name="alike")([alike, _alike(x, scale, kernels.crossed, "crossed")])
     counts = _fixed(alike, kernels.matches, "valid", "counts")
     weights, constant = entropy_weights(glcm, kernels)
-    output = _fixed(ops.log(counts), weights.reshape(1, 1, -1, 1), "valid", "output", constant)
-    return layers.Flatten(name="flatten")(output)
+    return _fixed(ops.log(counts), weights.reshape(1, 1, -1, 1), "valid", "output", constant)
 
 
 ARCHITECTURES: dict[str, Architecture] = {"radsynth": radsynth, "equality": equality, "analytic": analytic}

@@ -121,6 +121,8 @@ def build_model(
     inputs = keras.Input((glcm.edge, glcm.edge, 1), name="levels")
     scaling = LevelScaling(glcm.to_dict(), names, network.to_dict(), dtype="float32", name="level_scaling")
     outputs = ARCHITECTURES[network.architecture](scaling(inputs), glcm, network, names)
+    if network.architecture != "radsynth":
+        outputs = layers.Flatten(name="flatten")(outputs)
     return keras.Model(inputs, outputs, name=network.architecture)
 
 

@@ -142,7 +142,8 @@ class TrainingSettings(_Fields):
     learning_rate : float
         Highest learning rate of Adam, above 0.
     patience : int
-        Epochs without a better validation RMSE, in the second half, after which training stops; 1 or more.
+        Epochs without a better validation RMSE, in the second half, after which training stops. 0: no
+        patient is set aside to validate on, and all epochs are trained.
     augment : float
         Share of each minibatch that is changed in contrast, brightness and noise, and given its new exact
         value, from 0 to 1.
@@ -165,8 +166,8 @@ class TrainingSettings(_Fields):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("folds", "batch", "epochs", "patience"):
-            check_int(name, getattr(self, name), 1)
+        for name, least in (("folds", 1), ("batch", 1), ("epochs", 1), ("patience", 0)):
+            check_int(name, getattr(self, name), least)
         check_choice("folds_by", self.folds_by, get_args(FoldsBy))
         _check_positive("learning_rate", self.learning_rate)
         _check_number("augment", self.augment)

@@ -85,6 +85,8 @@ class _Run:
 
     def validated_on(self, fold: int) -> list[str]:
         """Return those of them that are held back to choose the epoch."""
+        if not self.training.patience:
+            return []
         return validation_patients(self.trained_on(fold), self.training.seed + fold)
 
     def deviation(self, patients: Sequence[str]) -> float:
@@ -316,7 +318,7 @@ def _announce(fold: int, learned: Sequence[str], validated: Sequence[str]) -> No
             ", ".join(validated),
         )
     else:
-        _log.info("fold %d: learns from one patient, nobody is left to stop on; trains all epochs", fold)
+        _log.info("fold %d: learns from %d, nobody to stop on; trains all epochs", fold, len(learned))
 
 
 def _compile(model: keras.Model, training: TrainingSettings, steps_per_epoch: int) -> None:

@@ -35,6 +35,7 @@ from surrogate import (  # noqa: E402 (Keras first, or nothing)
     glcm_settings,
     load_model,
     synthesize,
+    synthesize_patches,
     train,
 )
 from surrogate import dataset as dataset_module  # noqa: E402
@@ -385,7 +386,7 @@ def test_one_fold_learns_from_everybody(tmp_path, caplog):
             progress=lambda done, total: calls.append((done, total)),
         )
     assert calls == [(1, 2), (2, 2), (2, 2)]
-    assert "nobody is left to stop on; trains all epochs" in caplog.text
+    assert "nobody to stop on; trains all epochs" in caplog.text
     assert (result.epochs, result.validation_rmse) == (2, None)
     assert (tmp_path / "run" / "folds.csv").read_text().splitlines()[1] == "only,a,"
     assert json.loads((tmp_path / "run" / "run.json").read_text())["phantom"] is False
@@ -507,7 +508,7 @@ def centre_model(glcm: GLCMSettings) -> keras.Model:
 def test_every_voxel_gets_its_own_window(rng, shape, batch):
     image = rng.normal(size=shape)
     calls = []
-    out = synthesize(
+    out = synthesize_patches(
         image, centre_model(GLCM), batch=batch, progress=lambda done, total: calls.append((done, total))
     )
     levels = quantize(image, GLCM).astype(np.float32)
@@ -529,17 +530,22 @@ def test_synthesize_is_the_network_patch_by_patch(finished, rng):
 
 
 @pytest.mark.parametrize(
-    ("image", "batch", "message"),
+    ("image", "tile", "message"),
     [
         (np.zeros((4, 9)), 10, "image must hold a whole 5x5 window, got slices of 4x9 voxels"),
         (np.zeros(9), 10, r"image must have two or three dimensions, got shape \(9,\)"),
-        (np.zeros((6, 6)), 0, "batch must be 1 or more, got 0"),
+        (np.zeros((6, 6)), 0, "tile must be 1 or more, got 0"),
         (np.full((6, 6), np.nan), 10, "finite intensities"),
     ],
 )
-def test_what_synthesize_refuses(image, batch, message):
+def test_what_synthesize_refuses(image, tile, message):
     with pytest.raises(ValueError, match=message):
-        synthesize(image, build_model(GLCM, SMALL), batch=batch)
+        synthesize(image, build_model(GLCM, SMALL), tile=tile)
+
+
+def test_patches_predicted_at_a_time_are_one_or_more():
+    with pytest.raises(ValueError, match="batch must be 1 or more, got 0"):
+        synthesize_patches(np.zeros((6, 6)), build_model(GLCM, SMALL), batch=0)
 
 
 ELSEWHERE = """

@@ -173,7 +173,7 @@ def test_what_one_image_refuses(models, tmp_path, rng):
         ((source, "--model", bad_model), "is not a .keras file, or a truncated one"),
         ((tmp_path / "absent.nii", "--model", model), "does not exist"),
         ((small, "--model", model), "image must hold a whole 5x5 window, got slices of 4x9 voxels"),
-        ((source, "--model", model, "--batch", 0), "--batch must be 1 or more, got 0"),
+        ((source, "--model", model, "--tile", 0), "--tile must be 1 or more, got 0"),
     ]:
         result = synthesize(*arguments, "-o", tmp_path / "map.nii.gz")
         assert result.exit_code == 2, message
@@ -182,10 +182,10 @@ def test_what_one_image_refuses(models, tmp_path, rng):
         assert not (tmp_path / "map.nii.gz").exists()
 
 
-def test_the_default_batch_is_the_librarys():
-    from surrogate.synthesis import BATCH
+def test_the_default_tile_is_the_librarys():
+    from surrogate.synthesis import TILE
 
-    assert {option.name: option.default for option in command.params}["batch"] == BATCH
+    assert {option.name: option.default for option in command.params}["tile"] == TILE
 
 
 def read_index(folder: Path) -> list[dict[str, str]]:

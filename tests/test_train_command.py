@@ -145,7 +145,7 @@ def test_a_small_real_run(store, tmp_path):
     arguments = [str(store), "-o", str(run), "--epochs", "1", "--folds", "2"]
     result = CliRunner().invoke(command, arguments)
     assert result.exit_code == 0, result.output
-    assert "fold 0: learns from one patient, nobody is left to stop on" in result.stderr
+    assert "fold 0: learns from 1, nobody to stop on" in result.stderr
     assert {path.name for path in run.iterdir()} >= {"fold0.keras", "fold1.keras", "run.json", "history.png"}
     before = (run / "fold0.keras").read_bytes()
     again = CliRunner().invoke(command, [*arguments, "--seed", "1"])
