@@ -20,6 +20,7 @@ COMMANDS = {
     "synthesize": "Synthetic entropy maps with a trained model.",
     "evaluate": "Agreement of synthetic and exact maps: tables and figures.",
     "explain": "What a trained network sees: filters, extreme patches, parts of texture.",
+    "export": "A trained model for other runtimes: ONNX, LiteRT, SavedModel.",
     "benchmark": "Exact against synthetic: times on this machine.",
 }
 

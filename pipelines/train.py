@@ -23,7 +23,15 @@ if TYPE_CHECKING:
 
 _TRAINING = TrainingSettings()
 _NETWORK = NetworkSettings()
-_OWN_FILES = ("run.json", "run.unfinished.json", "folds.csv", "fold*.keras", "fold*.weights.h5", "history*")
+_OWN_FILES = (
+    "run.json",
+    "run.unfinished.json",
+    "folds.csv",
+    "fold*.keras",
+    "fold*.card.*",
+    "fold*.weights.h5",
+    "history*",
+)
 
 
 @click.command(cls=Command)

@@ -60,6 +60,11 @@ class Moments:
         return mean, _standard_deviation(self.ss_percent, self.nonzero)
 
     @property
+    def rmse(self) -> float:
+        """Root mean square of the difference."""
+        return math.sqrt(self.ss_difference / self.voxels + self.mean_difference**2)
+
+    @property
     def limits(self) -> tuple[float, float]:
         """Bland-Altman limits of agreement: bias minus and plus 1.96 standard deviations."""
         half = 1.96 * _standard_deviation(self.ss_difference, self.voxels)

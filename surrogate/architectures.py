@@ -69,7 +69,7 @@ def equality(
         x = layers.Conv2D(units, 1, activation="relu", kernel_initializer="he_normal", name=f"dense{number}")(
             x
         )
-        x = ops.log1p(x) if number == 1 else x
+        x = ops.log(1 + x) if number == 1 else x
         outputs.append(x)
     x = ops.concatenate(outputs, axis=-1) if len(outputs) > 1 else x
     return layers.Conv2D(len(features), 1, dtype="float32", name="output")(x)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal, get_args
 
 import keras
 import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
+from glcm_cuda.checks import check_choice
 from glcm_cuda.quantize import quantize
 
 from .dense import dense_model
@@ -25,6 +26,7 @@ BATCH = 2048
 first) goes back to the system after every batch and half as much time again is lost."""
 
 Progress = Callable[[int, int], None]
+Runtime = Literal["keras", "onnxruntime"]
 Map = npt.NDArray[np.float32]
 
 
@@ -33,6 +35,7 @@ def synthesize(
     model: keras.Model,
     *,
     tile: int = TILE,
+    runtime: Runtime = "keras",
     progress: Progress | None = None,
 ) -> Map:
     """Return the synthetic map of an image, whole slices at a time.
@@ -47,6 +50,8 @@ def synthesize(
         time of making that for every image.
     tile : int
         Voxels along the edge of the squares that are computed at a time, 1 or more: they bound the memory.
+    runtime : {"keras", "onnxruntime"}
+        What computes the network.
     progress : callable (done, total), optional
         Called with the number of voxels done after every tile.
 
@@ -68,7 +73,7 @@ def synthesize(
     if len(names) > 1:
         msg = f"the model gives {', '.join(names)}; synthesize_features returns them all"
         raise ValueError(msg)
-    return synthesize_features(image, model, tile=tile, progress=progress)[names[0]]
+    return synthesize_features(image, model, tile=tile, runtime=runtime, progress=progress)[names[0]]
 
 
 def synthesize_features(
@@ -76,6 +81,7 @@ def synthesize_features(
     model: keras.Model,
     *,
     tile: int = TILE,
+    runtime: Runtime = "keras",
     progress: Progress | None = None,
 ) -> dict[str, Map]:
     """Return the synthetic maps of all features of a model, by their names; otherwise as `synthesize`."""
@@ -84,14 +90,14 @@ def synthesize_features(
     if tile < 1:
         msg = f"tile must be 1 or more, got {tile}"
         raise ValueError(msg)
-    dense = model if model.input_shape[1] is None else dense_model(model)
+    check_choice("runtime", runtime, get_args(Runtime))
+    predict = _predictor(model, runtime)
     padded = _padded(levels, settings.radius)
     names = model_features(model)
     out = np.empty((*levels.shape, len(names)), np.float32)
     tiles = list(_tiles(levels.shape, tile, settings.edge))
     for done, (inner, outer) in enumerate(tiles, start=1):
-        values: Any = dense.predict_on_batch(padded[outer][..., np.newaxis].astype(np.float32))
-        out[inner] = np.asarray(values, np.float32)
+        out[inner] = predict(padded[outer][..., np.newaxis].astype(np.float32))
         if progress is not None:
             progress(levels.size * done // len(tiles), levels.size)
     return {name: out[..., place].reshape(np.shape(image)) for place, name in enumerate(names)}
@@ -128,6 +134,15 @@ def synthesize_patches(
         if progress is not None:
             progress(stop * levels.shape[2], out.size)
     return out.reshape(np.shape(image))
+
+
+def _predictor(model: keras.Model, runtime: Runtime) -> Callable[[Map], Map]:
+    if runtime == "onnxruntime":
+        from .export import onnx_predictor
+
+        return onnx_predictor(model)
+    dense = model if model.input_shape[1] is None else dense_model(model)
+    return lambda levels: np.asarray(dense.predict_on_batch(levels), np.float32)
 
 
 def _stack(levels: npt.NDArray[np.uint8], window: int) -> npt.NDArray[np.uint8]:

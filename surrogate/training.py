@@ -25,6 +25,7 @@ from glcm_cuda.files import replacing
 from glcm_cuda.settings import GLCMSettings
 from glcm_cuda.store import CaseRecord, PatchStore
 
+from .card import make_card, write_card
 from .dataset import PatchDataset
 from .folds import assign_folds, validation_patients
 from .model import build_model, check_two_dimensional, keras_versions, root_mean_squared_error
@@ -235,7 +236,7 @@ def _continues(folder: Path, description: dict[str, Any]) -> bool:
 
 def _files_of_run(folder: Path) -> list[Path]:
     """Return what `train` writes; run.json first, so that a removal cut short leaves no run that counts."""
-    models = ("fold*.keras", "fold*.weights.h5")
+    models = ("fold*.keras", "fold*.weights.h5", "fold*.card.json", "fold*.card.md")
     patterns = (RUN_FILE, UNFINISHED_FILE, FOLDS_FILE, *models, "history_fold*.csv")
     return [path for pattern in patterns for path in sorted(folder.glob(pattern))]
 
@@ -303,7 +304,18 @@ def _train_fold(run: _Run, fold: int, progress: Progress | None) -> None:
                 data.close()
     if checkpoint.best.exists():
         model.load_weights(checkpoint.best)
-    _save(model, run, model_path(run.folder, fold))
+    path = model_path(run.folder, fold)
+    held_out = [patient for patient, held in run.folds.items() if held == fold]
+    card = make_card(
+        model,
+        run.store,
+        held_out=held_out,
+        validated=validated,
+        learned=learned,
+        run={**_describe(run), "seconds": sum(row[-1] for row in watch.rows)},
+    )
+    write_card(card, path)
+    _save(model, run, path)
     checkpoint.remove()
 
 

@@ -111,7 +111,8 @@ def test_version_and_list_of_commands():
     assert listed.exit_code == 0
     assert all(f"  {name} " in listed.output for name in COMMANDS)
     assert list(COMMANDS) == [
-        "map", "roi", "phantom", "groundtruth", "train", "synthesize", "evaluate", "explain", "benchmark"
+        "map", "roi", "phantom", "groundtruth", "train", "synthesize", "evaluate",
+        "explain", "export", "benchmark",
     ]  # fmt: skip
 
 

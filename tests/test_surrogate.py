@@ -290,7 +290,9 @@ def finished(store, tmp_path_factory):
 def test_a_run_is_complete(finished, store):
     run, results = finished
     assert {path.name for path in run.iterdir()} == {
-        "fold0.keras", "fold1.keras", "folds.csv", "history_fold0.csv", "history_fold1.csv", "run.json",
+        "fold0.keras", "fold0.card.json", "fold0.card.md", "history_fold0.csv",
+        "fold1.keras", "fold1.card.json", "fold1.card.md", "history_fold1.csv",
+        "folds.csv", "run.json",
     }  # fmt: skip
     assert [result.model for result in results] == [run / "fold0.keras", run / "fold1.keras"]
     description = json.loads((run / "run.json").read_text())
@@ -469,7 +471,8 @@ def test_an_interrupted_fold_continues_the_same_curve(store, tmp_path):
     for name in ("epoch", "rmse", "validation_rmse", "learning_rate"):
         np.testing.assert_allclose([row[name] for row in cut], [row[name] for row in whole], rtol=2e-3)
     left = {path.name for path in (tmp_path / "cut").iterdir()}
-    assert left == {"fold0.keras", "folds.csv", "history_fold0.csv", "run.json"}
+    cards = {"fold0.card.json", "fold0.card.md"}
+    assert left == {"fold0.keras", "folds.csv", "history_fold0.csv", "run.json"} | cards
 
 
 def test_augmented_patches_have_their_exact_entropy(store):

@@ -1,0 +1,44 @@
+"""``radsynth export``: a trained model for other runtimes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .options import Command, force_option
+
+
+@click.command(cls=Command)
+@click.argument("model_path", metavar="MODEL", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="FILE.onnx, FILE.tflite (LiteRT), or a folder for a SavedModel.",
+)
+@force_option
+def command(model_path: Path, output: Path, force: bool) -> None:
+    """Write a model for other runtimes: ONNX, LiteRT or SavedModel.
+
+    What is written takes whole slices of grey levels, (N, Y, X, 1), and gives a value for every whole
+    window, (N, Y-w+1, X-w+1, features). docs/surrogate.md shows how to use it.
+
+    \b
+    Example:
+      radsynth export runs/demo/training/fold0.keras -o fold0.onnx
+      fold0.onnx
+    """
+    from glcm_cuda.files import refuse_existing, refuse_unwritable
+    from surrogate import load_model
+    from surrogate.export import export_model
+
+    refuse_existing(output, force=force)
+    refuse_unwritable(output)
+    export_model(load_model(model_path), output, force=force)
+    click.echo(output)
+
+
+if __name__ == "__main__":
+    command()

@@ -1,0 +1,129 @@
+"""Models for other runtimes: the dense network as ONNX, SavedModel or LiteRT."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import json
+import os
+import tempfile
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from glcm_cuda import __version__
+from glcm_cuda.files import replacing
+
+from .dense import dense_model
+from .model import glcm_settings, model_features, network_settings
+
+FORMATS = {".onnx": "onnx", ".tflite": "litert", "": "tf_saved_model"}
+"""Of each suffix the format, by Keras' name."""
+
+Maps = npt.NDArray[np.float32]
+Predictor = Callable[[Maps], Maps]
+"""From (N, Y, X, 1) grey levels to (N, Y-w+1, X-w+1, F) values, any N, Y and X."""
+
+
+def export_model(model: keras.Model, path: str | os.PathLike[str], *, force: bool = False) -> None:
+    """Write the dense network of a model for another runtime.
+
+    Input and output are those of `dense_model`, with any height and width. What the model stands in for is
+    written too: into the metadata of an ONNX file, beside the others as ``PATH.json``.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Of `load_model`, `build_model` or `dense_model`.
+    path : path
+        ``.onnx``, ``.tflite`` (LiteRT), or without suffix the folder of a SavedModel.
+    force : bool
+        Replace what is there.
+
+    Raises
+    ------
+    ValueError
+        If the suffix is none of these, or the backend cannot write the format.
+    ImportError
+        If what the format needs is not installed.
+    FileExistsError
+        If `path` exists and `force` is False.
+    """
+    path = Path(path)
+    if path.suffix not in FORMATS:
+        msg = f"{path} must end in .onnx or .tflite, or in nothing for a SavedModel"
+        raise ValueError(msg)
+    kind = FORMATS[path.suffix]
+    _check_format(kind)
+    dense = model if model.input_shape[1] is None else dense_model(model)
+    edge = glcm_settings(model).edge
+    dense.predict_on_batch(np.zeros((1, edge, edge, 1), np.float32))  # Keras exports what has been called
+    about = {
+        "radsynth": __version__,
+        "glcm": glcm_settings(model).to_json(),
+        "features": json.dumps(model_features(model)),
+        "network": json.dumps(network_settings(model).to_dict()),
+    }
+    with replacing(path, force=force) as temporary:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the converters, about themselves
+            dense.export(temporary, format=kind, verbose=False)
+        if kind == "onnx":
+            _describe_onnx(temporary, about)
+    if kind != "onnx":
+        with replacing(path.with_name(f"{path.name}.json"), force=True) as temporary:
+            temporary.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+
+
+@functools.lru_cache(maxsize=2)
+def onnx_predictor(model: keras.Model) -> Predictor:
+    """Return what computes the dense network of a model in onnxruntime, on its fastest device.
+
+    Raises
+    ------
+    ImportError
+        If onnxruntime or what the export needs is not installed.
+    """
+    _check_installed("onnxruntime")
+    import onnxruntime
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        export_model(model, path)
+        session = onnxruntime.InferenceSession(path, providers=onnxruntime.get_available_providers())
+    name = session.get_inputs()[0].name
+
+    def predict(levels: Maps) -> Maps:
+        (values,) = session.run(None, {name: levels})
+        return np.asarray(values, np.float32)
+
+    return predict
+
+
+def _check_format(kind: str) -> None:
+    backend = keras.backend.backend()
+    if kind == "onnx":
+        for package in ("onnx", *(["tf2onnx"] if backend == "tensorflow" else [])):
+            _check_installed(package)
+    elif backend != "tensorflow":
+        msg = f"SavedModel and LiteRT are written with KERAS_BACKEND=tensorflow, got {backend}"
+        raise ValueError(msg)
+
+
+def _check_installed(package: str) -> None:
+    if importlib.util.find_spec(package) is None:
+        msg = f"{package} is not installed: pip install 'radsynth[onnx]'"
+        raise ImportError(msg)
+
+
+def _describe_onnx(path: Path, about: dict[str, str]) -> None:
+    import onnx
+
+    proto: Any = onnx.load(path)
+    onnx.helper.set_model_props(proto, about)
+    onnx.save(proto, path)
