@@ -25,6 +25,12 @@ from surrogate import (  # noqa: E402
     synthesize_patches,
 )
 
+
+@pytest.fixture(autouse=True)
+def _same_weights():
+    keras.utils.set_random_seed(1)
+
+
 FILTERS = (16, 8, 8, 8)
 NETWORKS = [
     (3, NetworkSettings(filters=FILTERS, pool_stride=1)),
@@ -35,10 +41,10 @@ NETWORKS = [
     (11, NetworkSettings(filters=FILTERS, padding="valid", pool_stride=1)),
     (13, NetworkSettings(filters=FILTERS, padding="valid", pool_stride=1)),
     (27, NetworkSettings(filters=FILTERS, padding="valid")),
-    (30 + 1, NetworkSettings(filters=(4, 4, 4, 4), padding="valid")),
-    (3, NetworkSettings(architecture="equality", hidden=(8,))),
+    (31, NetworkSettings(filters=FILTERS, padding="valid")),
+    (3, NetworkSettings(architecture="equality", hidden=(16,))),
     (5, NetworkSettings(architecture="equality", hidden=(8, 4))),
-    (7, NetworkSettings(architecture="equality", hidden=(8,))),
+    (7, NetworkSettings(architecture="equality", hidden=(16,))),
     (5, NetworkSettings(architecture="analytic")),
     (7, NetworkSettings(architecture="analytic", temperature=1.0)),
 ]

@@ -36,13 +36,14 @@ from surrogate.export import export_model  # noqa: E402
 GLCM = GLCMSettings(levels=16)
 NETWORKS = {
     "radsynth": NetworkSettings(filters=(16, 8, 8, 8)),
-    "equality": NetworkSettings(architecture="equality", hidden=(8,)),
+    "equality": NetworkSettings(architecture="equality", hidden=(32,)),
     "analytic": NetworkSettings(architecture="analytic"),
 }
 
 
 @pytest.fixture(scope="module", params=NETWORKS)
 def model(request):
+    keras.utils.set_random_seed(1)
     return build_model(GLCM, NETWORKS[request.param])
 
 

@@ -23,6 +23,12 @@ keras = pytest.importorskip("keras")
 
 from surrogate import NetworkSettings, TrainingSettings, build_model, load_model, train  # noqa: E402
 
+
+@pytest.fixture(autouse=True)
+def _same_weights():
+    keras.utils.set_random_seed(1)
+
+
 GLCM = GLCMSettings(levels=16)
 ANALYTIC = NetworkSettings(architecture="analytic")
 RUN = {
