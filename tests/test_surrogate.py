@@ -475,6 +475,31 @@ def test_an_interrupted_fold_continues_the_same_curve(store, tmp_path):
     assert left == {"fold0.keras", "folds.csv", "history_fold0.csv", "run.json"} | cards
 
 
+def test_without_patience_nobody_is_set_aside_and_all_epochs_are_trained(store, tmp_path):
+    from surrogate.card import read_card
+
+    settings = TrainingSettings(folds=1, epochs=3, batch=500, patience=0)
+    (result,) = train(store, tmp_path / "run", settings, SMALL)
+    assert (result.epochs, result.validation_rmse) == (3, None)
+    card = read_card(result.model)
+    assert card.basis == "the training patients themselves"
+    assert len(card.learned) == 6
+
+
+def test_folds_by_group_hold_out_whole_groups(store, tmp_path):
+    settings = TrainingSettings(folds_by="group", epochs=1, batch=500)
+    train(store, tmp_path / "run", settings, SMALL)
+    with (tmp_path / "run" / "folds.csv").open() as file:
+        folds = {(row["group"], row["fold"]) for row in csv.DictReader(file)}
+    assert {group for group, _ in folds} == {"a", "b"}
+    assert len(folds) == len({fold for _, fold in folds}) == 2
+
+
+def test_the_analytic_network_is_not_trained(store, tmp_path):
+    with pytest.raises(ValueError, match="the analytic network has nothing to learn"):
+        train(store, tmp_path / "run", QUICK, NetworkSettings(architecture="analytic"))
+
+
 def test_augmented_patches_have_their_exact_entropy(store):
     plain = PatchDataset(store, ["phantom-1", "phantom-2"], batch=200, seed=1)[0]
     dataset = PatchDataset(store, ["phantom-1", "phantom-2"], batch=200, seed=1, augment=0.25)

@@ -168,3 +168,16 @@ def test_validation_patients_are_a_sixth_out_of_the_large_groups():
 def test_somebody_is_left_to_learn_from():
     assert len(validation_patients({"a": "x", "b": "x"}, seed=0)) == 1
     assert validation_patients({"a": "x"}, seed=0) == []
+
+
+def test_folds_by_group():
+    groups = {"p1": "ge", "p2": "ge", "p3": "philips", "p4": "siemens", "p5": "siemens"}
+    found = assign_folds(groups, 2, 0, "group")
+    assert {found[patient] for patient in ("p1", "p2")} != {None}
+    assert found["p1"] == found["p2"]
+    assert found["p4"] == found["p5"]
+    assert set(found.values()) == {0, 1}
+    with pytest.raises(
+        ValueError, match=r"4 folds by group need as many groups, the store has 3 \(ge, philips"
+    ):
+        assign_folds(groups, 4, 0, "group")
