@@ -263,7 +263,7 @@ def _is_held_out(patient: str, fold: str, model: str, folds: dict[str, str]) -> 
 
 
 def _check_current(synthetic: Path, case: Case, model: Path) -> None:
-    """Refuse a map whose sidecar names another image or another model than are there now."""
+    """Refuse a map that is of another image or model than are there now, or no network's at all."""
     from .imaging import sha256_of, sidecar_path
 
     sidecar = sidecar_path(synthetic)
@@ -274,6 +274,9 @@ def _check_current(synthetic: Path, case: Case, model: Path) -> None:
         if key in record and not (path.exists() and record[key] == sha256_of(path)):
             msg = f"{synthetic} was not made from the {path} that is there now; synthesize again"
             raise ValueError(msg)
+    if record.get("fallback"):
+        msg = f"{synthetic} is exact in place of synthetic; synthesize again without --fallback"
+        raise ValueError(msg)
 
 
 def _check_grid(entry: Entry, volume: Any, synthetic: Any) -> None:

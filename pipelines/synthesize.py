@@ -237,7 +237,7 @@ def _synthesize_cohort(cohort: Path, folder: Path, run: Path, how: Synthesis, *,
     cases = read_cohort(cohort)
     jobs = _jobs(cases, folder, _read_folds(run), run)
     refuse_inputs([folder / "index.csv", *(job.output for job in jobs)], [cohort, *case_files(cases)])
-    wanted = [job for job in jobs if not _is_done(job)]
+    wanted = [job for job in jobs if not _is_done(job, how)]
     if not force:
         for job in wanted:
             _refuse_other(job)
@@ -356,14 +356,16 @@ def _some(names: Sequence[str]) -> str:
     return f"{counted(len(names), 'patient')} ({', '.join(names[:5])}{', ...' if len(names) > 5 else ''})"
 
 
-def _is_done(job: Job) -> bool:
-    """Whether the map is there, made from the same image with the same model."""
+def _is_done(job: Job, how: Synthesis) -> bool:
+    """Whether the map is there, made from the same image with the same model, and replaced if it must be."""
     from .imaging import sha256_of, sidecar_path
 
     try:
         record = json.loads(sidecar_path(job.output).read_text(encoding="utf-8"))
+        failed = bool(record.get("spot_check", {}).get("warnings"))
         return bool(
             job.output.exists()
+            and bool(record.get("fallback")) == (how.fallback and failed)
             and record["source_sha256"] == sha256_of(job.case.image)
             and record["model_sha256"] == sha256_of(job.model)
         )

@@ -12,7 +12,10 @@ from click.testing import CliRunner
 from test_surrogate import write_store
 
 from glcm_cuda import GLCMSettings, PatchStore, entropy_map
-from pipelines.synthesize import command
+from pipelines.cohort import Case
+from pipelines.comparison import _check_current
+from pipelines.imaging import sha256_of
+from pipelines.synthesize import Job, Synthesis, _is_done, command
 from surrogate.card import STATISTICS, make_card, read_card, window_statistics, write_card
 from surrogate.checks import spot_check
 
@@ -227,6 +230,27 @@ def test_what_the_command_refuses(image, tmp_path, monkeypatch, options, line):
     assert result.exit_code == 2
     assert line in result.stderr
     assert not (tmp_path / "o.nii.gz").exists()
+
+
+@pytest.mark.parametrize(("warnings", "fallback"), [([], None), (["RMSE"], None), (["RMSE"], "exact")])
+def test_a_map_is_kept_only_if_it_is_what_is_asked_for(tmp_path, warnings, fallback):
+    image, model, output = (tmp_path / name for name in ("i.nii", "fold0.keras", "o.nii.gz"))
+    for path in (image, model, output):
+        path.write_text(path.name)
+    job = Job(Case("p", "g", image, None), model, "0", output)
+    record = {"source_sha256": sha256_of(image), "model_sha256": sha256_of(model), "fallback": fallback}
+    (tmp_path / "o.nii.gz.json").write_text(json.dumps({**record, "spot_check": {"warnings": warnings}}))
+    kept = {asked: _is_done(job, Synthesis(128, "keras", asked)) for asked in (False, True)}
+    assert kept == {False: fallback is None, True: not warnings or fallback == "exact"}
+
+
+def test_an_exact_map_is_not_evaluated_as_a_synthetic_one(tmp_path):
+    for name in ("i.nii", "fold0.keras"):
+        (tmp_path / name).write_text(name)
+    (tmp_path / "o.nii.gz.json").write_text(json.dumps({"fallback": "exact"}))
+    case = Case("p", "g", tmp_path / "i.nii", None)
+    with pytest.raises(ValueError, match=r"o.nii.gz is exact in place of synthetic; synthesize again"):
+        _check_current(tmp_path / "o.nii.gz", case, tmp_path / "fold0.keras")
 
 
 def test_a_damaged_card_is_one_line(analytic, tmp_path, image):
