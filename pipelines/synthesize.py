@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from glcm_cuda.checks import check_choice
+from surrogate.settings import Runtime
 
 from .cohort import Case, case_files, naming, read_cohort
 from .options import Command, force_option, progress_bar
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
     from surrogate.card import Card
     from surrogate.checks import SpotCheck
-    from surrogate.synthesis import Runtime
 
     from .imaging import Volume
 
@@ -177,7 +177,7 @@ def command(
     if fallback not in (None, "exact"):
         msg = f"--fallback must be exact, got {fallback}"
         raise ValueError(msg)
-    check_choice("--runtime", runtime, ("keras", "onnxruntime"))
+    check_choice("--runtime", runtime, get_args(Runtime))
     how = Synthesis(tile, runtime, fallback is not None, error_map)
     if source.suffix.lower() == ".csv":
         for option, value in (("--preview", preview), ("--error-map", error_map)):

@@ -10,7 +10,7 @@ from keras import KerasTensor, layers, ops
 
 from glcm_cuda.settings import GLCMSettings
 
-from .pairs import Kernel, comparisons, difference_kernel, entropy_weights, pair_kernels
+from .pairs import Comparisons, Kernel, comparisons, difference_kernel, entropy_weights, pair_kernels
 from .settings import POOLED_BLOCKS, NetworkSettings
 
 NORMALIZATION_MOMENTUM = 0.9
@@ -60,7 +60,8 @@ def equality(
     top = glcm.levels - 1
     distances = ops.abs(_fixed(x, top * difference_kernel(glcm.edge), "valid", "differences"))
     equal = ops.relu(1 - distances)
-    seen = [_pairs_alike(equal, glcm), ops.take(equal, comparisons(glcm).ends, axis=-1)]
+    found = comparisons(glcm)
+    seen = [_pairs_alike(equal, found, symmetric=glcm.symmetric), ops.take(equal, found.ends, axis=-1)]
     if not _OF_EQUALITY.issuperset(features):
         seen += [distances / top, ops.square(distances / top)]
     x = ops.concatenate(seen, axis=-1)
@@ -97,15 +98,14 @@ def analytic(
 ARCHITECTURES: dict[str, Architecture] = {"radsynth": radsynth, "equality": equality, "analytic": analytic}
 
 
-def _pairs_alike(equal: KerasTensor, glcm: GLCMSettings) -> KerasTensor:
-    found = comparisons(glcm)
+def _pairs_alike(equal: KerasTensor, found: Comparisons, *, symmetric: bool) -> KerasTensor:
     # A voxel that two pairs share is equal to itself.
     equal = ops.concatenate([equal, ops.ones_like(equal[..., :1])], axis=-1)
     straight, crossed = (
         ops.take(equal, first, axis=-1) * ops.take(equal, second, axis=-1)
         for first, second in (found.straight, found.crossed)
     )
-    return straight + crossed if glcm.symmetric else straight
+    return straight + crossed if symmetric else straight
 
 
 def _alike(x: KerasTensor, scale: float, kernels: tuple[Kernel, Kernel], name: str) -> KerasTensor:

@@ -13,6 +13,7 @@ from glcm_cuda.settings import GLCMSettings
 
 from .model import check_two_dimensional
 from .pairs import Kernel, PairKernels, pair_kernels
+from .settings import check_positive
 
 
 @keras.saving.register_keras_serializable(package="radsynth")
@@ -35,8 +36,8 @@ class GLCMEntropy(layers.Layer):  # type: ignore[misc]
 
     Raises
     ------
-    ValueError
-        If the windows are three-dimensional, or the temperature is not above 0.
+    TypeError, ValueError
+        If the windows are three-dimensional, or the temperature is not a number above 0.
 
     Examples
     --------
@@ -59,9 +60,7 @@ class GLCMEntropy(layers.Layer):  # type: ignore[misc]
         super().__init__(**{"dtype": "float32", **kwargs})
         self.settings = GLCMSettings.from_dict(glcm) if isinstance(glcm, dict) else glcm or GLCMSettings()
         check_two_dimensional(self.settings)
-        if not 0 < temperature < math.inf:
-            msg = f"temperature must be above 0 and finite, got {temperature}"
-            raise ValueError(msg)
+        check_positive("temperature", temperature)
         self.temperature = temperature
         self._kernels = pair_kernels(self.settings)
 

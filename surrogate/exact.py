@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from glcm_cuda.maps import entropy_of_levels, feature_maps
+from glcm_cuda.maps import feature_maps
 from glcm_cuda.settings import GLCMSettings
 
 
@@ -35,14 +35,10 @@ def exact_values(
     names = tuple(features)
     if not len(patches):
         return np.empty((0, len(names)), np.float32)
-    mosaic, settings = _mosaic(patches), _as_they_are(glcm)
-    if names == ("joint_entropy",):
-        maps = [entropy_of_levels(mosaic, settings, backend="cpu")]
-    else:
-        found = feature_maps(mosaic, names, settings, backend="cpu")
-        maps = [found[name] for name in names]
+    maps = feature_maps(_mosaic(patches), names, _as_they_are(glcm), backend="cpu")
     edge, radius = glcm.edge, glcm.radius
-    return np.stack([map_[radius::edge, radius::edge].reshape(-1)[: len(patches)] for map_ in maps], axis=-1)
+    centres = [maps[name][radius::edge, radius::edge].reshape(-1) for name in names]
+    return np.stack(centres, axis=-1)[: len(patches)]
 
 
 def _mosaic(patches: npt.NDArray[np.unsignedinteger]) -> npt.NDArray[np.unsignedinteger]:

@@ -5,7 +5,6 @@ docs/explain.md defines every quantity and says how to read it.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +17,7 @@ from glcm_cuda.settings import GLCMSettings
 
 from .exact import exact_values
 from .model import glcm_settings, model_features, network_settings
-from .pairs import comparisons
+from .pairs import comparisons, voxel_pairs
 from .synthesis import BATCH
 
 Levels = npt.NDArray[np.uint8]
@@ -169,7 +168,7 @@ def _convolution_filters(model: keras.Model) -> Filters:
 
 def _equality_filters(model: keras.Model) -> Filters:
     glcm = glcm_settings(model)
-    voxels = np.array(list(itertools.combinations(range(glcm.edge**2), 2)))  # of each equality
+    voxels = np.array(voxel_pairs(glcm.edge))  # of each equality
     found = comparisons(glcm)
     # Behind the comparisons are the equalities of each pair's own voxels, and for other features distances.
     weights = _weights(model, "dense1")[0][0, 0, : len(found.straight[0])]

@@ -100,7 +100,7 @@ def pair_kernels(glcm: GLCMSettings) -> PairKernels:
 class Comparisons:
     """The comparisons of any two pairs of a window, as places in a list of equalities.
 
-    The list is that of `difference_kernel`, with the equality of a voxel with itself behind it.
+    The list is in the order of `voxel_pairs`, with the equality of a voxel with itself behind it.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ def comparisons(glcm: GLCMSettings) -> Comparisons:
     edge = glcm.edge
     steps, pairs = _pairs(glcm)
     part = _parts(glcm, pairs)
-    place = {voxels: index for index, voxels in enumerate(itertools.combinations(range(edge * edge), 2))}
+    place = {voxels: index for index, voxels in enumerate(voxel_pairs(edge))}
     itself = len(place)
 
     def equality(first: int, second: int) -> int:
@@ -145,6 +145,11 @@ def comparisons(glcm: GLCMSettings) -> Comparisons:
     )
 
 
+def voxel_pairs(edge: int) -> list[tuple[int, int]]:
+    """Return any two voxels of a window, numbered row by row: the order of differences and equalities."""
+    return list(itertools.combinations(range(edge * edge), 2))
+
+
 def difference_kernel(edge: int) -> Kernel:
     """Return the (w, w, 1, w²(w²-1)/2) kernel of all differences between two voxels of a window.
 
@@ -153,7 +158,7 @@ def difference_kernel(edge: int) -> Kernel:
     >>> difference_kernel(5).shape
     (5, 5, 1, 300)
     """
-    voxels = list(itertools.combinations(range(edge * edge), 2))
+    voxels = voxel_pairs(edge)
     kernel = np.zeros((edge * edge, len(voxels)), np.float32)
     for channel, (first, second) in enumerate(voxels):
         kernel[first, channel] = 1

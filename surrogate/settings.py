@@ -15,11 +15,12 @@ from .folds import FoldsBy
 Architecture = Literal["radsynth", "equality", "analytic"]
 Padding = Literal["same", "valid"]
 PoolStride = Literal[1, 2]
+Runtime = Literal["keras", "onnxruntime"]
 
 POOLED_BLOCKS = 2
 """Max pooling follows this many of the convolutional blocks."""
 
-ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture)
+_ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture)
 _PADDINGS: tuple[Padding, ...] = get_args(Padding)
 _POOL_STRIDES: tuple[PoolStride, ...] = get_args(PoolStride)
 
@@ -86,7 +87,7 @@ class NetworkSettings(_Fields):
     temperature: float = 0.1
 
     def __post_init__(self) -> None:
-        check_choice("architecture", self.architecture, ARCHITECTURES)
+        check_choice("architecture", self.architecture, _ARCHITECTURES)
         object.__setattr__(self, "filters", _checked_units("filters", self.filters, POOLED_BLOCKS))
         object.__setattr__(self, "hidden", _checked_units("hidden", self.hidden, 1))
         _check_number("dropout", self.dropout)
@@ -95,7 +96,7 @@ class NetworkSettings(_Fields):
             raise ValueError(msg)
         check_choice("padding", self.padding, _PADDINGS)
         check_choice("pool_stride", self.pool_stride, _POOL_STRIDES)
-        _check_positive("temperature", self.temperature)
+        check_positive("temperature", self.temperature)
 
     def edge_after_blocks(self, window: int) -> int:
         """Edge of the feature map that the last convolution leaves of a `window`; 0 if none is left."""
@@ -169,7 +170,7 @@ class TrainingSettings(_Fields):
         for name, least in (("folds", 1), ("batch", 1), ("epochs", 1), ("patience", 0)):
             check_int(name, getattr(self, name), least)
         check_choice("folds_by", self.folds_by, get_args(FoldsBy))
-        _check_positive("learning_rate", self.learning_rate)
+        check_positive("learning_rate", self.learning_rate)
         _check_number("augment", self.augment)
         if not 0 <= self.augment <= 1:
             msg = f"augment must be from 0 to 1, got {self.augment}"
@@ -186,7 +187,8 @@ def _check_number(name: str, value: object) -> None:
         raise TypeError(msg)
 
 
-def _check_positive(name: str, value: float) -> None:
+def check_positive(name: str, value: float) -> None:
+    """Raise TypeError or ValueError unless the value is a finite number above 0."""
     _check_number(name, value)
     if not 0 < value < math.inf:
         msg = f"{name} must be above 0 and finite, got {value}"

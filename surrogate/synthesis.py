@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import keras
 import numpy as np
@@ -17,6 +17,7 @@ from glcm_cuda.quantize import quantize
 
 from .dense import dense_model
 from .model import glcm_settings, model_features
+from .settings import Runtime
 
 TILE = 128
 """Voxels along the edge of what is computed at a time: larger tiles leave the processor's caches."""
@@ -26,7 +27,6 @@ BATCH = 2048
 first) goes back to the system after every batch and half as much time again is lost."""
 
 Progress = Callable[[int, int], None]
-Runtime = Literal["keras", "onnxruntime"]
 Map = npt.NDArray[np.float32]
 
 

@@ -141,7 +141,7 @@ def train(
     run = _prepared(Path(store), Path(run_dir), training or TrainingSettings(), network or NetworkSettings())
     description = _describe(run)
     _enter_folder(run, description, force=force)
-    results = [_kept_or_trained(run, fold, progress) for fold in range(run.training.folds)]
+    results = [_kept_or_trained(run, fold, description, progress) for fold in range(run.training.folds)]
     description["validation_rmse"] = [result.validation_rmse for result in results]
     description["validation_deviation"] = [result.validation_deviation for result in results]
     _write_json(run.folder / RUN_FILE, description)
@@ -241,11 +241,13 @@ def _files_of_run(folder: Path) -> list[Path]:
     return [path for pattern in patterns for path in sorted(folder.glob(pattern))]
 
 
-def _kept_or_trained(run: _Run, fold: int, progress: Progress | None) -> FoldResult:
+def _kept_or_trained(
+    run: _Run, fold: int, description: Mapping[str, Any], progress: Progress | None
+) -> FoldResult:
     if model_path(run.folder, fold).exists() and history_path(run.folder, fold).exists():
         _log.info("fold %d: kept, it was trained with these settings", fold)
     else:
-        _train_fold(run, fold, progress)
+        _train_fold(run, fold, description, progress)
     if progress is not None:
         progress((fold + 1) * run.training.epochs, run.training.folds * run.training.epochs)
     history = read_history(history_path(run.folder, fold))
@@ -268,7 +270,7 @@ def _warn_of_constant(fold: int, rmse: float | None, deviation: float | None) ->
         )
 
 
-def _train_fold(run: _Run, fold: int, progress: Progress | None) -> None:
+def _train_fold(run: _Run, fold: int, description: Mapping[str, Any], progress: Progress | None) -> None:
     training = run.training
     validated = run.validated_on(fold)
     learned = [patient for patient in run.trained_on(fold) if patient not in validated]
@@ -312,7 +314,7 @@ def _train_fold(run: _Run, fold: int, progress: Progress | None) -> None:
         held_out=held_out,
         validated=validated,
         learned=learned,
-        run={**_describe(run), "seconds": sum(row[-1] for row in watch.rows)},
+        run={**description, "seconds": sum(row[-1] for row in watch.rows)},
     )
     write_card(card, path)
     _save(model, run, path)
