@@ -7,9 +7,9 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from surrogate.card import Card
+    from glcm_cuda import GLCMSettings
+    from surrogate.card import Card, ErrorBand
     from surrogate.checks import SpotCheck
 
     from .imaging import Volume
@@ -35,8 +36,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 INDEX_COLUMNS = ("patient", "group", "image", "labels", "synthetic", "model", "fold")
+_ENTROPY = "joint_entropy"
 _OWN_FILES = ("index.csv", "*_entropy_synthetic.nii.gz", "*_entropy_synthetic.nii.gz.json")
-KIND = "synthetic GLCM entropy map (network prediction)"
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,39 @@ class Model:
     path: Path
     sha256: str
     card: Card | None
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Names of what it gives."""
+        from surrogate import model_features
+
+        return model_features(self.network)
+
+    @property
+    def settings(self) -> GLCMSettings:
+        """Of its maps."""
+        from surrogate import glcm_settings
+
+        return glcm_settings(self.network)
+
+
+@dataclass(frozen=True)
+class Made:
+    """A map that was written.
+
+    Parameters
+    ----------
+    values : float32 array of the image's shape
+        Synthetic or, where `replaced`, exact.
+    check : SpotCheck
+        Of the synthetic map.
+    replaced : bool
+        Whether the exact map stands in its place.
+    """
+
+    values: npt.NDArray[np.float32]
+    check: SpotCheck
+    replaced: bool
 
 
 @dataclass(frozen=True)
@@ -154,12 +188,13 @@ def command(
     preview: Path | None,
     force: bool,
 ) -> None:
-    """Synthetic entropy map of an image, or of every patient of a cohort.
+    """Synthetic map of an image, or of every patient of a cohort.
 
     INPUT is an image (NIfTI, NRRD, MHA, DICOM file, folder of one DICOM series) with --model FILE.keras,
     or a cohort's CSV with --model RUN: then every patient is mapped with the model of the fold that held
     them out, and OUTPUT/index.csv lists the maps. Maps that are there already, of the same image and the
-    same model, are kept.
+    same model, are kept. A model of several features gives a map of each, with the feature's name before the
+    suffix of OUTPUT.
 
     Every map is checked: 2,000 random voxels against the exact engine, and against the model's card. What
     is worse than the card says is warned of, and stands beside the map (docs/honesty.md).
@@ -186,49 +221,88 @@ def command(
                 raise ValueError(msg)
         click.echo(_synthesize_cohort(source, output, model_path, how, force=force))
     else:
-        summary = _synthesize_image(source, output, model_path, how, preview, force=force)
-        click.echo(output)
+        written, summary = _synthesize_image(source, output, model_path, how, preview, force=force)
+        for path in written:
+            click.echo(path)
         click.echo(summary)
 
 
 def _synthesize_image(
     source: Path, output: Path, model_path: Path, how: Synthesis, preview: Path | None, *, force: bool
-) -> str:
-    from .imaging import check_map_path, refuse_input_as_output
+) -> tuple[list[Path], str]:
+    """Write the maps of one image; return their paths and what is to be said of them."""
     from .preview import check_preview_path, write_preview
 
     if model_path.is_dir():
         msg = f"one image needs one model, a .keras file; {model_path} is a folder, give a file of it"
         raise ValueError(msg)
-    refuse_input_as_output(output, source)
-    check_map_path(output, force=force)
-    if preview is not None:
-        check_preview_path(preview, force=force)
-    if how.error_map is not None:
-        refuse_input_as_output(how.error_map, source)
-        check_map_path(how.error_map, force=force)
     model = _load(model_path)
     if how.error_map is not None and model.card is None:
         msg = f"--error-map needs the model card beside {model_path}; train writes it"
         raise ValueError(msg)
+    outputs = _outputs(output, model.features)
+    errors = {} if how.error_map is None else _outputs(how.error_map, model.features)
+    _check_outputs([*outputs.values(), *errors.values()], source, force=force)
+    if preview is not None:
+        check_preview_path(preview, force=force)
     start = time.perf_counter()
     with progress_bar("Synthetic map") as progress:
-        volume, entropy, check = _write_synthetic(source, output, model, how, force=force, progress=progress)
+        volume, maps = _write_maps(source, outputs, model, how, errors=errors, force=force, progress=progress)
     seconds = time.perf_counter() - start
-    settings = _settings(model)
+    _announce_without_card(model)
     if preview is not None:
-        write_preview(volume, entropy, preview, settings, title=_title(check, how), force=force)
-    shape = "x".join(str(edge) for edge in entropy.shape)
+        first = model.features[0]
+        title = _title(first, replaced=maps[first].replaced)
+        write_preview(
+            volume, maps[first].values, preview, model.settings, title=title, feature=first, force=force
+        )
+    engine = _backend() if how.runtime == "keras" else how.runtime
+    return list(outputs.values()), _summary(volume, maps, model, f"{seconds:.1f} s on {engine}")
+
+
+def _check_outputs(outputs: Sequence[Path], source: Path, *, force: bool) -> None:
+    from .imaging import check_map_path, refuse_input_as_output
+
+    if len(set(outputs)) < len(outputs):
+        msg = f"--error-map and -o must be two files, got {outputs[0]} for both"
+        raise ValueError(msg)
+    for output in outputs:
+        refuse_input_as_output(output, source)
+        check_map_path(output, force=force)
+
+
+def _outputs(output: Path, features: Sequence[str]) -> dict[str, Path]:
+    """Return where the map of each feature goes, as ``radsynth map`` has it."""
+    from .imaging import named_after
+
+    if len(features) == 1:
+        return {features[0]: output}
+    return {feature: named_after(output, feature) for feature in features}
+
+
+def _title(feature: str, *, replaced: bool) -> str:
+    name = "entropy" if feature == "joint_entropy" else feature.replace("_", " ")
+    return f"{name}, exact in place of synthetic" if replaced else f"synthetic {name}"
+
+
+def _summary(volume: Volume, maps: Mapping[str, Made], model: Model, took: str) -> str:
+    shape = "x".join(str(edge) for edge in volume.array.shape)
+    several = f"{len(maps)} features, " if len(maps) > 1 else ""
+    lines = [f"{shape} voxels, {model.settings.levels} levels, {several}{took}"]
+    return "\n".join(lines + [_verdict(name, made, model) for name, made in maps.items()])
+
+
+def _verdict(feature: str, made: Made, model: Model) -> str:
+    from .imaging import unit_of
+
+    check = made.check
+    unit = unit_of(feature, model.settings)
     return (
-        f"{shape} voxels, {settings.levels} levels, {seconds:.1f} s on {_backend()}\n"
-        f"{'exact map written instead, check' if check.failed and how.fallback else 'check'} of "
+        f"{f'{feature}: ' if len(model.features) > 1 else ''}"
+        f"{'exact map written instead, check' if made.replaced else 'check'} of "
         f"{counted(check.voxels, 'voxel')}: r {check.pearson:.4f}, bias {check.bias:+.4f}, "
-        f"largest error {check.largest:.3f} {settings.unit}"
+        f"largest error {check.largest:.3f}{f' {unit}' if unit else ''}"
     )
-
-
-def _title(check: SpotCheck, how: Synthesis) -> str:
-    return "entropy, exact in place of synthetic" if check.failed and how.fallback else "synthetic entropy"
 
 
 def _synthesize_cohort(cohort: Path, folder: Path, run: Path, how: Synthesis, *, force: bool) -> Path:
@@ -243,73 +317,148 @@ def _synthesize_cohort(cohort: Path, folder: Path, run: Path, how: Synthesis, *,
             _refuse_other(job)
     if len(wanted) < len(jobs):
         _log.info("%d of %d maps are there already and kept", len(jobs) - len(wanted), len(jobs))
-    load = cache(_load)
+    models = _models(run, {job.model for job in wanted})
     with progress_bar("Synthetic maps", len(wanted)) as progress:
         for done, job in enumerate(wanted, start=1):
             with naming(job.case.patient):
-                _write_synthetic(job.case.image, job.output, load(job.model), how, force=True, fold=job.fold)
+                outputs = {_ENTROPY: job.output}
+                _write_maps(job.case.image, outputs, models[job.model], how, force=True, fold=job.fold)
             progress(done, len(wanted))
     return _write_index(jobs, folder)
 
 
-def _write_synthetic(
+def _models(run: Path, paths: Collection[Path]) -> dict[Path, Model]:
+    """Load the models of a run, refusing what cannot be mapped or evaluated together."""
+    from surrogate.checks import refuse_other_settings
+
+    from .comparison import read_run
+
+    models = {path: _load(path) for path in sorted(paths)}
+    for path, model in models.items():
+        if model.features != (_ENTROPY,):
+            msg = (
+                f"{path} gives {', '.join(model.features)}; the maps of a cohort are of {_ENTROPY}, map its "
+                "images one by one"
+            )
+            raise ValueError(msg)
+    if models:
+        first = next(iter(models.values())).settings
+        expected = read_run(run).settings if (run / "run.json").is_file() else first
+        for path, model in models.items():
+            refuse_other_settings(model.settings, expected, str(path))
+            _announce_without_card(model)
+    return models
+
+
+def _write_maps(
     source: Path,
-    output: Path,
+    outputs: Mapping[str, Path],
     model: Model,
     how: Synthesis,
     *,
+    errors: Mapping[str, Path] | None = None,
     force: bool,
     progress: Callable[[int, int], None] | None = None,
     **details: Any,
-) -> tuple[Volume, npt.NDArray[np.float32], SpotCheck]:
-    """Map one image, check the map and write it; return image, what was written and the check."""
-    from glcm_cuda import entropy_map, intensity_range
-    from surrogate import model_features, synthesize
-    from surrogate.checks import spot_check
+) -> tuple[Volume, dict[str, Made]]:
+    """Map one image, check the maps and write them, every file or none; return image and maps."""
+    from glcm_cuda import intensity_range
+    from surrogate import synthesize_features
     from surrogate.model import keras_versions
 
-    from .imaging import provenance, read_image, write_map
+    from .imaging import provenance, read_image, staged_map
 
     volume = read_image(source)
-    settings = _settings(model)
-    entropy = synthesize(volume.array, model.network, tile=how.tile, runtime=how.runtime, progress=progress)
-    (feature,) = model_features(model.network)
-    check = spot_check(volume.array, entropy, settings, feature, model.card)
-    _report(check, output, model)
-    kind, backend = KIND, f"Keras {_keras_version()} on {_backend()}"
-    replaced = check.failed and how.fallback
-    if replaced:
-        _log.warning("%s: the exact map is written instead", output)
-        kind, backend = "GLCM entropy map, exact in place of a synthetic one", "cpu"
-    record = provenance(
-        source=source,
-        settings=settings,
-        intensity_range=intensity_range(volume.array, settings),
-        backend=backend,
-        kind=kind,
-        model=model.path.name,
-        model_sha256=model.sha256,
-        runtime=how.runtime,
-        spot_check=check.to_dict(),
-        fallback="exact" if replaced else None,
-        **details,
+    synthetic = synthesize_features(
+        volume.array, model.network, tile=how.tile, runtime=how.runtime, progress=progress
     )
-    record["software"] |= keras_versions()
-    if how.error_map is not None and model.card is not None:
-        error = model.card.error_band.at(entropy)
-        error = 0 * error if replaced else error
-        about = {**record, "kind": "half width of the band that holds 95 % of the errors of a synthetic map"}
-        write_map(error, volume, how.error_map, provenance=about, force=force)
-    written = entropy_map(volume.array, settings, backend="cpu") if replaced else entropy
-    write_map(written, volume, output, provenance=record, force=force)
-    return volume, written, check
+    maps = {name: _checked(volume, name, synthetic[name], model, how) for name in outputs}
+    _report(maps, outputs)
+    common = {
+        "source": source,
+        "settings": model.settings,
+        "intensity_range": intensity_range(volume.array, model.settings),
+        **details,
+    }
+    with ExitStack() as stack:
+        for name, made in maps.items():
+            record = provenance(feature=name, **common, **_made_record(name, made, model, how))
+            record["software"] |= keras_versions()
+            staged = staged_map(made.values, volume, outputs[name], provenance=record, force=force)
+            stack.enter_context(staged)
+            if errors and model.card is not None:
+                error, about = _error_map(synthetic[name], made, model.card.features[name].error_band)
+                record |= about | {"measured_on": model.card.basis}
+                stack.enter_context(staged_map(error, volume, errors[name], provenance=record, force=force))
+    return volume, maps
 
 
-def _report(check: SpotCheck, output: Path, model: Model) -> None:
+def _checked(
+    volume: Volume, feature: str, synthetic: npt.NDArray[np.float32], model: Model, how: Synthesis
+) -> Made:
+    """Check a map; where that fails and it is asked for, put the exact one in its place."""
+    from glcm_cuda import feature_maps
+    from surrogate.checks import spot_check
+
+    check = spot_check(volume.array, synthetic, model.settings, feature, model.card)
+    if not (check.failed and how.fallback):
+        return Made(synthetic, check, replaced=False)
+    exact = feature_maps(volume.array, [feature], model.settings, backend="cpu")[feature]
+    return Made(exact, check, replaced=True)
+
+
+def _announce_without_card(model: Model) -> None:
     if model.card is None:
         _log.info("%s has no model card: the check has nothing to be compared with", model.path.name)
-    for warning in check.warnings:
-        _log.warning("%s: %s", output, warning)
+
+
+def _report(maps: Mapping[str, Made], outputs: Mapping[str, Path]) -> None:
+    """Warn, one line each; what the image is flagged for is the same for every feature."""
+    for name, made in maps.items():
+        for line in made.check.failures:
+            _log.warning("%s: %s", outputs[name], line)
+        if made.replaced:
+            _log.warning("%s: the exact map is written instead", outputs[name])
+    first = next(iter(maps))
+    for line in maps[first].check.flags:
+        _log.warning("%s: %s", outputs[first], line)
+
+
+def _made_record(feature: str, made: Made, model: Model, how: Synthesis) -> dict[str, Any]:
+    """Return what the sidecar says of a map beyond what it says of exact ones."""
+    from surrogate.card import card_path
+
+    from .imaging import source_record
+
+    name = "entropy" if feature == _ENTROPY else feature
+    kind = f"synthetic GLCM {name} map (network prediction)"
+    backend = f"Keras {_keras_version()} on {_backend()}" if how.runtime == "keras" else how.runtime
+    if made.replaced:
+        kind, backend = f"GLCM {name} map, exact in place of a synthetic one", "cpu"
+    card = None if model.card is None else card_path(model.path)
+    return {
+        "backend": backend,
+        "kind": kind,
+        "model": model.path.name,
+        "model_sha256": model.sha256,
+        **({"model_card": None} if card is None else source_record(card, "model_card")),
+        "runtime": how.runtime,
+        "spot_check": made.check.to_dict(),
+        "outside_training_range": made.check.outside,
+        "fallback": "exact" if made.replaced else None,
+    }
+
+
+def _error_map(
+    synthetic: npt.NDArray[np.float32], made: Made, band: ErrorBand
+) -> tuple[npt.NDArray[np.float32], dict[str, Any]]:
+    """Return the error map and what its sidecar says; an exact map has no error."""
+    about = {
+        "kind": "half width of the band that holds 95 % of the errors of a synthetic map",
+        "coverage": band.coverage,
+    }
+    error = band.at(synthetic)
+    return (0 * error if made.replaced else error), about
 
 
 def _read_folds(run: Path) -> dict[str, str]:
@@ -357,17 +506,16 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _is_done(job: Job, how: Synthesis) -> bool:
-    """Whether the map is there, made from the same image with the same model, and replaced if it must be."""
+    """Whether the map is there, checked, of the same image and model, exact or not as is asked for now."""
     from .imaging import sha256_of, sidecar_path
 
     try:
         record = json.loads(sidecar_path(job.output).read_text(encoding="utf-8"))
-        failed = bool(record.get("spot_check", {}).get("warnings"))
         return bool(
             job.output.exists()
-            and bool(record.get("fallback")) == (how.fallback and failed)
             and record["source_sha256"] == sha256_of(job.case.image)
             and record["model_sha256"] == sha256_of(job.model)
+            and (record["fallback"] == "exact") == (record["spot_check"]["failed"] and how.fallback)
         )
     except (FileNotFoundError, NotADirectoryError, ValueError, LookupError, TypeError):
         return False
@@ -375,7 +523,7 @@ def _is_done(job: Job, how: Synthesis) -> bool:
 
 def _refuse_other(job: Job) -> None:
     if job.output.exists():
-        msg = f"{job.output} exists, of another image or model; give --force to replace it"
+        msg = f"{job.output} exists, of another image, model or --fallback; give --force to replace it"
         raise FileExistsError(msg)
 
 
@@ -401,22 +549,16 @@ def _index_row(job: Job, folder: Path) -> tuple[str, ...]:
 
 
 def _load(path: Path) -> Model:
-    from surrogate import dense_model, load_model, model_features
-    from surrogate.card import read_card
+    from surrogate import dense_model, load_model
+    from surrogate.card import card_path, read_card
 
     from .imaging import sha256_of
 
-    model = load_model(path)
-    if len(model_features(model)) > 1:
-        msg = f"{path} gives {', '.join(model_features(model))}; this command writes maps of one feature"
+    model = Model(dense_model(load_model(path)), path, sha256_of(path), read_card(path))
+    if model.card is not None and not model.card.is_of(model.features, model.settings):
+        msg = f"{card_path(path)} is the card of another model than {path.name}; remove it, or train again"
         raise ValueError(msg)
-    return Model(dense_model(model), path, sha256_of(path), read_card(path))
-
-
-def _settings(model: Model) -> Any:
-    from surrogate import glcm_settings
-
-    return glcm_settings(model.network)
+    return model
 
 
 def _backend() -> str:

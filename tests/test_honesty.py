@@ -232,16 +232,16 @@ def test_what_the_command_refuses(image, tmp_path, monkeypatch, options, line):
     assert not (tmp_path / "o.nii.gz").exists()
 
 
-@pytest.mark.parametrize(("warnings", "fallback"), [([], None), (["RMSE"], None), (["RMSE"], "exact")])
-def test_a_map_is_kept_only_if_it_is_what_is_asked_for(tmp_path, warnings, fallback):
+@pytest.mark.parametrize(("failed", "fallback"), [(False, None), (True, None), (True, "exact")])
+def test_a_map_is_kept_only_if_it_is_what_is_asked_for(tmp_path, failed, fallback):
     image, model, output = (tmp_path / name for name in ("i.nii", "fold0.keras", "o.nii.gz"))
     for path in (image, model, output):
         path.write_text(path.name)
     job = Job(Case("p", "g", image, None), model, "0", output)
     record = {"source_sha256": sha256_of(image), "model_sha256": sha256_of(model), "fallback": fallback}
-    (tmp_path / "o.nii.gz.json").write_text(json.dumps({**record, "spot_check": {"warnings": warnings}}))
+    (tmp_path / "o.nii.gz.json").write_text(json.dumps({**record, "spot_check": {"failed": failed}}))
     kept = {asked: _is_done(job, Synthesis(128, "keras", asked)) for asked in (False, True)}
-    assert kept == {False: fallback is None, True: not warnings or fallback == "exact"}
+    assert kept == {False: fallback is None, True: not failed or fallback == "exact"}
 
 
 def test_an_exact_map_is_not_evaluated_as_a_synthetic_one(tmp_path):

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,20 @@ def cohort(tmp_path, rng):
         rows.append(f"{name},benign,{name}.nii.gz,")
     (tmp_path / "cohort.csv").write_text("\n".join(rows) + "\n")
     return tmp_path / "cohort.csv"
+
+
+@pytest.fixture(scope="module")
+def two_features(tmp_path_factory):
+    """Return an untrained model of two features."""
+    import keras
+
+    from surrogate import NetworkSettings, build_model
+
+    keras.utils.set_random_seed(3)
+    path = tmp_path_factory.mktemp("two") / "two.keras"
+    network = NetworkSettings(architecture="equality", hidden=(4,))
+    build_model(GLCM, network, ("contrast", "joint_entropy")).save(path)
+    return path
 
 
 def synthesize(*arguments: object):
@@ -229,7 +244,10 @@ def test_maps_of_the_same_image_and_model_are_kept_and_others_need_force(cohort,
     (run / "fold1.keras").write_bytes((run / "fold0.keras").read_bytes())
     other = synthesize(cohort, "-o", folder, "--model", run)
     assert other.exit_code == 2
-    assert "p0_entropy_synthetic.nii.gz exists, of another image or model; give --force" in other.stderr
+    assert (
+        "p0_entropy_synthetic.nii.gz exists, of another image, model or --fallback; give --force"
+        in other.stderr
+    )
     assert [path.stat().st_mtime_ns for path in maps] == before
     forced = synthesize(cohort, "-o", folder, "--model", run, "--force")
     assert forced.exit_code == 0
@@ -263,3 +281,261 @@ def test_what_a_cohort_refuses(cohort, run, models, tmp_path, rng):
         assert result.exit_code == 2, message
         assert f"Error: {message}" in result.stderr or message in result.stderr
         assert not list(tmp_path.glob("synthetic/*"))
+
+
+# Honesty; the rules themselves: test_checks.py
+
+
+def sidecar(path: Path) -> dict:
+    return json.loads((path.parent / f"{path.name}.json").read_text())
+
+
+def write_card(model: Path, rmse: float, coverage: float | None = 0.9) -> Path:
+    """Put a card beside a model whose figures are all `rmse`, and whose training saw every window."""
+    from surrogate import card, load_model, model_features
+
+    loaded = load_model(model)
+    figures = card.Agreement(100, 2, 0.5, rmse, rmse, 1.0, 1.0, rmse, rmse)
+    band = card.ErrorBand((1.0, 2.0), (0.1, 0.2, 0.3), coverage)
+    made = card.Card(
+        basis=card.HELD_OUT,
+        patients=("a", "b"),
+        learned=("c",),
+        groups={"g": 1},
+        features={
+            name: card.Measured(None, figures, {"0": figures}, band) for name in model_features(loaded)
+        },
+        training_range=dict.fromkeys(card.STATISTICS, (0.0, 99.0)),
+        voxels_per_second=1.0,
+        device="CPU",
+        run={
+            "glcm": GLCM.to_dict(),
+            "network": {"architecture": "x"},
+            "store_sha256": "0",
+            "keras_backend": "x",
+            "seconds": 1,
+        },
+    )
+    card.write_card(made, model)
+    return card.card_path(model)
+
+
+def test_a_model_of_several_features_gives_a_map_of_each(two_features, tmp_path, rng):
+    from surrogate import load_model, synthesize_features
+
+    source = write_image(tmp_path / "image.nii.gz", rng)
+    result = synthesize(source, "-o", tmp_path / "m.nii.gz", "--model", two_features)
+    assert result.exit_code == 0, result.output
+    outputs = {name: tmp_path / f"m_{name}.nii.gz" for name in ("contrast", "joint_entropy")}
+    lines = result.stdout.splitlines()
+    assert lines[:2] == [str(path) for path in outputs.values()]
+    assert "8 levels, 2 features" in lines[2]
+    assert [line.split(" of ")[0] for line in lines[3:]] == ["contrast: check", "joint_entropy: check"]
+    assert lines[4].endswith(" bits")
+    assert not lines[3].endswith(" bits")
+    assert not (tmp_path / "m.nii.gz").exists()
+    expected = synthesize_features(
+        sitk.GetArrayFromImage(sitk.ReadImage(str(source))), load_model(two_features)
+    )
+    for name, path in outputs.items():
+        np.testing.assert_allclose(
+            sitk.GetArrayFromImage(sitk.ReadImage(str(path))), expected[name], atol=1e-4
+        )
+        assert sidecar(path)["feature"]["name"] == name
+        assert sidecar(path)["spot_check"]["voxels"] == 2 * 5 * 8
+    assert sidecar(outputs["contrast"])["kind"] == "synthetic GLCM contrast map (network prediction)"
+    assert (sidecar(outputs["contrast"])["unit"], sidecar(outputs["joint_entropy"])["unit"]) == (None, "bits")
+
+
+def test_all_maps_of_a_model_appear_or_none(two_features, tmp_path, rng):
+    source = write_image(tmp_path / "image.nii.gz", rng)
+    (tmp_path / "m_joint_entropy.nii.gz").write_bytes(b"precious")
+    result = synthesize(source, "-o", tmp_path / "m.nii.gz", "--model", two_features)
+    assert result.exit_code == 2
+    assert "m_joint_entropy.nii.gz exists; give --force" in result.stderr
+    assert not list(tmp_path.glob("m_contrast*"))
+
+
+def test_each_feature_is_replaced_and_has_its_error_map_by_itself(two_features, tmp_path, rng):
+    from glcm_cuda import feature_maps
+
+    model = tmp_path / "two.keras"
+    model.write_bytes(two_features.read_bytes())
+    card = write_card(model, rmse=1e6)
+    promise = json.loads(card.read_text())
+    promise["features"]["contrast"]["agreement"]["rmse"] = 1e-9
+    card.write_text(json.dumps(promise))
+    source = write_image(tmp_path / "image.nii.gz", rng)
+    output, error = tmp_path / "m.nii.gz", tmp_path / "e.nii.gz"
+    result = synthesize(
+        source,
+        "-o",
+        output,
+        "--model",
+        model,
+        "--fallback",
+        "exact",
+        "--error-map",
+        error,
+        "--preview",
+        tmp_path / "p.png",
+    )
+    assert result.exit_code == 0, result.output
+    assert "contrast: exact map written instead, check of 80 voxels" in result.stdout
+    assert "joint_entropy: check of 80 voxels" in result.stdout
+    contrast, entropy = (tmp_path / f"m_{name}.nii.gz" for name in ("contrast", "joint_entropy"))
+    assert f"{contrast}: RMSE " in result.stderr
+    assert f"{contrast}: the exact map is written instead" in result.stderr
+    assert f"{entropy}:" not in result.stderr
+    image = sitk.GetArrayFromImage(sitk.ReadImage(str(source)))
+    exact = feature_maps(image, ["contrast"], GLCM, backend="cpu")["contrast"]
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(contrast))), exact)
+    assert (sidecar(contrast)["fallback"], sidecar(entropy)["fallback"]) == ("exact", None)
+    assert "exact in place of a synthetic one" in sidecar(contrast)["kind"]
+    none, some = (
+        sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / f"e_{name}.nii.gz")))
+        for name in ("contrast", "joint_entropy")
+    )
+    assert not none.any()
+    predicted = sitk.GetArrayFromImage(sitk.ReadImage(str(entropy)))
+    widths = np.array([0.1, 0.2, 0.3])[np.searchsorted([1.0, 2.0], predicted)]
+    np.testing.assert_allclose(some, widths, rtol=1e-6)
+    about = sidecar(tmp_path / "e_joint_entropy.nii.gz")
+    assert (about["coverage"], about["measured_on"]) == (0.9, "held-out patients")
+
+
+def test_the_sidecar_names_the_card_and_what_was_flagged(models, tmp_path, rng):
+    model = tmp_path / "m.keras"
+    model.write_bytes((models / "fold0.keras").read_bytes())
+    card = write_card(model, rmse=1e6)
+    promise = json.loads(card.read_text())
+    promise["training_range"]["mean_level"] = [90.0, 99.0]
+    card.write_text(json.dumps(promise))
+    source = write_image(tmp_path / "image.nii.gz", rng)
+    result = synthesize(source, "-o", tmp_path / "o.nii.gz", "--model", model, "--fallback", "exact")
+    assert result.exit_code == 0, result.output
+    assert "100% of the image are outside the training range of the mean level" in result.stderr
+    record = sidecar(tmp_path / "o.nii.gz")
+    assert record["model_card"] == "m.card.json"
+    assert record["model_card_sha256"] == hashlib.sha256(card.read_bytes()).hexdigest()
+    assert record["outside_training_range"]["mean_level"] == 1
+    assert record["runtime"] == "keras"
+    # A flag is no failure: the sample says that the map is as good as the card.
+    assert (record["spot_check"]["failed"], record["fallback"]) == (False, None)
+
+
+def test_the_runtime_is_named(models, tmp_path, rng):
+    for package in ("onnxruntime", "onnx", "tf2onnx"):
+        pytest.importorskip(package)
+    source = write_image(tmp_path / "image.nii.gz", rng)
+    model = models / "fold0.keras"
+    result = synthesize(source, "-o", tmp_path / "o.nii.gz", "--model", model, "--runtime", "onnxruntime")
+    assert result.exit_code == 0, result.output
+    assert " s on onnxruntime" in result.stdout
+    record = sidecar(tmp_path / "o.nii.gz")
+    assert (record["runtime"], record["backend"]) == ("onnxruntime", "onnxruntime")
+
+
+def test_without_a_card_the_check_is_reported_and_nothing_is_judged(models, tmp_path, rng):
+    source = write_image(tmp_path / "image.nii.gz", rng)
+    result = synthesize(
+        source, "-o", tmp_path / "o.nii.gz", "--model", models / "fold0.keras", "--fallback", "exact"
+    )
+    assert result.exit_code == 0
+    assert result.stderr.count("has no model card: the check has nothing to be compared with") == 1
+    record = sidecar(tmp_path / "o.nii.gz")
+    assert (record["model_card"], record["outside_training_range"], record["fallback"]) == (None, {}, None)
+    assert record["spot_check"]["voxels"] == 80
+
+
+def test_a_fallback_asked_for_later_replaces_what_failed(cohort, run):
+    for fold in range(2):
+        write_card(run / f"fold{fold}.keras", rmse=1e-9)
+    folder = run / "synthetic"
+    assert synthesize(cohort, "-o", folder, "--model", run).exit_code == 0
+    later = synthesize(cohort, "-o", folder, "--model", run, "--fallback", "exact")
+    assert later.exit_code == 2
+    assert "exists, of another image, model or --fallback; give --force" in later.stderr
+    forced = synthesize(cohort, "-o", folder, "--model", run, "--fallback", "exact", "--force")
+    assert forced.exit_code == 0
+    assert {sidecar(path)["fallback"] for path in folder.glob("*.nii.gz")} == {"exact"}
+    assert (
+        "3 of 3 maps are there"
+        in synthesize(cohort, "-o", folder, "--model", run, "--fallback", "exact").stderr
+    )
+
+
+def test_what_a_models_card_refuses(models, tmp_path, rng):
+    model = tmp_path / "m.keras"
+    model.write_bytes((models / "fold0.keras").read_bytes())
+    card = write_card(model, rmse=1.0)
+    text = card.read_text()
+    source = write_image(tmp_path / "image.nii.gz", rng)
+    output = tmp_path / "o.nii.gz"
+    for old, new in [('"levels": 8', '"levels": 9'), ('"joint_entropy"', '"contrast"')]:
+        card.write_text(text.replace(old, new))
+        result = synthesize(source, "-o", output, "--model", model)
+        assert result.exit_code == 2
+        assert "m.card.json is the card of another model than m.keras" in result.stderr
+    card.write_text(text)
+    both = synthesize(source, "-o", output, "--model", model, "--error-map", output)
+    assert "--error-map and -o must be two files" in both.stderr
+    assert not output.exists()
+
+
+def test_models_of_a_run_must_have_the_same_settings(cohort, run, two_features):
+    from surrogate import build_model
+
+    build_model(GLCMSettings(levels=8, window=7)).save(run / "fold1.keras")
+    result = synthesize(cohort, "-o", run / "synthetic", "--model", run)
+    assert result.exit_code == 2
+    assert "fold1.keras was made with other GLCM settings: window 7 (asked for 5)" in result.stderr
+    (run / "run.json").write_text(json.dumps({"glcm": GLCMSettings(levels=16).to_dict()}))
+    evaluated = synthesize(cohort, "-o", run / "synthetic", "--model", run)
+    assert "fold0.keras was made with other GLCM settings: levels 8 (asked for 16)" in evaluated.stderr
+    (run / "run.json").unlink()
+    (run / "fold1.keras").write_bytes(two_features.read_bytes())
+    several = synthesize(cohort, "-o", run / "synthetic", "--model", run)
+    assert "gives contrast, joint_entropy; the maps of a cohort are of joint_entropy" in several.stderr
+    assert not list(run.glob("synthetic/*"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("lambda", "foreign.keras cannot be loaded as a Keras model: .*Lambda"),
+        ("custom", "foreign.keras cannot be loaded as a Keras model: "),
+        ("plain", "foreign.keras: the model has no GLCM settings"),
+        ("half", "foreign.keras is not a .keras file, or a truncated one"),
+        ("weights", "foreign.keras cannot be loaded as a Keras model: "),
+    ],
+)
+def test_foreign_models_are_one_line_and_run_nothing(models, tmp_path, rng, kind, message):
+    path = tmp_path / "foreign.keras"
+    write_foreign(path, kind, models / "fold0.keras")
+    result = synthesize(write_image(tmp_path / "i.nii.gz", rng), "-o", tmp_path / "o.nii.gz", "--model", path)
+    assert result.exit_code == 2
+    assert re.search(message, result.stderr)
+    assert result.stderr.count("\n") == 1
+    assert not (tmp_path / "o.nii.gz").exists()
+
+
+def write_foreign(path: Path, kind: str, ours: Path) -> None:
+    """Write a model of code, of unknown layers, without settings, or a damaged one of ours."""
+    import keras
+
+    class Stranger(keras.layers.Layer):
+        def call(self, x):
+            return x
+
+    layers = {"lambda": [keras.layers.Lambda(lambda x: x * 2)], "custom": [Stranger()], "plain": []}
+    if kind in layers:
+        parts = [keras.Input((5, 5, 1)), *layers[kind], keras.layers.Flatten(), keras.layers.Dense(1)]
+        keras.Sequential(parts).save(path)
+    elif kind == "half":
+        path.write_bytes(ours.read_bytes()[:-3000])
+    else:
+        with zipfile.ZipFile(ours) as whole, zipfile.ZipFile(path, "w") as damaged:
+            for name in whole.namelist():
+                content = whole.read(name)
+                damaged.writestr(name, content[: len(content) // 2] if name.endswith(".h5") else content)
