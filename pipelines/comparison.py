@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from glcm_cuda.features import feature_named
+
 from .cohort import Case, is_phantom, read_cohort
+from .imaging import unit_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,22 +25,17 @@ TISSUES = {1: "fatty", 2: "glandular", 3: "lesion"}
 ALL = "all"
 POINTS_PER_PATIENT = 500
 _GROUPS = ("normal", "benign", "malignant")
-_INDEX_COLUMNS = ("synthetic", "model", "fold")
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a training left: name, settings of the maps, everything else in run.json, folds."""
+    """What a training left: name, settings and features of the maps, the rest of run.json, folds."""
 
     name: str
     settings: GLCMSettings
+    features: tuple[str, ...]
     description: dict[str, Any]
     folds: dict[str, str]
-
-    @property
-    def unit(self) -> str:
-        """Unit of the maps."""
-        return self.settings.unit
 
 
 @dataclass(frozen=True)
@@ -76,9 +74,15 @@ class Evaluation:
     """The result: pooled agreement by (group, tissue), and the patients it was pooled from."""
 
     run: Run
+    feature: str
     patients: list[Compared]
     pooled: list[Compared]
     table: dict[tuple[str, str], Agreement]
+
+    @property
+    def unit(self) -> str | None:
+        """Unit of the feature."""
+        return unit_of(self.feature, self.run.settings)
 
     @property
     def held_out(self) -> bool:
@@ -107,13 +111,17 @@ class Evaluation:
         return in_order({tissue for patient in self.pooled for tissue in patient.moments})
 
 
-def evaluate(run_dir: Path, *, progress: Callable[[int, int], None] | None = None) -> Evaluation:
+def evaluate(
+    run_dir: Path, feature: str | None = None, *, progress: Callable[[int, int], None] | None = None
+) -> Evaluation:
     """Return the agreement of a run's synthetic maps with exact ones.
 
     Parameters
     ----------
     run_dir : path
         Holds run.json, folds.csv and synthetic/index.csv.
+    feature : str, optional
+        Which of the run's features, by any of its names; the first by default.
     progress : callable (done, total), optional
         Called after every patient.
 
@@ -127,37 +135,43 @@ def evaluate(run_dir: Path, *, progress: Callable[[int, int], None] | None = Non
     Pooled are the held-out patients, or all if none is (docs/evaluation.md).
     """
     run = read_run(run_dir)
-    entries = read_index(run_dir, run)
+    feature = run.features[0] if feature is None else feature_named(feature).name
+    if feature not in run.features:
+        msg = f"the networks of {run_dir} give {', '.join(run.features)}, got --feature {feature}"
+        raise ValueError(msg)
+    entries = read_index(run_dir, run, feature)
     patients = []
     for number, entry in enumerate(entries):
-        patients.append(compare(entry, run.settings, seed=number))
+        patients.append(compare(entry, run.settings, feature, seed=number))
         if progress is not None:
             progress(number + 1, len(entries))
     pooled = [patient for patient in patients if patient.entry.held_out] or patients
-    return Evaluation(run, patients, pooled, _pooled_table(pooled))
+    return Evaluation(run, feature, patients, pooled, _pooled_table(pooled))
 
 
 def read_run(run_dir: Path) -> Run:
     """Return what run.json and folds.csv say."""
     from glcm_cuda import GLCMSettings
+    from surrogate.exact import ENTROPY
 
     path = run_dir / "run.json"
     _require(path, "run `radsynth train` first, and give its output folder")
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
         settings = GLCMSettings.from_dict(description["glcm"])
+        features = tuple(description.get("features", ENTROPY))
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-        msg = f'{path} must be JSON with the maps\' settings under "glcm", got {error!r}; train again'
+        msg = f'{path} must be JSON with the maps\' settings under "glcm" got {error!r}; train again'
         raise ValueError(msg) from error
     _require(run_dir / "folds.csv", "it says who was held out; train again")
     folds = {row["patient"]: row["fold"] for row in _rows(run_dir / "folds.csv", ("patient", "fold"))}
     # The parent tells runs apart whose folders are all called "training".
     name = "/".join(run_dir.resolve().parts[-2:])
-    return Run(name, settings, description, folds)
+    return Run(name, settings, features, description, folds)
 
 
-def read_index(run_dir: Path, run: Run) -> list[Entry]:
-    """Return the patients with a synthetic map; an index is a cohort with three more columns.
+def read_index(run_dir: Path, run: Run, feature: str) -> list[Entry]:
+    """Return the patients with a synthetic map of the feature; an index is a cohort with three more columns.
 
     A patient counts as held out if the map is by the model of the fold that folds.csv names for them,
     or if the training did not know them at all.
@@ -165,8 +179,9 @@ def read_index(run_dir: Path, run: Run) -> list[Entry]:
     path = run_dir / "synthetic" / "index.csv"
     _require(path, f"run `radsynth synthesize COHORT.csv -o {path.parent} --model {run_dir}` first")
     entries = []
-    for case, row in zip(read_cohort(path), _rows(path, _INDEX_COLUMNS), strict=True):
-        synthetic = path.parent / row["synthetic"]
+    column = synthetic_column(feature, run.features)
+    for case, row in zip(read_cohort(path), _rows(path, (column, "model", "fold")), strict=True):
+        synthetic = path.parent / row[column]
         _require(synthetic, "synthesize again")
         model = path.parent / row["model"]
         _check_current(synthetic, case, model)
@@ -175,7 +190,12 @@ def read_index(run_dir: Path, run: Run) -> list[Entry]:
     return entries
 
 
-def compare(entry: Entry, settings: GLCMSettings, *, seed: int) -> Compared:
+def synthetic_column(feature: str, features: Sequence[str]) -> str:
+    """Return the column of an index that names the maps of a feature; the first one's has no name in it."""
+    return "synthetic" if feature == features[0] else f"synthetic_{feature}"
+
+
+def compare(entry: Entry, settings: GLCMSettings, feature: str, *, seed: int) -> Compared:
     """Return the sums of one patient by tissue.
 
     Voxels closer to the border than the window's radius are left out: there the exact window is
@@ -186,7 +206,7 @@ def compare(entry: Entry, settings: GLCMSettings, *, seed: int) -> Compared:
 
     from surrogate.agreement import pool, summarize
 
-    maps = read_maps(entry, settings)
+    maps = read_maps(entry, settings, feature)
     inner = _inner(settings)
     exact, synthetic = maps.exact[inner], maps.synthetic[inner]
     if exact.size == 0:
@@ -207,9 +227,9 @@ def compare(entry: Entry, settings: GLCMSettings, *, seed: int) -> Compared:
     return Compared(entry, moments | {ALL: pool(list(moments.values()))}, points)
 
 
-def read_maps(entry: Entry, settings: GLCMSettings) -> Maps:
+def read_maps(entry: Entry, settings: GLCMSettings, feature: str) -> Maps:
     """Return image, exact map, synthetic map and labels of one patient as stacks of slices."""
-    from glcm_cuda import entropy_map
+    from glcm_cuda import feature_maps
     from glcm_cuda.maps import available_backends
 
     from .imaging import read_image, read_labels
@@ -223,7 +243,7 @@ def read_maps(entry: Entry, settings: GLCMSettings) -> Maps:
     shape = (-1, *volume.array.shape[-2:])
     return Maps(
         image=volume.array.reshape(shape),
-        exact=entropy_map(volume.array, settings, backend=backend).reshape(shape),
+        exact=feature_maps(volume.array, feature, settings, backend=backend)[feature].reshape(shape),
         synthetic=synthetic.array.reshape(shape).astype("float32", copy=False),
         labels=None if labels is None else labels.reshape(shape),
         aspect=volume.spacing_mm[1] / volume.spacing_mm[0],

@@ -16,8 +16,9 @@ from .report import replacing_folder
 @click.option(
     "-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder for tables and figures."
 )
+@click.option("--feature", metavar="NAME", help="Of a run of several features, which.  [default: the first]")
 @force_option
-def command(run: Path, output: Path, force: bool) -> None:
+def command(run: Path, output: Path, feature: str | None, force: bool) -> None:
     """Compare the synthetic maps of RUN with exact ones.
 
     RUN is the folder of a training with the maps of `radsynth synthesize` in RUN/synthetic. Writes the
@@ -36,7 +37,7 @@ def command(run: Path, output: Path, force: bool) -> None:
     refuse_file(output)
     with replacing_folder(output, marker="*report.html", force=force) as folder:
         with progress_bar("Comparing") as progress:
-            result = evaluate(run, progress=progress)
+            result = evaluate(run, feature, progress=progress)
         report = write_evaluation(result, folder)
         click.echo(table1(result))
     click.echo(output / report.name)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from .comparison import ALL, POINTS_PER_PATIENT, TISSUES, Compared, Evaluation, Maps, in_order, read_maps
 from .figures import MapRow, Panel, draw_agreement, draw_maps, p_text
+from .imaging import feature_title, with_unit
 from .report import counted, html_figure, html_notice, html_page, html_table, markdown_table, write_csv
 
 if TYPE_CHECKING:
@@ -69,11 +70,13 @@ def write_evaluation(result: Evaluation, folder: Path) -> Path:
     write_csv(path("agreement_by_patient.csv"), _patient_rows(result))
     write_csv(path("table1.csv"), _table1_rows(result))
     path("table1.md").write_text(table1(result) + "\n", encoding="utf-8")
-    subject, unit = _subject(result), result.run.unit
+    subject, feature = _subject(result), feature_title(result.feature)
     title = f"{subject[0].upper()}{subject[1:]}"
     maps, scatter = path("figure2.png"), path("figure3.png")
-    draw_maps(_map_rows(result), maps, title=f"{title}: exact and synthetic entropy maps", unit=unit)
-    draw_agreement(_panels(result), scatter, title=f"{title}: agreement over all groups", unit=unit)
+    heading = f"{title}: exact and synthetic {feature} maps"
+    draw_maps(_map_rows(result), maps, title=heading, feature=feature, unit=result.unit)
+    heading = f"{title}: agreement over all groups"
+    draw_agreement(_panels(result), scatter, title=heading, feature=feature, unit=result.unit)
     report = path("report.html")
     report.write_text(_page(result, maps, scatter), encoding="utf-8")
     return report
@@ -245,7 +248,7 @@ def representative(result: Evaluation, group: str) -> Compared:
 
 def _map_row(result: Evaluation, patient: Compared) -> MapRow:
     case = patient.entry.case
-    maps = read_maps(patient.entry, result.run.settings)
+    maps = read_maps(patient.entry, result.run.settings, result.feature)
     index = _shown_slice(maps)
     r = patient.moments[ALL].pearson
     return MapRow(
@@ -298,7 +301,7 @@ def _points(result: Evaluation, tissue: str) -> dict[str, tuple[Any, Any]]:
 
 
 def _page(result: Evaluation, maps: Path, scatter: Path) -> str:
-    header, unit = _header(result), result.run.unit
+    header = _header(result)
     parts = [html_notice(text) for text in _notices(result)]
     parts.append(f"<p>{_scope(result)}</p>")
     for title, note, cell in _parts(result):
@@ -312,7 +315,7 @@ def _page(result: Evaluation, maps: Path, scatter: Path) -> str:
         html_figure(
             maps,
             f"Figure 2, {subject}: of each group the patient of median correlation. The lesion is outlined. "
-            f"Colours are shared by all rows, in {unit}.",
+            f"Colours are shared by all rows{f', in {result.unit}' if result.unit else ''}.",
         ),
         html_figure(
             scatter,
@@ -324,12 +327,12 @@ def _page(result: Evaluation, maps: Path, scatter: Path) -> str:
         html_table("Patients", *_patients_table(result)),
         html_table("Settings", ("name", "value"), _settings_table(result)),
     ]
-    return html_page(f"Exact against synthetic entropy: {subject}", parts)
+    return html_page(f"Exact against synthetic {feature_title(result.feature)}: {subject}", parts)
 
 
 def _bland_altman(result: Evaluation) -> tuple[list[str], list[list[str]]]:
-    unit = result.run.unit
-    header = ["group", "tissue", "voxels", "patients", f"bias ({unit})", f"limits ({unit})", "p"]
+    header = ["group", "tissue", "voxels", "patients"]
+    header += [with_unit("bias", result.unit), with_unit("limits", result.unit), "p"]
     rows = [
         [
             row["group"],
@@ -368,5 +371,6 @@ def _patients_table(result: Evaluation) -> tuple[list[str], list[list[str]]]:
 def _settings_table(result: Evaluation) -> list[tuple[str, str]]:
     """Return the run's own description; what run.json lacks is left out."""
     described = {key: result.run.description[key] for key in _DESCRIBED if key in result.run.description}
-    rows = {"run": result.run.name, "glcm": result.run.settings.to_dict(), **described}
+    run = result.run
+    rows = {"run": run.name, "feature": result.feature, "glcm": run.settings.to_dict(), **described}
     return [(key, value if isinstance(value, str) else json.dumps(value)) for key, value in rows.items()]

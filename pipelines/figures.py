@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from .imaging import with_unit
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -26,7 +28,6 @@ DPI = 150
 # Okabe and Ito's colours, distinct for the colour-blind.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 LESION_COLOUR = "#FF9500"
-_MAP_COLUMNS = ("Image", "Exact entropy", "Synthetic entropy", "Synthetic − exact")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +66,7 @@ class Bar:
     note: str
 
 
-def draw_maps(rows: Sequence[MapRow], path: Path, *, title: str, unit: str) -> None:
+def draw_maps(rows: Sequence[MapRow], path: Path, *, title: str, feature: str, unit: str | None) -> None:
     """Write image, exact map, synthetic map and difference side by side, one row per patient.
 
     The two maps share one colour scale over all rows (from the 0.5th to the 99.5th percentile of the
@@ -91,7 +92,8 @@ def draw_maps(rows: Sequence[MapRow], path: Path, *, title: str, unit: str) -> N
             _outline(ax, row.lesion)
             ax.set_xticks([])
             ax.set_yticks([])
-    for ax, name in zip(axes[0], _MAP_COLUMNS, strict=True):
+    columns = ("Image", f"Exact {feature}", f"Synthetic {feature}", "Synthetic − exact")
+    for ax, name in zip(axes[0], columns, strict=True):
         ax.set_title(name, fontsize=11)
     bar: dict[str, Any] = {
         "extend": "both",
@@ -100,12 +102,14 @@ def draw_maps(rows: Sequence[MapRow], path: Path, *, title: str, unit: str) -> N
         "pad": 0.01,
         "shrink": 0.9,
     }
-    figure.colorbar(maps[0], ax=axes[:, 1:3], label=f"entropy ({unit})", **bar)
-    figure.colorbar(errors, ax=axes[:, 3], label=f"difference ({unit})", **(bar | {"aspect": 18}))
+    figure.colorbar(maps[0], ax=axes[:, 1:3], label=with_unit(feature, unit), **bar)
+    figure.colorbar(errors, ax=axes[:, 3], label=with_unit("difference", unit), **(bar | {"aspect": 18}))
     _save(figure, path)
 
 
-def draw_agreement(panels: Sequence[Panel], path: Path, *, title: str, unit: str) -> None:
+def draw_agreement(
+    panels: Sequence[Panel], path: Path, *, title: str, feature: str, unit: str | None
+) -> None:
     """Write a scatter plot (top) and a Bland-Altman plot (bottom) for every tissue.
 
     References
@@ -120,10 +124,10 @@ def draw_agreement(panels: Sequence[Panel], path: Path, *, title: str, unit: str
     for panel, scatter, altman in zip(panels, axes[0], axes[1], strict=True):
         _draw_scatter(scatter, panel, colours)
         _draw_bland_altman(altman, panel, colours, unit)
-        scatter.set_xlabel(f"exact entropy ({unit})")
-        altman.set_xlabel(f"mean of exact and synthetic ({unit})")
-    axes[0, 0].set_ylabel(f"synthetic entropy ({unit})")
-    axes[1, 0].set_ylabel(f"synthetic − exact ({unit})")
+        scatter.set_xlabel(with_unit(f"exact {feature}", unit))
+        altman.set_xlabel(with_unit("mean of exact and synthetic", unit))
+    axes[0, 0].set_ylabel(with_unit(f"synthetic {feature}", unit))
+    axes[1, 0].set_ylabel(with_unit("synthetic − exact", unit))
     _set_ranges(axes, panels)
     _legend(axes[0, 0], colours)
     _save(figure, path)
@@ -198,7 +202,7 @@ def _draw_scatter(ax: Axes, panel: Panel, colours: dict[str, str]) -> None:
     )
 
 
-def _draw_bland_altman(ax: Axes, panel: Panel, colours: dict[str, str], unit: str) -> None:
+def _draw_bland_altman(ax: Axes, panel: Panel, colours: dict[str, str], unit: str | None) -> None:
     exact, synthetic, colour = _shuffled(panel, colours)
     _cloud(ax, (exact + synthetic) / 2, synthetic - exact, colour)
     s = panel.statistics
@@ -207,7 +211,8 @@ def _draw_bland_altman(ax: Axes, panel: Panel, colours: dict[str, str], unit: st
     for limit in (s.limit_low, s.limit_high):
         ax.axhline(limit, color="black", linewidth=1.1, linestyle="--")
     p = "" if math.isnan(s.bias_p) else f", p {p_text(s.bias_p)}"
-    _note(ax, f"bias {s.bias:+.4f} {unit}{p}\nlimits {s.limit_low:+.3f} to {s.limit_high:+.3f}")
+    bias = f"bias {s.bias:+.4f}{f' {unit}' if unit else ''}{p}"
+    _note(ax, f"{bias}\nlimits {s.limit_low:+.3f} to {s.limit_high:+.3f}")
 
 
 def _shuffled(panel: Panel, colours: dict[str, str]) -> tuple[Values, Values, list[str]]:

@@ -14,7 +14,7 @@ from glcm_cuda import GLCMSettings
 from glcm_cuda.files import replacing
 from glcm_cuda.offsets import largest_entropy
 
-from .imaging import Volume, refuse_output, unit_of
+from .imaging import Volume, feature_title, refuse_output, unit_of, with_unit
 
 
 def write_preview(
@@ -82,7 +82,7 @@ def write_preview(
         aspect=aspect,
         interpolation="nearest",
     )
-    right.set_title(_name(feature) if title is None else title)
+    right.set_title(feature_title(feature) if title is None else title)
     right.set_facecolor("black")
     figure.colorbar(shown, ax=right, label=_label(feature, settings, levels), shrink=0.8)
     for axes in (left, right):
@@ -103,13 +103,8 @@ def check_preview_path(path: str | os.PathLike[str], *, force: bool = False) -> 
     refuse_output(path, force=force)
 
 
-def _name(feature: str) -> str:
-    return "entropy" if feature == "joint_entropy" else feature.replace("_", " ")
-
-
 def _label(feature: str, settings: GLCMSettings, levels: int) -> str:
-    unit = unit_of(feature, settings)
-    named = _name(feature) if unit is None else f"{_name(feature)} ({unit})"
+    named = with_unit(feature_title(feature), unit_of(feature, settings))
     return f"{named}, window {settings.window}, {levels} levels"
 
 

@@ -18,7 +18,7 @@ import click
 from glcm_cuda.checks import check_choice
 from surrogate.settings import Runtime
 
-from .cohort import Case, case_files, naming, read_cohort
+from .cohort import COLUMNS, Case, case_files, naming, read_cohort
 from .options import Command, force_option, progress_bar
 from .outputs import refuse_foreign_folder, refuse_inputs
 from .report import counted
@@ -35,9 +35,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-INDEX_COLUMNS = ("patient", "group", "image", "labels", "synthetic", "model", "fold")
-_ENTROPY = "joint_entropy"
-_OWN_FILES = ("index.csv", "*_entropy_synthetic.nii.gz", "*_entropy_synthetic.nii.gz.json")
+_OWN_FILES = ("index.csv", "*_synthetic.nii.gz", "*_synthetic.nii.gz.json")
 
 
 @dataclass(frozen=True)
@@ -129,14 +127,14 @@ class Job:
         Model of the fold that held the patient out.
     fold : str
         The fold's number; empty if the run does not know the patient.
-    output : Path
-        The map.
+    outputs : dict
+        The map of every feature.
     """
 
     case: Case
     model: Path
     fold: str
-    output: Path
+    outputs: dict[str, Path]
 
 
 @click.command(cls=Command)
@@ -281,7 +279,9 @@ def _outputs(output: Path, features: Sequence[str]) -> dict[str, Path]:
 
 
 def _title(feature: str, *, replaced: bool) -> str:
-    name = "entropy" if feature == "joint_entropy" else feature.replace("_", " ")
+    from .imaging import feature_title
+
+    name = feature_title(feature)
     return f"{name}, exact in place of synthetic" if replaced else f"synthetic {name}"
 
 
@@ -309,25 +309,36 @@ def _synthesize_cohort(cohort: Path, folder: Path, run: Path, how: Synthesis, *,
     """Write the maps of a cohort and their index; return the index's path."""
     refuse_foreign_folder(folder, _OWN_FILES, force=force)
     cases = read_cohort(cohort)
-    jobs = _jobs(cases, folder, _read_folds(run), run)
-    refuse_inputs([folder / "index.csv", *(job.output for job in jobs)], [cohort, *case_files(cases)])
+    features = _features(run)
+    jobs = _jobs(cases, folder, _read_folds(run), run, features)
+    outputs = [path for job in jobs for path in job.outputs.values()]
+    refuse_inputs([folder / "index.csv", *outputs], [cohort, *case_files(cases)])
     wanted = [job for job in jobs if not _is_done(job, how)]
     if not force:
         for job in wanted:
-            _refuse_other(job)
+            _refuse_other(job, how)
     if len(wanted) < len(jobs):
-        _log.info("%d of %d maps are there already and kept", len(jobs) - len(wanted), len(jobs))
-    models = _models(run, {job.model for job in wanted})
+        kept = len(jobs) - len(wanted)
+        _log.info("%d of %s mapped already and kept", kept, counted(len(jobs), "patient"))
+    models = _models(run, {job.model for job in wanted}, features)
     with progress_bar("Synthetic maps", len(wanted)) as progress:
         for done, job in enumerate(wanted, start=1):
             with naming(job.case.patient):
-                outputs = {_ENTROPY: job.output}
-                _write_maps(job.case.image, outputs, models[job.model], how, force=True, fold=job.fold)
+                _write_maps(job.case.image, job.outputs, models[job.model], how, force=True, fold=job.fold)
             progress(done, len(wanted))
-    return _write_index(jobs, folder)
+    return _write_index(jobs, folder, features)
 
 
-def _models(run: Path, paths: Collection[Path]) -> dict[Path, Model]:
+def _features(run: Path) -> tuple[str, ...]:
+    """Return what the models of a run give."""
+    from surrogate.exact import ENTROPY
+
+    from .comparison import read_run
+
+    return read_run(run).features if (run / "run.json").is_file() else ENTROPY
+
+
+def _models(run: Path, paths: Collection[Path], features: tuple[str, ...]) -> dict[Path, Model]:
     """Load the models of a run, refusing what cannot be mapped or evaluated together."""
     from surrogate.checks import refuse_other_settings
 
@@ -335,11 +346,8 @@ def _models(run: Path, paths: Collection[Path]) -> dict[Path, Model]:
 
     models = {path: _load(path) for path in sorted(paths)}
     for path, model in models.items():
-        if model.features != (_ENTROPY,):
-            msg = (
-                f"{path} gives {', '.join(model.features)}; the maps of a cohort are of {_ENTROPY}, map its "
-                "images one by one"
-            )
+        if model.features != features:
+            msg = f"{path} gives {', '.join(model.features)}, the run {', '.join(features)}; train again"
             raise ValueError(msg)
     if models:
         first = next(iter(models.values())).settings
@@ -428,9 +436,9 @@ def _made_record(feature: str, made: Made, model: Model, how: Synthesis) -> dict
     """Return what the sidecar says of a map beyond what it says of exact ones."""
     from surrogate.card import card_path
 
-    from .imaging import source_record
+    from .imaging import feature_title, source_record
 
-    name = "entropy" if feature == _ENTROPY else feature
+    name = feature_title(feature)
     kind = f"synthetic GLCM {name} map (network prediction)"
     backend = f"Keras {_keras_version()} on {_backend()}" if how.runtime == "keras" else how.runtime
     if made.replaced:
@@ -475,7 +483,9 @@ def _read_folds(run: Path) -> dict[str, str]:
         return {row["patient"]: row["fold"] for row in reader}
 
 
-def _jobs(cases: Sequence[Case], folder: Path, folds: dict[str, str], run: Path) -> list[Job]:
+def _jobs(
+    cases: Sequence[Case], folder: Path, folds: dict[str, str], run: Path, features: Sequence[str]
+) -> list[Job]:
     """Choose the model of every patient, saying where it is not one that held them out."""
     _announce(cases, folds)
     jobs = []
@@ -484,12 +494,17 @@ def _jobs(cases: Sequence[Case], folder: Path, folds: dict[str, str], run: Path)
         fold = folds.get(case.patient) or "0"
         shown = fold if case.patient in folds else ""
         model = run / f"fold{fold}.keras"
-        jobs.append(Job(case, model, shown, folder / f"{case.patient}_entropy_synthetic.nii.gz"))
+        outputs = {feature: folder / _map_name(case.patient, feature) for feature in features}
+        jobs.append(Job(case, model, shown, outputs))
     for model in sorted({job.model for job in jobs}):
         if not model.is_file():
             msg = f"{run} lacks {model.name}: its training did not finish; run radsynth train again"
             raise ValueError(msg)
     return jobs
+
+
+def _map_name(patient: str, feature: str) -> str:
+    return f"{patient}_{'entropy' if feature == 'joint_entropy' else feature}_synthetic.nii.gz"
 
 
 def _announce(cases: Sequence[Case], folds: dict[str, str]) -> None:
@@ -506,13 +521,17 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _is_done(job: Job, how: Synthesis) -> bool:
-    """Whether the map is there, checked, of the same image and model, exact or not as is asked for now."""
+    """Whether the maps are there, checked, of this image and model, exact or not as is asked for now."""
+    return all(_is_current(output, job, how) for output in job.outputs.values())
+
+
+def _is_current(output: Path, job: Job, how: Synthesis) -> bool:
     from .imaging import sha256_of, sidecar_path
 
     try:
-        record = json.loads(sidecar_path(job.output).read_text(encoding="utf-8"))
+        record = json.loads(sidecar_path(output).read_text(encoding="utf-8"))
         return bool(
-            job.output.exists()
+            output.exists()
             and record["source_sha256"] == sha256_of(job.case.image)
             and record["model_sha256"] == sha256_of(job.model)
             and (record["fallback"] == "exact") == (record["spot_check"]["failed"] and how.fallback)
@@ -521,14 +540,17 @@ def _is_done(job: Job, how: Synthesis) -> bool:
         return False
 
 
-def _refuse_other(job: Job) -> None:
-    if job.output.exists():
-        msg = f"{job.output} exists, of another image, model or --fallback; give --force to replace it"
-        raise FileExistsError(msg)
+def _refuse_other(job: Job, how: Synthesis) -> None:
+    for output in job.outputs.values():
+        if output.exists() and not _is_current(output, job, how):
+            msg = f"{output} exists, of another image, model or --fallback; give --force to replace it"
+            raise FileExistsError(msg)
 
 
-def _write_index(jobs: Sequence[Job], folder: Path) -> Path:
+def _write_index(jobs: Sequence[Job], folder: Path, features: Sequence[str]) -> Path:
     from glcm_cuda.files import replacing
+
+    from .comparison import synthetic_column
 
     index = folder / "index.csv"
     with (
@@ -536,7 +558,8 @@ def _write_index(jobs: Sequence[Job], folder: Path) -> Path:
         temporary.open("w", encoding="utf-8", newline="") as file,
     ):
         writer = csv.writer(file)
-        writer.writerow(INDEX_COLUMNS)
+        synthetic = [synthetic_column(feature, features) for feature in features]
+        writer.writerow((*COLUMNS, *synthetic, "model", "fold"))
         writer.writerows(_index_row(job, folder) for job in jobs)
     return index
 
@@ -545,7 +568,8 @@ def _index_row(job: Job, folder: Path) -> tuple[str, ...]:
     labels = "" if job.case.labels is None else str(job.case.labels.resolve())
     model = Path(os.path.relpath(job.model, folder)).as_posix()
     image = str(job.case.image.resolve())
-    return job.case.patient, job.case.group, image, labels, job.output.name, model, job.fold
+    maps = [output.name for output in job.outputs.values()]
+    return job.case.patient, job.case.group, image, labels, *maps, model, job.fold
 
 
 def _load(path: Path) -> Model:

@@ -12,7 +12,7 @@ import click
 
 from surrogate.settings import NetworkSettings, TrainingSettings
 
-from .options import Command, force_option, progress_bar
+from .options import Command, feature_option, features_from, force_option, progress_bar
 from .outputs import refuse_foreign_folder
 from .report import counted
 
@@ -90,6 +90,7 @@ _OWN_FILES = (
     show_default=True,
     help="The paper's network, or the one that compares levels.",
 )
+@feature_option("joint_entropy")
 @click.option(
     "--padding",
     metavar="same|valid",
@@ -110,6 +111,7 @@ def command(
     store: Path,
     run: Path,
     architecture: Any,
+    features: Sequence[str],
     padding: Any,
     pool_stride: Any,
     force: bool,
@@ -119,7 +121,8 @@ def command(
 
     STORE is a patch store of `radsynth groundtruth`. The folder gets fold0.keras, fold1.keras, folds.csv
     (who was held out by which), the history of each fold as CSV and as history.png, and run.json. A run
-    that was interrupted continues after the last epoch that it had finished.
+    that was interrupted continues after the last epoch that it had finished. With several --feature one
+    network gives all of them; any store serves, since it holds whole windows.
 
     \b
     Example:
@@ -130,18 +133,28 @@ def command(
     """
     settings = TrainingSettings(**training)
     network = NetworkSettings(architecture=architecture, padding=padding, pool_stride=pool_stride)
+    names = [feature.name for feature in features_from(features, "joint_entropy")]
     refuse_foreign_folder(run, _OWN_FILES, force=force)
-    from glcm_cuda import GLCMSettings
     from surrogate import train
 
     with progress_bar("Training", settings.folds * settings.epochs) as progress:
-        results = train(store, run, settings, network, force=force, progress=progress)
+        results = train(store, run, settings, network, features=names, force=force, progress=progress)
     description = json.loads((run / "run.json").read_text(encoding="utf-8"))
-    unit = GLCMSettings.from_dict(description["glcm"]).unit
+    unit = _unit(description)
     draw_history(run, len(results), unit, phantom=description["phantom"])
     click.echo(run)
     for fold, result in enumerate(results):
         click.echo(f"fold {fold}: {_summary(result, unit)}")
+
+
+def _unit(description: dict[str, Any]) -> str:
+    """Return what the RMSE of a training is in."""
+    from glcm_cuda import GLCMSettings
+    from surrogate.exact import ENTROPY
+
+    if tuple(description["features"]) != ENTROPY:
+        return "standard deviations"
+    return GLCMSettings.from_dict(description["glcm"]).unit
 
 
 def draw_history(run: Path, folds: int, unit: str, *, phantom: bool) -> None:
@@ -154,7 +167,7 @@ def draw_history(run: Path, folds: int, unit: str, *, phantom: bool) -> None:
     folds : int
         Number of folds.
     unit : str
-        Unit of the maps, for the axis.
+        Of the RMSE, for the axis.
     phantom : bool
         Whether the patients are phantoms; the title says so.
     """
@@ -162,7 +175,7 @@ def draw_history(run: Path, folds: int, unit: str, *, phantom: bool) -> None:
     from matplotlib.figure import Figure
 
     from glcm_cuda.files import replacing
-    from surrogate.training import history_path, read_history
+    from surrogate.epochs import history_path, read_history
 
     figure = Figure(figsize=(4 * max(folds, 2), 3.5), layout="constrained")
     FigureCanvasAgg(figure)

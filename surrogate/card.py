@@ -21,7 +21,7 @@ from glcm_cuda.settings import GLCMSettings
 from glcm_cuda.store import PatchStore
 
 from .agreement import pool, summarize
-from .exact import exact_values
+from .exact import known_values
 
 STATISTICS = ("mean_level", "difference_of_neighbours", "range_of_levels")
 """What is known of the windows trained on: brightness, noise and contrast, all in levels."""
@@ -384,8 +384,7 @@ class _Predicted:
 def _predictions(model: Any, store: PatchStore, patient: str) -> _Predicted:
     patches, entropy, labels = _samples(store, patient)
     names = _features(model)
-    # A store keeps entropies; the engine gives the rest, exact as well.
-    exact = entropy[:, None] if names == ("joint_entropy",) else exact_values(patches, store.settings, names)
+    exact = known_values(patches, entropy, store.settings, names)
     predicted = model.predict(patches[..., np.newaxis].astype(np.float32), batch_size=2000, verbose=0)
     return _Predicted(exact, np.asarray(predicted, np.float32), labels)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy.typing as npt
 from glcm_cuda.store import CaseRecord, PatchStore
 
 from .augmentation import augmented
-from .exact import exact_values
+from .exact import ENTROPY, exact_values, known_values
 
 BLOCK_BYTES = 1 << 26
 """Grey levels kept in memory at a time: reading in large pieces keeps the training from waiting."""
@@ -24,6 +25,35 @@ _GOLDEN = (math.sqrt(5) - 1) / 2
 _BISECTIONS = 60
 
 Rows = tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What a network's output is in while it learns: each feature less an offset, over a unit.
+
+    Parameters
+    ----------
+    offset, unit : (F,) float32 array
+        In the order of the features.
+    """
+
+    offset: npt.NDArray[np.float32]
+    unit: npt.NDArray[np.float32]
+
+    @classmethod
+    def of(cls, values: npt.NDArray[np.float32], features: Sequence[str]) -> Scale:
+        """Return means and standard deviations of (N, F) values; of entropy alone the unit is its own.
+
+        Features differ in size by orders of magnitude, and the largest would outweigh all others.
+        """
+        deviation = values.std(axis=0)
+        alone = tuple(features) == ENTROPY
+        return cls(values.mean(axis=0), np.where(alone | (deviation == 0), 1, deviation).astype(np.float32))
+
+    def scaled(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Return (N, F) values as the network learns them."""
+        scaled: npt.NDArray[np.float32] = (values - self.offset) / self.unit
+        return scaled
 
 
 class PatchDataset(keras.utils.PyDataset):  # type: ignore[misc]
@@ -48,6 +78,14 @@ class PatchDataset(keras.utils.PyDataset):  # type: ignore[misc]
         Draws the first rows; with None every epoch starts at the first row of each case.
     augment : float
         Share of each minibatch that is replaced by `augmentation.augmented` patches and their exact values.
+    features : sequence of str
+        Names of the values. A store keeps joint entropies; the engine gives all others when they are asked
+        for.
+
+    Attributes
+    ----------
+    scale : Scale or None
+        That the values are given in; None for their own units.
 
     Raises
     ------
@@ -62,11 +100,14 @@ class PatchDataset(keras.utils.PyDataset):  # type: ignore[misc]
         batch: int,
         seed: int | None = None,
         augment: float = 0.0,
+        features: Sequence[str] = ENTROPY,
     ) -> None:
         super().__init__()
         self.path = Path(store)
         self.seed = seed
         self.augment = augment
+        self.features = tuple(features)
+        self.scale: Scale | None = None
         self.epoch = 0
         with PatchStore(self.path) as opened:
             self.cases = _chosen(opened.cases, list(patients))
@@ -81,7 +122,7 @@ class PatchDataset(keras.utils.PyDataset):  # type: ignore[misc]
         return self.batches
 
     def __getitem__(self, index: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """Return minibatch `index`: (n, w, w, 1) grey levels and (n,) entropies, both float32."""
+        """Return minibatch `index`: (n, w, w, 1) grey levels and (n, F) values, both float32."""
         if not 0 <= index < len(self):
             msg = f"minibatch must be from 0 to {len(self) - 1}, got {index}"
             raise IndexError(msg)
@@ -95,7 +136,9 @@ class PatchDataset(keras.utils.PyDataset):  # type: ignore[misc]
         entropy = np.concatenate([entropy for _, entropy in parts])
         if self.augment:
             self._augment(levels, entropy, index)
-        return levels[..., None].astype(np.float32), entropy
+        values = known_values(levels, entropy, self.glcm, self.features)
+        values = values if self.scale is None else self.scale.scaled(values)
+        return levels[..., None].astype(np.float32), values
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what is open: a copy in another process opens the store itself."""
@@ -116,7 +159,8 @@ class PatchDataset(keras.utils.PyDataset):  # type: ignore[misc]
         chance = np.random.default_rng([self.seed or 0, self.epoch, index])
         chosen = chance.permutation(len(levels))[: round(self.augment * len(levels))]
         levels[chosen] = augmented(levels[chosen], self.glcm.levels, chance)
-        entropy[chosen] = exact_values(levels[chosen], self.glcm, ("joint_entropy",))[:, 0]
+        if self.features == ENTROPY:
+            entropy[chosen] = exact_values(levels[chosen], self.glcm, ENTROPY)[:, 0]
 
     def _read_block(self, number: int) -> list[list[Rows]]:
         """Return of every case its parts of the block's minibatches."""

@@ -16,9 +16,8 @@ from glcm_cuda.features import features_named
 from glcm_cuda.settings import GLCMSettings
 
 from .architectures import ARCHITECTURES
+from .exact import ENTROPY
 from .settings import NetworkSettings
-
-ENTROPY = ("joint_entropy",)
 
 
 @keras.saving.register_keras_serializable(package="radsynth")
@@ -73,13 +72,14 @@ def root_mean_squared_error(truth: KerasTensor, prediction: KerasTensor) -> Kera
 
     Parameters
     ----------
-    truth, prediction : (N,) or (N, 1) tensors
-        Exact and synthetic entropy.
+    truth, prediction : (N,) or (N, F) tensors
+        Exact and synthetic values.
 
     Returns
     -------
     scalar tensor
-        In the unit of the map. Below 1e-6 it is 1e-6 with gradient zero: a root has none at 0.
+        In the unit of the values, over all features together. Below 1e-6 it is 1e-6 with gradient zero: a
+        root has none at 0.
     """
     difference = ops.reshape(truth, (-1,)) - ops.reshape(prediction, (-1,))
     return ops.sqrt(ops.maximum(ops.mean(ops.square(difference)), 1e-12))

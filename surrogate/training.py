@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import logging
 import math
 import os
 import platform
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,30 +16,28 @@ from typing import Any
 import h5py
 import keras
 import numpy as np
-import numpy.typing as npt
 
 from glcm_cuda import __version__
+from glcm_cuda.features import features_named
 from glcm_cuda.files import replacing
 from glcm_cuda.settings import GLCMSettings
-from glcm_cuda.store import CaseRecord, PatchStore
+from glcm_cuda.store import PatchStore
 
 from .card import make_card, write_card
-from .dataset import PatchDataset
+from .dataset import PatchDataset, Scale
+from .epochs import Checkpoint, Progress, Watch, first_candidate, history_path, read_history, write_rows
+from .exact import ENTROPY
 from .folds import assign_folds, validation_patients
 from .model import build_model, check_two_dimensional, keras_versions, root_mean_squared_error
 from .settings import NetworkSettings, TrainingSettings
 
-Progress = Callable[[int, int], None]
-
 RUN_FILE = "run.json"
 UNFINISHED_FILE = "run.unfinished.json"
 FOLDS_FILE = "folds.csv"
-HISTORY_COLUMNS = ("epoch", "rmse", "validation_rmse", "learning_rate", "seconds")
 
 _WARMUP_SHARE = 0.1
-_BLOCK = 1 << 20
 # These decide the models; what else run.json says is for the reader.
-_DECISIVE = ("glcm", "network", "training", "store_sha256")
+_DECISIVE = ("glcm", "features", "network", "training", "store_sha256")
 
 _log = logging.getLogger(__name__)
 
@@ -57,9 +53,11 @@ class FoldResult:
     epochs : int
         Epochs trained.
     validation_rmse : float or None
-        The lowest, of the epoch whose weights were kept; None where there was nobody to validate on.
+        The lowest, of the epoch whose weights were kept; None where there was nobody to validate on. In the
+        unit of the maps where joint entropy is all that was learned, otherwise over all features, each in
+        its standard deviations.
     validation_deviation : float or None
-        Standard deviation of the validation patients' exact values: what the best constant would err.
+        Standard deviation of the validation patients' exact values, alike: what the best constant would err.
     """
 
     model: Path
@@ -77,8 +75,7 @@ class _Run:
     training: TrainingSettings
     groups: Mapping[str, str]
     folds: Mapping[str, int | None]
-    sums: Mapping[str, npt.NDArray[np.float64]]
-    """Of every patient: number, sum and sum of squares of the entropies."""
+    features: tuple[str, ...]
 
     def trained_on(self, fold: int) -> dict[str, str]:
         """Return the patients that the fold's model may see, with their groups."""
@@ -90,10 +87,29 @@ class _Run:
             return []
         return validation_patients(self.trained_on(fold), self.training.seed + fold)
 
-    def deviation(self, patients: Sequence[str]) -> float:
-        """Return the standard deviation of the entropies of some patients together."""
-        count, total, squares = np.sum([self.sums[patient] for patient in patients], axis=0)
-        return math.sqrt(max(0.0, squares / count - (total / count) ** 2))
+    def learned(self, fold: int) -> list[str]:
+        """Return the patients whose patches the fold's model learns."""
+        validated = self.validated_on(fold)
+        return [patient for patient in self.trained_on(fold) if patient not in validated]
+
+    def data(self, fold: int) -> tuple[PatchDataset, PatchDataset | None]:
+        """Return what the fold learns and what it is validated on, on the scale that it learns in."""
+        training, validated = self.training, self.validated_on(fold)
+        learned = PatchDataset(
+            self.store,
+            self.learned(fold),
+            training.batch,
+            training.seed + fold,
+            training.augment,
+            self.features,
+        )
+        learned.scale = Scale.of(learned[0][1], self.features)
+        learned.close()
+        if not validated:
+            return learned, None
+        validation = PatchDataset(self.store, validated, training.batch, features=self.features)
+        validation.scale = learned.scale
+        return learned, validation
 
 
 def train(
@@ -102,6 +118,7 @@ def train(
     training: TrainingSettings | None = None,
     network: NetworkSettings | None = None,
     *,
+    features: str | Iterable[str] = ENTROPY,
     force: bool = False,
     progress: Progress | None = None,
 ) -> list[FoldResult]:
@@ -120,6 +137,9 @@ def train(
         (docs/surrogate.md describes them).
     training, network : settings, optional
         The paper's by default, where it says.
+    features : str or iterable of str
+        What the models give (see `glcm_cuda.feature_maps`), joint entropy by default. Every store serves for
+        every feature: it holds whole windows, and values that it does not keep are computed from them.
     force : bool
         Replace what a run of another store or other settings left in the folder.
     progress : callable (done, total), optional
@@ -134,11 +154,13 @@ def train(
     ------
     FileNotFoundError, ValueError
         If the store cannot be read, is of three-dimensional windows or has fewer patients than
-        folds, if a patch shrinks to nothing in the network, or if the training diverges.
+        folds, if a feature is unknown, a patch shrinks to nothing in the network, or the training
+        diverges.
     FileExistsError
         If the folder holds another run and `force` is False.
     """
-    run = _prepared(Path(store), Path(run_dir), training or TrainingSettings(), network or NetworkSettings())
+    training, network = training or TrainingSettings(), network or NetworkSettings()
+    run = _prepared(Path(store), Path(run_dir), training, network, features)
     description = _describe(run)
     _enter_folder(run, description, force=force)
     results = [_kept_or_trained(run, fold, description, progress) for fold in range(run.training.folds)]
@@ -149,45 +171,38 @@ def train(
     return results
 
 
-def read_history(path: str | os.PathLike[str]) -> list[dict[str, float]]:
-    """Return the epochs of a ``history_foldK.csv``; NaN where there was nobody to validate on."""
-    with Path(path).open(encoding="utf-8", newline="") as file:
-        return [{name: float(row[name] or "nan") for name in HISTORY_COLUMNS} for row in csv.DictReader(file)]
-
-
 def model_path(run_dir: str | os.PathLike[str], fold: int) -> Path:
     """Return where the model of a fold is kept."""
     return Path(run_dir) / f"fold{fold}.keras"
 
 
-def history_path(run_dir: str | os.PathLike[str], fold: int) -> Path:
-    """Return where the training history of a fold is kept."""
-    return Path(run_dir) / f"history_fold{fold}.csv"
-
-
-def _prepared(store: Path, folder: Path, training: TrainingSettings, network: NetworkSettings) -> _Run:
+def _prepared(
+    store: Path,
+    folder: Path,
+    training: TrainingSettings,
+    network: NetworkSettings,
+    features: str | Iterable[str],
+) -> _Run:
     """Check everything that can be checked before anything is written."""
+    names = tuple(feature.name for feature in features_named(features))
     with PatchStore(store) as opened:
         glcm = opened.settings
         groups = {case.patient: case.group for case in opened.cases}
-        sums = {case.patient: _sums(opened, case) for case in opened.cases}
+        for case in opened.cases:
+            opened.read_entropy(case.start, case.start + case.count)  # refuses what is not finite
     check_two_dimensional(glcm)
     network.check_window(glcm.edge)
     if network.architecture == "analytic":
         msg = "the analytic network has nothing to learn; build_model and save it, or train another"
         raise ValueError(msg)
     folds = assign_folds(groups, training.folds, training.seed, training.folds_by)
-    return _Run(store, folder, glcm, network, training, groups, folds, sums)
-
-
-def _sums(store: PatchStore, case: CaseRecord) -> npt.NDArray[np.float64]:
-    entropy = store.read_entropy(case.start, case.start + case.count).astype(np.float64)
-    return np.array([len(entropy), entropy.sum(), np.square(entropy).sum()])
+    return _Run(store, folder, glcm, network, training, groups, folds, names)
 
 
 def _describe(run: _Run) -> dict[str, Any]:
     return {
         "glcm": run.glcm.to_dict(),
+        "features": list(run.features),
         "network": run.network.to_dict(),
         "training": run.training.to_dict(),
         "store": str(run.store.resolve()),
@@ -251,12 +266,23 @@ def _kept_or_trained(
     if progress is not None:
         progress((fold + 1) * run.training.epochs, run.training.folds * run.training.epochs)
     history = read_history(history_path(run.folder, fold))
-    candidates = [epoch["validation_rmse"] for epoch in history[_first_candidate(run.training) :]]
+    candidates = [epoch["validation_rmse"] for epoch in history[first_candidate(run.training) :]]
     lowest = None if math.isnan(candidates[0]) else min(candidates)
-    validated = run.validated_on(fold)
-    deviation = run.deviation(validated) if validated else None
+    validation = run.data(fold)[1]
+    deviation = None if validation is None else _deviation(validation)
     _warn_of_constant(fold, lowest, deviation)
     return FoldResult(model_path(run.folder, fold), len(history), lowest, deviation)
+
+
+def _deviation(data: PatchDataset) -> float:
+    """Return the root mean square of the values about their means: what the best constant would err."""
+    moments = np.zeros((2, len(data.features)))
+    for number in range(len(data)):
+        values = data[number][1].astype(np.float64)
+        moments += [values.sum(axis=0), np.square(values).sum(axis=0)]
+    data.close()
+    mean, squares = moments / data.rows
+    return math.sqrt(max(0.0, float(np.mean(squares - mean**2))))
 
 
 def _warn_of_constant(fold: int, rmse: float | None, deviation: float | None) -> None:
@@ -273,20 +299,16 @@ def _warn_of_constant(fold: int, rmse: float | None, deviation: float | None) ->
 def _train_fold(run: _Run, fold: int, description: Mapping[str, Any], progress: Progress | None) -> None:
     training = run.training
     validated = run.validated_on(fold)
-    learned = [patient for patient in run.trained_on(fold) if patient not in validated]
-    _announce(fold, learned, validated)
+    _announce(fold, run.learned(fold), validated)
     keras.utils.set_random_seed(training.seed + fold)
-    dataset = PatchDataset(run.store, learned, training.batch, training.seed + fold, training.augment)
-    validation = PatchDataset(run.store, validated, training.batch) if validated else None
+    dataset, validation = run.data(fold)
     checkpoint = Checkpoint(run.folder, fold)
     model = checkpoint.load()
     if model is None:
-        model = build_model(run.glcm, run.network)
-        # From 0 the output would spend the first few hundred steps on climbing to the mean.
-        model.get_layer("output").bias.assign([float(np.mean(dataset[0][1]))])
+        model = build_model(run.glcm, run.network, run.features)
         _compile(model, training, steps_per_epoch=len(dataset))
     dataset.epoch = int(model.optimizer.iterations) // len(dataset)
-    watch = _Watch(checkpoint, training, dataset.epoch, progress)
+    watch = Watch(checkpoint, training, dataset.epoch, progress)
     if dataset.epoch:
         _log.info("fold %d: continues after epoch %d", fold, dataset.epoch)
     try:
@@ -306,6 +328,8 @@ def _train_fold(run: _Run, fold: int, description: Mapping[str, Any], progress: 
                 data.close()
     if checkpoint.best.exists():
         model.load_weights(checkpoint.best)
+    if dataset.scale is not None:
+        _put_into_units(model, dataset.scale)
     path = model_path(run.folder, fold)
     held_out = [patient for patient, held in run.folds.items() if held == fold]
     card = make_card(
@@ -313,7 +337,7 @@ def _train_fold(run: _Run, fold: int, description: Mapping[str, Any], progress: 
         run.store,
         held_out=held_out,
         validated=validated,
-        learned=learned,
+        learned=run.learned(fold),
         run={**description, "seconds": sum(row[-1] for row in watch.rows)},
     )
     write_card(card, path)
@@ -352,127 +376,16 @@ def _compile(model: keras.Model, training: TrainingSettings, steps_per_epoch: in
     )
 
 
-def _first_candidate(training: TrainingSettings) -> int:
-    """Return the first epoch (from 0) that may be kept.
-
-    In the first half the learning rate is high and the validation RMSE jumps by factors: a lucky early
-    epoch would stop a training whose best ones come when the rate has fallen.
-    """
-    return training.epochs // 2
-
-
-class Checkpoint:
-    """What is on disk of a fold in training, from which an interrupted one continues.
-
-    Parameters
-    ----------
-    folder : path
-        Of the run.
-    fold : int
-        Number of the fold.
-    """
-
-    def __init__(self, folder: Path, fold: int) -> None:
-        self.fold = fold
-        self.history = history_path(folder, fold)
-        self.last = folder / f"fold{fold}.checkpoint.keras"
-        self.best = folder / f"fold{fold}.best.weights.h5"
-
-    def load(self) -> keras.Model | None:
-        """Return the model after its last whole epoch, with its optimizer; None at the beginning."""
-        if not self.last.exists():
-            return None
-        return keras.saving.load_model(self.last, safe_mode=True)
-
-    def rows(self, epochs: int) -> list[tuple[float, ...]]:
-        """Return the first rows of the history."""
-        if not epochs:
-            return []
-        found = read_history(self.history)[:epochs]
-        return [(number, *list(row.values())[1:]) for number, row in enumerate(found, start=1)]
-
-    def write(self, model: keras.Model, rows: Sequence[Sequence[float]], *, is_best: bool) -> None:
-        """Keep an epoch; the model comes last, since it says how many epochs count."""
-        if is_best:
-            with replacing(self.best, force=True) as temporary:
-                model.save_weights(temporary)
-        blank = [["" if math.isnan(value) else value for value in row] for row in rows]
-        _write_csv(self.history, HISTORY_COLUMNS, blank)
-        with replacing(self.last, force=True) as temporary:
-            model.save(temporary)
-
-    def remove(self) -> None:
-        """Leave the history alone, which the finished model needs."""
-        self.last.unlink(missing_ok=True)
-        self.best.unlink(missing_ok=True)
-
-
-class _Watch(keras.callbacks.Callback):  # type: ignore[misc]
-    """Keeps every epoch on disk, reports progress, and stops what diverges or no longer improves."""
-
-    def __init__(
-        self, checkpoint: Checkpoint, training: TrainingSettings, epochs: int, progress: Progress | None
-    ) -> None:
-        super().__init__()
-        self.rows = checkpoint.rows(epochs)
-        self._checkpoint = checkpoint
-        self._training = training
-        self._progress = progress
-        self._start = 0.0
-
-    @property
-    def is_over(self) -> bool:
-        """Whether all epochs are done, or the last so many of the candidates were none better."""
-        candidates = self._candidates()
-        if len(self.rows) >= self._training.epochs:
-            return True
-        return (
-            bool(candidates) and len(candidates) - 1 - int(np.argmin(candidates)) >= self._training.patience
-        )
-
-    def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-        self._start = time.perf_counter()
-        # A model file does not keep where its random numbers were: every epoch begins its own.
-        for layer in self.model.layers:
-            if isinstance(layer, keras.layers.Dropout) and layer.seed_generator is not None:
-                layer.seed_generator.state.assign([self._training.seed + self._checkpoint.fold, epoch])
-
-    def on_train_batch_end(self, batch: int, logs: Mapping[str, float] | None = None) -> None:
-        self._refuse_divergence(dict(logs or {}), f"minibatch {batch + 1} of epoch {len(self.rows) + 1}")
-
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
-        logs = dict(logs or {})
-        self._refuse_divergence(logs, f"epoch {epoch + 1}")
-        rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
-        seconds = round(time.perf_counter() - self._start, 2)
-        self.rows.append((epoch + 1, logs["rmse"], logs.get("val_rmse", math.nan), rate, seconds))
-        candidates = self._candidates()
-        is_best = bool(candidates) and candidates[-1] < min(candidates[:-1], default=math.inf)
-        self._checkpoint.write(self.model, self.rows, is_best=is_best)
-        self.model.stop_training = self.is_over
-        if self._progress is not None:
-            epochs = self._training.epochs
-            self._progress(self._checkpoint.fold * epochs + epoch + 1, self._training.folds * epochs)
-
-    def _candidates(self) -> list[float]:
-        """Validation RMSE of the epochs that may be kept; none where there is nobody to validate on."""
-        found = [float(row[2]) for row in self.rows[_first_candidate(self._training) :]]
-        return [value for value in found if not math.isnan(value)]
-
-    def _refuse_divergence(self, logs: Mapping[str, float], where: str) -> None:
-        if np.isfinite([logs[name] for name in ("loss", "val_rmse") if name in logs]).all():
-            return
-        kept = f"; {self._checkpoint.last} keeps epoch {len(self.rows)}" if self.rows else ""
-        msg = (
-            f"the training of fold {self._checkpoint.fold} diverged in {where}: RMSE is not a finite "
-            f"number; give a lower --learning-rate{kept}"
-        )
-        raise ValueError(msg)
+def _put_into_units(model: keras.Model, scale: Scale) -> None:
+    """Let the linear output give the features themselves, not what was learned."""
+    output = model.get_layer("output")
+    kernel, bias = output.get_weights()
+    output.set_weights([kernel * scale.unit, bias * scale.unit + scale.offset])
 
 
 def _save(model: keras.Model, run: _Run, path: Path) -> None:
     """Write what predicts, without the optimizer: a third of the size."""
-    bare = build_model(run.glcm, run.network)
+    bare = build_model(run.glcm, run.network, run.features)
     bare.set_weights(model.get_weights())
     with replacing(path) as temporary:
         bare.save(temporary)
@@ -482,17 +395,7 @@ def _write_folds(run: _Run) -> None:
     rows = [
         (patient, run.groups[patient], "" if fold is None else fold) for patient, fold in run.folds.items()
     ]
-    _write_csv(run.folder / FOLDS_FILE, ("patient", "group", "fold"), rows)
-
-
-def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    with (
-        replacing(path, force=True) as temporary,
-        temporary.open("w", encoding="utf-8", newline="") as file,
-    ):
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        writer.writerows(rows)
+    write_rows(run.folder / FOLDS_FILE, ("patient", "group", "fold"), rows)
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

@@ -20,7 +20,7 @@ keras = pytest.importorskip("keras")
 from surrogate import NetworkSettings, build_model  # noqa: E402
 from surrogate import card as card_module  # noqa: E402
 from surrogate.card import card_path, make_card, read_card, write_card  # noqa: E402
-from surrogate.exact import exact_values  # noqa: E402
+from surrogate.exact import exact_values, known_values  # noqa: E402
 
 GLCM = GLCMSettings(levels=16)
 NETWORK = NetworkSettings(architecture="equality", hidden=(4,))
@@ -117,12 +117,12 @@ def test_coverage_is_counted_on_the_patient_left_out(card, model, store):
 
 
 def test_samples_that_have_no_value_are_left_out(store, model, monkeypatch):
-    def partly(patches, settings, names):
-        exact = exact_values(patches, settings, names)
+    def partly(patches, entropy, settings, names):
+        exact = known_values(patches, entropy, settings, names)
         exact[::2, 1] = np.nan
         return exact
 
-    monkeypatch.setattr(card_module, "exact_values", partly)
+    monkeypatch.setattr(card_module, "known_values", partly)
     found = make_card(model, store, held_out=("a",), validated=(), learned=("c",), run=RUN)
     assert found.features["joint_entropy"].agreement.samples == 300
     assert found.features["contrast"].agreement.samples == 150

@@ -125,7 +125,9 @@ def test_table1_has_the_papers_rows_and_columns(evaluated):
 
 def test_numbers_are_those_of_the_voxels_of_a_tissue_away_from_the_border(evaluated):
     run, out, _ = evaluated
-    entry = next(e for e in subject.read_index(run, subject.read_run(run)) if e.case.patient == "m-02")
+    entry = next(
+        e for e in subject.read_index(run, subject.read_run(run), "joint_entropy") if e.case.patient == "m-02"
+    )
     image = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(entry.case.image)))
     synthetic = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(entry.synthetic)))
     labels = labels_of("malignant")

@@ -237,7 +237,7 @@ def test_a_map_is_kept_only_if_it_is_what_is_asked_for(tmp_path, failed, fallbac
     image, model, output = (tmp_path / name for name in ("i.nii", "fold0.keras", "o.nii.gz"))
     for path in (image, model, output):
         path.write_text(path.name)
-    job = Job(Case("p", "g", image, None), model, "0", output)
+    job = Job(Case("p", "g", image, None), model, "0", {"joint_entropy": output})
     record = {"source_sha256": sha256_of(image), "model_sha256": sha256_of(model), "fallback": fallback}
     (tmp_path / "o.nii.gz.json").write_text(json.dumps({**record, "spot_check": {"failed": failed}}))
     kept = {asked: _is_done(job, Synthesis(128, "keras", asked)) for asked in (False, True)}

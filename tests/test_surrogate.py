@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 import pytest
 
-from glcm_cuda import GLCMSettings, quantize
+from glcm_cuda import GLCMSettings, feature_maps, quantize
 from glcm_cuda.maps import entropy_of_levels
 from glcm_cuda.patches import Samples
 from glcm_cuda.store import CaseRecord, CaseSource, PatchStore, StoreWriter
@@ -34,15 +34,20 @@ from surrogate import (  # noqa: E402 (Keras first, or nothing)
     build_model,
     glcm_settings,
     load_model,
+    model_features,
     synthesize,
+    synthesize_features,
     synthesize_patches,
     train,
 )
 from surrogate import dataset as dataset_module  # noqa: E402
+from surrogate.dataset import Scale  # noqa: E402
+from surrogate.epochs import history_path, read_history  # noqa: E402
 from surrogate.model import root_mean_squared_error  # noqa: E402
-from surrogate.training import history_path, model_path, read_history  # noqa: E402
+from surrogate.training import model_path  # noqa: E402
 
 GLCM = GLCMSettings(levels=16)
+GLCM_AS_LEVELS = GLCMSettings(levels=16, intensity_range=(0.0, 16.0))
 SMALL = NetworkSettings(filters=(8, 8, 4, 4))
 
 
@@ -206,7 +211,7 @@ def rows_of(data: PatchDataset, path: Path) -> list[np.ndarray]:
         np.array(
             [
                 number[patch.tobytes(), float(e)]
-                for patch, e in zip(x[..., 0].astype(np.uint8), y, strict=True)
+                for patch, e in zip(x[..., 0].astype(np.uint8), y[:, 0], strict=True)
             ]
         )
         for x, y in batches
@@ -249,7 +254,7 @@ def test_cases_smaller_than_the_number_of_minibatches(tmp_path):
     assert [len(batch) for batch in batches] == [9, 9, 9, 10, 9, 9, 10, 9, 9, 10]
     assert sorted(np.concatenate(batches)) == list(range(93))
     one = PatchDataset(path, ["one"], batch=10)
-    assert [y.shape for _, y in [one[0]]] == [(1,)]
+    assert [y.shape for _, y in [one[0]]] == [(1, 1)]
 
 
 def test_minibatches_are_levels_and_entropies(store):
@@ -257,7 +262,28 @@ def test_minibatches_are_levels_and_entropies(store):
     assert levels.dtype == entropy.dtype == np.float32
     assert levels.shape == (len(entropy), 5, 5, 1)
     exact = entropy_of_levels(levels[..., 0].astype(np.uint8), GLCM, backend="cpu")[:, 2, 2]
-    np.testing.assert_array_equal(entropy, exact)
+    np.testing.assert_array_equal(entropy, exact[:, None])
+
+
+def test_minibatches_of_other_features_are_exact_and_on_the_scale_of_training(store):
+    names = ("contrast", "joint_entropy", "correlation")
+    data = PatchDataset(store, ["phantom-0", "phantom-2"], batch=64, seed=1, augment=0.5, features=names)
+    levels, values = data[1]
+    patches = levels[..., 0].astype(np.uint8)
+    maps = [feature_maps(patch, names, GLCM_AS_LEVELS, backend="cpu") for patch in patches]
+    expected = np.array([[found[name][2, 2] for name in names] for found in maps])
+    np.testing.assert_allclose(values, expected, rtol=1e-6)
+    data.scale = Scale.of(values, names)
+    scaled = data[1][1]
+    np.testing.assert_allclose(scaled.mean(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(scaled.std(axis=0), 1, atol=1e-5)
+
+
+def test_of_entropy_alone_the_scale_keeps_the_unit():
+    values = np.array([[1.0], [3.0], [8.0]], np.float32)
+    np.testing.assert_allclose(Scale.of(values, ("joint_entropy",)).scaled(values), values - 4)
+    constant = Scale.of(np.full((5, 2), 3, np.float32), ("contrast", "joint_entropy"))
+    np.testing.assert_array_equal(constant.scaled(np.full((5, 2), 4, np.float32)), 1)
 
 
 def test_a_dataset_travels_to_another_process(store):
@@ -332,7 +358,7 @@ def test_the_kept_weights_are_those_of_the_best_epoch_on_held_back_patients(fini
         seen = {patient: group for patient, group in groups.items() if folds[patient] != fold}
         validated = validation_patients(seen, QUICK.seed + fold)
         levels, entropy = PatchDataset(store, validated, batch=5000)[0]
-        difference = load_model(result.model).predict_on_batch(levels)[:, 0] - entropy
+        difference = load_model(result.model).predict_on_batch(levels) - entropy
         assert np.sqrt(np.mean(difference**2)) == pytest.approx(result.validation_rmse, rel=1e-3)
 
 
@@ -495,6 +521,27 @@ def test_folds_by_group_hold_out_whole_groups(store, tmp_path):
     assert len(folds) == len({fold for _, fold in folds}) == 2
 
 
+def test_one_network_learns_several_features(store, tmp_path, rng):
+    names = ("joint_entropy", "contrast", "correlation", "idm", "joint_energy")
+    network = NetworkSettings(architecture="equality", hidden=(32,))
+    settings = TrainingSettings(folds=1, epochs=8, batch=250, learning_rate=0.01, augment=0)
+    (result,) = train(store, tmp_path / "run", settings, network, features=names)
+    assert result.validation_rmse < 0.7 * result.validation_deviation
+    assert result.validation_deviation == pytest.approx(1, abs=0.5)
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["features"] == list(names)
+    model = load_model(result.model)
+    assert model_features(model) == names
+    image = rng.normal(size=(60, 60)).cumsum(axis=1)
+    exact, synthetic = feature_maps(image, names, GLCM), synthesize_features(image, model)
+    for name in names:
+        inner = exact[name][2:-2, 2:-2], synthetic[name][2:-2, 2:-2]
+        assert np.corrcoef(*(values.ravel() for values in inner))[0, 1] > 0.8
+        # In the feature's own unit.
+        assert np.mean(inner[1]) == pytest.approx(np.mean(inner[0]), abs=0.5 * float(np.std(inner[0])))
+    with pytest.raises(FileExistsError, match="holds a run of another store or other settings"):
+        train(store, tmp_path / "run", settings, network)
+
+
 def test_the_analytic_network_is_not_trained(store, tmp_path):
     with pytest.raises(ValueError, match="the analytic network has nothing to learn"):
         train(store, tmp_path / "run", QUICK, NetworkSettings(architecture="analytic"))
@@ -509,7 +556,7 @@ def test_augmented_patches_have_their_exact_entropy(store):
     assert levels.min() >= 0
     assert levels.max() < GLCM.levels
     expected = entropy_of_levels(levels[..., 0].astype(np.uint8), GLCM, backend="cpu")[:, 2, 2]
-    np.testing.assert_array_equal(entropy, expected)
+    np.testing.assert_array_equal(entropy[:, 0], expected)
     np.testing.assert_array_equal(levels, dataset[0][0])
     dataset.on_epoch_end()
     assert not np.array_equal(levels, dataset[0][0])

@@ -15,7 +15,8 @@ import pytest
 import SimpleITK as sitk
 from click.testing import CliRunner
 
-from glcm_cuda import GLCMSettings
+from glcm_cuda import GLCMSettings, feature_maps
+from pipelines.evaluate import command as evaluate
 from pipelines.synthesize import command
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -237,7 +238,7 @@ def test_maps_of_the_same_image_and_model_are_kept_and_others_need_force(cohort,
     before = [path.stat().st_mtime_ns for path in maps]
     (folder / "index.csv").unlink()
     again = synthesize(cohort, "-o", folder, "--model", run)
-    assert "3 of 3 maps are there already and kept" in again.stderr
+    assert "3 of 3 patients mapped already and kept" in again.stderr
     assert [path.stat().st_mtime_ns for path in maps] == before
     assert len(read_index(folder)) == 3
 
@@ -460,7 +461,7 @@ def test_a_fallback_asked_for_later_replaces_what_failed(cohort, run):
     assert forced.exit_code == 0
     assert {sidecar(path)["fallback"] for path in folder.glob("*.nii.gz")} == {"exact"}
     assert (
-        "3 of 3 maps are there"
+        "3 of 3 patients mapped already"
         in synthesize(cohort, "-o", folder, "--model", run, "--fallback", "exact").stderr
     )
 
@@ -483,6 +484,49 @@ def test_what_a_models_card_refuses(models, tmp_path, rng):
     assert not output.exists()
 
 
+def test_a_cohort_is_mapped_and_evaluated_feature_by_feature(cohort, run, two_features, tmp_path):
+    from surrogate import load_model, synthesize_features
+
+    names = ["contrast", "joint_entropy"]
+    (run / "run.json").write_text(json.dumps({"glcm": GLCM.to_dict(), "features": names}))
+    for fold in range(2):
+        (run / f"fold{fold}.keras").write_bytes(two_features.read_bytes())
+    folder = run / "synthetic"
+    assert synthesize(cohort, "-o", folder, "--model", run).exit_code == 0
+    rows = read_index(folder)
+    patients = ("p0", "p1", "new")
+    assert [row["synthetic"] for row in rows] == [f"{name}_contrast_synthetic.nii.gz" for name in patients]
+    assert rows[0]["synthetic_joint_entropy"] == "p0_entropy_synthetic.nii.gz"
+    image = sitk.GetArrayFromImage(sitk.ReadImage(rows[1]["image"]))
+    maps = synthesize_features(image, load_model(two_features))
+    for name, column in (("contrast", "synthetic"), ("joint_entropy", "synthetic_joint_entropy")):
+        written = sitk.GetArrayFromImage(sitk.ReadImage(str(folder / rows[1][column])))
+        np.testing.assert_allclose(written, maps[name], atol=1e-5)
+    (folder / rows[2]["synthetic_joint_entropy"]).unlink()
+    again = synthesize(cohort, "-o", folder, "--model", run, "--force")
+    assert "2 of 3 patients mapped already and kept" in again.stderr
+
+    def evaluated(*options):
+        arguments = [run, "-o", tmp_path / "out", "--force", *options]
+        return CliRunner().invoke(evaluate, [str(argument) for argument in arguments])
+
+    for options, name in (((), "contrast"), (("--feature", "entropy"), "entropy")):
+        result = evaluated(*options)
+        assert result.exit_code == 0, result.output
+        assert f"Exact against synthetic {name}" in (tmp_path / "out" / "report.html").read_text()
+    image = sitk.GetArrayFromImage(sitk.ReadImage(rows[0]["image"]))
+    exact = feature_maps(image, "contrast", GLCM, backend="cpu")["contrast"]
+    assert evaluated("--feature", "Contrast").exit_code == 0
+    with (tmp_path / "out" / "agreement_by_patient.csv").open(newline="") as file:
+        row = next(csv.DictReader(file))
+    synthetic = sitk.GetArrayFromImage(sitk.ReadImage(str(folder / rows[0]["synthetic"])))
+    bias = (synthetic - exact)[:, 2:-2, 2:-2].mean()
+    assert float(row["bias"]) == pytest.approx(float(bias), rel=1e-4)
+    refused = evaluated("--feature", "idm")
+    assert refused.exit_code == 2
+    assert "give contrast, joint_entropy, got --feature idm" in refused.stderr
+
+
 def test_models_of_a_run_must_have_the_same_settings(cohort, run, two_features):
     from surrogate import build_model
 
@@ -496,7 +540,7 @@ def test_models_of_a_run_must_have_the_same_settings(cohort, run, two_features):
     (run / "run.json").unlink()
     (run / "fold1.keras").write_bytes(two_features.read_bytes())
     several = synthesize(cohort, "-o", run / "synthetic", "--model", run)
-    assert "gives contrast, joint_entropy; the maps of a cohort are of joint_entropy" in several.stderr
+    assert "fold1.keras gives contrast, joint_entropy, the run joint_entropy; train again" in several.stderr
     assert not list(run.glob("synthetic/*"))
 
 

@@ -38,14 +38,17 @@ def store(tmp_path, rng):
 @pytest.fixture
 def calls(monkeypatch):
     """Replace the training by one that notes how it was called and leaves what the command reads."""
-    from surrogate.training import HISTORY_COLUMNS, FoldResult
+    from surrogate.epochs import HISTORY_COLUMNS
+    from surrogate.training import FoldResult
 
     noted = []
 
-    def train(store, run, training, network, *, force, progress):
-        noted.append((store, run, training, network, force))
+    def train(store, run, training, network, *, features, force, progress):
+        noted.append((store, run, training, network, features, force))
         run.mkdir(parents=True, exist_ok=True)
-        (run / "run.json").write_text(json.dumps({"glcm": {"log_base": 10}, "phantom": True}))
+        (run / "run.json").write_text(
+            json.dumps({"glcm": {"log_base": 10}, "features": features, "phantom": True})
+        )
         for fold in range(training.folds):
             with (run / f"history_fold{fold}.csv").open("w", newline="") as file:
                 csv.writer(file).writerows([HISTORY_COLUMNS, (1, 0.5, "", 0.1, 2), (2, 0.4, "", 0.0, 2)])
@@ -62,7 +65,8 @@ def test_options_become_settings(calls, tmp_path):
     arguments = "--epochs 3 --learning-rate 0.1 --patience 4 --batch 50 --seed 6 --pool-stride 1 --force"
     result = CliRunner().invoke(command, ["s.h5", "-o", str(run), *arguments.split()])
     assert result.exit_code == 0, result.output
-    ((store, folder, training, network, force),) = calls
+    ((store, folder, training, network, features, force),) = calls
+    assert features == ["joint_entropy"]
     assert (store.name, folder, force) == ("s.h5", run, True)
     assert training == TrainingSettings(epochs=3, learning_rate=0.1, patience=4, batch=50, seed=6)
     assert network == NetworkSettings(pool_stride=1)
@@ -77,7 +81,18 @@ def test_options_become_settings(calls, tmp_path):
 def test_defaults_are_the_librarys(calls, tmp_path):
     result = CliRunner().invoke(command, ["s.h5", "-o", str(tmp_path / "run")])
     assert result.exit_code == 0, result.output
-    assert calls[0][2:] == (TrainingSettings(), NetworkSettings(), False)
+    assert calls[0][2:] == (TrainingSettings(), NetworkSettings(), ["joint_entropy"], False)
+
+
+def test_several_features_are_trained_in_standard_deviations(calls, tmp_path):
+    options = ["--feature", "Contrast", "--feature", "f9", "--feature", "contrast"]
+    result = CliRunner().invoke(command, ["s.h5", "-o", str(tmp_path / "run"), *options])
+    assert result.exit_code == 0, result.output
+    assert calls[0][4] == ["contrast", "joint_entropy"]
+    assert "fold 0: 2 epochs, validation RMSE 0.250 standard deviations" in result.stdout
+    unknown = CliRunner().invoke(command, ["s.h5", "-o", str(tmp_path / "other"), "--feature", "contrasst"])
+    assert unknown.exit_code == 2
+    assert "no feature 'contrasst' (did you mean" in unknown.stderr
 
 
 def test_one_epoch_is_singular():
