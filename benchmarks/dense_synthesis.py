@@ -1,4 +1,4 @@
-"""Seconds per slice: exact, and each network dense and patch by patch, over windows and features.
+"""Seconds per slice: each network dense and patch by patch.
 
     python benchmarks/dense_synthesis.py
 
@@ -16,25 +16,18 @@ from collections.abc import Callable
 import numpy as np
 from _machine import RESULTS, machine, write_json
 
-from glcm_cuda import GLCMSettings, feature_maps
-from surrogate import NetworkSettings, build_model, dense_model, synthesize_features, synthesize_patches
+from glcm_cuda import GLCMSettings
+from surrogate import NetworkSettings, build_model, dense_model, synthesize, synthesize_patches
 
 EDGE, TURNS = 512, 3
-FIVE = ("joint_entropy", "contrast", "correlation", "idm", "joint_energy")
-EQUALITY, ANALYTIC = NetworkSettings(architecture="equality"), NetworkSettings(architecture="analytic")
-# Window, features, network, whether patch by patch is timed too (it is slow).
+# Window and network.
 CASES = [
-    (3, FIVE[:1], EQUALITY, False),
-    (3, FIVE[:1], ANALYTIC, False),
-    (5, FIVE[:1], NetworkSettings(), True),
-    (5, FIVE[:1], NetworkSettings(pool_stride=1), True),
-    (5, FIVE[:1], EQUALITY, True),
-    (5, FIVE[:1], ANALYTIC, True),
-    (5, FIVE, NetworkSettings(), False),
-    (5, FIVE, EQUALITY, False),
-    (7, FIVE[:1], NetworkSettings(), False),
-    (11, FIVE[:1], NetworkSettings(padding="valid", pool_stride=1), True),
-    (27, FIVE[:1], NetworkSettings(padding="valid"), True),
+    (5, NetworkSettings()),
+    (5, NetworkSettings(pool_stride=1)),
+    (5, NetworkSettings(architecture="equality")),
+    (5, NetworkSettings(architecture="analytic")),
+    (11, NetworkSettings(padding="valid", pool_stride=1)),
+    (27, NetworkSettings(padding="valid")),
 ]
 STRIP = 64
 """Rows that patch by patch is timed on; its time is proportional."""
@@ -44,53 +37,35 @@ def main() -> None:
     chance = np.random.default_rng(0)
     slice_ = chance.normal(size=(EDGE, EDGE)).cumsum(axis=0).cumsum(axis=1)
     rows = []
-    print(
-        "| window | features | network | exact, s | dense, s | patch by patch, s | gain | exact is faster |"
-    )
-    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
-    for window, features, network, patched in CASES:
-        row = timed(slice_, GLCMSettings(window=window), features, network, patched=patched)
-        rows.append({"window": window, "features": list(features), "network": network.to_dict(), **row})
+    print("| window | network | dense, s | patch by patch, s | gain |")
+    print("| --- | --- | --- | --- | --- |")
+    for window, network in CASES:
+        dense, patches = timed(slice_, GLCMSettings(window=window), network)
+        rows.append({"window": window, "network": network.to_dict(), "dense": dense, "patches": patches})
         name = network.architecture
         if name == "radsynth":
             name += f", {network.padding}, stride {network.pool_stride}"
-        exact, dense, patches = row["exact"], row["dense"], row["patches"]
-        by_patch = " | " if patches is None else f"{patches:.2f} | {patches / dense:.1f} times"
-        print(
-            f"| {window} | {len(features)} | {name} | {exact:.4f} | {dense:.2f} | {by_patch} | "
-            f"{dense / exact:.0f} times |",
-            flush=True,
-        )
+        print(f"| {window} | {name} | {dense:.2f} | {patches:.2f} | {patches / dense:.1f} |", flush=True)
     write_json({"machine": machine(), "edge": EDGE, "medians": rows}, RESULTS / "dense_synthesis.json")
 
 
-def timed(
-    slice_: np.ndarray,
-    glcm: GLCMSettings,
-    features: tuple[str, ...],
-    network: NetworkSettings,
-    *,
-    patched: bool,
-) -> dict[str, float | None]:
-    """Median seconds of each way, taking turns."""
-    model = build_model(glcm, network, features)
+def timed(slice_: np.ndarray, glcm: GLCMSettings, network: NetworkSettings) -> tuple[float, float]:
+    """Median seconds of a slice, dense and patch by patch, taking turns."""
+    model = build_model(glcm, network)
     dense = dense_model(model)
-    ways: dict[str, Callable[[], object]] = {
-        "exact": lambda: feature_maps(slice_, features, glcm, backend="cpu"),
-        "dense": lambda: synthesize_features(slice_, dense),
-    }
-    if patched:
-        ways["patches"] = lambda: synthesize_patches(slice_[:STRIP], model)
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    ways: tuple[Callable[[], object], ...] = (
+        lambda: synthesize(slice_, dense),
+        lambda: synthesize_patches(slice_[:STRIP], model),
+    )
+    seconds: list[list[float]] = [[], []]
     for turn in range(TURNS + 1):
-        for name, way in ways.items():
+        for way, found in zip(ways, seconds, strict=True):
             start = time.perf_counter()
             way()
             if turn:  # the first one compiles
-                seconds[name].append(time.perf_counter() - start)
-    medians = {name: statistics.median(found) for name, found in seconds.items()}
-    patches = medians["patches"] * EDGE / STRIP if patched else None
-    return {"exact": medians["exact"], "dense": medians["dense"], "patches": patches}
+                found.append(time.perf_counter() - start)
+    whole, strip = (statistics.median(found) for found in seconds)
+    return whole, strip * EDGE / STRIP
 
 
 if __name__ == "__main__":

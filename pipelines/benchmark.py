@@ -29,15 +29,27 @@ from .report import replacing_folder
 @click.option(
     "--repeats", type=click.IntRange(1), default=5, show_default=True, help="Timed calls of every method."
 )
+@click.option(
+    "--crossover",
+    is_flag=True,
+    help="Time untrained networks and exact maps over windows 3 to 11, 1, 5 and 24 features, 2D and 3D.",
+)
 @force_option
 def command(
-    output: Path, image: Path | None, slices: int, model: Path | None, repeats: int, force: bool
+    output: Path,
+    image: Path | None,
+    slices: int,
+    model: Path | None,
+    repeats: int,
+    crossover: bool,
+    force: bool,
 ) -> None:
     """Time exact and synthetic maps of the same slices.
 
     The exact engine on the CPU (all threads, one thread) and on a CUDA device where there is one, the
     paper's dense-matrix algorithm on the same devices, and the network on every device of its Keras
-    backend. Writes benchmark.json, .csv, .md and .png; named phantom where the slices are.
+    backend. Writes benchmark.json, .csv, .md and .png; named phantom where the slices are. --crossover adds
+    crossover.json, .csv, .md and .png, which say where, if anywhere, a network is faster (some minutes).
 
     \b
     Example:
@@ -55,7 +67,19 @@ def command(
             result = measure(chosen, model, repeats=repeats, progress=progress)
         path = write_benchmark(result, folder)
         click.echo(markdown(result))
+        if crossover:
+            click.echo(_cross(folder, repeats))
     click.echo(output / path.name)
+
+
+def _cross(folder: Path, repeats: int) -> str:
+    """Write the crossover and return its verdict."""
+    from .crossover import measure, verdict, write
+
+    with progress_bar("Crossover") as progress:
+        timed = measure(repeats, progress)
+    write(timed, folder)
+    return f"\n{verdict(timed)}"
 
 
 if __name__ == "__main__":

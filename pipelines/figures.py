@@ -66,6 +66,15 @@ class Bar:
     note: str
 
 
+@dataclass(frozen=True)
+class Line:
+    """One method in a plot over windows: (window, seconds) points."""
+
+    name: str
+    exact: bool
+    points: list[tuple[int, float]]
+
+
 def draw_maps(rows: Sequence[MapRow], path: Path, *, title: str, feature: str, unit: str | None) -> None:
     """Write image, exact map, synthetic map and difference side by side, one row per patient.
 
@@ -157,6 +166,35 @@ def draw_speeds(bars: Sequence[Bar], path: Path, *, title: str, subtitle: str) -
     ax.grid(axis="x", which="major", alpha=0.4)
     ax.set_axisbelow(True)
     ax.spines[["top", "right"]].set_visible(False)
+    _save(figure, path)
+
+
+def draw_crossover(panels: dict[str, list[Line]], path: Path, *, title: str) -> None:
+    """Write the seconds of each method over windows, one panel for dimensions and number of features.
+
+    Exact methods are solid; a method has one colour in all panels.
+    """
+    figure = _figure(3.4 * min(len(panels), 3) + 2.4, 3.2 * math.ceil(len(panels) / 3) + 0.8, title)
+    axes = figure.subplots(math.ceil(len(panels) / 3), min(len(panels), 3), sharey=True, squeeze=False)
+    names = list(dict.fromkeys(line.name for lines in panels.values() for line in lines))
+    for ax, (name, lines) in zip(axes.flat, panels.items(), strict=False):
+        for line in lines:
+            colour = COLOURS[names.index(line.name) % len(COLOURS)]
+            style = "-" if line.exact else "--"
+            ax.plot(*zip(*line.points, strict=True), style, marker="o", color=colour, label=line.name)
+        ax.set_title(name, fontsize=11)
+        ax.set_yscale("log")
+        ax.set_xlabel("window (voxels)")
+        ax.set_xticks(sorted({window for line in lines for window, _ in line.points}))
+        ax.grid(which="major", alpha=0.4)
+    for ax in axes[:, 0]:
+        ax.set_ylabel("seconds per 512x512 slice")
+    handles = {
+        label: handle
+        for ax in axes.flat
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(handles.values(), handles, loc="outside right upper", fontsize=9)
     _save(figure, path)
 
 

@@ -109,9 +109,13 @@ class NetworkSettings(_Fields):
                 return 0
         return edge
 
+    def takes_window(self, window: int) -> bool:
+        """Whether something is left of a patch of edge `window` on its way through."""
+        return self.architecture != "radsynth" or self.edge_after_blocks(window) > 0
+
     def check_window(self, window: int) -> None:
         """Raise ValueError if a patch of edge `window` shrinks to nothing on its way through."""
-        if self.architecture != "radsynth" or self.edge_after_blocks(window) > 0:
+        if self.takes_window(window):
             return
         works = [
             f'padding="{padding}" with pool_stride {stride}'
