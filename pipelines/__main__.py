@@ -13,6 +13,7 @@ from .options import OneLineErrors
 # Written here, so that the list costs no import.
 COMMANDS = {
     "map": "Exact entropy map of one image, or maps of other co-occurrence features.",
+    "inspect": "What a file, folder or archive holds: series, phases, geometry, problems.",
     "roi": "Co-occurrence features of a region, as a table.",
     "phantom": "Synthetic cohort of 24 breast volumes with tissue labels.",
     "groundtruth": "Exact maps of a cohort into a patch store.",
@@ -24,6 +25,9 @@ COMMANDS = {
     "benchmark": "Exact against synthetic: times on this machine.",
 }
 
+_MODULES = {"inspect": "inspection"}
+"""Of commands whose module cannot have their name: `inspect` is Python's."""
+
 
 class _Commands(OneLineErrors, click.Group):
     """Group that knows its commands by name and imports the one that is called."""
@@ -34,7 +38,9 @@ class _Commands(OneLineErrors, click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"pipelines.{cmd_name}").command
+        command: click.Command = importlib.import_module(
+            f"pipelines.{_MODULES.get(cmd_name, cmd_name)}"
+        ).command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -6,10 +6,14 @@ import csv
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from .dicom import Choice
+
 COLUMNS = ("patient", "group", "image", "labels")
+CHOICE_COLUMNS = ("series", "phase")
+"""May be there too: which volume of a folder of DICOM is meant."""
 
 
 @dataclass(frozen=True)
@@ -24,12 +28,21 @@ class Case:
         A file, or the folder of one DICOM series.
     labels : Path or None
         Tissue labels: 1 fatty, 2 glandular, 3 lesion.
+    choice : Choice
+        Which series and phase of the image.
     """
 
     patient: str
     group: str
     image: Path
     labels: Path | None
+    choice: Choice = field(default_factory=Choice)
+
+    @property
+    def chosen_image(self) -> str:
+        """Name of the image, without its folder, and what is chosen of it."""
+        chosen = "".join(f", {name} {value}" for name, value in self.choice.to_dict().items())
+        return f"{self.image.name}{chosen}"
 
 
 def read_cohort(path: str | os.PathLike[str]) -> list[Case]:
@@ -38,7 +51,8 @@ def read_cohort(path: str | os.PathLike[str]) -> list[Case]:
     Parameters
     ----------
     path : path
-        CSV in UTF-8 with a header; other columns than ours are ignored. Paths are relative to it.
+        CSV in UTF-8 with a header; the columns series and phase may follow, others are ignored. Paths are
+        relative to it.
 
     Returns
     -------
@@ -92,7 +106,8 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
                         f"{len(columns) + len(row[None])}; put a value with a comma in quotes"
                     )
                     raise ValueError(msg)
-                yield reader.line_num, {name: row[name].strip() for name in COLUMNS}
+                read = (*COLUMNS, *CHOICE_COLUMNS)
+                yield reader.line_num, {name: row.get(name, "").strip() for name in read}
     except (UnicodeDecodeError, csv.Error) as error:
         msg = f"cohort {path} must be a CSV in UTF-8, got something else ({error})"
         raise ValueError(msg) from error
@@ -126,7 +141,15 @@ def _case(path: Path, line: int, row: dict[str, str]) -> Case:
         group=row["group"],
         image=_existing(path, line, "image", row["image"]),
         labels=_existing(path, line, "labels", row["labels"]) if row["labels"] else None,
+        choice=Choice(series=row["series"] or None, phase=_phase(where, row["phase"])),
     )
+
+
+def _phase(where: str, text: str) -> int | None:
+    if text and not text.isdecimal():
+        msg = f"{where}: phase must be a number from 1, or empty, got {text!r}"
+        raise ValueError(msg)
+    return int(text) if text else None
 
 
 def _existing(path: Path, line: int, name: str, value: str) -> Path:

@@ -236,7 +236,7 @@ def read_maps(entry: Entry, settings: GLCMSettings, feature: str) -> Maps:
 
     # Named, since "auto" would tell the log once per patient which one it took.
     backend: Literal["cpu", "cuda"] = "cuda" if "cuda" in available_backends() else "cpu"
-    volume = read_image(entry.case.image)
+    volume = read_image(entry.case.image, entry.case.choice)
     synthetic = read_image(entry.synthetic)
     _check_grid(entry, volume, synthetic)
     labels = None if entry.case.labels is None else read_labels(entry.case.labels, volume)

@@ -1,9 +1,8 @@
-"""The files of one DICOM series in order, refused when they do not make one regular volume."""
+"""The volume that a DICOM file or folder holds, refused when it is not one regular volume."""
 
 from __future__ import annotations
 
-import warnings
-from collections import Counter, defaultdict
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,41 +11,36 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-_NOT_IMAGES = (
-    "SEG",
-    "PR",
-    "KO",
-    "SR",
-    "RTSTRUCT",
-    "RTPLAN",
-    "RTRECORD",
-    "RTDOSE",
-    "REG",
-    "FID",
-    "DOC",
-    "ECG",
-)
-# SOP classes by their beginning: presentation states, structured reports, raw data, registrations,
-# segmentations, doses, structures and plans.
-_NOT_IMAGE_CLASSES = tuple(
-    f"1.2.840.10008.5.1.4.1.1.{number}"
-    for number in ("11.", "66", "67", "88.", "104.", *(f"481.{part}" for part in range(2, 10)))
-)
-_DIRECTORY_UID = "1.2.840.10008.1.3.10"  # DICOMDIR, the table of contents of a disc
-_SAME_POSITION_MM = 1e-3
-_ORIENTATION_TOLERANCE = 1e-3
-# Attributes by which images at one position usually differ, the most telling first.
-_TELLING = (
-    "TemporalPositionIdentifier",
-    "DiffusionBValue",
-    "EchoTime",
-    "EchoNumbers",
-    "ImageType",
-    "AcquisitionNumber",
-    "AcquisitionTime",
-    "TriggerTime",
-    "ContentTime",
-)
+from . import multiframe
+from .headers import Contents, Found, Member, contents_of, header_of, is_other_object
+from .phases import Phase, phases_of, spacing_of, uneven, without_copies
+
+_log = logging.getLogger(__name__)
+_PROJECTIONS = ("CR", "DX", "MG", "US", "RF", "XA", "OT", "SC")
+"""Modalities whose images have no place in the patient."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """Which volume is meant where there are several.
+
+    Parameters
+    ----------
+    series : str, optional
+        Number of the series as `radsynth inspect` counts, its UID, or a part of its description.
+    phase : int, optional
+        Number of the phase, from 1.
+    allow_gaps : bool
+        Take slices as they follow although one is missing, or there twice.
+    """
+
+    series: str | None = None
+    phase: int | None = None
+    allow_gaps: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what is chosen, as sidecars have it."""
+        return {name: value for name, value in vars(self).items() if value not in (None, False)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,59 +53,86 @@ class Series:
         One per slice, or one multi-frame file.
     positions_mm : (slices, 3) float array
         Centre of the first voxel of every slice, patient coordinates.
+    frames : tuple of int
+        Of a multi-frame file, those of the slices, from 0; otherwise empty.
     rescaled_apart : bool
         The slices have different rescale slopes or intercepts, so that only floats hold them all.
+    slice_distance_mm : float, optional
+        Where slices are missing, the distance of all others.
     """
 
     files: tuple[Path, ...]
     positions_mm: npt.NDArray[np.float64]
+    frames: tuple[int, ...] = ()
     rescaled_apart: bool = False
+    slice_distance_mm: float | None = None
 
 
-def series_of_folder(folder: Path) -> Series:
-    """Return the one series of images that a folder holds.
+def series_of_folder(folder: Path, choice: Choice | None = None) -> Series:
+    """Return the volume that a folder, with the folders in it, holds.
 
     Segmentations, reports and files that are not DICOM are passed over.
 
     Raises
     ------
     ValueError
-        If there is no image, more than one series, several images at a position, a gap between
-        slices, or slices of different size or orientation.
+        If there is no image, several series or phases and none is chosen, a file that cannot be read, a gap
+        between slices, or slices of different size or orientation.
     """
-    headers = _image_headers(folder)
-    _refuse_none(folder, headers)
-    _refuse_several_series(folder, headers)
-    if len(headers) == 1:
-        return series_of_file(next(iter(headers)))
-    _refuse_mixed_planes(folder, headers)
-    ordered, along = _ordered(folder, headers)
-    _refuse_shared_positions(folder, ordered, along)
-    _refuse_gap(folder, along)
-    return Series(
-        files=tuple(path for path, _ in ordered),
-        positions_mm=np.array([_position(header) for _, header in ordered]),
-        rescaled_apart=len({_rescale(header) for _, header in ordered}) > 1,
-    )
+    choice = choice or Choice()
+    contents = contents_of(folder)
+    found = chosen_series(folder, contents, choice.series)
+    return _volume(folder, found.members, choice)
 
 
-def series_of_file(path: Path) -> Series:
-    """Return the series made of one file: one slice, or the frames of a multi-frame image.
+def series_of_file(path: Path, choice: Choice | None = None) -> Series:
+    """Return the volume of one file: one slice, or the frames of a multi-frame image.
 
     Raises
     ------
     ValueError
-        If the frames of a multi-frame image carry no positions.
+        If it is no image, or the frames carry no positions.
     """
-    header = _header(path)
+    header = header_of(path)
     if header is None or "Rows" not in header:
         msg = f"{path} must be a DICOM image, got a file without rows of pixels; is it complete?"
         raise ValueError(msg)
-    frames = int(header.get("NumberOfFrames") or 1)
-    if frames == 1:
-        position = header.get("ImagePositionPatient") or (0.0, 0.0, 0.0)
-        return Series(files=(path,), positions_mm=np.array([position], float))
-    return Series(files=(path,), positions_mm=_frame_positions(path, header, frames))
+    return _volume(path, ((path, header),), choice or Choice())
+
+
+def chosen_series(folder: Path, contents: Contents, wanted: str | None) -> Found:
+    """Return the series that is meant.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or several and `wanted` names none or several of them; the message lists them.
+    """
+    if contents.problems:
+        more = len(contents.problems) - 1
+        raise ValueError(contents.problems[0] + (f" ({more} more files cannot be read)" if more else ""))
+    if not contents.series:
+        kinds = sorted({str(header.get("Modality", "unknown")) for _, header in contents.others})
+        got = f"objects of modality {', '.join(kinds)} alone" if kinds else "no DICOM image"
+        msg = f"{folder} must hold the files of a DICOM series, got {got}"
+        raise ValueError(msg)
+    found = [one for one in contents.series if wanted is None or _is_meant(one, wanted)]
+    if len(found) == 1:
+        return found[0]
+    listed = "; ".join(one.summary() for one in contents.series)
+    got = "" if wanted is None else f" and --series {wanted} means {len(found)} of them"
+    msg = (
+        f"{folder} holds {len(contents.series)} DICOM series{got}: {listed}; give --series with a number, a "
+        "UID or a part of a description"
+    )
+    raise ValueError(msg)
+
+
+def series_frames(members: Sequence[Member]) -> Sequence[Member]:
+    """Return the slices of a series: its files, or the frames of the one multi-frame file."""
+    path, header = members[0]
+    many = len(members) == 1 and int(header.get("NumberOfFrames") or 1) > 1
+    return multiframe.frames_of(path, header) if many else members
 
 
 def refuse_other_object(path: Path) -> None:
@@ -122,8 +143,8 @@ def refuse_other_object(path: Path) -> None:
     ValueError
         If its modality or SOP class is that of another object.
     """
-    header = _header(path)
-    if header is not None and _is_other_object(header):
+    header = header_of(path)
+    if header is not None and is_other_object(header):
         kind = header.get("Modality", "unknown")
         msg = (
             f"{path} must be a DICOM image, got an object of modality {kind}, which holds no intensities "
@@ -140,196 +161,105 @@ def check_positions(source: Path, series: Series, found_mm: npt.NDArray[np.float
     source : path
         Named in the message.
     series : Series
-        Where the slices lie.
+        Where the slices lie. Where slices are missing, the rest is not on a regular grid, which is told.
     found_mm : (slices, 3) float array
         Where the volume's geometry puts them.
     """
     apart = np.abs(series.positions_mm - found_mm).max(axis=1)
     worst = int(apart.argmax())
-    if apart[worst] > 0.1:
-        msg = (
-            f"{source}: slices must lie on a regular grid in their order, but slice {worst} is "
-            f"{apart[worst]:.2f} mm off (tilted gantry, or frames out of order); resample the series "
-            "to a regular grid first"
-        )
-        raise ValueError(msg)
-
-
-def _header(path: Path) -> Any:
-    """Return the header without pixels, or None if this is no DICOM file."""
-    import pydicom
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # odd values in headers that nobody reads here
-        try:
-            return pydicom.dcmread(path, stop_before_pixels=True)
-        except pydicom.errors.InvalidDicomError:
-            return None
-        except (EOFError, ValueError):
-            msg = f"{path} is truncated or damaged: its DICOM header cannot be read; copy or export it again"
-            raise ValueError(msg) from None
-
-
-def _image_headers(folder: Path) -> dict[Path, Any]:
-    headers = {}
-    for path in sorted(folder.iterdir()):
-        header = _header(path) if path.is_file() and not path.name.startswith(".") else None
-        if header is not None and _is_image(path, header):
-            headers[path] = header
-    return headers
-
-
-def _is_image(path: Path, header: Any) -> bool:
-    """Whether a file is a slice; one that lost its size is refused, not lost from the volume."""
-    directory = header.file_meta.get("MediaStorageSOPClassUID") == _DIRECTORY_UID
-    if directory or _is_other_object(header):
-        return False
-    if "Rows" not in header:
-        msg = f"{path} must be a complete DICOM image, got a header without rows of pixels; copy it again"
-        raise ValueError(msg)
-    return True
-
-
-def _is_other_object(header: Any) -> bool:
-    return header.get("Modality") in _NOT_IMAGES or str(header.get("SOPClassUID", "")).startswith(
-        _NOT_IMAGE_CLASSES
-    )
-
-
-def _refuse_none(folder: Path, headers: dict[Path, Any]) -> None:
-    if headers:
+    if apart[worst] <= 0.1:
         return
-    below = [path.name for path in sorted(folder.iterdir()) if path.is_dir() and _image_headers(path)]
-    hint = f"; its folders {', '.join(below)} do, name one of them" if below else ""
-    msg = f"{folder} must hold the files of one DICOM series, got no DICOM image{hint}"
+    if series.slice_distance_mm is not None:
+        _log.warning(
+            "%s: slices are missing; from slice %d on the rest is shown %.2f mm off",
+            source,
+            worst,
+            apart[worst],
+        )
+        return
+    msg = (
+        f"{source}: slices must lie on a regular grid in their order, but slice {worst} is "
+        f"{apart[worst]:.2f} mm off (tilted gantry, or frames out of order); resample the series "
+        "to a regular grid first"
+    )
     raise ValueError(msg)
 
 
-def _refuse_several_series(folder: Path, headers: dict[Path, Any]) -> None:
-    series: dict[str, list[Any]] = defaultdict(list)
-    for header in headers.values():
-        series[str(header.get("SeriesInstanceUID", "no UID"))].append(header)
-    if len(series) > 1:
-        listed = "; ".join(
-            f"{uid} ({members[0].get('SeriesDescription', 'no description')}, {len(members)} images)"
-            for uid, members in series.items()
+def _is_meant(found: Found, wanted: str) -> bool:
+    if wanted.isdecimal():
+        return found.number == int(wanted)
+    return found.uid == wanted or wanted.casefold() in found.description.casefold()
+
+
+def _volume(source: Path, members: Sequence[Member], choice: Choice) -> Series:
+    """Return the one volume of a series, or the phase of it that is meant."""
+    frames = [path for path, header in members if int(header.get("NumberOfFrames") or 1) > 1]
+    if len(members) == 1:
+        if not frames:
+            return _single(source, members[0], choice)
+        members = multiframe.frames_of(*members[0])
+    elif frames:
+        msg = (
+            f"{source} holds {len(members)} images of one series of which {frames[0].name} is multi-frame; "
+            "name that file"
         )
-        msg = f"{folder} must hold one DICOM series, got {len(series)}: {listed}; put each in its own folder"
         raise ValueError(msg)
+    once, copies = without_copies(members) if not frames else (list(members), [])
+    if copies and not choice.allow_gaps:
+        msg = f"{source}: {copies[0]}; remove one of them, or give --allow-gaps to take the first"
+        raise ValueError(msg)
+    phase = _chosen_phase(source, phases_of(source, once), choice.phase)
+    distance = _checked_distance(source, phase, allow_gaps=choice.allow_gaps)
+    if frames:
+        numbers = tuple(int(header.InstanceNumber) - 1 for _, header in phase.members)
+        return Series((frames[0],), phase.positions_mm, numbers, slice_distance_mm=distance)
+    return Series(
+        files=tuple(path for path, _ in phase.members),
+        positions_mm=phase.positions_mm,
+        rescaled_apart=len({_rescale(header) for _, header in phase.members}) > 1,
+        slice_distance_mm=distance,
+    )
 
 
-def _refuse_mixed_planes(folder: Path, headers: dict[Path, Any]) -> None:
-    """Refuse multi-frame files, slices without position, and slices of different planes."""
-    first_path, first = next(iter(headers.items()))
-    for path, header in headers.items():
-        if int(header.get("NumberOfFrames") or 1) > 1:
-            msg = f"{folder} holds {len(headers)} images of which {path.name} is multi-frame; name that file"
+def _single(source: Path, member: Member, choice: Choice) -> Series:
+    path, header = member
+    _chosen_phase(source, [Phase(1, "", (member,), np.zeros(1))], choice.phase)
+    position = header.get("ImagePositionPatient")
+    if header.get("Modality") not in _PROJECTIONS:
+        lacking = "ImagePositionPatient" if not position else "" if spacing_of(header) else "PixelSpacing"
+        if lacking:
+            msg = f"{path} must have {lacking}, got none; convert the image with a tool that knows it"
             raise ValueError(msg)
-        if "ImagePositionPatient" not in header or "ImageOrientationPatient" not in header:
-            msg = (
-                f"{path} must have ImagePositionPatient and ImageOrientationPatient, got none; "
-                "convert the series to NIfTI"
-            )
-            raise ValueError(msg)
-        if _size(header) != _size(first) or not np.allclose(
-            _plane(header), _plane(first), atol=_ORIENTATION_TOLERANCE
-        ):
-            msg = (
-                f"{folder}: slices must have one size, spacing and orientation, got {_plane_text(first)} in "
-                f"{first_path.name} and {_plane_text(header)} in {path.name}; "
-                "keep only the slices of one volume"
-            )
-            raise ValueError(msg)
+    return Series(files=(path,), positions_mm=np.array([position or (0.0, 0.0, 0.0)], float))
 
 
-def _size(header: Any) -> tuple[int, int]:
-    return int(header.Rows), int(header.Columns)
+def _chosen_phase(source: Path, phases: Sequence[Phase], wanted: int | None) -> Phase:
+    if wanted is None and len(phases) == 1:
+        return phases[0]
+    if wanted is not None and 1 <= wanted <= len(phases):
+        return phases[wanted - 1]
+    got = "" if wanted is None else f", got --phase {wanted}"
+    if len(phases) == 1:
+        msg = f"{source} holds one volume and no phases{got}; leave --phase out"
+        raise ValueError(msg)
+    listed = "; ".join(f"{phase.number} {phase.name} ({len(phase.members)} slices)" for phase in phases)
+    msg = f"{source} holds {len(phases)} phases{got}: {listed}; give --phase with a number"
+    raise ValueError(msg)
 
 
-def _plane(header: Any) -> npt.NDArray[np.float64]:
-    spacing = header.get("PixelSpacing") or (1.0, 1.0)
-    return np.array([*header.ImageOrientationPatient, *spacing], float)
-
-
-def _plane_text(header: Any) -> str:
-    rows, columns = _size(header)
-    plane = [round(float(number), 3) for number in _plane(header)]
-    return f"{columns}x{rows}, spacing {plane[6:]} mm, orientation {plane[:6]}"
-
-
-def _position(header: Any) -> npt.NDArray[np.float64]:
-    return np.array(header.ImagePositionPatient, float)
+def _checked_distance(source: Path, phase: Phase, *, allow_gaps: bool) -> float | None:
+    """Refuse uneven slices, or return the distance of most of them."""
+    how = uneven(phase)
+    if how is None:
+        return None
+    if not allow_gaps:
+        msg = (
+            f"{source}: slices must be equally spaced, got {how}; a slice is missing or belongs to another "
+            "volume: find it, or give --allow-gaps to take the slices as they follow"
+        )
+        raise ValueError(msg)
+    return float(np.median(np.diff(phase.along_mm)))
 
 
 def _rescale(header: Any) -> tuple[float, float]:
     return float(header.get("RescaleSlope", 1.0)), float(header.get("RescaleIntercept", 0.0))
-
-
-def _ordered(
-    folder: Path, headers: dict[Path, Any]
-) -> tuple[list[tuple[Path, Any]], npt.NDArray[np.float64]]:
-    """Slices and their places along the normal (mm), rising."""
-    first = next(iter(headers.values()))
-    orientation = np.array(first.ImageOrientationPatient, float)
-    normal = np.cross(orientation[:3], orientation[3:])
-    if np.linalg.norm(normal) < 0.5:
-        msg = f"{folder}: ImageOrientationPatient must be two perpendicular directions, got {orientation}"
-        raise ValueError(msg)
-    slices = list(headers.items())
-    along = np.array([_position(header) @ normal for _, header in slices])
-    order = np.argsort(along, kind="stable")
-    return [slices[index] for index in order], along[order]
-
-
-def _refuse_shared_positions(
-    folder: Path, ordered: Sequence[tuple[Path, Any]], along: npt.NDArray[np.float64]
-) -> None:
-    group = np.concatenate([[0], np.cumsum(np.diff(along) > _SAME_POSITION_MM)])
-    counts = Counter(group.tolist())
-    if len(counts) == len(along):
-        return
-    fullest, most = counts.most_common(1)[0]
-    members = [header for (_, header), number in zip(ordered, group, strict=True) if number == fullest]
-    msg = (
-        f"{folder} must hold one image per position, got {len(along)} images at {len(counts)} positions "
-        f"(up to {most} share one){_difference(members)}; several phases, echoes or repeats are in one "
-        "series: put the files of one of them in a folder of its own"
-    )
-    raise ValueError(msg)
-
-
-def _difference(headers: Sequence[Any]) -> str:
-    """Name the attribute that tells the images of one position apart best."""
-    values = {keyword: sorted({str(header.get(keyword)) for header in headers}) for keyword in _TELLING}
-    best = max(_TELLING, key=lambda keyword: len(values[keyword]))  # the first of equals
-    if len(values[best]) == 1:
-        return ""
-    return f", which differ in {best}: {', '.join(values[best])}"
-
-
-def _refuse_gap(source: Path, along: npt.NDArray[np.float64]) -> None:
-    gaps = np.diff(along)
-    usual = float(np.median(gaps))
-    worst = int(np.abs(gaps - usual).argmax())
-    if abs(gaps[worst] - usual) > max(0.05, 0.01 * usual):
-        msg = (
-            f"{source}: slices must be equally spaced, got {gaps[worst]:.2f} mm between slices {worst} and "
-            f"{worst + 1} of {len(along)} and {usual:.2f} mm elsewhere; "
-            "a slice is missing or belongs to another volume"
-        )
-        raise ValueError(msg)
-
-
-def _frame_positions(path: Path, header: Any, frames: int) -> npt.NDArray[np.float64]:
-    groups = header.get("PerFrameFunctionalGroupsSequence") or []
-    try:
-        positions = [group.PlanePositionSequence[0].ImagePositionPatient for group in groups]
-    except (AttributeError, IndexError):
-        positions = []
-    if len(positions) != frames:
-        msg = (
-            f"{path} has {frames} frames and must give the position of each, got {len(positions)}; "
-            "export it as single-frame DICOM or convert it to NIfTI"
-        )
-        raise ValueError(msg)
-    return np.array(positions, float)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .cohort import case_files, naming
+from .dicom import Choice
 from .options import Command, backend_option, force_option, glcm_settings_from, progress_bar, settings_options
 from .outputs import refuse_inputs
 from .report import counted
@@ -142,7 +143,7 @@ def exact_case(case: Case, plan: Plan) -> ExactCase:
 
     settings = plan.settings
     with naming(case.patient):
-        volume = read_image(case.image)
+        volume = read_image(case.image, case.choice)
         labels = None if case.labels is None else _stack(read_labels(case.labels, volume))
         levels = _stack(quantize(volume.array, settings))
         rng = _generator(plan.seed, case.patient)
@@ -172,7 +173,7 @@ def cohort_range(cases: Sequence[Case]) -> tuple[float, float]:
     with progress_bar("Range of the cohort", len(cases)) as progress:
         for done, case in enumerate(cases, start=1):
             with naming(case.patient):
-                low, high = intensity_range(read_image(case.image).array)
+                low, high = intensity_range(read_image(case.image, case.choice).array)
             lows.append(low)
             highs.append(high)
             progress(done, len(cases))
@@ -251,7 +252,7 @@ def _add(writer: StoreWriter, case: Case, plan: Plan, maps: Path | None) -> Case
     """Make sure that the samples of a case, and its map if wanted, are there."""
     source = _source(case)
     stored = writer.has(source)
-    mapped = maps is None or _is_map_of(map_path(maps, case.patient), source, plan)
+    mapped = maps is None or _is_map_of(map_path(maps, case.patient), source, case.choice, plan)
     if not (stored and mapped):
         exact = exact_case(case, plan)
         if not stored:
@@ -282,6 +283,7 @@ def _write_map(exact: ExactCase, case: Case, path: Path, plan: Plan) -> None:
         intensity_range=exact.intensity_range,
         backend=plan.backend,
         patient=case.patient,
+        **case.choice.to_dict(),
     )
     write_map(exact.entropy, exact.volume, path, provenance=origin, force=True)
 
@@ -292,11 +294,11 @@ def _refuse_other_maps(cases: Sequence[Case], maps: Path, plan: Plan) -> None:
 
     for case in cases:
         path = map_path(maps, case.patient)
-        if path.exists() and not _is_map_of(path, _source(case), plan):
+        if path.exists() and not _is_map_of(path, _source(case), case.choice, plan):
             check_map_path(path)
 
 
-def _is_map_of(path: Path, source: CaseSource, plan: Plan) -> bool:
+def _is_map_of(path: Path, source: CaseSource, choice: Choice, plan: Plan) -> bool:
     """Whether the map is there, of the same image and with the same settings."""
     from .imaging import sidecar_path
 
@@ -305,6 +307,7 @@ def _is_map_of(path: Path, source: CaseSource, plan: Plan) -> bool:
         return bool(
             path.exists()
             and origin["source_sha256"] == source.sha256
+            and Choice(series=origin.get("series"), phase=origin.get("phase")) == choice
             and origin["settings"] == json.loads(plan.settings.to_json())
         )
     except (FileNotFoundError, ValueError, LookupError, TypeError):
@@ -330,7 +333,7 @@ def _source(case: Case) -> CaseSource:
     return CaseSource(
         patient=case.patient,
         group=case.group,
-        image=case.image.name,
+        image=case.chosen_image,
         sha256=sha256_of(case.image),
         labels_sha256="" if case.labels is None else sha256_of(case.labels),
     )

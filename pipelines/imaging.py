@@ -22,11 +22,15 @@ from glcm_cuda.files import refuse_existing, refuse_unwritable, replacing
 from glcm_cuda.quantize import bounding_box, refuse_not_finite
 
 from . import nifti
+from .archives import opened
+from .headers import files_below
 
 if TYPE_CHECKING:
     import SimpleITK
 
     from glcm_cuda.quantize import Bins
+
+    from .dicom import Choice, Series
 
 MAP_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha")
 _BLOCK = 1 << 20
@@ -50,12 +54,15 @@ class Volume:
         In the order x, y, z, as SimpleITK has them.
     direction : tuple of 4 or 9 floats
         Cosines, row by row, as SimpleITK has them.
+    sources : tuple of paths
+        The DICOM files that it was read from; empty for other formats.
     """
 
     array: npt.NDArray[Any]
     spacing_mm: tuple[float, ...]
     origin_mm: tuple[float, ...]
     direction: tuple[float, ...]
+    sources: tuple[Path, ...] = ()
 
     def cropped(self, box: tuple[slice, ...]) -> Volume:
         """Return the part of the image inside a box, where it lies."""
@@ -96,13 +103,17 @@ def reached(
     return box, replace(settings, intensity_range=(bins.low, bins.high), percentiles=None, deviations=None)
 
 
-def read_image(path: str | os.PathLike[str]) -> Volume:
+def read_image(path: str | os.PathLike[str], choice: Choice | None = None) -> Volume:
     """Return an image of real numbers, 2D or 3D, with its geometry.
 
     Parameters
     ----------
     path : path
-        NIfTI, NRRD, MHA or MHD, one DICOM file, or a folder that holds one DICOM series.
+        NIfTI, NRRD, MHA or MHD, one DICOM file, a folder of DICOM, or a zip archive of one of these. The
+        files that an archive's image names as its sources are gone when this returns; open it with
+        `archives.opened` to keep them.
+    choice : Choice, optional
+        Which series and phase of DICOM is meant where there are several.
 
     Returns
     -------
@@ -116,23 +127,27 @@ def read_image(path: str | os.PathLike[str]) -> Volume:
     ValueError
         If the image is unreadable, truncated, of another format, in colour, complex or of more than
         three dimensions, if a DICOM file is no image (a segmentation, a dose), or if a folder does
-        not hold exactly one regular series.
+        not hold exactly one regular volume and `choice` does not say which.
     """
     path = Path(path)
     if not path.exists():
         msg = f"image {path} does not exist"
         raise FileNotFoundError(msg)
-    if path.is_file() and _is_dicom(path):
-        from .dicom import refuse_other_object
+    with opened(path) as place:
+        if place.is_file() and _is_dicom(place):
+            from .dicom import refuse_other_object
 
-        refuse_other_object(path)
-    return _read(path)
+            refuse_other_object(place)
+        return _read(place, choice)
 
 
-def _read(path: Path) -> Volume:
+def _read(path: Path, choice: Choice | None = None) -> Volume:
     """Read any image or mask that exists: masks may be DICOM segmentations."""
     if path.is_dir() or _is_dicom(path):
-        return _volume(_read_dicom(path))
+        return _read_dicom(path, choice)
+    if choice is not None and (choice.series, choice.phase) != (None, None):
+        msg = f"--series and --phase choose from DICOM, got {path}, which holds one image"
+        raise ValueError(msg)
     if path.name.lower().endswith(_PAIRS):
         msg = f"{path} must be one file, got half of a header and image pair; convert it to .nii"
         raise ValueError(msg)
@@ -323,7 +338,7 @@ def sidecar_path(path: str | os.PathLike[str]) -> Path:
 
 
 def sha256_of(path: str | os.PathLike[str]) -> str:
-    """Return the SHA-256 of a file, or of all files of a folder in the order of their names.
+    """Return the SHA-256 of a file, or of all files in and below a folder in the order of their names.
 
     Of an .mhd header the data file beside it is part.
     """
@@ -455,7 +470,7 @@ def refuse_input_as_output(output: str | os.PathLike[str], *inputs: str | os.Pat
     """
     output = Path(output)
     for source in map(Path, inputs):
-        if source.is_dir() and output.parent.is_dir() and output.parent.samefile(source):
+        if source.is_dir() and source.resolve() in output.resolve().parents:
             msg = f"{output} must not lie in the input folder {source}; choose another folder"
             raise ValueError(msg)
         files = _files_of(source) if source.exists() and output.exists() else []
@@ -466,7 +481,7 @@ def refuse_input_as_output(output: str | os.PathLike[str], *inputs: str | os.Pat
 
 def _files_of(path: Path) -> list[Path]:
     if path.is_dir():
-        return sorted(part for part in path.iterdir() if part.is_file() and not part.name.startswith("."))
+        return list(files_below(path))
     if path.suffix.lower() == ".mhd":
         data = path.with_name(_mhd_data_name(path))
         return [path, data] if data.is_file() else [path]
@@ -504,12 +519,23 @@ def _read_file(path: Path) -> SimpleITK.Image:
     return image
 
 
-def _read_dicom(path: Path) -> SimpleITK.Image:
-    import SimpleITK
-
+def _read_dicom(path: Path, choice: Choice | None) -> Volume:
     from .dicom import check_positions, series_of_file, series_of_folder
 
-    series = series_of_folder(path) if path.is_dir() else series_of_file(path)
+    series = series_of_folder(path, choice) if path.is_dir() else series_of_file(path, choice)
+    image = _frames_image(series) if series.frames else _files_image(path, series)
+    if series.slice_distance_mm is not None:
+        image.SetSpacing((*image.GetSpacing()[:2], series.slice_distance_mm))
+    if len(series.positions_mm) > 1:
+        slices = range(image.GetSize()[2])
+        found = np.array([image.TransformIndexToPhysicalPoint((0, 0, index)) for index in slices])
+        check_positions(path, series, found)
+    return replace(_volume(image), sources=series.files)
+
+
+def _files_image(path: Path, series: Series) -> SimpleITK.Image:
+    import SimpleITK
+
     if len(series.files) == 1:
         image = _read_file(series.files[0])
     else:
@@ -520,10 +546,21 @@ def _read_dicom(path: Path) -> SimpleITK.Image:
         with _reading(path):
             image = reader.Execute()
         _refuse_components(path, image.GetNumberOfComponentsPerPixel())
-    if len(series.positions_mm) > 1:
-        slices = range(image.GetSize()[2])
-        found = np.array([image.TransformIndexToPhysicalPoint((0, 0, index)) for index in slices])
-        check_positions(path, series, found)
+    return image
+
+
+def _frames_image(series: Series) -> SimpleITK.Image:
+    """Return the frames of a multi-frame file where their positions put them."""
+    import SimpleITK
+
+    from .multiframe import geometry_of, read_frames
+
+    (file,) = series.files
+    image = SimpleITK.GetImageFromArray(read_frames(file, series.frames))
+    spacing, direction = geometry_of(file, series.positions_mm)
+    image.SetSpacing(spacing)
+    image.SetOrigin(series.positions_mm[0].tolist())
+    image.SetDirection(direction)
     return image
 
 

@@ -23,6 +23,7 @@ from .options import (
     mask_label_option,
     params_option,
     progress_bar,
+    reading_options,
     settings_options,
 )
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from glcm_cuda.maps import Backend
     from glcm_cuda.quantize import Bins
 
+    from .dicom import Choice
     from .imaging import Volume
     from .parameter_file import ParameterFile
 
@@ -64,6 +66,7 @@ _MOST_BYTES = 1 << 30
 @settings_options()
 @backend_option
 @click.option("--preview", type=FilePath(), help="Draw a slice of image and (first) map to this PNG.")
+@reading_options
 @force_option
 def command(
     source: Path,
@@ -75,12 +78,14 @@ def command(
     crop: bool,
     backend: Backend,
     preview: Path | None,
+    choice: Choice,
     force: bool,
     **options: Any,
 ) -> None:
     """Exact maps of one image, on the image's own grid: of entropy, or of any co-occurrence feature.
 
-    INPUT is NIfTI, NRRD, MHA or MHD, a DICOM file, or a folder that holds one DICOM series.
+    INPUT is NIfTI, NRRD, MHA or MHD, a DICOM file or folder, or a zip archive of one of these; where a folder
+    holds several series or phases, `radsynth inspect` lists them.
 
     \b
     Example:
@@ -97,7 +102,7 @@ def command(
     outputs = _outputs(output, chosen)
     inputs = [path for path in (source, mask_path, params) if path is not None]
     _check_outputs(list(outputs.values()), preview, inputs, force=force)
-    volume = read_image(source)
+    volume = read_image(source, choice)
     if parameters is not None and options["dimensions"] is None:
         settings = parameters.fitted(settings, volume)
     _check_dimensions(source, volume, settings)
@@ -107,7 +112,7 @@ def command(
     if parameters is not None and mask is not None:
         parameters.check_mask(mask_path, mask)
     job = _planned(source, volume, settings, chosen, mask)
-    details = _mask_record(mask_path, mask_label) | _parameter_record(params)
+    details = choice.to_dict() | _mask_record(mask_path, mask_label) | _parameter_record(params)
     written = _Written(
         outputs=outputs,
         outside=float("nan") if parameters is None else parameters.outside,

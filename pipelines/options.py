@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import logging
 import os
 import sys
@@ -434,6 +435,22 @@ def features_from(names: Iterable[str], default: str | Iterable[str]) -> tuple[F
 
     wanted = [part.strip() for name in names for part in name.split(",")]
     return features_named(wanted or default)
+
+
+def reading_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say which volume of DICOM is meant; the command gets them as `choice`."""
+
+    @click.option("--series", help="Of several DICOM series, a number of `inspect`, a UID or a description.")
+    @click.option("--phase", type=int, help="Of several phases in one series, which, from 1.")
+    @click.option("--allow-gaps", is_flag=True, help="Take slices as they follow, though some are missing.")
+    @functools.wraps(function)
+    def packed(*arguments: Any, series: str | None, phase: int | None, allow_gaps: bool, **named: Any) -> Any:
+        from .dicom import Choice
+
+        choice = Choice(series=series, phase=phase, allow_gaps=allow_gaps)
+        return function(*arguments, choice=choice, **named)
+
+    return packed
 
 
 def feature_option(default: str) -> Callable[[_Decorated], _Decorated]:

@@ -21,6 +21,7 @@ from .options import (
     glcm_settings_from,
     mask_label_option,
     params_option,
+    reading_options,
     settings_options,
 )
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from glcm_cuda.features import Feature
     from glcm_cuda.quantize import Bins
 
+    from .dicom import Choice
     from .imaging import Volume
 
 _log = logging.getLogger(__name__)
@@ -105,6 +107,7 @@ _WITHOUT = ("window", "masked_window", "dimensions", "aggregate")
 )
 @params_option
 @settings_options(without=_WITHOUT)
+@reading_options
 @force_option
 def command(
     source: Path,
@@ -115,6 +118,7 @@ def command(
     aggregations: Sequence[str],
     names: str,
     params: Path | None,
+    choice: Choice,
     force: bool,
     **options: Any,
 ) -> None:
@@ -143,7 +147,7 @@ def command(
         raise ValueError(msg)
     inputs = [path for path in (source, mask_path, params) if path is not None]
     _check_output(output, inputs, force=force)
-    volume = read_image(source)
+    volume = read_image(source, choice)
     if parameters is not None:
         settings = parameters.fitted(settings, volume)
         mask_label = parameters.label if mask_label is None else mask_label
@@ -154,7 +158,7 @@ def command(
     _check_dimensions(source, volume, settings, ways)
     region = Region(volume=volume, mask=mask, settings=settings, features=chosen)
     bins, rows = _computed(region, ways, source, mask_path)
-    details = {"mask_label": mask_label, **_inputs_record(mask_path, params)}
+    details = {**choice.to_dict(), "mask_label": mask_label, **_inputs_record(mask_path, params)}
     _write(output, region, bins, rows, source=source, details=details, names=names, force=force)
     click.echo(output)
     click.echo(_summary(region, bins, ways))

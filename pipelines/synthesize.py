@@ -18,8 +18,9 @@ import click
 from glcm_cuda.checks import check_choice
 from surrogate.settings import Runtime
 
-from .cohort import COLUMNS, Case, case_files, naming, read_cohort
-from .options import Command, force_option, progress_bar
+from .cohort import CHOICE_COLUMNS, COLUMNS, Case, case_files, naming, read_cohort
+from .dicom import Choice
+from .options import Command, force_option, progress_bar, reading_options
 from .outputs import refuse_foreign_folder, refuse_inputs
 from .report import counted
 
@@ -174,6 +175,7 @@ class Job:
     help="exact: where the check of a map fails, write the exact map instead.",
 )
 @click.option("--preview", type=click.Path(path_type=Path), help="Draw a slice of image and map to this PNG.")
+@reading_options
 @force_option
 def command(
     source: Path,
@@ -184,15 +186,16 @@ def command(
     error_map: Path | None,
     fallback: str | None,
     preview: Path | None,
+    choice: Choice,
     force: bool,
 ) -> None:
     """Synthetic map of an image, or of every patient of a cohort.
 
-    INPUT is an image (NIfTI, NRRD, MHA, DICOM file, folder of one DICOM series) with --model FILE.keras,
-    or a cohort's CSV with --model RUN: then every patient is mapped with the model of the fold that held
-    them out, and OUTPUT/index.csv lists the maps. Maps that are there already, of the same image and the
-    same model, are kept. A model of several features gives a map of each, with the feature's name before the
-    suffix of OUTPUT.
+    INPUT is an image (NIfTI, NRRD, MHA, DICOM file or folder, a zip archive of one of these) with --model
+    FILE.keras, or a cohort's CSV with --model RUN: then every patient is mapped with the model of the fold
+    that held them out, and OUTPUT/index.csv lists the maps. Maps that are there already, of the same image
+    and the same model, are kept. A model of several features gives a map of each, with the feature's name
+    before the suffix of OUTPUT.
 
     Every map is checked: 2,000 random voxels against the exact engine, and against the model's card. What
     is worse than the card says is warned of, and stands beside the map (docs/honesty.md).
@@ -217,16 +220,26 @@ def command(
             if value is not None:
                 msg = f"{option} goes with a single image, got a cohort"
                 raise ValueError(msg)
+        if choice.to_dict():
+            msg = "--series, --phase and --allow-gaps go with a single image; a cohort has columns for them"
+            raise ValueError(msg)
         click.echo(_synthesize_cohort(source, output, model_path, how, force=force))
     else:
-        written, summary = _synthesize_image(source, output, model_path, how, preview, force=force)
+        written, summary = _synthesize_image(source, output, model_path, how, preview, choice, force=force)
         for path in written:
             click.echo(path)
         click.echo(summary)
 
 
 def _synthesize_image(
-    source: Path, output: Path, model_path: Path, how: Synthesis, preview: Path | None, *, force: bool
+    source: Path,
+    output: Path,
+    model_path: Path,
+    how: Synthesis,
+    preview: Path | None,
+    choice: Choice,
+    *,
+    force: bool,
 ) -> tuple[list[Path], str]:
     """Write the maps of one image; return their paths and what is to be said of them."""
     from .preview import check_preview_path, write_preview
@@ -245,7 +258,9 @@ def _synthesize_image(
         check_preview_path(preview, force=force)
     start = time.perf_counter()
     with progress_bar("Synthetic map") as progress:
-        volume, maps = _write_maps(source, outputs, model, how, errors=errors, force=force, progress=progress)
+        volume, maps = _write_maps(
+            source, outputs, model, how, choice, errors=errors, force=force, progress=progress
+        )
     seconds = time.perf_counter() - start
     _announce_without_card(model)
     if preview is not None:
@@ -324,7 +339,15 @@ def _synthesize_cohort(cohort: Path, folder: Path, run: Path, how: Synthesis, *,
     with progress_bar("Synthetic maps", len(wanted)) as progress:
         for done, job in enumerate(wanted, start=1):
             with naming(job.case.patient):
-                _write_maps(job.case.image, job.outputs, models[job.model], how, force=True, fold=job.fold)
+                _write_maps(
+                    job.case.image,
+                    job.outputs,
+                    models[job.model],
+                    how,
+                    job.case.choice,
+                    force=True,
+                    fold=job.fold,
+                )
             progress(done, len(wanted))
     return _write_index(jobs, folder, features)
 
@@ -363,6 +386,7 @@ def _write_maps(
     outputs: Mapping[str, Path],
     model: Model,
     how: Synthesis,
+    choice: Choice,
     *,
     errors: Mapping[str, Path] | None = None,
     force: bool,
@@ -376,7 +400,7 @@ def _write_maps(
 
     from .imaging import provenance, read_image, staged_map
 
-    volume = read_image(source)
+    volume = read_image(source, choice)
     synthetic = synthesize_features(
         volume.array, model.network, tile=how.tile, runtime=how.runtime, progress=progress
     )
@@ -386,6 +410,7 @@ def _write_maps(
         "source": source,
         "settings": model.settings,
         "intensity_range": intensity_range(volume.array, model.settings),
+        **choice.to_dict(),
         **details,
     }
     with ExitStack() as stack:
@@ -533,6 +558,7 @@ def _is_current(output: Path, job: Job, how: Synthesis) -> bool:
         return bool(
             output.exists()
             and record["source_sha256"] == sha256_of(job.case.image)
+            and Choice(series=record.get("series"), phase=record.get("phase")) == job.case.choice
             and record["model_sha256"] == sha256_of(job.model)
             and (record["fallback"] == "exact") == (record["spot_check"]["failed"] and how.fallback)
         )
@@ -559,7 +585,7 @@ def _write_index(jobs: Sequence[Job], folder: Path, features: Sequence[str]) -> 
     ):
         writer = csv.writer(file)
         synthetic = [synthetic_column(feature, features) for feature in features]
-        writer.writerow((*COLUMNS, *synthetic, "model", "fold"))
+        writer.writerow((*COLUMNS, *CHOICE_COLUMNS, *synthetic, "model", "fold"))
         writer.writerows(_index_row(job, folder) for job in jobs)
     return index
 
@@ -569,7 +595,9 @@ def _index_row(job: Job, folder: Path) -> tuple[str, ...]:
     model = Path(os.path.relpath(job.model, folder)).as_posix()
     image = str(job.case.image.resolve())
     maps = [output.name for output in job.outputs.values()]
-    return job.case.patient, job.case.group, image, labels, *maps, model, job.fold
+    chosen = job.case.choice.to_dict()
+    choice = [str(chosen.get(name, "")) for name in CHOICE_COLUMNS]
+    return job.case.patient, job.case.group, image, labels, *choice, *maps, model, job.fold
 
 
 def _load(path: Path) -> Model:

@@ -7,9 +7,9 @@ import zipfile
 import numpy as np
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
+from pipelines.dicom import Choice
 from pipelines.imaging import read_image, read_mask
 
 OBLIQUE = (0.96, 0.28, 0.0, 0.0, 0.0, -1.0)
@@ -84,14 +84,35 @@ def refuse_empty(folder, rng):
     (folder / "notes.txt").write_text("nothing")
 
 
-def refuse_empty_with_folders(folder, rng):
+def refuse_empty_file(folder, rng):
+    write_series(folder, rng)
+    (folder / "002-lost").touch()
+
+
+def refuse_reports(folder, rng):
     folder.mkdir()
-    write_series(folder / "inner", rng)
+    for modality in ("SR", "RTDOSE"):
+        write_slice(folder / modality, np.zeros((6, 5)), (0, 0, 0), Modality=modality)
+
+
+def refuse_copies(folder, rng):
+    write_series(folder, rng)
+    (folder / "copy").write_bytes((folder / "001-").read_bytes())
+
+
+def refuse_no_spacing(folder, rng):
+    write_series(folder, rng)
+    import pydicom
+
+    header = pydicom.dcmread(folder / "001-")
+    del header.PixelSpacing
+    header.save_as(folder / "001-")
 
 
 def refuse_two_series(folder, rng):
     write_series(folder, rng, series="1.2.3", SeriesDescription="T1")
-    write_series(folder, rng, series="1.2.4", SeriesDescription="T2", places=(0.0, 3.0))
+    localizer = {"SeriesDescription": "T2", "ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}
+    write_series(folder, rng, series="1.2.4", places=(0.0, 3.0), **localizer)
 
 
 def refuse_phases(folder, rng):
@@ -146,23 +167,32 @@ def refuse_frames_without_positions(folder, rng):
 @pytest.mark.parametrize(
     ("make", "line"),
     [
-        (refuse_empty, "must hold the files of one DICOM series, got no DICOM image$"),
-        (refuse_empty_with_folders, "got no DICOM image; its folders inner do, name one of them"),
+        (refuse_empty, "must hold the files of a DICOM series, got no DICOM image$"),
+        (refuse_empty_file, r"002-lost is empty \(0 bytes\); copy or export it again"),
+        (refuse_reports, "must hold the files of a DICOM series, got objects of modality RTDOSE, SR alone"),
+        (refuse_copies, "copy is a copy of 001-; remove one of them, or give --allow-gaps to take the first"),
+        (refuse_no_spacing, "001- must have PixelSpacing, got none"),
         (
             refuse_two_series,
-            r"must hold one DICOM series, got 2: 1\.2\.3 \(T1, 4 images\); 1\.2\.4 \(T2, 2 images\)",
+            r"holds 2 DICOM series: 1 T1 \(MR, 4 images\); 2 T2 \(MR, localizer, 2 images\); give --series",
         ),
         (
             refuse_phases,
-            r"got 8 images at 4 positions \(up to 2 share one\), which differ in ContentTime: 101010, 111111",
+            r"holds 2 phases: 1 ContentTime \+0 s \(4 slices\); 2 ContentTime \+3661 s \(4 slices\); give",
         ),
-        (refuse_gap, r"equally spaced, got 5\.00 mm between slices 1 and 2 of 5 and 2\.50 mm elsewhere"),
+        (
+            refuse_gap,
+            r"equally spaced, got 5\.00 mm between slices 1 and 2 of 5 \(004-, 003-\) and 2\.50 mm elsewhere",
+        ),
         (refuse_sizes, "one size, spacing and orientation, got 5x6, .* and 5x7"),
         (refuse_planes, "one size, spacing and orientation, got"),
         (refuse_no_position, "must have ImagePositionPatient and ImageOrientationPatient, got none"),
         (refuse_bad_orientation, "ImageOrientationPatient must be two perpendicular directions"),
         (refuse_tilt, r"must lie on a regular grid in their order, but slice 3 is \d\.\d\d mm off"),
-        (refuse_multi_frame_among_others, "holds 5 images of which z is multi-frame; name that file"),
+        (
+            refuse_multi_frame_among_others,
+            "holds 5 images of one series of which z is multi-frame;",
+        ),
         (refuse_frames_without_positions, "has 2 frames and must give the position of each, got 0"),
     ],
 )
@@ -170,26 +200,6 @@ def test_irregular_folders_are_refused(tmp_path, rng, make, line):
     make(tmp_path / "series", rng)
     with pytest.raises(ValueError, match=line):
         read_image(tmp_path / "series")
-
-
-def frame_at(position):
-    plane, group = Dataset(), Dataset()
-    plane.ImagePositionPatient = list(position)
-    group.PlanePositionSequence = Sequence([plane])
-    return group
-
-
-def test_frames_out_of_order_are_refused(tmp_path):
-    frames = Sequence([frame_at((0, 0, z)) for z in (0.0, 6.0, 3.0)])
-    write_slice(
-        tmp_path / "frames.dcm",
-        np.zeros((3, 6, 5)),
-        None,
-        NumberOfFrames=3,
-        PerFrameFunctionalGroupsSequence=frames,
-    )
-    with pytest.raises(ValueError, match=r"frames\.dcm: slices must lie on a regular grid in their order"):
-        read_image(tmp_path / "frames.dcm")
 
 
 def test_a_truncated_slice_is_refused(tmp_path, rng):
@@ -266,13 +276,23 @@ def test_real_series(data_dir, tmp_path, archive, folder, shape, spacing):
     np.testing.assert_allclose(direction @ direction.T, np.eye(3), atol=1e-6)
 
 
-def test_real_phases_in_one_series_are_refused(data_dir, tmp_path):
+def test_real_phases_are_those_of_the_published_images(data_dir):
+    archive = data_dir / "breast_ucsf" / "UCSF-BR-06_dicom_3phases_plus_SEG.zip"
+    for phase, name in enumerate(("pre", "post1", "post2"), start=1):
+        volume = read_image(archive, Choice(phase=phase))
+        expected = read_image(data_dir / "breast_ucsf" / f"UCSF-BR-06_{name}.nii.gz")
+        np.testing.assert_array_equal(volume.array, expected.array)
+        for field in ("spacing_mm", "origin_mm", "direction"):
+            np.testing.assert_allclose(getattr(volume, field), getattr(expected, field), atol=1e-4)
+
+
+def test_real_phases_are_to_be_chosen(data_dir, tmp_path):
     with zipfile.ZipFile(data_dir / "breast_ucsf" / "UCSF-BR-06_dicom_3phases_plus_SEG.zip") as file:
         names = [name for name in file.namelist() if not name.endswith("/")]
         for number, name in enumerate(names):  # all of it in one folder, the segmentation too
             (tmp_path / f"{number:03d}").write_bytes(file.read(name))
     with pytest.raises(
-        ValueError, match=r"got 180 images at 60 positions \(up to 3 share one\), .*ContentTime"
+        ValueError, match=r"holds 3 phases: 1 ContentTime \+0 s \(60 slices\); .* give --phase with a number"
     ):
         read_image(tmp_path)
 
