@@ -15,6 +15,7 @@ COMMANDS = {
     "map": "Exact entropy map of one image, or maps of other co-occurrence features.",
     "inspect": "What a file, folder or archive holds: series, phases, geometry, problems.",
     "roi": "Co-occurrence features of a region, as a table.",
+    "cohort": "The CSV of a cohort from folders of DICOM or NIfTI.",
     "phantom": "Synthetic cohort of 24 breast volumes with tissue labels.",
     "groundtruth": "Exact maps of a cohort into a patch store.",
     "train": "Two-fold training of the surrogate from a patch store.",
@@ -25,8 +26,8 @@ COMMANDS = {
     "benchmark": "Exact against synthetic: times on this machine.",
 }
 
-_MODULES = {"inspect": "inspection"}
-"""Of commands whose module cannot have their name: `inspect` is Python's."""
+_MODULES = {"inspect": "inspection", "cohort": "manifest"}
+"""Of commands whose module cannot have their name: `inspect` is Python's, `cohort` reads the CSV."""
 
 
 class _Commands(OneLineErrors, click.Group):

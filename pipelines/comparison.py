@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from glcm_cuda.features import feature_named
 
-from .cohort import Case, is_phantom, read_cohort
+from .cohort import Attempts, Case, is_phantom, read_cohort
 from .imaging import unit_of
 
 if TYPE_CHECKING:
@@ -141,10 +141,13 @@ def evaluate(
         raise ValueError(msg)
     entries = read_index(run_dir, run, feature)
     patients = []
+    attempts = Attempts(len(entries), " went well")
     for number, entry in enumerate(entries):
-        patients.append(compare(entry, run.settings, feature, seed=number))
+        with attempts.of(entry.case.patient):
+            patients.append(compare(entry, run.settings, feature, seed=number))
         if progress is not None:
             progress(number + 1, len(entries))
+    attempts.finish()
     pooled = [patient for patient in patients if patient.entry.held_out] or patients
     return Evaluation(run, feature, patients, pooled, _pooled_table(pooled))
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .cohort import case_files, naming
+from .cohort import Attempts, case_files, naming
 from .dicom import Choice
 from .options import Command, backend_option, force_option, glcm_settings_from, progress_bar, settings_options
 from .outputs import refuse_inputs
@@ -133,7 +133,7 @@ def exact_case(case: Case, plan: Plan) -> ExactCase:
     Raises
     ------
     FileNotFoundError, TypeError, ValueError
-        If the image or its labels are unfit; the message names the patient.
+        If the image or its labels are unfit.
     """
     from glcm_cuda import intensity_range, quantize
     from glcm_cuda.maps import entropy_of_levels
@@ -142,19 +142,18 @@ def exact_case(case: Case, plan: Plan) -> ExactCase:
     from .imaging import read_image, read_labels
 
     settings = plan.settings
-    with naming(case.patient):
-        volume = read_image(case.image, case.choice)
-        labels = None if case.labels is None else _stack(read_labels(case.labels, volume))
-        levels = _stack(quantize(volume.array, settings))
-        rng = _generator(plan.seed, case.patient)
-        voxels = sample_voxels(labels, levels.shape, settings.radius, plan.samples_per_case, rng)
-        entropy = entropy_of_levels(levels, settings, backend=plan.backend)
-        return ExactCase(
-            volume=volume,
-            intensity_range=intensity_range(volume.array, settings),
-            entropy=entropy.reshape(volume.array.shape),
-            samples=take_samples(levels, entropy, labels, voxels, settings.radius),
-        )
+    volume = read_image(case.image, case.choice)
+    labels = None if case.labels is None else _stack(read_labels(case.labels, volume))
+    levels = _stack(quantize(volume.array, settings))
+    rng = _generator(plan.seed, case.patient)
+    voxels = sample_voxels(labels, levels.shape, settings.radius, plan.samples_per_case, rng)
+    entropy = entropy_of_levels(levels, settings, backend=plan.backend)
+    return ExactCase(
+        volume=volume,
+        intensity_range=intensity_range(volume.array, settings),
+        entropy=entropy.reshape(volume.array.shape),
+        samples=take_samples(levels, entropy, labels, voxels, settings.radius),
+    )
 
 
 def cohort_range(cases: Sequence[Case]) -> tuple[float, float]:
@@ -229,10 +228,13 @@ def write_store(
     if maps is not None and not force:
         _refuse_other_maps(cases, maps, plan)
     sources: list[CaseSource] = []
+    attempts = Attempts(len(cases))
     with progress_bar("Exact maps", len(cases)) as progress:
         for done, case in enumerate(cases, start=1):
-            sources.append(_add(writer, case, plan, maps))
+            with attempts.of(case.patient):
+                sources.append(_add(writer, case, plan, maps))
             progress(done, len(cases))
+    attempts.finish()
     writer.finish(sources)
     with PatchStore(path) as store:
         verified = store.verify(VERIFIED_SAMPLES, plan.seed)

@@ -18,7 +18,7 @@ import click
 from glcm_cuda.checks import check_choice
 from surrogate.settings import Runtime
 
-from .cohort import CHOICE_COLUMNS, COLUMNS, Case, case_files, naming, read_cohort
+from .cohort import CHOICE_COLUMNS, COLUMNS, Attempts, Case, case_files, read_cohort
 from .dicom import Choice
 from .options import Command, force_option, progress_bar, reading_options
 from .outputs import refuse_foreign_folder, refuse_inputs
@@ -336,9 +336,10 @@ def _synthesize_cohort(cohort: Path, folder: Path, run: Path, how: Synthesis, *,
         kept = len(jobs) - len(wanted)
         _log.info("%d of %s mapped already and kept", kept, counted(len(jobs), "patient"))
     models = _models(run, {job.model for job in wanted}, features)
+    attempts = Attempts(len(wanted))
     with progress_bar("Synthetic maps", len(wanted)) as progress:
         for done, job in enumerate(wanted, start=1):
-            with naming(job.case.patient):
+            with attempts.of(job.case.patient):
                 _write_maps(
                     job.case.image,
                     job.outputs,
@@ -349,6 +350,7 @@ def _synthesize_cohort(cohort: Path, folder: Path, run: Path, how: Synthesis, *,
                     fold=job.fold,
                 )
             progress(done, len(wanted))
+    attempts.finish()
     return _write_index(jobs, folder, features)
 
 

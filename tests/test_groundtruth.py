@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from click.testing import CliRunner
+from test_dicom import write_series
 
 from glcm_cuda import GLCMSettings, PatchStore, entropy_map, quantize, store
 from pipelines import groundtruth
 from pipelines.cohort import read_cohort
 from pipelines.groundtruth import Plan, exact_case, map_path, write_store
-from pipelines.imaging import sha256_of
+from pipelines.imaging import read_image, sha256_of
 
 PLAN = Plan(settings=GLCMSettings(), seed=3, samples_per_case=90, backend="cpu")
 
@@ -141,6 +142,45 @@ def test_an_interrupted_run_resumes_to_the_same_content(cohort, tmp_path, monkey
     assert computed == ["p3"]
     assert content(tmp_path / "s.h5") == content(tmp_path / "whole.h5")
     assert not (tmp_path / "s.h5.parts").exists()
+
+
+def test_a_case_that_fails_does_not_stop_the_rest(cohort, tmp_path, monkeypatch, caplog):
+    cases = read_cohort(cohort)
+    whole = cases[1].image.read_bytes()
+    cases[1].image.write_bytes(whole[:-100])
+    line = r"^patient p2: .* is truncated or damaged.*; the other 2 are done and kept$"
+    with pytest.raises(ValueError, match=line):
+        write_store(cases, tmp_path / "s.h5", PLAN)
+    assert not (tmp_path / "s.h5").exists()
+    cases[0].labels.write_bytes(b"")
+    with (
+        caplog.at_level("WARNING"),
+        pytest.raises(ValueError, match=r"2 of 3 patients failed.*: p1, p2; the"),
+    ):
+        write_store(cases, tmp_path / "s.h5", PLAN)
+    assert [record.message.split(":")[0] for record in caplog.records] == ["patient p1", "patient p2"]
+    cases[1].image.write_bytes(whole)
+    computed = count_computed(monkeypatch)
+    write_store(cases[1:], tmp_path / "s.h5", PLAN)
+    assert computed == ["p2"], "p3 was done by the run that failed"
+
+
+def test_a_phase_of_a_folder_of_dicom_is_a_case(tmp_path, rng):
+    (tmp_path / "series").mkdir()
+    for number, time in enumerate(("101010", "101020")):
+        write_series(tmp_path / "series" / str(number), rng, ContentTime=time)
+    rows = [f"p{phase},benign,series,,,{phase}" for phase in (1, 2)]
+    (tmp_path / "c.csv").write_text("\n".join(["patient,group,image,labels,series,phase", *rows]) + "\n")
+    cases = read_cohort(tmp_path / "c.csv")
+    write_store(cases, tmp_path / "s.h5", PLAN, maps=tmp_path / "maps")
+    with PatchStore(tmp_path / "s.h5") as patches:
+        assert [case.image for case in patches.cases] == ["series, phase 1", "series, phase 2"]
+    for case in cases:
+        expected = entropy_map(read_image(case.image, case.choice).array, backend="cpu")
+        np.testing.assert_array_equal(read_array(map_path(tmp_path / "maps", case.patient)), expected)
+    (tmp_path / "c.csv").write_text("patient,group,image,labels,phase\np,benign,series,,two\n")
+    with pytest.raises(ValueError, match="line 2: phase must be a number from 1, or empty, got 'two'"):
+        read_cohort(tmp_path / "c.csv")
 
 
 def test_a_changed_image_is_computed_anew(cohort, tmp_path, monkeypatch):
