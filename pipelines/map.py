@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+PARAMETRIC_MAP = ".dcm"
 _MOST_BYTES = 1 << 30
 """Maps of several features are computed together, which costs less, as far as they fit in this memory."""
 
@@ -93,7 +94,9 @@ def command(
       entropy.nii.gz
       60x256x256 voxels, range 0 to 219, 64 levels, 1.01 s on cpu
     """
+    from .archives import opened
     from .imaging import read_image, read_mask
+    from .parametric_map import check_sources
 
     parameters = _parameters(params, mask_path)
     settings = glcm_settings_from(options, None if parameters is None else parameters.settings)
@@ -102,27 +105,30 @@ def command(
     outputs = _outputs(output, chosen)
     inputs = [path for path in (source, mask_path, params) if path is not None]
     _check_outputs(list(outputs.values()), preview, inputs, force=force)
-    volume = read_image(source, choice)
-    if parameters is not None and options["dimensions"] is None:
-        settings = parameters.fitted(settings, volume)
-    _check_dimensions(source, volume, settings)
-    if parameters is not None and mask_label is None:
-        mask_label = parameters.label
-    mask = None if mask_path is None else read_mask(mask_path, volume, mask_label)
-    if parameters is not None and mask is not None:
-        parameters.check_mask(mask_path, mask)
-    job = _planned(source, volume, settings, chosen, mask)
-    details = choice.to_dict() | _mask_record(mask_path, mask_label) | _parameter_record(params)
-    written = _Written(
-        outputs=outputs,
-        outside=float("nan") if parameters is None else parameters.outside,
-        crop=crop,
-        preview=preview,
-        details=details,
-        force=force,
-    )
-    seconds, taken = _write_maps(job, written, source, backend)
-    for path in outputs.values():
+    with opened(source) as place:
+        volume = read_image(place, choice)
+        if parameters is not None and options["dimensions"] is None:
+            settings = parameters.fitted(settings, volume)
+        _check_dimensions(source, volume, settings)
+        if output.suffix == PARAMETRIC_MAP:
+            check_sources(output, volume)
+        if parameters is not None and mask_label is None:
+            mask_label = parameters.label
+        mask = None if mask_path is None else read_mask(mask_path, volume, mask_label)
+        if parameters is not None and mask is not None:
+            parameters.check_mask(mask_path, mask)
+        job = _planned(source, volume, settings, chosen, mask)
+        details = choice.to_dict() | _mask_record(mask_path, mask_label) | _parameter_record(params)
+        written = _Written(
+            outputs=outputs,
+            outside=float("nan") if parameters is None else parameters.outside,
+            crop=crop,
+            preview=preview,
+            details=details,
+            force=force,
+        )
+        seconds, taken = _write_maps(job, written, source, backend)
+    for path in dict.fromkeys(outputs.values()):
         click.echo(path)
     click.echo(_summary(job, seconds, taken))
 
@@ -161,22 +167,25 @@ def _check_mask_options(
 
 
 def _outputs(output: Path, features: Sequence[Feature]) -> dict[str, Path]:
-    """Return where the map of each feature goes."""
+    """Return where the map of each feature goes; a Parametric Map holds all."""
     from .imaging import named_after
 
-    if len(features) == 1:
-        return {features[0].name: output}
+    if len(features) == 1 or output.suffix == PARAMETRIC_MAP:
+        return {feature.name: output for feature in features}
     return {feature.name: named_after(output, feature.name) for feature in features}
 
 
 def _check_outputs(
     outputs: Sequence[Path], preview: Path | None, inputs: Sequence[Path], *, force: bool
 ) -> None:
-    from .imaging import check_map_path, refuse_input_as_output, sidecar_path
+    from .imaging import check_map_path, refuse_input_as_output, refuse_output, sidecar_path
     from .preview import check_preview_path
 
     for output in outputs:
         refuse_input_as_output(output, *inputs)
+        if output.suffix == PARAMETRIC_MAP:
+            refuse_output(output, force=force)
+            continue
         refuse_input_as_output(sidecar_path(output), *inputs)
         check_map_path(output, force=force)
     if preview is not None:
@@ -249,9 +258,10 @@ def _planned(
 
 def _write_maps(job: _Job, written: _Written, source: Path, backend: Backend) -> tuple[float, str]:
     """Map and write, every file or none; return the seconds of the maps, and the backend."""
-    from .imaging import provenance, staged_map
+    from .imaging import staged_map
 
     seconds, taken = 0.0, _taken(backend)
+    together: dict[str, npt.NDArray[np.float32]] = {}
     with ExitStack() as stack:
         for group in _groups(job):
             maps, more = _timed_maps(job, group, backend)
@@ -261,19 +271,41 @@ def _write_maps(job: _Job, written: _Written, source: Path, backend: Backend) ->
                 stack.enter_context(_drawn(job, written, maps[group[0].name]))
             for feature in group:
                 volume, values = _placed(job, written, maps.pop(feature.name))
-                record = provenance(
-                    source=source,
-                    settings=job.settings,
-                    intensity_range=(job.bins.low, job.bins.high),
-                    backend=taken,
-                    feature=feature.name,
-                    bins={"levels": job.bins.levels, "low": job.bins.low, "high": job.bins.high},
-                    **written.details,
-                    **_crop_record(job, written),
-                )
                 path = written.outputs[feature.name]
+                if path.suffix == PARAMETRIC_MAP:
+                    together[feature.name] = values
+                    continue
+                record = _record(job, written, source, taken, feature)
                 stack.enter_context(staged_map(values, volume, path, provenance=record, force=written.force))
+        if together:
+            _write_together(together, job, written, source, taken)
     return seconds, taken
+
+
+def _write_together(
+    maps: dict[str, npt.NDArray[np.float32]], job: _Job, written: _Written, source: Path, backend: str
+) -> None:
+    """Write all features into one Parametric Map."""
+    from .parametric_map import write_parametric_map
+
+    record = _record(job, written, source, backend, job.features[0]) | {"features": list(maps)}
+    volume = job.volume.cropped(job.box) if written.crop else job.volume
+    write_parametric_map(maps, volume, written.outputs[job.features[0].name], record, force=written.force)
+
+
+def _record(job: _Job, written: _Written, source: Path, backend: str, feature: Feature) -> dict[str, Any]:
+    from .imaging import provenance
+
+    return provenance(
+        source=source,
+        settings=job.settings,
+        intensity_range=(job.bins.low, job.bins.high),
+        backend=backend,
+        feature=feature.name,
+        bins={"levels": job.bins.levels, "low": job.bins.low, "high": job.bins.high},
+        **written.details,
+        **_crop_record(job, written),
+    )
 
 
 def _groups(job: _Job) -> Iterator[tuple[Feature, ...]]:
