@@ -86,8 +86,11 @@ def _check(path: Path, archive: zipfile.ZipFile, free: int) -> None:
 
 
 def _image_in(path: Path, folder: Path) -> Path:
-    """Return the one image that is not DICOM, or else the folder."""
-    images = [file for file in files_below(folder) if file.name.lower().endswith(_IMAGES)]
+    """Return the one file, the one image that is not DICOM, or else the folder."""
+    files = list(files_below(folder))
+    if len(files) == 1:
+        return files[0]
+    images = [file for file in files if file.name.lower().endswith(_IMAGES)]
     if len(images) > 1:
         names = ", ".join(file.name for file in images[:5])
         msg = f"{path} holds {len(images)} images ({names}); unpack it and name one of them"

@@ -235,7 +235,8 @@ def read_maps(entry: Entry, settings: GLCMSettings, feature: str) -> Maps:
     from glcm_cuda import feature_maps
     from glcm_cuda.maps import available_backends
 
-    from .imaging import read_image, read_labels
+    from .imaging import read_image
+    from .masks import read_labels
 
     # Named, since "auto" would tell the log once per patient which one it took.
     backend: Literal["cpu", "cuda"] = "cuda" if "cuda" in available_backends() else "cpu"

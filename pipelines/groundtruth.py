@@ -139,7 +139,8 @@ def exact_case(case: Case, plan: Plan) -> ExactCase:
     from glcm_cuda.maps import entropy_of_levels
     from glcm_cuda.patches import sample_voxels, take_samples
 
-    from .imaging import read_image, read_labels
+    from .imaging import read_image
+    from .masks import read_labels
 
     settings = plan.settings
     volume = read_image(case.image, case.choice)

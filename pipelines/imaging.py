@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from glcm_cuda import GLCMSettings
 from glcm_cuda.files import refuse_existing, refuse_unwritable, replacing
-from glcm_cuda.quantize import bounding_box, refuse_not_finite
+from glcm_cuda.quantize import bounding_box
 
 from . import nifti
 from .archives import opened
@@ -36,10 +36,6 @@ MAP_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha")
 _BLOCK = 1 << 20
 _FORMATS = ("Nifti", "Nrrd", "Meta", "GDCM")  # names of ITK
 _PAIRS = (".hdr", ".img", ".img.gz")
-# NIfTI keeps float32: spacings agree to 1e-6, origins and directions to a little less.
-_SPACING_TOLERANCE = 1e-3
-_ORIGIN_TOLERANCE_VOXELS = 0.05
-_DIRECTION_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,9 +105,8 @@ def read_image(path: str | os.PathLike[str], choice: Choice | None = None) -> Vo
     Parameters
     ----------
     path : path
-        NIfTI, NRRD, MHA or MHD, one DICOM file, a folder of DICOM, or a zip archive of one of these. The
-        files that an archive's image names as its sources are gone when this returns; open it with
-        `archives.opened` to keep them.
+        NIfTI, NRRD, MHA or MHD, one DICOM file, a folder of DICOM, or a zip archive of one of these. An
+        archive's image has no `sources`, which are gone when this returns; `archives.opened` keeps them.
     choice : Choice, optional
         Which series and phase of DICOM is meant where there are several.
 
@@ -138,11 +133,12 @@ def read_image(path: str | os.PathLike[str], choice: Choice | None = None) -> Vo
             from .dicom import refuse_other_object
 
             refuse_other_object(place)
-        return _read(place, choice)
+        volume = read_volume(place, choice)
+        return volume if place == path else replace(volume, sources=())
 
 
-def _read(path: Path, choice: Choice | None = None) -> Volume:
-    """Read any image or mask that exists: masks may be DICOM segmentations."""
+def read_volume(path: Path, choice: Choice | None = None) -> Volume:
+    """Read any image or mask that exists; `read_image` says what of."""
     if path.is_dir() or _is_dicom(path):
         return _read_dicom(path, choice)
     if choice is not None and (choice.series, choice.phase) != (None, None):
@@ -152,67 +148,6 @@ def _read(path: Path, choice: Choice | None = None) -> Volume:
         msg = f"{path} must be one file, got half of a header and image pair; convert it to .nii"
         raise ValueError(msg)
     return _read_nifti(path) if nifti.is_nifti(path) else _volume(_read_file(path))
-
-
-def read_mask(
-    path: str | os.PathLike[str], volume: Volume, label: int | None = None
-) -> npt.NDArray[np.bool_]:
-    """Return where a mask is not zero, or where it has one label.
-
-    Parameters
-    ----------
-    path : path
-        Image of the same size, spacing, origin and direction as `volume`.
-    volume : Volume
-        The image that the mask belongs to.
-    label : int, optional
-        Take the voxels of this label only.
-
-    Returns
-    -------
-    bool array of the volume's shape
-
-    Raises
-    ------
-    FileNotFoundError, ValueError
-        Those of `read_image`; if the geometry differs; if no voxel is inside, or one is NaN.
-    """
-    array = _read_on_grid("mask", path, volume)
-    refuse_not_finite(f"mask {path}", array)
-    if label is None:
-        inside: npt.NDArray[np.bool_] = array != 0
-        if not inside.any():
-            msg = f"mask {path} must have voxels that are not zero, got none"
-            raise ValueError(msg)
-        return inside
-    inside = array == label
-    if not inside.any():
-        present = ", ".join(f"{value:g}" for value in np.unique(array[array != 0])[:20]) or "none"
-        msg = f"mask {path} has no voxel of label {label}; labels there: {present}"
-        raise ValueError(msg)
-    return inside
-
-
-def read_labels(path: str | os.PathLike[str], volume: Volume) -> npt.NDArray[np.uint8]:
-    """Return tissue labels (0 background, 1 fatty, 2 glandular, 3 lesion) on the volume's grid.
-
-    Parameters, errors: those of `read_mask`; also a ValueError if a label is no whole number from
-    0 to 255.
-
-    Returns
-    -------
-    uint8 array of the volume's shape
-    """
-    array = _read_on_grid("labels", path, volume)
-    labels: npt.NDArray[np.uint8] = np.clip(np.nan_to_num(array, nan=-1.0), 0, 255).astype(np.uint8)
-    wrong = labels != array
-    if wrong.any():
-        msg = f"labels {path} must be whole numbers from 0 to 255, got {array[wrong].flat[0]}"
-        raise ValueError(msg)
-    if not labels.any():
-        msg = f"labels {path} must have voxels that are not zero, got none"
-        raise ValueError(msg)
-    return labels
 
 
 def write_map(
@@ -278,7 +213,7 @@ def staged_map(
         replacing(path, force=force) as temporary,
     ):
         write_sidecar(sidecar, provenance)
-        _write_whole(_image(values), temporary, path)
+        _write_whole(image_of(values), temporary, path)
         yield
 
 
@@ -294,7 +229,7 @@ def write_volume(volume: Volume, path: str | os.PathLike[str], *, force: bool = 
     """
     path = Path(path)
     with replacing(path, force=force) as temporary:
-        _write_whole(_image(volume), temporary, path)
+        _write_whole(image_of(volume), temporary, path)
 
 
 def named_after(path: Path, feature: str) -> Path:
@@ -647,50 +582,11 @@ def _volume(image: SimpleITK.Image) -> Volume:
     )
 
 
-# Masks
-
-
-def _read_on_grid(name: str, path: str | os.PathLike[str], volume: Volume) -> npt.NDArray[Any]:
-    if not Path(path).exists():
-        msg = f"{name} {path} does not exist"
-        raise FileNotFoundError(msg)
-    other = _read(Path(path))
-    differences = _differences(other, volume)
-    if differences:
-        msg = (
-            f"{name} {path} must lie on the image's grid, got {'; '.join(differences)}; "
-            "resample it to the image"
-        )
-        raise ValueError(msg)
-    return other.array
-
-
-def _differences(other: Volume, volume: Volume) -> list[str]:
-    """Return what differs, with both values; sizes and numbers in the order x, y, z."""
-    if other.array.shape != volume.array.shape:
-        return [f"size {other.array.shape[::-1]} where the image has {volume.array.shape[::-1]}"]
-    spacing = min(volume.spacing_mm)
-    tolerances = {
-        "spacing_mm": _SPACING_TOLERANCE * spacing,
-        "origin_mm": _ORIGIN_TOLERANCE_VOXELS * spacing,
-        "direction": _DIRECTION_TOLERANCE,
-    }
-    found = []
-    for field, tolerance in tolerances.items():
-        one, two = getattr(other, field), getattr(volume, field)
-        if not np.allclose(one, two, rtol=0.0, atol=tolerance):
-            found.append(f"{field.replace('_mm', '')} {_rounded(one)} where the image has {_rounded(two)}")
-    return found
-
-
-def _rounded(numbers: tuple[float, ...]) -> tuple[float, ...]:
-    return tuple(round(float(number), 4) + 0.0 for number in numbers)
-
-
 # Writing
 
 
-def _image(volume: Volume) -> SimpleITK.Image:
+def image_of(volume: Volume) -> SimpleITK.Image:
+    """Return the volume as SimpleITK has it."""
     import SimpleITK
 
     image = SimpleITK.GetImageFromArray(volume.array)

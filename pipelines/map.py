@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from .options import (
     features_from,
     force_option,
     glcm_settings_from,
-    mask_label_option,
+    mask_options,
     params_option,
     progress_bar,
     reading_options,
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from .dicom import Choice
     from .imaging import Volume
+    from .masks import MaskChoice
     from .parameter_file import ParameterFile
 
 _log = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ _MOST_BYTES = 1 << 30
 )
 @feature_option("joint_entropy, or those of --params")
 @click.option("--mask", "mask_path", type=FilePath(), help="Only voxels where it is not zero.")
-@mask_label_option
+@mask_options
 @params_option
 @click.option(
     "--crop", is_flag=True, help="Write the box that the mask's windows reach, as pyradiomics does."
@@ -74,7 +75,7 @@ def command(
     output: Path,
     features: Sequence[str],
     mask_path: Path | None,
-    mask_label: int | None,
+    inside: MaskChoice,
     params: Path | None,
     crop: bool,
     backend: Backend,
@@ -95,13 +96,14 @@ def command(
       60x256x256 voxels, range 0 to 219, 64 levels, 1.01 s on cpu
     """
     from .archives import opened
-    from .imaging import read_image, read_mask
+    from .imaging import read_image
+    from .masks import read_mask
     from .parametric_map import check_sources
 
     parameters = _parameters(params, mask_path)
     settings = glcm_settings_from(options, None if parameters is None else parameters.settings)
     chosen = features_from(features, "joint_entropy" if parameters is None else parameters.features)
-    _check_mask_options(settings, mask_path, mask_label, crop=crop)
+    _check_mask_options(settings, mask_path, inside, crop=crop)
     outputs = _outputs(output, chosen)
     inputs = [path for path in (source, mask_path, params) if path is not None]
     _check_outputs(list(outputs.values()), preview, inputs, force=force)
@@ -112,13 +114,13 @@ def command(
         _check_dimensions(source, volume, settings)
         if output.suffix == PARAMETRIC_MAP:
             check_sources(output, volume)
-        if parameters is not None and mask_label is None:
-            mask_label = parameters.label
-        mask = None if mask_path is None else read_mask(mask_path, volume, mask_label)
+        if parameters is not None and inside.label is None and inside.segment is None:
+            inside = replace(inside, label=parameters.label)
+        mask = None if mask_path is None else read_mask(mask_path, volume, inside)
         if parameters is not None and mask is not None:
             parameters.check_mask(mask_path, mask)
         job = _planned(source, volume, settings, chosen, mask)
-        details = choice.to_dict() | _mask_record(mask_path, mask_label) | _parameter_record(params)
+        details = choice.to_dict() | _mask_record(mask_path, inside) | _parameter_record(params)
         written = _Written(
             outputs=outputs,
             outside=float("nan") if parameters is None else parameters.outside,
@@ -148,11 +150,13 @@ def _parameters(path: Path | None, mask_path: Path | None) -> ParameterFile | No
 
 
 def _check_mask_options(
-    settings: GLCMSettings, mask_path: Path | None, mask_label: int | None, *, crop: bool
+    settings: GLCMSettings, mask_path: Path | None, inside: MaskChoice, *, crop: bool
 ) -> None:
     if mask_path is None:
         needing = {
-            "--mask-label": mask_label is not None,
+            "--mask-label": inside.label is not None,
+            "--segment": inside.segment is not None,
+            "--resample-mask": inside.resample,
             "--crop": crop,
             "--unmasked-window": not settings.masked_window,
             f"--range-over {settings.range_over}": settings.range_over != "image"
@@ -161,9 +165,6 @@ def _check_mask_options(
         for option in (option for option, given in needing.items() if given):
             msg = f"{option} needs --mask FILE"
             raise ValueError(msg)
-    if mask_label is not None and mask_label < 1:
-        msg = f"--mask-label must be 1 or more, got {mask_label} (0 is what lies outside)"
-        raise ValueError(msg)
 
 
 def _outputs(output: Path, features: Sequence[Feature]) -> dict[str, Path]:
@@ -398,10 +399,10 @@ def _drawn(job: _Job, written: _Written, part: npt.NDArray[np.float32]) -> Itera
 # What is told
 
 
-def _mask_record(mask_path: Path | None, mask_label: int | None) -> dict[str, Any]:
+def _mask_record(mask_path: Path | None, inside: MaskChoice) -> dict[str, Any]:
     from .imaging import source_record
 
-    return {} if mask_path is None else {**source_record(mask_path, "mask"), "mask_label": mask_label}
+    return {} if mask_path is None else source_record(mask_path, "mask") | inside.to_dict()
 
 
 def _parameter_record(params: Path | None) -> dict[str, Any]:

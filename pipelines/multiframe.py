@@ -72,7 +72,7 @@ def read_frames(path: Path, frames: Sequence[int]) -> npt.NDArray[Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # odd values in headers that nobody reads here
         dataset = pydicom.dcmread(path)
-        pixels = _decoded(path, dataset).reshape((-1, int(dataset.Rows), int(dataset.Columns)))
+        pixels = decoded(path, dataset).reshape((-1, int(dataset.Rows), int(dataset.Columns)))
     members = frames_of(path, dataset)
     rescale = [_rescale(members[frame][1]) for frame in frames]
     if set(rescale) == {(1.0, 0.0)}:
@@ -98,7 +98,14 @@ def geometry_of(
     return (columns, rows, distance), tuple(direction.ravel().tolist())
 
 
-def _decoded(path: Path, dataset: Any) -> npt.NDArray[Any]:
+def decoded(path: Path, dataset: Any) -> npt.NDArray[Any]:
+    """Return the stored pixels of a file.
+
+    Raises
+    ------
+    ValueError
+        If they are damaged, or compressed in a way that needs another decoder.
+    """
     try:
         pixels: npt.NDArray[Any] = dataset.pixel_array
     except (RuntimeError, NotImplementedError) as error:  # a plug-in is not there

@@ -453,6 +453,24 @@ def reading_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return packed
 
 
+def mask_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say which voxels of a mask are meant; the command gets them as `inside`."""
+
+    @click.option("--mask-label", type=int, help="Of the mask, only the voxels with this label.")
+    @click.option("--segment", help="Of a DICOM SEG or RTSTRUCT, or a mask with names: number or name.")
+    @click.option("--resample-mask", is_flag=True, help="Resample the mask to the image (nearest neighbour).")
+    @functools.wraps(function)
+    def packed(
+        *arguments: Any, mask_label: int | None, segment: str | None, resample_mask: bool, **named: Any
+    ) -> Any:
+        from .masks import MaskChoice
+
+        inside = MaskChoice(label=mask_label, segment=segment, resample=resample_mask)
+        return function(*arguments, inside=inside, **named)
+
+    return packed
+
+
 def feature_option(default: str) -> Callable[[_Decorated], _Decorated]:
     """Return the option ``--feature``; `features_from` reads it."""
     return click.option(
@@ -470,9 +488,6 @@ params_option = click.option(
     type=FilePath(),
     metavar="YAML",
     help="Parameter file of pyradiomics to start from, instead of --preset; needs no pyradiomics.",
-)
-mask_label_option = click.option(
-    "--mask-label", type=int, help="Of the mask, only the voxels with this label."
 )
 force_option = click.option("--force", is_flag=True, help="Replace outputs that exist.")
 backend_option = click.option(

@@ -19,7 +19,7 @@ from .options import (
     features_from,
     force_option,
     glcm_settings_from,
-    mask_label_option,
+    mask_options,
     params_option,
     reading_options,
     settings_options,
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from .dicom import Choice
     from .imaging import Volume
+    from .masks import MaskChoice
 
 _log = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ _WITHOUT = ("window", "masked_window", "dimensions", "aggregate")
 @click.command(cls=Command)
 @click.argument("source", metavar="IMAGE", type=FilePath())
 @click.option("--mask", "mask_path", required=True, type=FilePath(), help="The region: where it is not zero.")
-@mask_label_option
+@mask_options
 @click.option(
     "-o",
     "--output",
@@ -112,7 +113,7 @@ _WITHOUT = ("window", "masked_window", "dimensions", "aggregate")
 def command(
     source: Path,
     mask_path: Path,
-    mask_label: int | None,
+    inside: MaskChoice,
     output: Path,
     features: Sequence[str],
     aggregations: Sequence[str],
@@ -132,7 +133,8 @@ def command(
       features.csv
       24 features of 4137 voxels, range 0 to 219, 64 levels; 3d-mean
     """
-    from .imaging import read_image, read_mask
+    from .imaging import read_image
+    from .masks import read_mask
 
     parameters = None
     if params is not None:
@@ -142,23 +144,21 @@ def command(
     settings = _settings(options, None if parameters is None else parameters.settings)
     chosen = features_from(features, "all" if parameters is None else parameters.features)
     ways = _chosen_aggregations(aggregations)
-    if mask_label is not None and mask_label < 1:
-        msg = f"--mask-label must be 1 or more, got {mask_label} (0 is what lies outside)"
-        raise ValueError(msg)
     inputs = [path for path in (source, mask_path, params) if path is not None]
     _check_output(output, inputs, force=force)
     volume = read_image(source, choice)
     if parameters is not None:
         settings = parameters.fitted(settings, volume)
-        mask_label = parameters.label if mask_label is None else mask_label
-    mask = read_mask(mask_path, volume, mask_label)
+        if inside.label is None and inside.segment is None:
+            inside = replace(inside, label=parameters.label)
+    mask = read_mask(mask_path, volume, inside)
     if parameters is not None:
         parameters.check_mask(mask_path, mask)
     ways = ways or (_default_aggregation(settings, pooled=parameters is not None),)
     _check_dimensions(source, volume, settings, ways)
     region = Region(volume=volume, mask=mask, settings=settings, features=chosen)
     bins, rows = _computed(region, ways, source, mask_path)
-    details = {**choice.to_dict(), "mask_label": mask_label, **_inputs_record(mask_path, params)}
+    details = {**choice.to_dict(), **inside.to_dict(), **_inputs_record(mask_path, params)}
     _write(output, region, bins, rows, source=source, details=details, names=names, force=force)
     click.echo(output)
     click.echo(_summary(region, bins, ways))

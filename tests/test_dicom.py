@@ -10,7 +10,8 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 from pipelines.dicom import Choice
-from pipelines.imaging import read_image, read_mask
+from pipelines.imaging import read_image
+from pipelines.masks import read_mask
 
 OBLIQUE = (0.96, 0.28, 0.0, 0.0, 0.0, -1.0)
 

@@ -23,13 +23,12 @@ from pipelines.imaging import (
     named_after,
     provenance,
     read_image,
-    read_labels,
-    read_mask,
     refuse_input_as_output,
     sha256_of,
     write_map,
     write_volume,
 )
+from pipelines.masks import MaskChoice, read_labels, read_mask
 
 ANGLE = 0.3
 ROTATION = (
@@ -95,7 +94,7 @@ def test_a_part_lies_where_it_lay(rng, make):
     box = (slice(1, 4), slice(2, 6), slice(3, 5))[-volume.array.ndim :]
     part = volume.cropped(box)
     np.testing.assert_array_equal(part.array, volume.array[box])
-    whole, cut = (imaging._image(one) for one in (volume, part))
+    whole, cut = (imaging.image_of(one) for one in (volume, part))
     start = [piece.start for piece in reversed(box)]
     place = whole.TransformIndexToPhysicalPoint(start)
     np.testing.assert_allclose(cut.TransformIndexToPhysicalPoint([0] * len(box)), place, atol=1e-9)
@@ -297,7 +296,7 @@ def test_masks_and_labels_are_read(tmp_path, volume, rng):
     values = rng.integers(0, 4, volume.array.shape).astype(np.uint8)
     path = write_mask(tmp_path / "mask.nii.gz", volume, values)
     np.testing.assert_array_equal(read_mask(path, volume), values != 0)
-    np.testing.assert_array_equal(read_mask(path, volume, 2), values == 2)
+    np.testing.assert_array_equal(read_mask(path, volume, MaskChoice(label=2)), values == 2)
     labels = read_labels(path, volume)
     assert labels.dtype == np.uint8
     np.testing.assert_array_equal(labels, values)
@@ -355,7 +354,7 @@ def test_a_label_that_is_not_there_lists_those_that_are(tmp_path, volume, rng):
     values = rng.choice([0, 1, 3], volume.array.shape).astype(np.uint8)
     path = write_mask(tmp_path / "mask.nii", volume, values)
     with pytest.raises(ValueError, match=r"has no voxel of label 2; labels there: 1, 3$"):
-        read_mask(path, volume, 2)
+        read_mask(path, volume, MaskChoice(label=2))
 
 
 @pytest.mark.parametrize("label", [None, 1])
@@ -364,7 +363,7 @@ def test_a_mask_with_nan_is_refused(tmp_path, volume, label):
     values[0, 0, :2] = np.nan, np.inf
     path = write_mask(tmp_path / "mask.nii", volume, values)
     with pytest.raises(ValueError, match=r"mask .*mask\.nii must hold finite numbers, got 2 NaN or infinite"):
-        read_mask(path, volume, label)
+        read_mask(path, volume, MaskChoice(label=label))
 
 
 @pytest.mark.parametrize("value", [1.5, -1.0, 300.0, np.nan])

@@ -13,7 +13,8 @@ from click.testing import CliRunner
 from glcm_cuda import entropy_map
 from pipelines import phantom
 from pipelines.__main__ import main
-from pipelines.imaging import read_image, read_labels
+from pipelines.imaging import read_image
+from pipelines.masks import read_labels
 from pipelines.phantom import phantom_patients, phantom_volume, write_phantom
 
 PATIENTS = phantom_patients()
