@@ -56,7 +56,7 @@ _MOST_BYTES = 1 << 30
     required=True,
     type=FilePath(),
     help="Map to write: .nii, .nii.gz, .nrrd or .mha; OUTPUT.json beside it says how it was made. Of several "
-    "features each map has the feature's name before the suffix.",
+    "features each map has the feature's name before the suffix. From DICOM also .dcm: a Parametric Map of all.",
 )
 @feature_option("joint_entropy, or those of --params")
 @click.option("--mask", "mask_path", type=FilePath(), help="Only voxels where it is not zero.")
