@@ -16,6 +16,7 @@ COMMANDS = {
     "inspect": "What a file, folder or archive holds: series, phases, geometry, problems.",
     "roi": "Co-occurrence features of a region, as a table.",
     "cohort": "The CSV of a cohort from folders of DICOM or NIfTI.",
+    "download": "Public series of the Imaging Data Commons, with their licences.",
     "phantom": "Synthetic cohort of 24 breast volumes with tissue labels.",
     "groundtruth": "Exact maps of a cohort into a patch store.",
     "train": "Two-fold training of the surrogate from a patch store.",

@@ -147,7 +147,7 @@ def read_volume(path: Path, choice: Choice | None = None) -> Volume:
     if path.name.lower().endswith(_PAIRS):
         msg = f"{path} must be one file, got half of a header and image pair; convert it to .nii"
         raise ValueError(msg)
-    return _read_nifti(path) if nifti.is_nifti(path) else _volume(_read_file(path))
+    return _read_nifti(path) if nifti.is_nifti(path) else volume_of(_read_file(path))
 
 
 def write_map(
@@ -435,7 +435,7 @@ def _mhd_data_name(path: Path) -> str:
 
 
 def _read_nifti(path: Path) -> Volume:
-    volume = _volume(_read_file(path))
+    volume = volume_of(_read_file(path))
     nifti.scan(path).restore(volume.array)
     return volume
 
@@ -465,7 +465,7 @@ def _read_dicom(path: Path, choice: Choice | None) -> Volume:
         slices = range(image.GetSize()[2])
         found = np.array([image.TransformIndexToPhysicalPoint((0, 0, index)) for index in slices])
         check_positions(path, series, found)
-    return replace(_volume(image), sources=series.files)
+    return replace(volume_of(image), sources=series.files)
 
 
 def _files_image(path: Path, series: Series) -> SimpleITK.Image:
@@ -571,7 +571,8 @@ def _refuse_components(path: Path, components: int) -> None:
         raise ValueError(msg)
 
 
-def _volume(image: SimpleITK.Image) -> Volume:
+def volume_of(image: SimpleITK.Image) -> Volume:
+    """Return an image of SimpleITK."""
     import SimpleITK
 
     return Volume(

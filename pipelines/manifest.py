@@ -7,7 +7,7 @@ import logging
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,11 +15,11 @@ import click
 
 from glcm_cuda.files import replacing
 
-from .cohort import CHOICE_COLUMNS, COLUMNS
+from .cohort import CHOICE_COLUMNS, COLUMNS, Case, naming, read_cohort
 from .dicom import series_frames
 from .headers import Contents, Found, contents_of, files_below, hashed
-from .imaging import MAP_SUFFIXES, refuse_output
-from .options import Command, OneLineErrors, force_option
+from .imaging import MAP_SUFFIXES, Volume, read_image, refuse_output
+from .options import Command, OneLineErrors, force_option, progress_bar
 from .phases import Phase, phases_of, uneven, without_copies
 from .report import counted
 
@@ -114,6 +114,37 @@ def scan(
         )
     click.echo(output)
     click.echo(f"{counted(len(rows), 'volume')} of {counted(len(counts), 'patient')}")
+
+
+@command.command(cls=Command)
+@click.argument("cohort", type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The standard, as JSON.")
+@force_option
+def standard(cohort: Path, output: Path, force: bool) -> None:
+    """Learn the intensity standard of COHORT's images, for --standardize of other commands.
+
+    The mean landmarks of their histograms (Nyul, Udupa and Zhang 2000): MR intensities have no unit, and this
+    puts those of one protocol on one scale.
+
+    \b
+    Example:
+      radsynth cohort standard cohort.csv -o t1.json
+      radsynth map breast.nii.gz -o entropy.nii.gz --standardize t1.json
+    """
+    from .preprocessing import learn_standard, write_standard
+
+    refuse_output(output, force=force)
+    cases = read_cohort(cohort)
+    with progress_bar("Standard", len(cases)) as progress:
+        write_standard(learn_standard(_counted(cases, progress)), output, force=force)
+    click.echo(output)
+
+
+def _counted(cases: Sequence[Case], progress: Callable[[int, int], None]) -> Iterator[Volume]:
+    for done, case in enumerate(cases, start=1):
+        with naming(case.patient):
+            yield read_image(case.image, case.choice)
+        progress(done, len(cases))
 
 
 def rows_of(

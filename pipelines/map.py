@@ -22,6 +22,7 @@ from .options import (
     glcm_settings_from,
     mask_options,
     params_option,
+    preprocessing_options,
     progress_bar,
     reading_options,
     settings_options,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from .imaging import Volume
     from .masks import MaskChoice
     from .parameter_file import ParameterFile
+    from .preprocessing import Preprocessing
 
 _log = logging.getLogger(__name__)
 
@@ -56,7 +58,7 @@ _MOST_BYTES = 1 << 30
     required=True,
     type=FilePath(),
     help="Map to write: .nii, .nii.gz, .nrrd or .mha; OUTPUT.json beside it says how it was made. Of several "
-    "features each map has the feature's name before the suffix. From DICOM also .dcm: a Parametric Map of all.",
+    "features each map has the feature's name before the suffix. From DICOM also .dcm: a Parametric Map.",
 )
 @feature_option("joint_entropy, or those of --params")
 @click.option("--mask", "mask_path", type=FilePath(), help="Only voxels where it is not zero.")
@@ -68,6 +70,7 @@ _MOST_BYTES = 1 << 30
 @settings_options()
 @backend_option
 @click.option("--preview", type=FilePath(), help="Draw a slice of image and (first) map to this PNG.")
+@preprocessing_options
 @reading_options
 @force_option
 def command(
@@ -80,6 +83,7 @@ def command(
     crop: bool,
     backend: Backend,
     preview: Path | None,
+    steps: Preprocessing,
     choice: Choice,
     force: bool,
     **options: Any,
@@ -99,6 +103,7 @@ def command(
     from .imaging import read_image
     from .masks import read_mask
     from .parametric_map import check_sources
+    from .preprocessing import moved_mask, preprocess
 
     parameters = _parameters(params, mask_path)
     settings = glcm_settings_from(options, None if parameters is None else parameters.settings)
@@ -112,15 +117,18 @@ def command(
         if parameters is not None and options["dimensions"] is None:
             settings = parameters.fitted(settings, volume)
         _check_dimensions(source, volume, settings)
-        if output.suffix == PARAMETRIC_MAP:
-            check_sources(output, volume)
         if parameters is not None and inside.label is None and inside.segment is None:
             inside = replace(inside, label=parameters.label)
         mask = None if mask_path is None else read_mask(mask_path, volume, inside)
+        original, volume = volume, preprocess(volume, steps)
+        mask = None if mask is None else moved_mask(mask, original, volume)
+        if output.suffix == PARAMETRIC_MAP:
+            check_sources(output, volume)
         if parameters is not None and mask is not None:
             parameters.check_mask(mask_path, mask)
         job = _planned(source, volume, settings, chosen, mask)
-        details = choice.to_dict() | _mask_record(mask_path, inside) | _parameter_record(params)
+        details = choice.to_dict() | steps.to_dict()
+        details |= _mask_record(mask_path, inside) | _parameter_record(params)
         written = _Written(
             outputs=outputs,
             outside=float("nan") if parameters is None else parameters.outside,

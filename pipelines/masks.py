@@ -98,7 +98,7 @@ def read_mask(
             raise ValueError(msg)
         region = read_region(place, volume, choice.segment)
     if choice.resample:
-        found: npt.NDArray[np.bool_] = _resampled(f"mask {path}", region, volume) != 0
+        found: npt.NDArray[np.bool_] = resampled(f"mask {path}", region, volume) != 0
         return found
     return on_grid(f"mask {path}", region, volume)
 
@@ -150,7 +150,7 @@ def _read_on_grid(
     with opened(Path(path)) as place:
         other = read_volume(place)
     if resample:
-        return _resampled(f"{name} {path}", other, volume)
+        return resampled(f"{name} {path}", other, volume)
     differences = geometry_differences(other, volume)
     if differences:
         msg = (
@@ -167,7 +167,7 @@ def _refuse_missing(name: str, path: Path) -> None:
         raise FileNotFoundError(msg)
 
 
-def _resampled(name: str, mask: Volume, volume: Volume) -> npt.NDArray[Any]:
+def resampled(name: str, mask: Volume, volume: Volume) -> npt.NDArray[Any]:
     """Return a mask on an image's grid, each voxel from the nearest; 0 where the mask does not reach."""
     import SimpleITK
 

@@ -453,6 +453,54 @@ def reading_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return packed
 
 
+def preprocessing_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of preprocessing; the command gets them as `steps`."""
+
+    @click.option("--subtract", type=FilePath(), help="First subtract this image: post less pre.")
+    @click.option("--n4", is_flag=True, help="Correct the bias field of MR (N4).")
+    @click.option("--resample", metavar="X,Y,Z", help="Resample to these spacings in mm, 0 to leave; or one.")
+    @click.option("--standardize", type=FilePath(), help="Map intensities to this standard.")
+    @click.option("--normalize", metavar="zscore", help="Less the mean, over the standard deviation.")
+    @click.option("--clip-outliers", type=float, help="Clip beyond so many standard deviations.")
+    @functools.wraps(function)
+    def packed(
+        *arguments: Any,
+        subtract: Path | None,
+        n4: bool,
+        resample: str | None,
+        standardize: Path | None,
+        normalize: Any,
+        clip_outliers: float | None,
+        **named: Any,
+    ) -> Any:
+        from .preprocessing import Preprocessing
+
+        steps = Preprocessing(
+            subtract=subtract,
+            n4=n4,
+            spacing_mm=None if resample is None else _spacing(resample),
+            standardize=standardize,
+            normalize=normalize,
+            outliers=clip_outliers,
+        )
+        return function(*arguments, steps=steps, **named)
+
+    return packed
+
+
+def _spacing(text: str) -> tuple[float, float, float]:
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if len(numbers) == 1:
+        return numbers[0], numbers[0], numbers[0]
+    if len(numbers) != 3:
+        msg = f"--resample must be one spacing in mm or three with commas (x,y,z), got {text!r}"
+        raise ValueError(msg)
+    return numbers[0], numbers[1], numbers[2]
+
+
 def mask_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that say which voxels of a mask are meant; the command gets them as `inside`."""
 

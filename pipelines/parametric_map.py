@@ -86,7 +86,7 @@ def check_sources(path: Path, volume: Volume) -> None:
     from .headers import header_of
 
     if not volume.sources:
-        msg = f"{path} must be made from a DICOM image, got another format; write .nii.gz, .nrrd or .mha"
+        msg = f"{path} must be made from a DICOM image on its own grid, got another; write .nii.gz or .nrrd"
         raise ValueError(msg)
     source = header_of(volume.sources[0])
     lacking = [keyword for keyword in ("StudyInstanceUID", "FrameOfReferenceUID") if not source.get(keyword)]

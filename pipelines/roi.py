@@ -21,6 +21,7 @@ from .options import (
     glcm_settings_from,
     mask_options,
     params_option,
+    preprocessing_options,
     reading_options,
     settings_options,
 )
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from .dicom import Choice
     from .imaging import Volume
     from .masks import MaskChoice
+    from .preprocessing import Preprocessing
 
 _log = logging.getLogger(__name__)
 
@@ -108,6 +110,7 @@ _WITHOUT = ("window", "masked_window", "dimensions", "aggregate")
 )
 @params_option
 @settings_options(without=_WITHOUT)
+@preprocessing_options
 @reading_options
 @force_option
 def command(
@@ -119,6 +122,7 @@ def command(
     aggregations: Sequence[str],
     names: str,
     params: Path | None,
+    steps: Preprocessing,
     choice: Choice,
     force: bool,
     **options: Any,
@@ -135,6 +139,7 @@ def command(
     """
     from .imaging import read_image
     from .masks import read_mask
+    from .preprocessing import moved_mask, preprocess
 
     parameters = None
     if params is not None:
@@ -152,13 +157,15 @@ def command(
         if inside.label is None and inside.segment is None:
             inside = replace(inside, label=parameters.label)
     mask = read_mask(mask_path, volume, inside)
+    original, volume = volume, preprocess(volume, steps)
+    mask = moved_mask(mask, original, volume)
     if parameters is not None:
         parameters.check_mask(mask_path, mask)
     ways = ways or (_default_aggregation(settings, pooled=parameters is not None),)
     _check_dimensions(source, volume, settings, ways)
     region = Region(volume=volume, mask=mask, settings=settings, features=chosen)
     bins, rows = _computed(region, ways, source, mask_path)
-    details = {**choice.to_dict(), **inside.to_dict(), **_inputs_record(mask_path, params)}
+    details = {**choice.to_dict(), **steps.to_dict(), **inside.to_dict(), **_inputs_record(mask_path, params)}
     _write(output, region, bins, rows, source=source, details=details, names=names, force=force)
     click.echo(output)
     click.echo(_summary(region, bins, ways))

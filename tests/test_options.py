@@ -91,8 +91,8 @@ def test_exit_codes_of_click_pass():
         (["map", "a", "-o", "b", "--levles", "3"], "No such option '--levles'"),
         (["map", "", "-o", "b"], "Error: INPUT is empty; give a path (see radsynth map --help)"),
         (["map", "a", "-o", ""], "Error: -o / --output is empty; give a path"),
-        (["mpa"], "Error: no command 'mpa'; did you mean 'map'? the commands are map, roi, phantom"),
-        (["zzz"], "Error: no command 'zzz'; the commands are map, roi, phantom"),
+        (["mpa"], "Error: no command 'mpa'; did you mean 'map'? the commands are map, inspect, roi, cohort"),
+        (["zzz"], "Error: no command 'zzz'; the commands are map, inspect, roi, cohort, download, phantom"),
         (["--nothing"], "No such option '--nothing'"),
     ],
 )
@@ -111,8 +111,8 @@ def test_version_and_list_of_commands():
     assert listed.exit_code == 0
     assert all(f"  {name} " in listed.output for name in COMMANDS)
     assert list(COMMANDS) == [
-        "map", "roi", "phantom", "groundtruth", "train", "synthesize", "evaluate",
-        "explain", "export", "benchmark",
+        "map", "inspect", "roi", "cohort", "download", "phantom", "groundtruth", "train", "synthesize",
+        "evaluate", "explain", "export", "benchmark",
     ]  # fmt: skip
 
 

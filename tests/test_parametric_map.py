@@ -99,7 +99,7 @@ def test_what_is_refused_before_anything_is_computed(series, tmp_path, rng):  # 
     write_series(tmp_path / "lone", rng)
     (tmp_path / "old.dcm").write_text("precious")
     for source, output, message in (
-        (tmp_path / "i.nii", "m.dcm", "m.dcm must be made from a DICOM image, got another format"),
+        (tmp_path / "i.nii", "m.dcm", "m.dcm must be made from a DICOM image on its own grid, got another"),
         (tmp_path / "lone", "m.dcm", "lacks FrameOfReferenceUID: nothing can refer to it"),
         (series, "old.dcm", "old.dcm exists"),
     ):

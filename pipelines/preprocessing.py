@@ -1,0 +1,276 @@
+"""What is done to an image before its map, if asked for: all off by default, and recorded when on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from glcm_cuda.checks import check_choice
+from glcm_cuda.files import replacing
+
+from .imaging import Volume, image_of, read_image, source_record, volume_of
+from .masks import geometry_differences, resampled
+
+PERCENTILES = (1, 10, 20, 30, 40, 50, 60, 70, 80, 90, 99)
+"""Landmarks of the standard histogram; those of Nyul, Udupa and Zhang (2000)."""
+
+N4_SHRINK = 4
+"""N4 estimates the bias, which is smooth, on every fourth voxel in the plane, as its authors advise."""
+
+N4_ITERATIONS = (50, 50, 50, 50)
+"""Most iterations of N4 at each of its levels, ITK's default."""
+
+_KIND = "radsynth intensity standard"
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """Steps in the order that they are taken.
+
+    Parameters
+    ----------
+    subtract : Path, optional
+        Image on the same grid that is subtracted: the phase before contrast from the one after.
+    n4 : bool
+        Correct the bias field of MR by N4.
+    spacing_mm : tuple of 3 floats, optional
+        New distance of voxels along x, y and z; 0 leaves one as it is. Linear between voxels, the new grid
+        centred on the old one (IBSI); masks go by the nearest voxel.
+    standardize : Path, optional
+        Intensity standard (`learn_standard`) that the histogram is mapped to, piecewise linear.
+    normalize : {"zscore"}, optional
+        Less the mean over the standard deviation, of the whole image, as pyradiomics does.
+    outliers : float, optional
+        Clip what is further from the mean than this many standard deviations, of the whole image.
+
+    References
+    ----------
+    Tustison et al. 2010, N4ITK: improved N3 bias correction.
+    Nyul, Udupa and Zhang 2000, New variants of a method of MRI scale standardization.
+    """
+
+    subtract: Path | None = None
+    n4: bool = False
+    spacing_mm: tuple[float, float, float] | None = None
+    standardize: Path | None = None
+    normalize: Literal["zscore"] | None = None
+    outliers: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.normalize is not None:
+            check_choice("--normalize", self.normalize, ("zscore",))
+        if self.outliers is not None and not 0 < self.outliers < np.inf:
+            msg = f"--clip-outliers must be above 0, got {self.outliers:g}"
+            raise ValueError(msg)
+        if self.spacing_mm is not None and not all(0 <= edge < np.inf for edge in self.spacing_mm):
+            msg = f"--resample must be spacings in mm of 0 (leave) or more, got {self.spacing_mm}"
+            raise ValueError(msg)
+
+    @property
+    def is_off(self) -> bool:
+        """Whether nothing is done."""
+        return self == Preprocessing()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the steps that are taken, in their order, with what they were given."""
+        steps: dict[str, Any] = {}
+        if self.subtract is not None:
+            steps["subtract"] = source_record(self.subtract, "image")
+        if self.n4:
+            steps["n4"] = {"shrink": N4_SHRINK, "iterations": list(N4_ITERATIONS), "mask": "Otsu"}
+        if self.spacing_mm is not None:
+            steps["resample"] = {"spacing_mm": list(self.spacing_mm), "interpolation": "linear"}
+        if self.standardize is not None:
+            steps["standardize"] = source_record(self.standardize, "standard")
+        if self.normalize is not None:
+            steps["normalize"] = self.normalize
+        if self.outliers is not None:
+            steps["clip_outliers"] = self.outliers
+        return {"preprocessing": steps} if steps else {}
+
+
+def preprocess(volume: Volume, steps: Preprocessing) -> Volume:
+    """Return the image after the steps, as float32; the same image if there are none.
+
+    Raises
+    ------
+    ValueError
+        If a step cannot be taken: an image of one intensity has no z-score, and so on.
+    """
+    if steps.is_off:
+        return volume
+    volume = replace(volume, array=volume.array.astype(np.float32))
+    if steps.subtract is not None:
+        volume = _subtracted(volume, steps.subtract)
+    if steps.n4:
+        volume = _corrected(volume)
+    if steps.spacing_mm is not None:
+        volume = _on_spacing(volume, steps.spacing_mm)
+    if steps.standardize is not None:
+        volume = replace(volume, array=_standardized(volume.array, read_standard(steps.standardize)))
+    if steps.normalize is not None:
+        mean, deviation = _moments(volume.array, "--normalize zscore")
+        volume = replace(volume, array=((volume.array - mean) / deviation).astype(np.float32))
+    if steps.outliers is not None:
+        mean, deviation = _moments(volume.array, "--clip-outliers")
+        reach = steps.outliers * deviation
+        volume = replace(volume, array=np.clip(volume.array, mean - reach, mean + reach))
+    return volume
+
+
+def moved_mask(mask: Mask, before: Volume, after: Volume) -> Mask:
+    """Return a mask of an image on the image's grid after the steps, each voxel from the nearest."""
+    if not geometry_differences(before, after):
+        return mask
+    moved: Mask = resampled("the mask", replace(before, array=mask), after) != 0
+    return moved
+
+
+# Steps
+
+
+def _subtracted(volume: Volume, path: Path) -> Volume:
+    other = read_image(path)
+    differences = geometry_differences(other, volume)
+    if differences:
+        msg = f"--subtract {path} must lie on the image's grid, got {'; '.join(differences)}"
+        raise ValueError(msg)
+    return replace(volume, array=volume.array - other.array.astype(np.float32))
+
+
+def _corrected(volume: Volume) -> Volume:
+    """Divide by the bias field that N4 finds in the foreground."""
+    import SimpleITK
+
+    if volume.array.min() < 0:
+        msg = f"--n4 needs intensities of 0 or more, since it takes logarithms, got {volume.array.min():g}"
+        raise ValueError(msg)
+    image = image_of(volume)
+    foreground = SimpleITK.OtsuThreshold(image, 0, 1)
+    shrink = [N4_SHRINK, N4_SHRINK, 1][: image.GetDimension()]
+    n4 = SimpleITK.N4BiasFieldCorrectionImageFilter()
+    n4.SetMaximumNumberOfIterations(N4_ITERATIONS)
+    try:
+        n4.Execute(SimpleITK.Shrink(image, shrink), SimpleITK.Shrink(foreground, shrink))
+    except RuntimeError as error:
+        msg = f"--n4 found no bias field in this image: it has {volume.array.shape} voxels; leave --n4 out"
+        raise ValueError(msg) from error
+    field = SimpleITK.GetArrayFromImage(SimpleITK.Exp(n4.GetLogBiasFieldAsImage(image)))
+    return replace(volume, array=(volume.array / field).astype(np.float32))
+
+
+def _on_spacing(volume: Volume, spacing_mm: tuple[float, float, float]) -> Volume:
+    """Resample linearly to a grid of the same centre that is at least as large."""
+    import SimpleITK
+
+    image = image_of(volume)
+    old, size = np.array(image.GetSpacing()), np.array(image.GetSize())
+    wanted = np.array(spacing_mm[: len(old)])
+    new = np.where(wanted == 0, old, wanted)
+    if (new > size * old).any():
+        msg = f"--resample {spacing_mm} mm is larger than the image, which is {tuple(size * old)} mm"
+        raise ValueError(msg)
+    new_size = np.ceil(size * old / new - 1e-6).astype(int)
+    start = (size - 1) / 2 - (new_size - 1) / 2 * new / old  # in old voxels: the centres coincide
+    filter_ = SimpleITK.ResampleImageFilter()
+    filter_.SetSize(new_size.tolist())
+    filter_.SetOutputSpacing(new.tolist())
+    filter_.SetOutputOrigin(image.TransformContinuousIndexToPhysicalPoint(start.tolist()))
+    filter_.SetOutputDirection(image.GetDirection())
+    filter_.SetInterpolator(SimpleITK.sitkLinear)
+    filter_.SetUseNearestNeighborExtrapolator(True)
+    # Voxels of the new grid are no slices of the files any more.
+    return replace(volume_of(filter_.Execute(image)), sources=())
+
+
+def _moments(array: npt.NDArray[np.float32], option: str) -> tuple[float, float]:
+    mean, deviation = float(array.mean(dtype=np.float64)), float(array.std(dtype=np.float64))
+    if not deviation > 0:
+        msg = f"{option} needs more than one intensity, got {mean:g} alone"
+        raise ValueError(msg)
+    return mean, deviation
+
+
+# The standard histogram
+
+
+def learn_standard(volumes: Iterable[Volume]) -> dict[str, Any]:
+    """Return the mean landmarks of images, each first mapped to 0 to 100 by its outermost ones.
+
+    Landmarks are `PERCENTILES` of the intensities above the mean of the image, its foreground.
+
+    Raises
+    ------
+    ValueError
+        If an image has too few intensities, or there is none.
+    """
+    found = [_to_hundred(_landmarks(volume.array)) for volume in volumes]
+    if not found:
+        msg = "an intensity standard needs at least one image, got none"
+        raise ValueError(msg)
+    return {
+        "kind": _KIND,
+        "percentiles": list(PERCENTILES),
+        "landmarks": np.mean(found, axis=0).tolist(),
+        "images": len(found),
+    }
+
+
+def write_standard(standard: dict[str, Any], path: Path, *, force: bool = False) -> None:
+    """Write a standard as JSON."""
+    with replacing(path, force=force) as temporary:
+        temporary.write_text(json.dumps(standard, indent=2) + "\n", encoding="utf-8")
+
+
+def read_standard(path: Path) -> npt.NDArray[np.float64]:
+    """Return the landmarks of a standard.
+
+    Raises
+    ------
+    ValueError
+        If the file is none.
+    """
+    try:
+        standard = json.loads(path.read_text(encoding="utf-8"))
+        landmarks = np.array(standard["landmarks"], float)
+        fits = standard["kind"] == _KIND and standard["percentiles"] == list(PERCENTILES)
+    except (ValueError, LookupError, TypeError, UnicodeDecodeError):
+        fits = False
+    if not fits or landmarks.shape != (len(PERCENTILES),):
+        msg = f"{path} must be an intensity standard of `radsynth cohort standard`, got another file"
+        raise ValueError(msg)
+    return landmarks
+
+
+def _landmarks(array: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    foreground = array[array > array.mean(dtype=np.float64)]
+    found = np.percentile(foreground, PERCENTILES) if foreground.size else np.zeros(len(PERCENTILES))
+    if not (np.diff(found) > 0).all():
+        msg = "the histogram has too few intensities to be standardised: landmarks coincide"
+        raise ValueError(msg)
+    return found
+
+
+def _to_hundred(landmarks: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    scaled: npt.NDArray[np.float64] = 100 * (landmarks - landmarks[0]) / (landmarks[-1] - landmarks[0])
+    return scaled
+
+
+def _standardized(
+    array: npt.NDArray[np.float32], standard: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float32]:
+    """Map the landmarks of an image to those of the standard, what lies beyond along the outermost pieces."""
+    own = _landmarks(array)
+    mapped = np.interp(array, own, standard)
+    slopes = np.diff(standard) / np.diff(own)
+    mapped = np.where(array < own[0], standard[0] + slopes[0] * (array - own[0]), mapped)
+    mapped = np.where(array > own[-1], standard[-1] + slopes[-1] * (array - own[-1]), mapped)
+    return mapped.astype(np.float32)
