@@ -32,7 +32,7 @@ $(VENV)/.base: pyproject.toml
 	touch $@
 
 $(VENV)/.test: $(VENV)/.base
-	$(BIN)/pip install --quiet -e '.[$(TENSORFLOW),cuda,onnx,test,lint]'
+	$(BIN)/pip install --quiet -e '.[$(TENSORFLOW),cuda,onnx,idc,test,lint]'
 	touch $@
 
 demo: evaluate benchmark real ## the whole chain on a phantom cohort and one real image (about 5 minutes)
