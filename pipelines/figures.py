@@ -187,6 +187,8 @@ def draw_crossover(panels: dict[str, list[Line]], path: Path, *, title: str) -> 
         ax.set_xlabel("window (voxels)")
         ax.set_xticks(sorted({window for line in lines for window, _ in line.points}))
         ax.grid(which="major", alpha=0.4)
+    for ax in axes.flat[len(panels) :]:
+        ax.set_axis_off()
     for ax in axes[:, 0]:
         ax.set_ylabel("seconds per 512x512 slice")
     handles = {
