@@ -189,7 +189,9 @@ def _parametric_map(
 
 
 def _mend(dataset: Any, source: Any) -> None:
-    """Leave out what the image has that DICOM does not allow, and say that laterality is not known."""
+    """Leave out free text on the patient and what DICOM does not allow; say if laterality is not known."""
+    if "PatientComments" in dataset:
+        del dataset.PatientComments
     if not re.fullmatch(r"\d{3}[DWMY]", str(dataset.get("PatientAge", ""))) and "PatientAge" in dataset:
         del dataset.PatientAge
     if "Laterality" not in dataset:
