@@ -217,3 +217,34 @@ def test_frames_cut_short_are_refused(tmp_path):
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(ValueError, match=r"f\.dcm is truncated or damaged"):
         read_image(path)
+
+
+# Compressed
+
+
+@pytest.mark.parametrize("syntax", ["RLELossless", "JPEGLSLossless"])
+def test_compressed_slices_and_frames_are_those_of_the_plain_ones(tmp_path, rng, syntax):
+    if syntax == "JPEGLSLossless":
+        pytest.importorskip("jpeg_ls")
+    pixels = rng.integers(0, 1000, (4, 6, 8))  # GDCM reads no RLE of an odd number of columns
+    (tmp_path / "slices").mkdir()
+    for index in range(4):
+        write_slice(tmp_path / "slices" / str(index), pixels[index], index * normal())
+    frames = write_enhanced(tmp_path / "frames.dcm", pixels, [group((0, 0, z)) for z in range(4)])
+    for path in (*(tmp_path / "slices").iterdir(), frames):
+        dataset = pydicom.dcmread(path)
+        dataset.compress(getattr(pydicom.uid, syntax))
+        dataset.save_as(path)
+    np.testing.assert_array_equal(read_image(tmp_path / "slices").array, pixels)
+    np.testing.assert_array_equal(read_image(frames).array, pixels)
+
+
+def test_a_missing_decoder_is_named(tmp_path, rng, monkeypatch):
+    path = write_enhanced(tmp_path / "f.dcm", np.ones((2, 6, 5)), [group((0, 0, z)) for z in (0, 1)])
+
+    def refuse(self):
+        raise RuntimeError("no handler")
+
+    monkeypatch.setattr(pydicom.dataset.FileDataset, "pixel_array", property(refuse))
+    with pytest.raises(ValueError, match=r"is compressed \(.*\) and needs another decoder: pip install"):
+        read_image(path)
