@@ -109,8 +109,11 @@ def command(
     settings = glcm_settings_from(options, None if parameters is None else parameters.settings)
     chosen = features_from(features, "joint_entropy" if parameters is None else parameters.features)
     _check_mask_options(settings, mask_path, inside, crop=crop)
+    if output.suffix == PARAMETRIC_MAP and choice.allow_gaps:
+        msg = "a Parametric Map says where each slice lies, and --allow-gaps leaves that open; write .nii.gz"
+        raise ValueError(msg)
     outputs = _outputs(output, chosen)
-    inputs = [path for path in (source, mask_path, params) if path is not None]
+    inputs = [path for path in (source, mask_path, params, *steps.files) if path is not None]
     _check_outputs(list(outputs.values()), preview, inputs, force=force)
     with opened(source) as place:
         volume = read_image(place, choice)

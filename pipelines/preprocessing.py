@@ -79,6 +79,11 @@ class Preprocessing:
         """Whether nothing is done."""
         return self == Preprocessing()
 
+    @property
+    def files(self) -> list[Path]:
+        """Files that are read for it."""
+        return [path for path in (self.subtract, self.standardize) if path is not None]
+
     def to_dict(self) -> dict[str, Any]:
         """Return the steps that are taken, in their order, with what they were given."""
         steps: dict[str, Any] = {}

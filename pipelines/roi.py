@@ -149,7 +149,7 @@ def command(
     settings = _settings(options, None if parameters is None else parameters.settings)
     chosen = features_from(features, "all" if parameters is None else parameters.features)
     ways = _chosen_aggregations(aggregations)
-    inputs = [path for path in (source, mask_path, params) if path is not None]
+    inputs = [path for path in (source, mask_path, params, *steps.files) if path is not None]
     _check_output(output, inputs, force=force)
     volume = read_image(source, choice)
     if parameters is not None:

@@ -102,8 +102,14 @@ def test_what_is_refused_before_anything_is_computed(series, tmp_path, rng):  # 
         (tmp_path / "i.nii", "m.dcm", "m.dcm must be made from a DICOM image on its own grid, got another"),
         (tmp_path / "lone", "m.dcm", "lacks FrameOfReferenceUID: nothing can refer to it"),
         (series, "old.dcm", "old.dcm exists"),
+        (
+            series,
+            "gaps.dcm",
+            "a Parametric Map says where each slice lies, and --allow-gaps leaves that open",
+        ),
     ):
-        result = make(source, tmp_path / output, *SMALL)
+        options = ("--allow-gaps",) if output == "gaps.dcm" else ()
+        result = make(source, tmp_path / output, *SMALL, *options)
         assert result.exit_code == 2
         assert message in result.stderr
         assert result.stderr.count("\n") == 1

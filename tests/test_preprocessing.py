@@ -211,6 +211,15 @@ def test_a_map_is_of_the_preprocessed_image_and_says_so(volume, tmp_path, monkey
     assert run("roi", "i.nii", "--mask", "mask.nii", "-o", "f.csv", *steps).exit_code == 0
 
 
+def test_an_image_that_is_subtracted_is_not_overwritten(volume, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("post.nii", "pre.nii"):
+        write_volume(volume, tmp_path / name)
+    result = run("map", "post.nii", "-o", "pre.nii", "--subtract", "pre.nii", "--force")
+    assert result.exit_code == 2
+    assert "pre.nii is an input and must not be overwritten" in result.stderr
+
+
 def test_a_standard_of_a_cohort(rng, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rows = ["patient,group,image,labels"]
