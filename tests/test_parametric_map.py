@@ -105,7 +105,7 @@ def test_what_is_refused_before_anything_is_computed(series, tmp_path, rng):  # 
         (
             series,
             "gaps.dcm",
-            "a Parametric Map says where each slice lies, and --allow-gaps leaves that open",
+            "says where each slice lies, and --allow-gaps leaves that open",
         ),
     ):
         options = ("--allow-gaps",) if output == "gaps.dcm" else ()
