@@ -1,4 +1,4 @@
-"""A picture of one slice: image and map side by side."""
+"""A picture of one slice: the image, and beside it the map over the image."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def write_preview(
     levels: int | None = None,
     force: bool = False,
 ) -> None:
-    """Draw one slice of an image and of its map side by side as PNG.
+    """Draw one slice of an image, and beside it of its map over the image, as PNG.
 
     Parameters
     ----------
@@ -70,7 +70,8 @@ def write_preview(
     left, right = figure.subplots(1, 2)
     aspect = _aspect(volume, settings.slice_axis)
     low, high = _display_range(image)
-    left.imshow(image, cmap="gray", vmin=low, vmax=high, aspect=aspect, interpolation="nearest")
+    for axes in (left, right):  # under the map the image shows where the map has no value
+        axes.imshow(image, cmap="gray", vmin=low, vmax=high, aspect=aspect, interpolation="nearest")
     slices = volume.array.shape[settings.slice_axis]
     left.set_title("image" if index is None else f"image, slice {index} (0 to {slices - 1})")
     bottom, top = _map_range(feature, settings, levels, drawn)
@@ -83,7 +84,6 @@ def write_preview(
         interpolation="nearest",
     )
     right.set_title(feature_title(feature) if title is None else title)
-    right.set_facecolor("black")
     figure.colorbar(shown, ax=right, label=_label(feature, settings, levels), shrink=0.8)
     for axes in (left, right):
         axes.set_xticks([])

@@ -33,8 +33,8 @@ def test_the_preview_shows_the_slice_with_most_of_the_region(tmp_path, rng, monk
     region[1, 0, 0] = 1
     write_preview(volume, entropy, tmp_path / "a.png", GLCMSettings(), region=region)
     write_preview(volume, entropy, tmp_path / "b.png", GLCMSettings(log_base=10))
-    for call, index in enumerate((3, 3, 2, 2)):
-        np.testing.assert_array_equal(shown[call][0], (volume.array, entropy)[call % 2][index])
+    for call, index in enumerate((3, 3, 3, 2, 2, 2)):  # the image twice: beside the map, and under it
+        np.testing.assert_array_equal(shown[call][0], (volume.array, volume.array, entropy)[call % 3][index])
         assert shown[call][1] == pytest.approx(0.8 / 0.7)
     for name in ("a.png", "b.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
@@ -65,7 +65,7 @@ def test_the_preview_names_the_feature_and_its_unit(tmp_path, rng, monkeypatch, 
     values = rng.random((9, 8))
     write_preview(volume, values, tmp_path / "a.png", settings, feature=feature, levels=7)
     assert labels == [label]
-    found = (drawn[1]["vmin"], drawn[1]["vmax"])
+    found = (drawn[2]["vmin"], drawn[2]["vmax"])
     assert found == pytest.approx(np.percentile(values, (0.5, 99.5)) if scale is None else scale)
 
 
@@ -82,7 +82,7 @@ def test_the_preview_shows_slices_across_the_axis_of_the_windows(tmp_path, rng, 
     volume, values = volume_of(rng.random((4, 7, 6))), rng.random((4, 7, 6))
     write_preview(volume, values, tmp_path / "a.png", GLCMSettings(slice_axis=1))
     np.testing.assert_array_equal(shown[0][0], volume.array[:, 3])
-    np.testing.assert_array_equal(np.asarray(shown[1][0]), values[:, 3])
+    np.testing.assert_array_equal(np.asarray(shown[2][0]), values[:, 3])
     assert shown[0][1] == pytest.approx(3.1 / 0.7)
 
 
