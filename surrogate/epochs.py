@@ -114,7 +114,9 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, float] | None = None) -> None:
         """Start the clock, and the random numbers of the dropout."""
         self._start = time.perf_counter()
-        # A model file does not keep where its random numbers were: every epoch begins its own.
+        # A model file does not keep where its random numbers were: every epoch begins its own, for the
+        # backends with random numbers of the layer and for PyTorch, which has one source of all.
+        keras.utils.set_random_seed((self._training.seed + self._checkpoint.fold + epoch) % (1 << 31))
         for layer in self.model.layers:
             if isinstance(layer, keras.layers.Dropout) and layer.seed_generator is not None:
                 layer.seed_generator.state.assign([self._training.seed + self._checkpoint.fold, epoch])
