@@ -36,6 +36,10 @@ MAP_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha")
 _BLOCK = 1 << 20
 _FORMATS = ("Nifti", "Nrrd", "Meta", "GDCM")  # names of ITK
 _PAIRS = (".hdr", ".img", ".img.gz")
+# NIfTI keeps float32: spacings agree to 1e-6, origins and directions to a little less.
+_SPACING_TOLERANCE = 1e-3
+_ORIGIN_TOLERANCE_VOXELS = 0.05
+_DIRECTION_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +70,28 @@ class Volume:
         cosines = np.reshape(self.direction, (len(box), len(box)))
         origin = tuple(float(place) for place in self.origin_mm + cosines @ start)
         return replace(self, array=np.ascontiguousarray(self.array[box]), origin_mm=origin)
+
+
+def geometry_differences(other: Volume, volume: Volume) -> list[str]:
+    """Return what differs, with both values; sizes and numbers in the order x, y, z."""
+    if other.array.shape != volume.array.shape:
+        return [f"size {other.array.shape[::-1]} where the image has {volume.array.shape[::-1]}"]
+    spacing = min(volume.spacing_mm)
+    tolerances = {
+        "spacing_mm": _SPACING_TOLERANCE * spacing,
+        "origin_mm": _ORIGIN_TOLERANCE_VOXELS * spacing,
+        "direction": _DIRECTION_TOLERANCE,
+    }
+    found = []
+    for field, tolerance in tolerances.items():
+        one, two = getattr(other, field), getattr(volume, field)
+        if not np.allclose(one, two, rtol=0.0, atol=tolerance):
+            found.append(f"{field.replace('_mm', '')} {_rounded(one)} where the image has {_rounded(two)}")
+    return found
+
+
+def _rounded(numbers: tuple[float, ...]) -> tuple[float, ...]:
+    return tuple(round(float(number), 4) + 0.0 for number in numbers)
 
 
 def reached(

@@ -14,13 +14,7 @@ import numpy.typing as npt
 from glcm_cuda.quantize import refuse_not_finite
 
 from .archives import opened
-from .imaging import Volume, read_volume
-
-# NIfTI keeps float32: spacings agree to 1e-6, origins and directions to a little less.
-_SPACING_TOLERANCE = 1e-3
-_ORIGIN_TOLERANCE_VOXELS = 0.05
-_DIRECTION_TOLERANCE = 1e-3
-
+from .imaging import Volume, geometry_differences, read_volume
 
 _NAMED = 20
 """Labels that a message lists."""
@@ -225,25 +219,3 @@ def _bids_names(path: Path) -> dict[str, int]:
     with table.open(encoding="utf-8-sig", newline="") as file:
         rows = csv.DictReader(file, delimiter="\t")
         return {row["name"]: int(row["index"]) for row in rows if row.get("name") and row.get("index")}
-
-
-def geometry_differences(other: Volume, volume: Volume) -> list[str]:
-    """Return what differs, with both values; sizes and numbers in the order x, y, z."""
-    if other.array.shape != volume.array.shape:
-        return [f"size {other.array.shape[::-1]} where the image has {volume.array.shape[::-1]}"]
-    spacing = min(volume.spacing_mm)
-    tolerances = {
-        "spacing_mm": _SPACING_TOLERANCE * spacing,
-        "origin_mm": _ORIGIN_TOLERANCE_VOXELS * spacing,
-        "direction": _DIRECTION_TOLERANCE,
-    }
-    found = []
-    for field, tolerance in tolerances.items():
-        one, two = getattr(other, field), getattr(volume, field)
-        if not np.allclose(one, two, rtol=0.0, atol=tolerance):
-            found.append(f"{field.replace('_mm', '')} {_rounded(one)} where the image has {_rounded(two)}")
-    return found
-
-
-def _rounded(numbers: tuple[float, ...]) -> tuple[float, ...]:
-    return tuple(round(float(number), 4) + 0.0 for number in numbers)

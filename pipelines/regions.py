@@ -12,8 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .headers import header_of
-from .imaging import Volume
-from .masks import geometry_differences
+from .imaging import Volume, geometry_differences
 from .multiframe import decoded, frames_of, geometry_of
 
 _SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
