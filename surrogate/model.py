@@ -147,7 +147,10 @@ def load_model(path: str | os.PathLike[str]) -> keras.Model:
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # whatever a foreign file makes of it, the reader needs one line
-        msg = f"{path} cannot be loaded as a Keras model: {_first_line(error)}"
+        # Keras goes on to say how its safe mode is switched off, which is no way here.
+        is_lambda = "Lambda" in str(error)
+        why = "it has a Lambda layer, whose code is never run" if is_lambda else _first_line(error)
+        msg = f"{path} cannot be loaded as a Keras model: {why}"
         raise ValueError(msg) from error
     try:
         glcm_settings(model)
