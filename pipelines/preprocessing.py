@@ -47,7 +47,7 @@ class Preprocessing:
     standardize : Path, optional
         Intensity standard (`learn_standard`) that the histogram is mapped to, piecewise linear.
     normalize : {"zscore"}, optional
-        Less the mean over the standard deviation, of the whole image, as pyradiomics does.
+        Less the mean over the standard deviation (that of a sample), of the whole image, as pyradiomics does.
     outliers : float, optional
         Clip what is further from the mean than this many standard deviations, of the whole image.
 
@@ -197,7 +197,7 @@ def _on_spacing(volume: Volume, spacing_mm: tuple[float, float, float]) -> Volum
 
 
 def _moments(array: npt.NDArray[np.float32], option: str) -> tuple[float, float]:
-    mean, deviation = float(array.mean(dtype=np.float64)), float(array.std(dtype=np.float64))
+    mean, deviation = float(array.mean(dtype=np.float64)), float(array.std(dtype=np.float64, ddof=1))
     if not deviation > 0:
         msg = f"{option} needs more than one intensity, got {mean:g} alone"
         raise ValueError(msg)

@@ -41,9 +41,11 @@ def test_nothing_is_done_by_default(volume):
 
 def test_z_score_and_clipping(volume):
     values = volume.array.astype(float)
-    mean, deviation = values.mean(), values.std()
+    mean, deviation = values.mean(), values.std(ddof=1)
     found = preprocess(volume, Preprocessing(normalize="zscore")).array
     np.testing.assert_allclose(found, (values - mean) / deviation, atol=1e-5)
+    itk = SimpleITK.Normalize(SimpleITK.GetImageFromArray(values))  # what pyradiomics calls
+    np.testing.assert_allclose(found, SimpleITK.GetArrayFromImage(itk), atol=1e-5)
     clipped = preprocess(volume, Preprocessing(outliers=1.5)).array
     np.testing.assert_allclose(
         clipped, np.clip(values, mean - 1.5 * deviation, mean + 1.5 * deviation), rtol=1e-5
