@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-PARAMETRIC_MAP = ".dcm"
 _MOST_BYTES = 1 << 30
 """Maps of several features are computed together, which costs less, as far as they fit in this memory."""
 
@@ -102,17 +101,14 @@ def command(
     from .archives import opened
     from .imaging import read_image
     from .masks import read_mask
-    from .parametric_map import check_sources
+    from .parametric_map import SUFFIX, check_sources, map_paths
     from .preprocessing import moved_mask, preprocess
 
     parameters = _parameters(params, mask_path)
     settings = glcm_settings_from(options, None if parameters is None else parameters.settings)
     chosen = features_from(features, "joint_entropy" if parameters is None else parameters.features)
     _check_mask_options(settings, mask_path, inside, crop=crop)
-    if output.suffix == PARAMETRIC_MAP and choice.allow_gaps:
-        msg = "a Parametric Map says where each slice lies, and --allow-gaps leaves that open; write .nii.gz"
-        raise ValueError(msg)
-    outputs = _outputs(output, chosen)
+    outputs = map_paths(output, [feature.name for feature in chosen])
     inputs = [path for path in (source, mask_path, params, *steps.files) if path is not None]
     _check_outputs(list(outputs.values()), preview, inputs, force=force)
     with opened(source) as place:
@@ -125,8 +121,8 @@ def command(
         mask = None if mask_path is None else read_mask(mask_path, volume, inside)
         original, volume = volume, preprocess(volume, steps)
         mask = None if mask is None else moved_mask(mask, original, volume)
-        if output.suffix == PARAMETRIC_MAP:
-            check_sources(output, volume)
+        if output.suffix == SUFFIX:
+            check_sources(output, volume, choice)
         if parameters is not None and mask is not None:
             parameters.check_mask(mask_path, mask)
         job = _planned(source, volume, settings, chosen, mask)
@@ -178,28 +174,15 @@ def _check_mask_options(
             raise ValueError(msg)
 
 
-def _outputs(output: Path, features: Sequence[Feature]) -> dict[str, Path]:
-    """Return where the map of each feature goes; a Parametric Map holds all."""
-    from .imaging import named_after
-
-    if len(features) == 1 or output.suffix == PARAMETRIC_MAP:
-        return {feature.name: output for feature in features}
-    return {feature.name: named_after(output, feature.name) for feature in features}
-
-
 def _check_outputs(
     outputs: Sequence[Path], preview: Path | None, inputs: Sequence[Path], *, force: bool
 ) -> None:
-    from .imaging import check_map_path, refuse_input_as_output, refuse_output, sidecar_path
+    from .imaging import refuse_input_as_output
+    from .parametric_map import check_map_output
     from .preview import check_preview_path
 
     for output in outputs:
-        refuse_input_as_output(output, *inputs)
-        if output.suffix == PARAMETRIC_MAP:
-            refuse_output(output, force=force)
-            continue
-        refuse_input_as_output(sidecar_path(output), *inputs)
-        check_map_path(output, force=force)
+        check_map_output(output, *inputs, force=force)
     if preview is not None:
         refuse_input_as_output(preview, *inputs)
         check_preview_path(preview, force=force)
@@ -271,6 +254,7 @@ def _planned(
 def _write_maps(job: _Job, written: _Written, source: Path, backend: Backend) -> tuple[float, str]:
     """Map and write, every file or none; return the seconds of the maps, and the backend."""
     from .imaging import staged_map
+    from .parametric_map import SUFFIX
 
     seconds, taken = 0.0, _taken(backend)
     together: dict[str, npt.NDArray[np.float32]] = {}
@@ -284,7 +268,7 @@ def _write_maps(job: _Job, written: _Written, source: Path, backend: Backend) ->
             for feature in group:
                 volume, values = _placed(job, written, maps.pop(feature.name))
                 path = written.outputs[feature.name]
-                if path.suffix == PARAMETRIC_MAP:
+                if path.suffix == SUFFIX:
                     together[feature.name] = values
                     continue
                 record = _record(job, written, source, taken, feature)

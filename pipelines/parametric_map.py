@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,18 @@ import numpy.typing as npt
 from glcm_cuda.features import FEATURES, Feature, feature_named
 from glcm_cuda.files import replacing
 
-from .imaging import Volume
+from .dicom import Choice
+from .imaging import (
+    Volume,
+    check_map_path,
+    named_after,
+    refuse_input_as_output,
+    refuse_output,
+    sidecar_path,
+)
 from .multiframe import frames_of, geometry_of
+
+SUFFIX = ".dcm"
 
 _SCHEME = "99RADSYNTH"
 """Of features that the IBSI has no code for."""
@@ -28,6 +38,26 @@ _MOST_COMMENT = 10_240
 
 _SERIES_NUMBER = 9001
 _SHOWN_PERCENTILES = (0.5, 99.5)
+
+
+def map_paths(output: Path, features: Sequence[str]) -> dict[str, Path]:
+    """Return where the map of each feature goes: a file for each, named after it, or one object for all."""
+    if len(features) == 1 or output.suffix == SUFFIX:
+        return dict.fromkeys(features, output)
+    return {feature: named_after(output, feature) for feature in features}
+
+
+def check_map_output(path: Path, *inputs: Path, force: bool) -> None:
+    """Refuse where a map is to go before anything is computed: no format of ours, there already, an input.
+
+    Raises as `imaging.check_map_path` and `imaging.refuse_input_as_output`.
+    """
+    refuse_input_as_output(path, *inputs)
+    if path.suffix == SUFFIX:
+        refuse_output(path, force=force)
+        return
+    refuse_input_as_output(sidecar_path(path), *inputs)
+    check_map_path(path, force=force)
 
 
 def write_parametric_map(
@@ -60,13 +90,12 @@ def write_parametric_map(
     Raises
     ------
     ValueError
-        If the image was not DICOM, or has what no Parametric Map can refer to.
+        If the record is too long; `check_sources` refuses images that cannot be referred to.
     FileExistsError
         If the file exists and `force` is False.
     """
     import pydicom
 
-    check_sources(path, volume)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # odd values in headers that are passed on as they are
         sources = [pydicom.dcmread(source, stop_before_pixels=True) for source in volume.sources]
@@ -75,7 +104,7 @@ def write_parametric_map(
             dataset.save_as(temporary)
 
 
-def check_sources(path: Path, volume: Volume) -> None:
+def check_sources(path: Path, volume: Volume, choice: Choice) -> None:
     """Refuse an image that a Parametric Map cannot refer to, before anything is computed.
 
     Raises
@@ -85,6 +114,9 @@ def check_sources(path: Path, volume: Volume) -> None:
     """
     from .headers import header_of
 
+    if choice.allow_gaps:
+        msg = "a Parametric Map says where each slice lies, and --allow-gaps leaves that open; write .nii.gz"
+        raise ValueError(msg)
     if not volume.sources:
         msg = f"{path} must be made from a DICOM image on its own grid, got another; write .nii.gz or .nrrd"
         raise ValueError(msg)
@@ -282,7 +314,8 @@ def _code(feature: Feature) -> tuple[str, str, str]:
 def _description(features: list[Feature], provenance: Mapping[str, Any]) -> str:
     settings = provenance["settings"]
     what = features[0].name.replace("_", " ") if len(features) == 1 else f"{len(features)} features"
-    return f"GLCM {what}, {settings['levels']} levels, window {settings['window']}"[:64]
+    kind = "Synthetic GLCM" if str(provenance["kind"]).startswith("synthetic") else "GLCM"
+    return f"{kind} {what}, {settings['levels']} levels, window {settings['window']}"[:64]
 
 
 def _feature_of(dataset: Any, group: Any) -> str:

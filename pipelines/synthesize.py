@@ -141,7 +141,11 @@ class Job:
 @click.command(cls=Command)
 @click.argument("source", metavar="INPUT", type=click.Path(path_type=Path))
 @click.option(
-    "-o", "--output", required=True, type=click.Path(path_type=Path), help="Map; of a cohort a folder."
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Map, from DICOM also .dcm; of a cohort a folder.",
 )
 @click.option(
     "--model",
@@ -242,6 +246,9 @@ def _synthesize_image(
     force: bool,
 ) -> tuple[list[Path], str]:
     """Write the maps of one image; return their paths and what is to be said of them."""
+    from .archives import opened
+    from .imaging import read_image
+    from .parametric_map import SUFFIX, check_sources, map_paths
     from .preview import check_preview_path, write_preview
 
     if model_path.is_dir():
@@ -251,15 +258,18 @@ def _synthesize_image(
     if how.error_map is not None and model.card is None:
         msg = f"--error-map needs the model card beside {model_path}; train writes it"
         raise ValueError(msg)
-    outputs = _outputs(output, model.features)
-    errors = {} if how.error_map is None else _outputs(how.error_map, model.features)
-    _check_outputs([*outputs.values(), *errors.values()], source, force=force)
+    outputs = map_paths(output, model.features)
+    errors = {} if how.error_map is None else map_paths(how.error_map, model.features)
+    _check_outputs(outputs, errors, source, force=force)
     if preview is not None:
         check_preview_path(preview, force=force)
     start = time.perf_counter()
-    with progress_bar("Synthetic map") as progress:
-        volume, maps = _write_maps(
-            source, outputs, model, how, choice, errors=errors, force=force, progress=progress
+    with opened(source) as place, progress_bar("Synthetic map") as progress:
+        volume = read_image(place, choice)
+        if output.suffix == SUFFIX:
+            check_sources(output, volume, choice)
+        maps = _write_maps(
+            source, volume, outputs, model, how, choice, errors=errors, force=force, progress=progress
         )
     seconds = time.perf_counter() - start
     _announce_without_card(model)
@@ -270,27 +280,25 @@ def _synthesize_image(
             volume, maps[first].values, preview, model.settings, title=title, feature=first, force=force
         )
     engine = _backend() if how.runtime == "keras" else how.runtime
-    return list(outputs.values()), _summary(volume, maps, model, f"{seconds:.1f} s on {engine}")
+    return list(dict.fromkeys(outputs.values())), _summary(
+        volume, maps, model, f"{seconds:.1f} s on {engine}"
+    )
 
 
-def _check_outputs(outputs: Sequence[Path], source: Path, *, force: bool) -> None:
-    from .imaging import check_map_path, refuse_input_as_output
+def _check_outputs(
+    outputs: Mapping[str, Path], errors: Mapping[str, Path], source: Path, *, force: bool
+) -> None:
+    from .parametric_map import SUFFIX, check_map_output
 
-    if len(set(outputs)) < len(outputs):
-        msg = f"--error-map and -o must be two files, got {outputs[0]} for both"
+    both = set(outputs.values()) & set(errors.values())
+    if both:
+        msg = f"--error-map and -o must be two files, got {both.pop()} for both"
         raise ValueError(msg)
-    for output in outputs:
-        refuse_input_as_output(output, source)
-        check_map_path(output, force=force)
-
-
-def _outputs(output: Path, features: Sequence[str]) -> dict[str, Path]:
-    """Return where the map of each feature goes, as ``radsynth map`` has it."""
-    from .imaging import named_after
-
-    if len(features) == 1:
-        return {features[0]: output}
-    return {feature: named_after(output, feature) for feature in features}
+    for output in (*outputs.values(), *errors.values()):
+        check_map_output(output, source, force=force)
+    if any(error.suffix == SUFFIX for error in errors.values()):
+        msg = "--error-map must be no Parametric Map; write .nii.gz, .nrrd or .mha"
+        raise ValueError(msg)
 
 
 def _title(feature: str, *, replaced: bool) -> str:
@@ -322,6 +330,8 @@ def _verdict(feature: str, made: Made, model: Model) -> str:
 
 def _synthesize_cohort(cohort: Path, folder: Path, run: Path, how: Synthesis, *, force: bool) -> Path:
     """Write the maps of a cohort and their index; return the index's path."""
+    from .imaging import read_image
+
     refuse_foreign_folder(folder, _OWN_FILES, force=force)
     cases = read_cohort(cohort)
     features = _features(run)
@@ -342,6 +352,7 @@ def _synthesize_cohort(cohort: Path, folder: Path, run: Path, how: Synthesis, *,
             with attempts.of(job.case.patient):
                 _write_maps(
                     job.case.image,
+                    read_image(job.case.image, job.case.choice),
                     job.outputs,
                     models[job.model],
                     how,
@@ -385,6 +396,7 @@ def _models(run: Path, paths: Collection[Path], features: tuple[str, ...]) -> di
 
 def _write_maps(
     source: Path,
+    volume: Volume,
     outputs: Mapping[str, Path],
     model: Model,
     how: Synthesis,
@@ -394,15 +406,15 @@ def _write_maps(
     force: bool,
     progress: Callable[[int, int], None] | None = None,
     **details: Any,
-) -> tuple[Volume, dict[str, Made]]:
-    """Map one image, check the maps and write them, every file or none; return image and maps."""
+) -> dict[str, Made]:
+    """Map one image, check the maps and write them, every file or none; return the maps."""
     from glcm_cuda import intensity_range
     from surrogate import synthesize_features
     from surrogate.model import keras_versions
 
-    from .imaging import provenance, read_image, staged_map
+    from .imaging import provenance, staged_map
+    from .parametric_map import SUFFIX, write_parametric_map
 
-    volume = read_image(source, choice)
     synthetic = synthesize_features(
         volume.array, model.network, tile=how.tile, runtime=how.runtime, progress=progress
     )
@@ -415,17 +427,35 @@ def _write_maps(
         **choice.to_dict(),
         **details,
     }
+    records = {}
     with ExitStack() as stack:
         for name, made in maps.items():
             record = provenance(feature=name, **common, **_made_record(name, made, model, how))
             record["software"] |= keras_versions()
-            staged = staged_map(made.values, volume, outputs[name], provenance=record, force=force)
-            stack.enter_context(staged)
+            records[name] = dict(record)
+            if outputs[name].suffix != SUFFIX:
+                staged = staged_map(made.values, volume, outputs[name], provenance=record, force=force)
+                stack.enter_context(staged)
             if errors and model.card is not None:
                 error, about = _error_map(synthetic[name], made, model.card.features[name].error_band)
                 record |= about | {"measured_on": model.card.basis}
                 stack.enter_context(staged_map(error, volume, errors[name], provenance=record, force=force))
-    return volume, maps
+        together = {name: made.values for name, made in maps.items() if outputs[name].suffix == SUFFIX}
+        if together:
+            path = next(iter(outputs.values()))
+            write_parametric_map(together, volume, path, _joined(records), force=force)
+    return maps
+
+
+def _joined(records: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return the record of several maps: the first one's, and of the others what differs from it."""
+    names = list(records)
+    first = records[names[0]]
+    others = {
+        name: {key: value for key, value in records[name].items() if value != first[key]}
+        for name in names[1:]
+    }
+    return {**first, "features": names, **({"others": others} if others else {})}
 
 
 def _checked(

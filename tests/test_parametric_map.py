@@ -21,6 +21,9 @@ from pipelines.dicom import Choice
 from pipelines.imaging import read_image
 from pipelines.map import command
 from pipelines.parametric_map import read_parametric_map
+from pipelines.synthesize import command as synthesize_command
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
 SMALL = ("--window", 3, "--levels", 8, "--backend", "cpu")
 
@@ -168,3 +171,35 @@ def test_an_archive_is_named_as_the_source(series, tmp_path):  # noqa: F811
     assert make(tmp_path / "s.zip", tmp_path / "m.dcm", *SMALL).exit_code == 0
     record = json.loads(pydicom.dcmread(tmp_path / "m.dcm").ImageComments)
     assert record["source"] == "s.zip"
+
+
+def test_synthetic_maps_say_that_they_are(series, tmp_path):  # noqa: F811
+    import keras
+
+    from surrogate import NetworkSettings, build_model
+
+    keras.utils.set_random_seed(0)
+    glcm = GLCMSettings(levels=8, window=3)
+    network = NetworkSettings(architecture="equality", hidden=(4,))
+    build_model(glcm, network, ("joint_entropy", "contrast")).save(tmp_path / "m.keras")
+
+    def synthesize(*options):
+        arguments = [series, "--model", tmp_path / "m.keras", *options]
+        return CliRunner().invoke(synthesize_command, [str(argument) for argument in arguments])
+
+    result = synthesize("-o", tmp_path / "s.dcm")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[0] == str(tmp_path / "s.dcm")
+    assert synthesize("-o", tmp_path / "s.nrrd").exit_code == 0
+    maps, _, record = read_parametric_map(tmp_path / "s.dcm")
+    for name, values in maps.items():
+        np.testing.assert_array_equal(values, read_image(tmp_path / f"s_{name}.nrrd").array)
+    assert record["kind"] == "synthetic GLCM entropy map (network prediction)"
+    assert record["features"] == ["joint_entropy", "contrast"]
+    assert record["others"]["contrast"]["kind"] == "synthetic GLCM contrast map (network prediction)"
+    assert record["others"]["contrast"]["spot_check"] != record["spot_check"]
+    made = pydicom.dcmread(tmp_path / "s.dcm")
+    assert made.SeriesDescription == "Synthetic GLCM 2 features, 8 levels, window 3"
+    exists = synthesize("-o", tmp_path / "s.dcm")
+    assert exists.exit_code == 2
+    assert "s.dcm exists" in exists.stderr
