@@ -15,7 +15,9 @@ from glcm_cuda import GLCMSettings, PatchStore, entropy_map
 from pipelines.cohort import Case
 from pipelines.comparison import _check_current
 from pipelines.imaging import sha256_of
-from pipelines.synthesize import Job, Synthesis, _is_done, command
+from pipelines.synthesize import command
+from pipelines.synthetic import Synthesis
+from pipelines.synthetic_cohort import Job, is_done
 from surrogate.card import STATISTICS, make_card, read_card, window_statistics, write_card
 from surrogate.checks import spot_check
 
@@ -240,7 +242,7 @@ def test_a_map_is_kept_only_if_it_is_what_is_asked_for(tmp_path, failed, fallbac
     job = Job(Case("p", "g", image, None), model, "0", {"joint_entropy": output})
     record = {"source_sha256": sha256_of(image), "model_sha256": sha256_of(model), "fallback": fallback}
     (tmp_path / "o.nii.gz.json").write_text(json.dumps({**record, "spot_check": {"failed": failed}}))
-    kept = {asked: _is_done(job, Synthesis(128, "keras", asked)) for asked in (False, True)}
+    kept = {asked: is_done(job, Synthesis(128, "keras", asked)) for asked in (False, True)}
     assert kept == {False: fallback is None, True: not failed or fallback == "exact"}
 
 
