@@ -71,6 +71,9 @@ def read_region(path: Path, volume: Volume, segment: str | None = None) -> Volum
         If the file refers to another series or frame of reference than the image's, `segment` names none or
         is missing, or there is nothing inside.
     """
+    if volume.array.ndim != 3:
+        msg = f"{path} belongs to slices of DICOM, got a two-dimensional image"
+        raise ValueError(msg)
     dataset = _read(path)
     _refuse_other_image(path, dataset, volume)
     chosen = _chosen(path, _segments(dataset), segment)
@@ -92,12 +95,12 @@ def on_grid(name: str, region: Volume, volume: Volume) -> Mask:
     ValueError
         If voxels of the two do not coincide, or some inside lie outside the image.
     """
-    shape = volume.array.shape[-3:]
+    shape = volume.array.shape
     if len(region.array) == 1:  # one slice tells no distance of slices
         region = replace(region, spacing_mm=(*region.spacing_mm[:2], *volume.spacing_mm[2:]))
-    offset = _offset(region, volume)
+    (offset,) = _in_voxels(np.array([region.origin_mm]), volume)
     same = replace(region, origin_mm=volume.origin_mm, array=region.array[:1])
-    first = replace(volume, array=volume.array.reshape((-1, *shape[-2:]))[:1])
+    first = replace(volume, array=volume.array[:1])
     differences = geometry_differences(same, first)
     start = round(float(offset[2]))
     if not differences and np.abs(offset - (0, 0, start)).max() > _OFF_PLANE:
@@ -108,7 +111,7 @@ def on_grid(name: str, region: Volume, volume: Volume) -> Mask:
             "resample it to the image"
         )
         raise ValueError(msg)
-    mask = np.zeros((len(volume.array) if volume.array.ndim == 3 else 1, *shape[-2:]), np.bool_)
+    mask = np.zeros(shape, np.bool_)
     outside = region.array.copy()
     here = [index for index in range(len(region.array)) if 0 <= index + start < len(mask)]
     for index in here:
@@ -117,16 +120,7 @@ def on_grid(name: str, region: Volume, volume: Volume) -> Mask:
     if outside.any():
         msg = f"{name} has {int(outside.sum())} voxels outside the image; is it the mask of this image?"
         raise ValueError(msg)
-    return mask.reshape(volume.array.shape)
-
-
-def _offset(region: Volume, volume: Volume) -> npt.NDArray[np.float64]:
-    """Return where the region's first voxel lies in the image, in voxels (x, y, z)."""
-    edge = len(volume.origin_mm)
-    cosines = np.reshape(volume.direction, (edge, edge))
-    apart = np.array(region.origin_mm[:edge]) - np.array(volume.origin_mm)
-    found = cosines.T @ apart / np.array(volume.spacing_mm)
-    return np.append(found, np.zeros(3 - edge))
+    return mask
 
 
 def _read(path: Path) -> Any:

@@ -13,6 +13,7 @@ import pytest
 import SimpleITK
 from click.testing import CliRunner
 from test_dicom import write_series
+from test_phases import group, write_enhanced
 from test_regions import series  # noqa: F401 (a fixture)
 
 from glcm_cuda import GLCMSettings, feature_maps
@@ -171,6 +172,24 @@ def test_an_archive_is_named_as_the_source(series, tmp_path):  # noqa: F811
     assert make(tmp_path / "s.zip", tmp_path / "m.dcm", *SMALL).exit_code == 0
     record = json.loads(pydicom.dcmread(tmp_path / "m.dcm").ImageComments)
     assert record["source"] == "s.zip"
+
+
+def test_a_phase_of_a_multi_frame_image(tmp_path, rng):
+    frames = [group((0, 0, 5.0 * (index // 2)), phase=index % 2 + 1) for index in range(6)]
+    source = write_enhanced(tmp_path / "e.dcm", rng.integers(0, 1000, (6, 16, 15)), frames)
+    dataset = pydicom.dcmread(source)
+    dataset.FrameOfReferenceUID = "1.2.99"
+    names = ("PatientName", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "AccessionNumber")
+    for name in (*names, "StudyID", "ReferringPhysicianName"):
+        setattr(dataset, name, "")
+    dataset.save_as(source)
+    result = make(source, tmp_path / "m.dcm", *SMALL, "--phase", 2)
+    assert result.exit_code == 0, result.output
+    maps, found, _ = read_parametric_map(tmp_path / "m.dcm")
+    volume = read_image(source, Choice(phase=2))
+    exact = feature_maps(volume.array, "joint_entropy", GLCMSettings(window=3, levels=8), backend="cpu")
+    np.testing.assert_array_equal(maps["joint_entropy"], exact["joint_entropy"])
+    assert found.spacing_mm == pytest.approx(volume.spacing_mm)
 
 
 def test_synthetic_maps_say_that_they_are(series, tmp_path):  # noqa: F811

@@ -210,6 +210,13 @@ def test_voxels_beyond_the_image_are_refused(series, tmp_path):
         read_mask(path, read_image(series))
 
 
+def test_a_plane_image_has_no_segmentation(series, tmp_path):
+    path = write_segmentation(tmp_path / "seg.dcm", series, two_masks()[:1])
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(np.ones((6, 5), np.int16)), str(tmp_path / "i.mha"))
+    with pytest.raises(ValueError, match="belongs to slices of DICOM, got a two-dimensional image"):
+        read_mask(path, read_image(tmp_path / "i.mha"))
+
+
 def test_a_truncated_segmentation_is_refused(series, tmp_path):
     path = write_segmentation(tmp_path / "seg.dcm", series, two_masks()[:1])
     path.write_bytes(path.read_bytes()[:-4])
