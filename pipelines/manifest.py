@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import logging
 import os
 import re
@@ -10,17 +11,30 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import click
 
 from glcm_cuda.files import replacing
 
-from .cohort import CHOICE_COLUMNS, COLUMNS, Case, naming, read_cohort
+from .cohort import CHOICE_COLUMNS, COLUMNS, Attempts, Case, case_files, naming, read_cohort
 from .dicom import series_frames
 from .headers import Contents, Found, contents_of, files_below, hashed
-from .imaging import MAP_SUFFIXES, Volume, read_image, refuse_output
-from .options import Command, OneLineErrors, force_option, progress_bar
+from .imaging import (
+    MAP_SUFFIXES,
+    Volume,
+    read_image,
+    refuse_output,
+    sidecar_path,
+    source_record,
+    write_sidecar,
+    write_volume,
+)
+from .masks import read_labels
+from .options import Command, OneLineErrors, force_option, preprocessing_options, progress_bar
+from .outputs import refuse_foreign_folder, refuse_inputs
 from .phases import Phase, phases_of, uneven, without_copies
+from .preprocessing import Preprocessing
 from .report import counted
 
 _log = logging.getLogger(__name__)
@@ -32,6 +46,7 @@ _LABELS = re.compile(r"(?:^|[_.-])(dseg|seg|segmentation|mask|label|labels|roi)(
 _IMAGE = re.compile(r"[_-](image|img)$", re.IGNORECASE)
 _MORE_COLUMNS = ("study", "session", "modality", "description", "slices")
 _UNKNOWN = "unknown"
+_PREPROCESSED = ("cohort.csv", "*.nii.gz", "*.nii.gz.json")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +153,78 @@ def standard(cohort: Path, output: Path, force: bool) -> None:
     with progress_bar("Standard", len(cases)) as progress:
         write_standard(learn_standard(_counted(cases, progress)), output, force=force)
     click.echo(output)
+
+
+@command.command(cls=Command)
+@click.argument("cohort", type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder.")
+@preprocessing_options
+@force_option
+def preprocess(cohort: Path, output: Path, steps: Preprocessing, force: bool) -> None:
+    """Write the images of COHORT after the steps, and the CSV of a cohort of them.
+
+    So a network learns, maps and is evaluated on the same images. Labels go along by the nearest voxel. Each
+    image has the steps beside it as JSON. Images that are there already, of the same image and steps, are
+    kept; a case that fails does not stop the rest.
+
+    \b
+    Example:
+      radsynth cohort preprocess cohort.csv -o n4 --n4 --resample 1,1,0
+      radsynth groundtruth n4/cohort.csv -o store.h5
+    """
+    if steps.is_off:
+        msg = "give at least one step: --n4, --resample, --standardize, --normalize or --clip-outliers"
+        raise ValueError(msg)
+    if steps.subtract is not None:
+        msg = "--subtract takes one image; it goes with `radsynth map`, not with a cohort"
+        raise ValueError(msg)
+    refuse_foreign_folder(output, _PREPROCESSED, force=force)
+    cases = read_cohort(cohort)
+    refuse_inputs([output / "cohort.csv"], [cohort, *case_files(cases)])
+    attempts, rows = Attempts(len(cases)), []
+    with progress_bar("Preprocessing", len(cases)) as progress:
+        for done, case in enumerate(cases, start=1):
+            with attempts.of(case.patient):
+                rows.append(_preprocessed(case, output, steps))
+            progress(done, len(cases))
+    attempts.finish()
+    write_rows(rows, output / "cohort.csv", force=True)
+    click.echo(output / "cohort.csv")
+
+
+def _preprocessed(case: Case, folder: Path, steps: Preprocessing) -> Row:
+    """Write image and labels of a case after the steps, unless they are there; return its row."""
+    from .preprocessing import moved_labels
+    from .preprocessing import preprocess as taken
+
+    image, labels = folder / f"{case.patient}.nii.gz", folder / f"{case.patient}_labels.nii.gz"
+    record = {**source_record(case.image), **case.choice.to_dict(), **steps.to_dict()}
+    if case.labels is not None:
+        record |= source_record(case.labels, "labels")
+    if not _is_there(image, record):
+        before = read_image(case.image, case.choice)
+        after = taken(before, steps)
+        if case.labels is not None:
+            moved = moved_labels(read_labels(case.labels, before), before, after)
+            write_volume(replace(after, array=moved), labels, force=True)
+        with replacing(sidecar_path(image), force=True) as sidecar:
+            write_sidecar(sidecar, record)
+            write_volume(after, image, force=True)
+    return Row(
+        patient=case.patient,
+        image=image,
+        group=case.group,
+        labels=None if case.labels is None else labels,
+    )
+
+
+def _is_there(image: Path, record: dict[str, Any]) -> bool:
+    """Whether an image is there, made from the same with the same steps; the record is written last."""
+    try:
+        found: dict[str, Any] = json.loads(sidecar_path(image).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return image.exists() and found == json.loads(json.dumps(record))
 
 
 def _counted(cases: Sequence[Case], progress: Callable[[int, int], None]) -> Iterator[Volume]:

@@ -64,7 +64,11 @@ _MOST_BYTES = 1 << 30
 @mask_options
 @params_option
 @click.option(
-    "--crop", is_flag=True, help="Write the box that the mask's windows reach, as pyradiomics does."
+    "--crop",
+    "--crop-to-mask",
+    "crop",
+    is_flag=True,
+    help="Write the box that the mask's windows reach, as pyradiomics does.",
 )
 @settings_options()
 @backend_option

@@ -133,10 +133,15 @@ def preprocess(volume: Volume, steps: Preprocessing) -> Volume:
 
 def moved_mask(mask: Mask, before: Volume, after: Volume) -> Mask:
     """Return a mask of an image on the image's grid after the steps, each voxel from the nearest."""
-    if not geometry_differences(before, after):
-        return mask
-    moved: Mask = resampled("the mask", replace(before, array=mask), after) != 0
+    moved: Mask = moved_labels(mask, before, after) != 0
     return moved
+
+
+def moved_labels(labels: npt.NDArray[Any], before: Volume, after: Volume) -> npt.NDArray[Any]:
+    """Return labels of an image on the image's grid after the steps, each voxel from the nearest."""
+    if not geometry_differences(before, after):
+        return labels
+    return resampled("the mask", replace(before, array=labels), after)
 
 
 # Steps

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,9 @@ from click.testing import CliRunner
 from scipy import ndimage
 
 from pipelines.__main__ import main
+from pipelines.cohort import read_cohort
 from pipelines.imaging import Volume, read_image, write_volume
+from pipelines.masks import read_labels
 from pipelines.preprocessing import (
     PERCENTILES,
     Preprocessing,
@@ -88,7 +91,8 @@ def test_a_mask_goes_along_by_the_nearest_voxel():
     mask[1, 2:4, 1:3] = True
     after = preprocess(volume, Preprocessing(spacing_mm=(0.5, 0.5, 0)))
     np.testing.assert_array_equal(moved_mask(mask, volume, after), np.kron(mask, np.ones((1, 2, 2), bool)))
-    assert moved_mask(mask, volume, preprocess(volume, Preprocessing(normalize="zscore"))) is mask
+    same = moved_mask(mask, volume, preprocess(volume, Preprocessing(normalize="zscore")))
+    np.testing.assert_array_equal(same, mask)
 
 
 def test_n4_flattens_a_smooth_bias(rng):
@@ -234,6 +238,44 @@ def test_a_standard_of_a_cohort(rng, tmp_path, monkeypatch):
     np.testing.assert_allclose(read_standard(tmp_path / "s.json"), learn_standard(volumes)["landmarks"])
     assert run("cohort", "standard", "c.csv", "-o", "s.json").exit_code == 2
     assert run("map", "0.nii.gz", "-o", "m.nii", "--standardize", "s.json").exit_code == 0
+
+
+def test_a_cohort_is_preprocessed_and_continues(rng, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = ["patient,group,image,labels"]
+    volumes = [volume_of(rng.gamma(3, 40, (4, 20, 20))) for _ in range(3)]
+    for number, volume in enumerate(volumes):
+        write_volume(volume, tmp_path / f"{number}.nii.gz")
+        labels = replace(volume, array=np.digitize(volume.array, (60, 150)).astype(np.uint8))
+        write_volume(labels, tmp_path / f"{number}_l.nii.gz")
+        rows.append(f"p{number},a,{number}.nii.gz,{number}_l.nii.gz")
+    (tmp_path / "c.csv").write_text("\n".join(rows) + "\n")
+    whole = (tmp_path / "1.nii.gz").read_bytes()
+    (tmp_path / "1.nii.gz").write_bytes(whole[:-50])
+    steps = ("--resample", "0.5,0.5,0", "--normalize", "zscore")
+    failed = run("cohort", "preprocess", "c.csv", "-o", "out", *steps)
+    assert failed.exit_code == 2
+    assert "patient p1: " in failed.stderr
+    assert "the other 2 are done and kept" in failed.stderr
+    before = (tmp_path / "out" / "p0.nii.gz").stat().st_mtime_ns
+    (tmp_path / "1.nii.gz").write_bytes(whole)
+    result = run("cohort", "preprocess", "c.csv", "-o", "out", *steps)
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "out" / "p0.nii.gz").stat().st_mtime_ns == before
+    cases = read_cohort(tmp_path / "out" / "cohort.csv")
+    assert [(case.patient, case.group) for case in cases] == [("p0", "a"), ("p1", "a"), ("p2", "a")]
+    for case, volume in zip(cases, volumes, strict=True):
+        found = read_image(case.image)
+        expected = preprocess(volume, Preprocessing(spacing_mm=(0.5, 0.5, 0), normalize="zscore"))
+        np.testing.assert_allclose(found.array, expected.array, atol=1e-4)
+        labels = np.kron(np.digitize(volume.array, (60, 150)), np.ones((1, 2, 2)))
+        np.testing.assert_array_equal(read_labels(case.labels, found), labels)
+    record = json.loads((tmp_path / "out" / "p0.nii.gz.json").read_text())
+    assert list(record["preprocessing"]) == ["resample", "normalize"]
+    for options, message in (((), "give at least one step"), (("--subtract", "0.nii.gz"), "takes one image")):
+        refused = run("cohort", "preprocess", "c.csv", "-o", "out", *options)
+        assert refused.exit_code == 2
+        assert message in refused.stderr
 
 
 def test_real_phases_are_subtracted(data_dir):
