@@ -51,11 +51,14 @@ _CASE_DTYPES = {
     "image": _TEXT,
     "sha256": _TEXT,
     "labels_sha256": _TEXT,
+    "modality": _TEXT,
     "intensity_range": np.float64,
     "shape": np.int32,
     "start": np.int64,
     "count": np.int64,
 }
+_LATER = ("modality",)
+"""Columns that stores of before do not have; they are then unknown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +96,8 @@ class CaseRecord(CaseSource):
     ----------
     intensity_range : (float, float)
         Edges of the lowest and the highest bin that were used, in the image's unit.
+    modality : str
+        Of DICOM images, as MR; empty where it is not known.
     shape : (Z, Y, X)
         Shape of the image.
     start, count : int
@@ -100,6 +105,7 @@ class CaseRecord(CaseSource):
     """
 
     intensity_range: tuple[float, float]
+    modality: str = ""
     shape: tuple[int, int, int]
     start: int = 0
     count: int
@@ -477,6 +483,7 @@ def _read_cases(group: h5py.Group) -> list[CaseRecord]:
     columns = {
         name: (group[name].asstr()[:] if dtype is _TEXT else group[name][:]).tolist()
         for name, dtype in _CASE_DTYPES.items()
+        if name in group
     }
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     for row in rows:
@@ -504,7 +511,8 @@ def _check_format(file: h5py.File, path: Path) -> None:
     if version != FORMAT_VERSION:
         msg = f"patch store {path} has format {version}, expected {FORMAT_VERSION}; rerun groundtruth"
         raise ValueError(msg)
-    wanted = [*_SAMPLE_DTYPES, _CASE_INDEX, *(f"{_CASES}/{name}" for name in _CASE_DTYPES)]
+    columns = [f"{_CASES}/{name}" for name in _CASE_DTYPES if name not in _LATER]
+    wanted = [*_SAMPLE_DTYPES, _CASE_INDEX, *columns]
     missing = [name for name in wanted if name not in file]
     if "settings" not in file.attrs:
         missing.append("the attribute settings")

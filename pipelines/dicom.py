@@ -59,6 +59,8 @@ class Series:
         The slices have different rescale slopes or intercepts, so that only floats hold them all.
     slice_distance_mm : float, optional
         Where slices are missing, the distance of all others.
+    modality : str
+        As MR; empty if the header does not say.
     """
 
     files: tuple[Path, ...]
@@ -66,6 +68,7 @@ class Series:
     frames: tuple[int, ...] = ()
     rescaled_apart: bool = False
     slice_distance_mm: float | None = None
+    modality: str = ""
 
 
 def series_of_folder(folder: Path, choice: Choice | None = None) -> Series:
@@ -210,14 +213,22 @@ def _volume(source: Path, members: Sequence[Member], choice: Choice) -> Series:
         raise ValueError(msg)
     phase = _chosen_phase(source, phases_of(source, once), choice.phase)
     distance = _checked_distance(source, phase, allow_gaps=choice.allow_gaps)
+    modality = str(phase.members[0][1].get("Modality") or "")
     if frames:
         numbers = tuple(int(header.InstanceNumber) - 1 for _, header in phase.members)
-        return Series((frames[0],), phase.positions_mm, numbers, slice_distance_mm=distance)
+        return Series(
+            files=(frames[0],),
+            positions_mm=phase.positions_mm,
+            frames=numbers,
+            slice_distance_mm=distance,
+            modality=modality,
+        )
     return Series(
         files=tuple(path for path, _ in phase.members),
         positions_mm=phase.positions_mm,
         rescaled_apart=len({_rescale(header) for _, header in phase.members}) > 1,
         slice_distance_mm=distance,
+        modality=modality,
     )
 
 
@@ -230,7 +241,8 @@ def _single(source: Path, member: Member, choice: Choice) -> Series:
         if lacking:
             msg = f"{path} must have {lacking}, got none; convert the image with a tool that knows it"
             raise ValueError(msg)
-    return Series(files=(path,), positions_mm=np.array([position or (0.0, 0.0, 0.0)], float))
+    places = np.array([position or (0.0, 0.0, 0.0)], float)
+    return Series(files=(path,), positions_mm=places, modality=str(header.get("Modality") or ""))
 
 
 def _chosen_phase(source: Path, phases: Sequence[Phase], wanted: int | None) -> Phase:

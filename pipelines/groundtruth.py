@@ -271,6 +271,7 @@ def _store(writer: StoreWriter, source: CaseSource, exact: ExactCase) -> None:
     record = CaseRecord(
         **vars(source),
         intensity_range=exact.intensity_range,
+        modality=exact.volume.modality,
         shape=_stack(exact.entropy).shape,
         count=len(exact.samples.entropy),
     )

@@ -56,6 +56,8 @@ class Volume:
         Cosines, row by row, as SimpleITK has them.
     sources : tuple of paths
         The DICOM files that it was read from; empty for other formats.
+    modality : str
+        Of DICOM, as MR; empty for other formats.
     """
 
     array: npt.NDArray[Any]
@@ -63,6 +65,7 @@ class Volume:
     origin_mm: tuple[float, ...]
     direction: tuple[float, ...]
     sources: tuple[Path, ...] = ()
+    modality: str = ""
 
     def cropped(self, box: tuple[slice, ...]) -> Volume:
         """Return the part of the image inside a box, where it lies."""
@@ -286,7 +289,7 @@ def check_map_path(path: str | os.PathLike[str], *, force: bool = False) -> None
     """
     path = Path(path)
     if not path.name.endswith(MAP_SUFFIXES):  # the writers know no capitals
-        msg = f"a map's name must end in one of {', '.join(MAP_SUFFIXES)}, got {path.name}"
+        msg = f"a map's name must end in one of {', '.join(MAP_SUFFIXES)} (.dcm from DICOM), got {path.name}"
         raise ValueError(msg)
     refuse_output(path, force=force)
     refuse_output(sidecar_path(path), force=force)
@@ -491,7 +494,7 @@ def _read_dicom(path: Path, choice: Choice | None) -> Volume:
         slices = range(image.GetSize()[2])
         found = np.array([image.TransformIndexToPhysicalPoint((0, 0, index)) for index in slices])
         check_positions(path, series, found)
-    return replace(volume_of(image), sources=series.files)
+    return replace(volume_of(image), sources=series.files, modality=series.modality)
 
 
 def _files_image(path: Path, series: Series) -> SimpleITK.Image:

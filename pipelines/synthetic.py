@@ -173,7 +173,7 @@ def _checked(
     from glcm_cuda import feature_maps
     from surrogate.checks import spot_check
 
-    check = spot_check(volume.array, synthetic, model.settings, feature, model.card)
+    check = spot_check(volume.array, synthetic, model.settings, feature, model.card, modality=volume.modality)
     if not (check.failed and how.fallback):
         return Made(synthetic, check, replaced=False)
     exact = feature_maps(volume.array, [feature], model.settings, backend="cpu")[feature]

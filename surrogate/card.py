@@ -29,6 +29,9 @@ STATISTICS = ("mean_level", "difference_of_neighbours", "range_of_levels")
 MOST_SAMPLES = 20_000
 """Samples of each patient that are looked at: rows of a case are in random order."""
 
+UNKNOWN = "unknown"
+"""Modality of images that do not tell theirs."""
+
 COVERED = 0.95
 """Share of the errors that an error map is to cover."""
 
@@ -125,6 +128,8 @@ class Card:
         Those, and those that the model learned from.
     groups : dict
         Number of patients learned from by their group.
+    modalities : dict
+        And by the modality of their images, where the store knows it.
     features : dict of Measured
         By name, in the order of the model's outputs.
     training_range : dict
@@ -141,6 +146,7 @@ class Card:
     patients: tuple[str, ...]
     learned: tuple[str, ...]
     groups: dict[str, int]
+    modalities: dict[str, int]
     features: dict[str, Measured]
     training_range: dict[str, tuple[float, float]]
     voxels_per_second: float
@@ -305,12 +311,14 @@ def make_card(
         found = [_predictions(model, opened, patient) for patient in patients]
         windows = np.concatenate([window_statistics(_samples(opened, patient)[0]) for patient in learned])
         groups = {case.patient: case.group for case in opened.cases}
+        modalities = {case.patient: case.modality or UNKNOWN for case in opened.cases}
     low, high = np.quantile(windows, [0.005, 0.995], axis=0)
     return Card(
         basis=basis,
         patients=tuple(patients),
         learned=tuple(learned),
         groups=dict(sorted(Counter(groups[patient] for patient in learned).items())),
+        modalities=dict(sorted(Counter(modalities[patient] for patient in learned).items())),
         features={
             name: _measure([patient.of(place) for patient in found], _unit(name, settings))
             for place, name in enumerate(_features(model))
@@ -481,7 +489,7 @@ def _markdown(card: Card, model: Path) -> str:
         "## Data",
         "",
         f"Learned from {_names(card.learned)} ({counted(len(card.learned), 'patient')}: "
-        f"{_numbers(card.groups)}; store {run['store_sha256'][:12]}).",
+        f"{_numbers(card.groups)}; modality {_numbers(card.modalities)}; store {run['store_sha256'][:12]}).",
         "",
         "| of the windows learned from, in levels | 0.5 % | 99.5 % |",
         "| --- | --- | --- |",

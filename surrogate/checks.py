@@ -16,7 +16,7 @@ from glcm_cuda.quantize import quantize
 from glcm_cuda.settings import GLCMSettings
 
 from .agreement import summarize
-from .card import STATISTICS, Agreement, Card, window_statistics
+from .card import STATISTICS, UNKNOWN, Agreement, Card, window_statistics
 from .exact import exact_values
 
 VOXELS = 2000
@@ -95,6 +95,7 @@ def spot_check(
     feature: str,
     card: Card | None,
     *,
+    modality: str = "",
     seed: int = 0,
 ) -> SpotCheck:
     """Compare random voxels of a synthetic map with the exact engine.
@@ -111,6 +112,8 @@ def spot_check(
         Which feature the map is of.
     card : Card or None
         What was measured of the model; without one a map fails only where its values are not finite.
+    modality : str
+        Of the image, as MR; empty where it is not known.
     seed : int
         Of the choice.
 
@@ -135,7 +138,8 @@ def spot_check(
     if card is not None:
         rounding = ROUNDING * float(np.abs(exact[defined]).max(initial=0))
         failures += _worse(compared, card.features[feature].agreement, rounding)
-    return SpotCheck(**compared, outside=outside, failures=failures, flags=_flags(outside))
+    flags = _flags(outside) + _other_modality(modality, card)
+    return SpotCheck(**compared, outside=outside, failures=failures, flags=flags)
 
 
 def refuse_other_settings(found: GLCMSettings, expected: GLCMSettings, name: str) -> None:
@@ -215,6 +219,14 @@ def _outside(patches: npt.NDArray[np.unsignedinteger], card: Card) -> dict[str, 
         low, high = card.training_range[name]
         shares[name] = float(np.mean((values < low) | (values > high)))
     return shares
+
+
+def _other_modality(modality: str, card: Card | None) -> tuple[str, ...]:
+    """Flag an image of a modality that the model did not learn from, where both are known."""
+    known = set() if card is None else set(card.modalities) - {UNKNOWN}
+    if not modality or not known or modality in known:
+        return ()
+    return (f"the image is {modality}, and the model learned from {', '.join(sorted(known))}",)
 
 
 def _flags(outside: dict[str, float]) -> tuple[str, ...]:

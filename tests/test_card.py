@@ -168,7 +168,7 @@ def test_what_the_text_says(card, tmp_path):
         "Measured on held-out patients: a, b.",
         "| joint_entropy | samples | r | bias, bits | RMSE, bits |",
         "| contrast | samples | r | bias | RMSE |",
-        "Learned from c (1 patient: normal 1; store 0123456789ab).",
+        "Learned from c (1 patient: normal 1; modality unknown 1; store 0123456789ab).",
         "- training: epochs 3",
         f"voxels per second with tensorflow ({card.device}). Training 12 s.",
         "within 2 voxels of the border",

@@ -29,7 +29,7 @@ def exact(image):
     return entropy_map(image, GLCM, backend="cpu")
 
 
-def card_of(*, rmse=0.1, largest=0.4, high=99.0, feature=ENTROPY):
+def card_of(*, rmse=0.1, largest=0.4, high=99.0, feature=ENTROPY, modalities=None):
     """Return a card that promises these figures."""
     agreement = Agreement(
         samples=1000,
@@ -47,6 +47,7 @@ def card_of(*, rmse=0.1, largest=0.4, high=99.0, feature=ENTROPY):
         patients=("a", "b"),
         learned=("c",),
         groups={"g": 1},
+        modalities=modalities or {"unknown": 1},
         features={feature: Measured("bits", agreement, {}, ErrorBand((), (0.2,), None))},
         training_range=dict.fromkeys(STATISTICS, (0.0, high)),
         voxels_per_second=1.0,
@@ -106,6 +107,15 @@ def test_flags_are_no_failures(image, exact):
     assert not check.failed
     assert len(check.flags) == len(check.warnings) == 3
     assert check.flags[0].endswith("of the image are outside the training range of the mean level")
+
+
+def test_another_modality_is_flagged_where_both_are_known(image, exact):
+    card = card_of(modalities={"MR": 2, "unknown": 1})
+    told = "the image is CT, and the model learned from MR"
+    for modality, flags in (("MR", ()), ("", ()), ("CT", (told,))):
+        check = spot_check(image, exact, GLCM, ENTROPY, card, modality=modality)
+        assert (check.flags, check.failed) == (flags, False)
+    assert spot_check(image, exact, GLCM, ENTROPY, card_of(), modality="CT").flags == ()
 
 
 def test_values_that_are_no_numbers_fail_even_without_a_card(image, exact):

@@ -175,6 +175,7 @@ def test_a_phase_of_a_folder_of_dicom_is_a_case(tmp_path, rng):
     write_store(cases, tmp_path / "s.h5", PLAN, maps=tmp_path / "maps")
     with PatchStore(tmp_path / "s.h5") as patches:
         assert [case.image for case in patches.cases] == ["series, phase 1", "series, phase 2"]
+        assert {case.modality for case in patches.cases} == {"MR"}
     for case in cases:
         expected = entropy_map(read_image(case.image, case.choice).array, backend="cpu")
         np.testing.assert_array_equal(read_array(map_path(tmp_path / "maps", case.patient)), expected)

@@ -224,6 +224,19 @@ def test_parts_of_other_runs_are_not_mixed_in(tmp_path, changes):
     assert not writer(path).has(source("A")), "the part was replaced"
 
 
+def test_a_store_of_before_has_no_modality(tmp_path):
+    writing = writer(tmp_path / "store.h5")
+    record, samples = case("A")
+    writing.add(dataclasses.replace(record, modality="MR"), samples)
+    path = writing.finish([source("A")])
+    with PatchStore(path) as opened:
+        assert [found.modality for found in opened.cases] == ["MR"]
+    with h5py.File(path, "r+") as file:
+        del file["cases/modality"]
+    with PatchStore(path) as opened:
+        assert [found.modality for found in opened.cases] == [""]
+
+
 def test_parts_of_other_software_are_not_mixed_in(tmp_path, monkeypatch):
     writer(tmp_path / "store.h5").add(*case("A"))
     monkeypatch.setattr(store, "__version__", "0.0.9")

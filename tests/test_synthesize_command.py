@@ -305,6 +305,7 @@ def write_card(model: Path, rmse: float, coverage: float | None = 0.9) -> Path:
         patients=("a", "b"),
         learned=("c",),
         groups={"g": 1},
+        modalities={"unknown": 1},
         features={
             name: card.Measured(None, figures, {"0": figures}, band) for name in model_features(loaded)
         },
