@@ -378,7 +378,10 @@ def test_labels_that_are_no_labels_are_refused(tmp_path, volume, value):
 
 @pytest.mark.parametrize("name", ["map.png", "map.mhd", "map", "map.dcm", "map.gz", "map.NII.GZ"])
 def test_other_formats_are_refused(tmp_path, volume, name):
-    with pytest.raises(ValueError, match=rf"must end in one of \.nii, \.nii\.gz, \.nrrd, \.mha, got {name}"):
+    with pytest.raises(
+        ValueError,
+        match=rf"must end in one of \.nii, \.nii\.gz, \.nrrd, \.mha \(\.dcm from DICOM\), got {name}",
+    ):
         write_map(np.zeros(volume.array.shape), volume, tmp_path / name, provenance={})
 
 

@@ -144,7 +144,10 @@ def test_force_replaces(tmp_path, image):
         (("--feature", "contrsat"), "no feature 'contrsat' (did you mean 'contrast'?); the features are"),
         (("--feature", "cluster_prominence", "--levels", 65536), "cluster_prominence in windows of 20 pairs"),
         (("--preview", "a.jpg"), "a preview's name must end in .png, got a.jpg"),
-        (("-o", "map.tif"), "a map's name must end in one of .nii, .nii.gz, .nrrd, .mha, got map.tif"),
+        (
+            ("-o", "map.tif"),
+            "a map's name must end in one of .nii, .nii.gz, .nrrd, .mha (.dcm from DICOM), got map.tif",
+        ),
     ],
 )
 def test_bad_options(tmp_path, image, arguments, line):
