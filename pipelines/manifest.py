@@ -1,4 +1,4 @@
-"""``radsynth cohort scan``: a cohort's CSV from folders of DICOM or of NIfTI."""
+"""``radsynth cohort``: the CSV of a cohort, the standard of its intensities, its images prepared."""
 
 from __future__ import annotations
 

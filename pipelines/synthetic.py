@@ -115,7 +115,34 @@ def write_maps(
     progress: Callable[[int, int], None] | None = None,
     **details: Any,
 ) -> dict[str, Made]:
-    """Map one image, check the maps and write them, every file or none; return the maps."""
+    """Map one image, check the maps and write them, every file or none.
+
+    Parameters
+    ----------
+    source : Path
+        Where the image came from.
+    volume : Volume
+        The image.
+    outputs, errors : mapping of str to Path
+        Of each feature, where map and error map go; all maps to one .dcm.
+    model : Model
+        What maps it.
+    how : Synthesis
+        How.
+    choice : Choice
+        What was chosen of the source, for the record.
+    force : bool
+        Replace files that exist.
+    progress : callable (done, total), optional
+        Called with the tiles done.
+    details
+        Further entries of the record.
+
+    Returns
+    -------
+    dict of Made
+        By feature.
+    """
     from glcm_cuda import intensity_range
     from surrogate import synthesize_features
     from surrogate.model import keras_versions
