@@ -205,7 +205,7 @@ def _parametric_map(
         # A map of a head shows the outline of a face as the image does.
         contains_recognizable_visual_features=True,
         real_world_value_mappings=[
-            [_mapping(feature, values[..., place], provenance)] for place, feature in enumerate(features)
+            [_mapping(feature, padded[..., place], provenance)] for place, feature in enumerate(features)
         ],
         window_center=float(low + high) / 2,
         window_width=max(float(high - low), 1e-3),
@@ -281,14 +281,14 @@ def _axis(volume: Volume, number: int) -> npt.NDArray[np.float64]:
 def _mapping(feature: Feature, values: npt.NDArray[np.float32], provenance: Mapping[str, Any]) -> Any:
     import highdicom as hd
 
-    finite = values[np.isfinite(values)]
     unit, meaning = _UNITS.get(_unit(feature, provenance), _NO_UNIT)
     code, scheme, name = _code(feature)
     return hd.pm.RealWorldValueMapping(
         lut_label=feature.name[:16],
         lut_explanation=f"GLCM {name} ({code})",
         unit=hd.sr.CodedConcept(unit, "UCUM", meaning),
-        value_range=(float(finite.min(initial=0)), float(finite.max(initial=0))),
+        # The padding is in the range too: readers that apply the mapping refuse what lies beyond.
+        value_range=(float(values.min(initial=0)), float(values.max(initial=0))),
         slope=1.0,
         intercept=0.0,
         quantity_definition=hd.sr.CodedConcept(code, scheme, name),

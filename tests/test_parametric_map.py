@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import zipfile
 
+import highdicom as hd
 import numpy as np
 import pydicom
 import pytest
@@ -90,6 +91,12 @@ def test_voxels_without_a_value_are_padding(series, tmp_path):  # noqa: F811
     assert record["outside"] == "NaN"
     made = pydicom.dcmread(tmp_path / "m.dcm")
     assert made.FloatPixelPaddingValue < np.nanmin(maps["joint_entropy"])
+    # Another reader's values, and where they lie; it takes the slices from the other end.
+    other = hd.imread(tmp_path / "m.dcm").get_volume().flip_spatial(0)
+    np.testing.assert_array_equal(other.array[inside > 0], maps["joint_entropy"][inside > 0])
+    axes = np.reshape(volume.direction, (3, 3)) * volume.spacing_mm
+    np.testing.assert_allclose(other.affine[:3, :3], axes[:, ::-1], atol=1e-6)
+    np.testing.assert_allclose(other.affine[:3, 3], volume.origin_mm, atol=1e-6)
     cropped = make(series, tmp_path / "c.dcm", *SMALL, "--mask", tmp_path / "mask.nrrd", "--crop")
     assert cropped.exit_code == 0, cropped.output
     part, found, record = read_parametric_map(tmp_path / "c.dcm")
