@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -173,7 +174,7 @@ def draw(points: Sequence[Point], path: Path, caption: str) -> None:
     threads.xaxis.get_major_locator().set_params(integer=True)
     for ax in (voxels, window, levels, threads):
         ax.legend(fontsize=9, frameon=False)
-    figure.supxlabel(caption, fontsize=8)
+    figure.supxlabel(textwrap.fill(caption, 130), fontsize=8)
     save_figure(figure, path)
 
 
