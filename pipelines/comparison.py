@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from glcm_cuda.features import feature_named
 
 from .cohort import Attempts, Case, is_phantom, read_cohort
-from .imaging import unit_of
+from .provenance import unit_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -288,7 +288,7 @@ def _is_held_out(patient: str, fold: str, model: str, folds: dict[str, str]) -> 
 
 def _check_current(synthetic: Path, case: Case, model: Path) -> None:
     """Refuse a map that is of another image or model than are there now, or no network's at all."""
-    from .imaging import sha256_of, sidecar_path
+    from .provenance import sha256_of, sidecar_path
 
     sidecar = sidecar_path(synthetic)
     if not sidecar.is_file():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ import numpy.typing as npt
 from . import multiframe
 from .headers import Contents, Found, Member, contents_of, header_of, is_other_object
 from .phases import Phase, phases_of, spacing_of, uneven, without_copies
+from .tilt import EVEN_MM, tilt_degrees, tilt_text, upright
+from .volume import Volume
 
 _log = logging.getLogger(__name__)
 _PROJECTIONS = ("CR", "DX", "MG", "US", "RF", "XA", "OT", "SC")
@@ -32,11 +34,14 @@ class Choice:
         Number of the phase, from 1.
     allow_gaps : bool
         Take slices as they follow although one is missing, or there twice.
+    correct_tilt : bool
+        Move the slices of a tilted gantry above each other (`tilt.upright`).
     """
 
     series: str | None = None
     phase: int | None = None
     allow_gaps: bool = False
+    correct_tilt: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return what is chosen, as sidecars have it."""
@@ -156,36 +161,41 @@ def refuse_other_object(path: Path) -> None:
         raise ValueError(msg)
 
 
-def check_positions(source: Path, series: Series, found_mm: npt.NDArray[np.float64]) -> None:
-    """Refuse a volume whose slices do not lie where their headers say.
+def placed(source: Path, volume: Volume, series: Series, choice: Choice | None) -> Volume:
+    """Return a volume as read with its slices where their headers say.
 
-    Parameters
-    ----------
-    source : path
-        Named in the message.
-    series : Series
-        Where the slices lie. Where slices are missing, the rest is not on a regular grid, which is told.
-    found_mm : (slices, 3) float array
-        Where the volume's geometry puts them.
+    Raises
+    ------
+    ValueError
+        If they lie on no regular grid. Where slices are missing and that was allowed, it is told.
     """
-    apart = np.abs(series.positions_mm - found_mm).max(axis=1)
-    worst = int(apart.argmax())
-    if apart[worst] <= 0.1:
-        return
+    positions = series.positions_mm
+    if len(positions) < 2:
+        return volume
+    normal = np.reshape(volume.direction, (3, 3))[:, 2]
+    tilt = tilt_degrees(positions, normal)
+    if tilt and choice is not None and choice.correct_tilt:
+        return upright(volume, positions)
+    if tilt:
+        msg = f"{source}: slices must lie above each other, got {tilt_text(tilt)}"
+        raise ValueError(msg)
     if series.slice_distance_mm is not None:
-        _log.warning(
-            "%s: slices are missing; from slice %d on the rest is shown %.2f mm off",
-            source,
-            worst,
-            apart[worst],
+        volume = replace(volume, spacing_mm=(*volume.spacing_mm[:2], series.slice_distance_mm))
+    steps = np.arange(len(positions))[:, None] * volume.spacing_mm[2] * normal
+    apart = np.abs(positions - volume.origin_mm - steps).max(axis=1)
+    worst = int(apart.argmax())
+    if apart[worst] <= EVEN_MM:
+        return volume
+    if series.slice_distance_mm is None:
+        msg = (
+            f"{source}: slices must lie on a regular grid in their order, but slice {worst} is "
+            f"{apart[worst]:.2f} mm off; resample the series to a regular grid first"
         )
-        return
-    msg = (
-        f"{source}: slices must lie on a regular grid in their order, but slice {worst} is "
-        f"{apart[worst]:.2f} mm off (tilted gantry, or frames out of order); resample the series "
-        "to a regular grid first"
+        raise ValueError(msg)
+    _log.warning(
+        "%s: slices are missing; from slice %d on the rest is shown %.2f mm off", source, worst, apart[worst]
     )
-    raise ValueError(msg)
+    return volume
 
 
 def _is_meant(found: Found, wanted: str) -> bool:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from .comparison import ALL, POINTS_PER_PATIENT, TISSUES, Compared, Evaluation, Maps, in_order, read_maps
 from .figures import MapRow, Panel, draw_agreement, draw_maps, p_text
-from .imaging import feature_title, with_unit
+from .provenance import feature_title, with_unit
 from .report import counted, html_figure, html_notice, html_page, html_table, markdown_table, write_csv
 
 if TYPE_CHECKING:

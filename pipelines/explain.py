@@ -161,7 +161,7 @@ def _subject(model: Any, path: Path, store: PatchStore, feature: str | None) -> 
 
     from .cohort import is_phantom
     from .explain_figures import Labels
-    from .imaging import unit_of
+    from .provenance import unit_of
 
     settings = glcm_settings(model)
     _check_settings(settings, path, store)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from .imaging import with_unit
+from .provenance import with_unit
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from glcm_cuda.store import CaseSource, StoreWriter
 
     from .cohort import Case
-    from .imaging import Volume
+    from .volume import Volume
 
 _log = logging.getLogger(__name__)
 
@@ -279,7 +279,8 @@ def _store(writer: StoreWriter, source: CaseSource, exact: ExactCase) -> None:
 
 
 def _write_map(exact: ExactCase, case: Case, path: Path, plan: Plan) -> None:
-    from .imaging import provenance, write_map
+    from .imaging import write_map
+    from .provenance import provenance
 
     origin = provenance(
         source=case.image,
@@ -304,7 +305,7 @@ def _refuse_other_maps(cases: Sequence[Case], maps: Path, plan: Plan) -> None:
 
 def _is_map_of(path: Path, source: CaseSource, choice: Choice, plan: Plan) -> bool:
     """Whether the map is there, of the same image and with the same settings."""
-    from .imaging import sidecar_path
+    from .provenance import sidecar_path
 
     try:
         origin = json.loads(sidecar_path(path).read_text(encoding="utf-8"))
@@ -332,7 +333,7 @@ def _with_backend(plan: Plan) -> Plan:
 def _source(case: Case) -> CaseSource:
     from glcm_cuda.store import CaseSource
 
-    from .imaging import sha256_of
+    from .provenance import sha256_of
 
     return CaseSource(
         patient=case.patient,

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import platform
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +19,8 @@ from glcm_cuda.quantize import bounding_box
 
 from . import nifti
 from .archives import opened
-from .headers import files_below
+from .provenance import files_of, sidecar_path, write_sidecar
+from .volume import Volume, image_of, volume_of
 
 if TYPE_CHECKING:
     import SimpleITK
@@ -33,68 +30,8 @@ if TYPE_CHECKING:
     from .dicom import Choice, Series
 
 MAP_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha")
-_BLOCK = 1 << 20
 _FORMATS = ("Nifti", "Nrrd", "Meta", "GDCM")  # names of ITK
 _PAIRS = (".hdr", ".img", ".img.gz")
-# NIfTI keeps float32: spacings agree to 1e-6, origins and directions to a little less.
-_SPACING_TOLERANCE = 1e-3
-_ORIGIN_TOLERANCE_VOXELS = 0.05
-_DIRECTION_TOLERANCE = 1e-3
-
-
-@dataclass(frozen=True, eq=False)
-class Volume:
-    """An image and where it lies.
-
-    Parameters
-    ----------
-    array : (Z, Y, X) or (Y, X) array
-        Intensities in the image's own unit and dtype.
-    spacing_mm, origin_mm : tuples of 2 or 3 floats
-        In the order x, y, z, as SimpleITK has them.
-    direction : tuple of 4 or 9 floats
-        Cosines, row by row, as SimpleITK has them.
-    sources : tuple of paths
-        The DICOM files that it was read from; empty for other formats.
-    modality : str
-        Of DICOM, as MR; empty for other formats.
-    """
-
-    array: npt.NDArray[Any]
-    spacing_mm: tuple[float, ...]
-    origin_mm: tuple[float, ...]
-    direction: tuple[float, ...]
-    sources: tuple[Path, ...] = ()
-    modality: str = ""
-
-    def cropped(self, box: tuple[slice, ...]) -> Volume:
-        """Return the part of the image inside a box, where it lies."""
-        start = np.array([part.start for part in reversed(box)]) * self.spacing_mm
-        cosines = np.reshape(self.direction, (len(box), len(box)))
-        origin = tuple(float(place) for place in self.origin_mm + cosines @ start)
-        return replace(self, array=np.ascontiguousarray(self.array[box]), origin_mm=origin)
-
-
-def geometry_differences(other: Volume, volume: Volume) -> list[str]:
-    """Return what differs, with both values; sizes and numbers in the order x, y, z."""
-    if other.array.shape != volume.array.shape:
-        return [f"size {other.array.shape[::-1]} where the image has {volume.array.shape[::-1]}"]
-    spacing = min(volume.spacing_mm)
-    tolerances = {
-        "spacing_mm": _SPACING_TOLERANCE * spacing,
-        "origin_mm": _ORIGIN_TOLERANCE_VOXELS * spacing,
-        "direction": _DIRECTION_TOLERANCE,
-    }
-    found = []
-    for field, tolerance in tolerances.items():
-        one, two = getattr(other, field), getattr(volume, field)
-        if not np.allclose(one, two, rtol=0.0, atol=tolerance):
-            found.append(f"{field.replace('_mm', '')} {_rounded(one)} where the image has {_rounded(two)}")
-    return found
-
-
-def _rounded(numbers: tuple[float, ...]) -> tuple[float, ...]:
-    return tuple(round(float(number), 4) + 0.0 for number in numbers)
 
 
 def reached(
@@ -246,11 +183,6 @@ def staged_map(
         yield
 
 
-def write_sidecar(path: Path, provenance: dict[str, Any]) -> None:
-    """Write what tells how an output was made, as JSON."""
-    path.write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8")
-
-
 def write_volume(volume: Volume, path: str | os.PathLike[str], *, force: bool = False) -> None:
     """Write an image in its dtype and geometry: the whole of it or nothing.
 
@@ -295,126 +227,6 @@ def check_map_path(path: str | os.PathLike[str], *, force: bool = False) -> None
     refuse_output(sidecar_path(path), force=force)
 
 
-def sidecar_path(path: str | os.PathLike[str]) -> Path:
-    """Return the name of the JSON file with a map's provenance: ``<path>.json``."""
-    path = Path(path)
-    return path.with_name(f"{path.name}.json")
-
-
-def sha256_of(path: str | os.PathLike[str]) -> str:
-    """Return the SHA-256 of a file, or of all files in and below a folder in the order of their names.
-
-    Of an .mhd header the data file beside it is part.
-    """
-    path = Path(path)
-    digest = hashlib.sha256()
-    for part in _files_of(path):
-        with part.open("rb") as file:
-            while block := file.read(_BLOCK):
-                digest.update(block)
-    return digest.hexdigest()
-
-
-def provenance(
-    *,
-    source: str | os.PathLike[str],
-    settings: GLCMSettings,
-    intensity_range: tuple[float, float],
-    backend: str,
-    feature: str = "joint_entropy",
-    **details: Any,
-) -> dict[str, Any]:
-    """Return what a map's sidecar says: how the map was made, and from what.
-
-    Parameters
-    ----------
-    source : path
-        The image. Only its name is kept (folders often carry names of people), and its SHA-256.
-    settings : GLCMSettings
-        Of the map.
-    intensity_range : (float, float)
-        Lowest and highest edge of the bins in the image's unit.
-    backend : str
-        What computed the map.
-    feature : str
-        What the map holds.
-    details
-        Further entries, as plain numbers, strings, lists and dicts.
-    """
-    return {
-        "kind": "GLCM entropy map" if feature == "joint_entropy" else "GLCM feature map",
-        "unit": unit_of(feature, settings),
-        "feature": feature_names(feature),
-        **source_record(source),
-        "settings": settings.to_dict(),
-        "intensity_range": list(intensity_range),
-        "backend": backend,
-        **details,
-        **made_by(),
-    }
-
-
-def unit_of(feature: str, settings: GLCMSettings) -> str | None:
-    """Return the unit of a feature's values; only entropies have one."""
-    return settings.unit if feature.endswith("_entropy") else None
-
-
-def feature_title(feature: str) -> str:
-    """Return what titles and axes call a feature."""
-    return "entropy" if feature == "joint_entropy" else feature.replace("_", " ")
-
-
-def with_unit(text: str, unit: str | None) -> str:
-    """Return the text of an axis or a column, with its unit if there is one.
-
-    Examples
-    --------
-    >>> with_unit("bias", "bits"), with_unit("bias", None)
-    ('bias (bits)', 'bias')
-    """
-    return text if unit is None else f"{text} ({unit})"
-
-
-def feature_names(feature: str) -> dict[str, Any]:
-    """Return what a feature is called here, by pyradiomics and by IBSI."""
-    from glcm_cuda.features import feature_named
-
-    found = feature_named(feature)
-    ibsi = [f"{name} ({identifier})" for name, identifier in found.ibsi]
-    return {"name": found.name, "pyradiomics": found.pyradiomics, "ibsi": ibsi}
-
-
-def source_record(path: str | os.PathLike[str], name: str = "source") -> dict[str, Any]:
-    """Return the name of an input, without its folder, and its SHA-256."""
-    return {name: Path(path).name, f"{name}_sha256": sha256_of(path)}
-
-
-def made_by() -> dict[str, Any]:
-    """Return the versions of the software and the date, as a sidecar has them."""
-    import glcm_cuda
-
-    return {
-        "software": {
-            "radsynth": glcm_cuda.__version__,
-            "python": platform.python_version(),
-            **_versions("numpy", "numba", "SimpleITK"),
-        },
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-
-
-def _versions(*names: str) -> dict[str, str]:
-    from importlib.metadata import PackageNotFoundError, version
-
-    found = {}
-    for name in names:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
-
-
 def refuse_output(path: Path, *, force: bool) -> None:
     """Refuse a file to write if it is a folder, exists without `force`, or cannot be written there."""
     if path.is_dir():
@@ -437,27 +249,10 @@ def refuse_input_as_output(output: str | os.PathLike[str], *inputs: str | os.Pat
         if source.is_dir() and source.resolve() in output.resolve().parents:
             msg = f"{output} must not lie in the input folder {source}; choose another folder"
             raise ValueError(msg)
-        files = _files_of(source) if source.exists() and output.exists() else []
+        files = files_of(source) if source.exists() and output.exists() else []
         if any(output.samefile(file) for file in files):
             msg = f"{output} is an input and must not be overwritten; choose another name for the output"
             raise ValueError(msg)
-
-
-def _files_of(path: Path) -> list[Path]:
-    if path.is_dir():
-        return list(files_below(path))
-    if path.suffix.lower() == ".mhd":
-        data = path.with_name(_mhd_data_name(path))
-        return [path, data] if data.is_file() else [path]
-    return [path]
-
-
-def _mhd_data_name(path: Path) -> str:
-    for line in path.read_text(encoding="latin-1").splitlines():
-        key, _, value = line.partition("=")
-        if key.strip() == "ElementDataFile":
-            return value.strip()
-    return ""
 
 
 # Reading
@@ -484,17 +279,12 @@ def _read_file(path: Path) -> SimpleITK.Image:
 
 
 def _read_dicom(path: Path, choice: Choice | None) -> Volume:
-    from .dicom import check_positions, series_of_file, series_of_folder
+    from .dicom import placed, series_of_file, series_of_folder
 
     series = series_of_folder(path, choice) if path.is_dir() else series_of_file(path, choice)
     image = _frames_image(series) if series.frames else _files_image(path, series)
-    if series.slice_distance_mm is not None:
-        image.SetSpacing((*image.GetSpacing()[:2], series.slice_distance_mm))
-    if len(series.positions_mm) > 1:
-        slices = range(image.GetSize()[2])
-        found = np.array([image.TransformIndexToPhysicalPoint((0, 0, index)) for index in slices])
-        check_positions(path, series, found)
-    return replace(volume_of(image), sources=series.files, modality=series.modality)
+    volume = replace(volume_of(image), sources=series.files, modality=series.modality)
+    return placed(path, volume, series, choice)
 
 
 def _files_image(path: Path, series: Series) -> SimpleITK.Image:
@@ -600,30 +390,7 @@ def _refuse_components(path: Path, components: int) -> None:
         raise ValueError(msg)
 
 
-def volume_of(image: SimpleITK.Image) -> Volume:
-    """Return an image of SimpleITK."""
-    import SimpleITK
-
-    return Volume(
-        array=SimpleITK.GetArrayFromImage(image),
-        spacing_mm=tuple(image.GetSpacing()),
-        origin_mm=tuple(image.GetOrigin()),
-        direction=tuple(image.GetDirection()),
-    )
-
-
 # Writing
-
-
-def image_of(volume: Volume) -> SimpleITK.Image:
-    """Return the volume as SimpleITK has it."""
-    import SimpleITK
-
-    image = SimpleITK.GetImageFromArray(volume.array)
-    image.SetSpacing(volume.spacing_mm)
-    image.SetOrigin(volume.origin_mm)
-    image.SetDirection(volume.direction)
-    return image
 
 
 def _write_whole(image: SimpleITK.Image, temporary: Path, path: Path) -> None:

@@ -11,10 +11,12 @@ import click
 from .archives import opened
 from .dicom import series_frames
 from .headers import Contents, Found, contents_of, files_below, hashed
-from .imaging import MAP_SUFFIXES, Volume, read_image
+from .imaging import MAP_SUFFIXES, read_image
 from .options import Command
 from .phases import Phase, phases_of, plane_name, spacing_of, uneven, without_copies
 from .report import counted
+from .tilt import tilt_degrees, tilt_text
+from .volume import Volume
 
 _OTHER_FORMATS = (*MAP_SUFFIXES, ".mhd")
 
@@ -96,6 +98,9 @@ def _series_lines(found: Found) -> Iterator[str]:
         how = uneven(phase)
         if how is not None:
             yield f"problem: uneven slices, {how}"
+        tilt = tilt_degrees(phase.positions_mm, phase.normal)
+        if tilt:
+            yield f"problem: {tilt_text(tilt)}"
     yield from (f"problem: {copy}" for copy in copies)
 
 

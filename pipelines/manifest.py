@@ -20,22 +20,15 @@ from glcm_cuda.files import replacing
 from .cohort import CHOICE_COLUMNS, COLUMNS, Attempts, Case, case_files, naming, read_cohort
 from .dicom import series_frames
 from .headers import Contents, Found, contents_of, files_below, hashed
-from .imaging import (
-    MAP_SUFFIXES,
-    Volume,
-    read_image,
-    refuse_output,
-    sidecar_path,
-    source_record,
-    write_sidecar,
-    write_volume,
-)
+from .imaging import MAP_SUFFIXES, read_image, refuse_output, write_volume
 from .masks import read_labels
 from .options import Command, OneLineErrors, force_option, preprocessing_options, progress_bar
 from .outputs import refuse_foreign_folder, refuse_inputs
 from .phases import Phase, phases_of, uneven, without_copies
 from .preprocessing import Preprocessing
+from .provenance import sidecar_path, source_record, write_sidecar
 from .report import counted
+from .volume import Volume
 
 _log = logging.getLogger(__name__)
 

@@ -38,10 +38,10 @@ if TYPE_CHECKING:
     from glcm_cuda.quantize import Bins
 
     from .dicom import Choice
-    from .imaging import Volume
     from .masks import MaskChoice
     from .parameter_file import ParameterFile
     from .preprocessing import Preprocessing
+    from .volume import Volume
 
 _log = logging.getLogger(__name__)
 
@@ -294,7 +294,7 @@ def _write_together(
 
 
 def _record(job: _Job, written: _Written, source: Path, backend: str, feature: Feature) -> dict[str, Any]:
-    from .imaging import provenance
+    from .provenance import provenance
 
     return provenance(
         source=source,
@@ -399,13 +399,13 @@ def _drawn(job: _Job, written: _Written, part: npt.NDArray[np.float32]) -> Itera
 
 
 def _mask_record(mask_path: Path | None, inside: MaskChoice) -> dict[str, Any]:
-    from .imaging import source_record
+    from .provenance import source_record
 
     return {} if mask_path is None else source_record(mask_path, "mask") | inside.to_dict()
 
 
 def _parameter_record(params: Path | None) -> dict[str, Any]:
-    from .imaging import source_record
+    from .provenance import source_record
 
     return {} if params is None else source_record(params, "parameter_file")
 

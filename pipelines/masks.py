@@ -14,7 +14,8 @@ import numpy.typing as npt
 from glcm_cuda.quantize import refuse_not_finite
 
 from .archives import opened
-from .imaging import Volume, geometry_differences, read_volume
+from .imaging import read_volume
+from .volume import Volume, geometry_differences
 
 _NAMED = 20
 """Labels that a message lists."""
@@ -165,7 +166,7 @@ def resampled(name: str, mask: Volume, volume: Volume) -> npt.NDArray[Any]:
     """Return a mask on an image's grid, each voxel from the nearest; 0 where the mask does not reach."""
     import SimpleITK
 
-    from .imaging import image_of
+    from .volume import image_of
 
     if mask.array.ndim != volume.array.ndim:
         msg = f"{name} must have the image's {volume.array.ndim} dimensions, got {mask.array.ndim}"

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .headers import Member, header_of
-from .phases import spacing_of
+from .phases import normal_of, spacing_of
 
 # Of a frame's functional groups: sequence, attribute in it, and what a single-frame image calls that.
 _GROUPS = (
@@ -90,7 +90,7 @@ def geometry_of(
     frame = frames_of(path, header)[0][1]
     rows, columns = spacing_of(frame) or (1.0, 1.0)
     orientation = np.array(frame.ImageOrientationPatient, float).reshape(2, 3)
-    normal = np.cross(*orientation)
+    normal = normal_of(frame.ImageOrientationPatient)
     distance = 1.0
     if len(positions_mm) > 1:
         distance = float(np.median(np.diff(positions_mm @ normal)))

@@ -443,11 +443,19 @@ def reading_options(function: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--series", help="Of several DICOM series, a number of `inspect`, a UID or a description.")
     @click.option("--phase", type=int, help="Of several phases in one series, which, from 1.")
     @click.option("--allow-gaps", is_flag=True, help="Take slices as they follow, though some are missing.")
+    @click.option("--correct-tilt", is_flag=True, help="Move slices of a tilted gantry above each other.")
     @functools.wraps(function)
-    def packed(*arguments: Any, series: str | None, phase: int | None, allow_gaps: bool, **named: Any) -> Any:
+    def packed(
+        *arguments: Any,
+        series: str | None,
+        phase: int | None,
+        allow_gaps: bool,
+        correct_tilt: bool,
+        **named: Any,
+    ) -> Any:
         from .dicom import Choice
 
-        choice = Choice(series=series, phase=phase, allow_gaps=allow_gaps)
+        choice = Choice(series=series, phase=phase, allow_gaps=allow_gaps, correct_tilt=correct_tilt)
         return function(*arguments, choice=choice, **named)
 
     return packed

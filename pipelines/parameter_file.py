@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import yaml
 
-    from .imaging import Volume
+    from .volume import Volume
 
 _log = logging.getLogger(__name__)
 

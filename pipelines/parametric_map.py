@@ -18,15 +18,11 @@ from glcm_cuda.features import FEATURES, Feature, feature_named
 from glcm_cuda.files import replacing
 
 from .dicom import Choice
-from .imaging import (
-    Volume,
-    check_map_path,
-    named_after,
-    refuse_input_as_output,
-    refuse_output,
-    sidecar_path,
-)
+from .imaging import check_map_path, named_after, refuse_input_as_output, refuse_output
 from .multiframe import frames_of, geometry_of
+from .phases import normal_of
+from .provenance import sidecar_path
+from .volume import Volume
 
 _log = logging.getLogger(__name__)
 
@@ -170,7 +166,7 @@ def read_parametric_map(path: Path) -> tuple[dict[str, npt.NDArray[np.float32]],
     frames = [header for _, header in frames_of(path, dataset)]
     features = [_feature_of(path, dataset, group) for group in dataset.PerFrameFunctionalGroupsSequence]
     positions = np.array([frame.ImagePositionPatient for frame in frames], float)
-    order = np.argsort(positions @ _normal(frames[0].ImageOrientationPatient), kind="stable")
+    order = np.argsort(positions @ normal_of(frames[0].ImageOrientationPatient), kind="stable")
     chosen = {name: [i for i in order if features[i] == name] for name in dict.fromkeys(features)}
     maps = {name: values[indices] for name, indices in chosen.items()}
     first, *_ = chosen
@@ -384,7 +380,7 @@ def _arrange(dataset: Any, values: npt.NDArray[np.float32]) -> None:
     slices, rows, columns, features = values.shape
     frames = np.frombuffer(dataset.FloatPixelData, "<f4").reshape((features, slices, rows, columns))
     groups = dataset.PerFrameFunctionalGroupsSequence
-    normal = _normal(
+    normal = normal_of(
         dataset.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence[0].ImageOrientationPatient
     )
     positions = [group.PlanePositionSequence[0].ImagePositionPatient for group in groups[:slices]]
@@ -534,11 +530,6 @@ def _axis(volume: Volume, number: int) -> npt.NDArray[np.float64]:
     return np.array(np.reshape(volume.direction, (3, 3))[:, number], np.float64)
 
 
-def _normal(orientation: Sequence[Any]) -> npt.NDArray[np.float64]:
-    across, down = np.reshape(np.array(orientation, float), (2, 3))
-    return np.cross(across, down)
-
-
 def _mapping(feature: Feature, values: npt.NDArray[np.float32], provenance: Mapping[str, Any]) -> Any:
     import highdicom as hd
 
@@ -578,7 +569,7 @@ def _parameter(setting: str, value: Any) -> Any:
 def _unit(feature: Feature, provenance: Mapping[str, Any]) -> str:
     from glcm_cuda.settings import GLCMSettings
 
-    from .imaging import unit_of
+    from .provenance import unit_of
 
     return unit_of(feature.name, GLCMSettings.from_dict(provenance["settings"])) or ""
 

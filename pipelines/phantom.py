@@ -200,7 +200,8 @@ def _labels_name(patient: str) -> str:
 
 
 def _write(array: npt.NDArray[Any], path: Path) -> None:
-    from .imaging import Volume, write_volume
+    from .imaging import write_volume
+    from .volume import Volume
 
     edge = FIELD_OF_VIEW_MM / array.shape[1]
     corner = -FIELD_OF_VIEW_MM / 2 + edge / 2

@@ -61,6 +61,11 @@ class Phase:
         """(slices, 3) centres of the first voxel of every slice, patient coordinates."""
         return np.array([_position(header) for _, header in self.members])
 
+    @property
+    def normal(self) -> npt.NDArray[np.float64]:
+        """Unit vector (3,) that the slices are ordered along."""
+        return normal_of(self.members[0][1].ImageOrientationPatient)
+
 
 def phases_of(source: Path, members: Sequence[Member]) -> list[Phase]:
     """Return the volumes that slices make.
@@ -131,10 +136,15 @@ def spacing_of(header: Any) -> tuple[float, float] | None:
     return None
 
 
+def normal_of(orientation: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Return the unit vector (3,) across a plane, from its ImageOrientationPatient."""
+    across, down = np.reshape(np.asarray(orientation, float), (2, 3))
+    return np.cross(across, down)
+
+
 def plane_name(header: Any) -> str:
     """Return the plane of a slice: axial, sagittal, coronal, or the nearest of them and oblique."""
-    orientation = np.array(header.ImageOrientationPatient, float)
-    normal = np.abs(np.cross(orientation[:3], orientation[3:]))
+    normal = np.abs(normal_of(header.ImageOrientationPatient))
     name = ("sagittal", "coronal", "axial")[int(normal.argmax())]
     return name if normal.max() > _STRAIGHT else f"{name} oblique"
 
@@ -179,7 +189,7 @@ def _position(header: Any) -> npt.NDArray[np.float64]:
 def _ordered(source: Path, members: Sequence[Member]) -> tuple[list[Member], npt.NDArray[np.float64]]:
     """Slices and their places along the normal (mm), rising; of one place in the order they were taken."""
     orientation = np.array(members[0][1].ImageOrientationPatient, float)
-    normal = np.cross(orientation[:3], orientation[3:])
+    normal = normal_of(orientation)
     if np.linalg.norm(normal) < 0.5:
         msg = f"{source}: ImageOrientationPatient must be two perpendicular directions, got {orientation}"
         raise ValueError(msg)

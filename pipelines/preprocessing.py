@@ -14,8 +14,10 @@ import numpy.typing as npt
 from glcm_cuda.checks import check_choice
 from glcm_cuda.files import replacing
 
-from .imaging import Volume, geometry_differences, image_of, read_image, source_record, volume_of
+from .imaging import read_image
 from .masks import resampled
+from .provenance import source_record
+from .volume import Volume, geometry_differences, image_of, volume_of
 
 PERCENTILES = (1, 10, 20, 30, 40, 50, 60, 70, 80, 90, 99)
 """Landmarks of the standard histogram; those of Nyul, Udupa and Zhang (2000)."""

@@ -14,7 +14,9 @@ from glcm_cuda import GLCMSettings
 from glcm_cuda.files import replacing
 from glcm_cuda.offsets import largest_entropy
 
-from .imaging import Volume, feature_title, refuse_output, unit_of, with_unit
+from .imaging import refuse_output
+from .provenance import feature_title, unit_of, with_unit
+from .volume import Volume
 
 
 def write_preview(

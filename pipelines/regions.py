@@ -12,8 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from .headers import header_of
-from .imaging import Volume, geometry_differences
 from .multiframe import decoded, frames_of, geometry_of
+from .phases import normal_of
+from .tilt import EVEN_MM
+from .volume import Volume, geometry_differences
 
 _SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 _LABEL_MAP = _SEGMENTATIONS[1]
@@ -198,12 +200,20 @@ def _segment_volume(path: Path, dataset: Any, segment: Segment) -> Volume:
     if not chosen:
         msg = f"{path}: segment {segment.number} {segment.label} has no voxel"
         raise ValueError(msg)
-    across, down = np.reshape(np.array(frames[0].ImageOrientationPatient, float), (2, 3))
     positions = np.array([frame.ImagePositionPatient for frame in frames], float)
-    along = positions @ np.cross(across, down)
+    normal = normal_of(frames[0].ImageOrientationPatient)
+    along = positions @ normal
     gaps = np.diff(np.unique(np.round(along, 3)))
     first = chosen[int(np.argmin(along[chosen]))]
     spacing, direction = geometry_of(path, positions[[first]])
+    aside = positions - positions[first] - np.outer(along - along[first], normal)
+    worst = float(np.linalg.norm(aside[chosen], axis=1).max())
+    if worst > EVEN_MM:
+        msg = (
+            f"{path}: frames of {segment.label} must lie above each other, got one {worst:.2f} mm aside (a "
+            "tilted gantry?); give the region as RTSTRUCT, or as a label image on the upright grid"
+        )
+        raise ValueError(msg)
     distance = float(gaps.min()) if gaps.size else spacing[2]
     places = np.round((along[chosen] - along[first]) / distance).astype(int)
     array = np.zeros((int(places.max()) + 1, *inside.shape[1:]), np.bool_)

@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from glcm_cuda.quantize import Bins
 
     from .dicom import Choice
-    from .imaging import Volume
     from .masks import MaskChoice
     from .preprocessing import Preprocessing
+    from .volume import Volume
 
 _log = logging.getLogger(__name__)
 
@@ -231,7 +231,8 @@ def _default_aggregation(settings: GLCMSettings, *, pooled: bool) -> str:
 
 
 def _check_output(output: Path, inputs: Sequence[Path], *, force: bool) -> None:
-    from .imaging import refuse_input_as_output, refuse_output, sidecar_path
+    from .imaging import refuse_input_as_output, refuse_output
+    from .provenance import sidecar_path
 
     if output.suffix.lower() != ".csv":
         msg = f"-o must end in .csv, got {output.name}"
@@ -307,7 +308,7 @@ def _row(region: Region, name: str, bins: Bins) -> _Row:
 
 
 def _inputs_record(mask_path: Path, params: Path | None) -> dict[str, Any]:
-    from .imaging import source_record
+    from .provenance import source_record
 
     parameters = {} if params is None else source_record(params, "parameter_file")
     return {**source_record(mask_path, "mask"), **parameters}
@@ -337,7 +338,7 @@ def _write(
     """Write the table and what tells how it was made: both or none."""
     from glcm_cuda.files import replacing
 
-    from .imaging import feature_names, made_by, sidecar_path, source_record, write_sidecar
+    from .provenance import feature_names, made_by, sidecar_path, source_record, write_sidecar
 
     record = {
         "kind": "GLCM features of a region",

@@ -19,7 +19,7 @@ from .synthetic import Made, Model, Synthesis, announce_without_card, keras_back
 from .synthetic_cohort import synthesize_cohort
 
 if TYPE_CHECKING:
-    from .imaging import Volume
+    from .volume import Volume
 
 
 @click.command(cls=Command)
@@ -109,7 +109,10 @@ def command(
                 msg = f"{option} goes with a single image, got a cohort"
                 raise ValueError(msg)
         if choice.to_dict():
-            msg = "--series, --phase and --allow-gaps go with a single image; a cohort has columns for them"
+            msg = (
+                "options that choose from DICOM go with one image; a cohort has columns series and phase, "
+                f"got {', '.join(choice.to_dict())}"
+            )
             raise ValueError(msg)
         click.echo(synthesize_cohort(source, output, model_path, how, force=force))
     else:
@@ -186,7 +189,7 @@ def _check_outputs(
 
 
 def _title(feature: str, *, replaced: bool) -> str:
-    from .imaging import feature_title
+    from .provenance import feature_title
 
     name = feature_title(feature)
     return f"{name}, exact in place of synthetic" if replaced else f"synthetic {name}"
@@ -200,7 +203,7 @@ def _summary(volume: Volume, maps: Mapping[str, Made], model: Model, took: str) 
 
 
 def _verdict(feature: str, made: Made, model: Model) -> str:
-    from .imaging import unit_of
+    from .provenance import unit_of
 
     check = made.check
     unit = unit_of(feature, model.settings)

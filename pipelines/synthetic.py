@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from surrogate.checks import SpotCheck
     from surrogate.settings import Runtime
 
-    from .imaging import Volume
+    from .volume import Volume
 
 _log = logging.getLogger(__name__)
 
@@ -147,8 +147,9 @@ def write_maps(
     from surrogate import synthesize_features
     from surrogate.model import keras_versions
 
-    from .imaging import provenance, staged_map
+    from .imaging import staged_map
     from .parametric_map import SUFFIX, write_parametric_map
+    from .provenance import provenance
 
     synthetic = synthesize_features(
         volume.array, model.network, tile=how.tile, runtime=how.runtime, progress=progress
@@ -229,7 +230,7 @@ def _made_record(feature: str, made: Made, model: Model, how: Synthesis) -> dict
     """Return what the sidecar says of a map beyond what it says of exact ones."""
     from surrogate.card import card_path
 
-    from .imaging import feature_title, source_record
+    from .provenance import feature_title, source_record
 
     name = feature_title(feature)
     kind = f"synthetic GLCM {name} map (network prediction)"
@@ -273,7 +274,7 @@ def load(path: Path) -> Model:
     from surrogate import dense_model, load_model
     from surrogate.card import card_path, read_card
 
-    from .imaging import sha256_of
+    from .provenance import sha256_of
 
     model = Model(dense_model(load_model(path)), path, sha256_of(path), read_card(path))
     if model.card is not None and not model.card.is_of(model.features, model.settings):

@@ -167,7 +167,7 @@ def is_done(job: Job, how: Synthesis) -> bool:
 
 
 def _is_current(output: Path, job: Job, how: Synthesis) -> bool:
-    from .imaging import sha256_of, sidecar_path
+    from .provenance import sha256_of, sidecar_path
 
     try:
         record = json.loads(sidecar_path(output).read_text(encoding="utf-8"))

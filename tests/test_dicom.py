@@ -155,6 +155,14 @@ def refuse_tilt(folder, rng):
         write_slice(folder / str(index), np.zeros((6, 5)), 2.5 * index * normal() + shear)
 
 
+def refuse_aside(folder, rng):
+    folder.mkdir()
+    for index, shift in enumerate((0.0, 0.1, 0.9, 0.3)):
+        write_slice(
+            folder / str(index), np.zeros((6, 5)), 2.5 * index * normal() + shift * np.array(OBLIQUE[:3])
+        )
+
+
 def refuse_multi_frame_among_others(folder, rng):
     write_series(folder, rng)
     write_slice(folder / "z", np.zeros((2, 6, 5)), 10.0 * normal(), NumberOfFrames=2)
@@ -189,7 +197,11 @@ def refuse_frames_without_positions(folder, rng):
         (refuse_planes, "one size, spacing and orientation, got"),
         (refuse_no_position, "must have ImagePositionPatient and ImageOrientationPatient, got none"),
         (refuse_bad_orientation, "ImageOrientationPatient must be two perpendicular directions"),
-        (refuse_tilt, r"must lie on a regular grid in their order, but slice 3 is \d\.\d\d mm off"),
+        (
+            refuse_tilt,
+            r"must lie above each other, got a gantry tilted by 11\.3 degrees; give --corr",
+        ),
+        (refuse_aside, r"must lie on a regular grid in their order, but slice 2 is \d\.\d\d mm off"),
         (
             refuse_multi_frame_among_others,
             "holds 5 images of one series of which z is multi-frame;",

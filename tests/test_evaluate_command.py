@@ -16,7 +16,7 @@ from glcm_cuda import GLCMSettings, entropy_map
 from pipelines import comparison as subject
 from pipelines.evaluate import command
 from pipelines.evaluation_report import representative, table1
-from pipelines.imaging import sha256_of
+from pipelines.provenance import sha256_of
 from surrogate.agreement import summarize
 
 SETTINGS = GLCMSettings(levels=16)

@@ -16,7 +16,8 @@ from glcm_cuda import GLCMSettings, PatchStore, entropy_map, quantize, store
 from pipelines import groundtruth
 from pipelines.cohort import read_cohort
 from pipelines.groundtruth import Plan, exact_case, map_path, write_store
-from pipelines.imaging import read_image, sha256_of
+from pipelines.imaging import read_image
+from pipelines.provenance import sha256_of
 
 PLAN = Plan(settings=GLCMSettings(), seed=3, samples_per_case=90, backend="cpu")
 

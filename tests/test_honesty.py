@@ -14,7 +14,7 @@ from test_surrogate import write_store
 from glcm_cuda import GLCMSettings, PatchStore, entropy_map
 from pipelines.cohort import Case
 from pipelines.comparison import _check_current
-from pipelines.imaging import sha256_of
+from pipelines.provenance import sha256_of
 from pipelines.synthesize import command
 from pipelines.synthetic import Synthesis
 from pipelines.synthetic_cohort import Job, is_done

@@ -17,18 +17,11 @@ import SimpleITK
 
 from glcm_cuda import GLCMSettings
 from glcm_cuda.quantize import bounding_box
-from pipelines import imaging, nifti
-from pipelines.imaging import (
-    Volume,
-    named_after,
-    provenance,
-    read_image,
-    refuse_input_as_output,
-    sha256_of,
-    write_map,
-    write_volume,
-)
+from pipelines import nifti
+from pipelines.imaging import named_after, read_image, refuse_input_as_output, write_map, write_volume
 from pipelines.masks import MaskChoice, read_labels, read_mask
+from pipelines.provenance import provenance, sha256_of
+from pipelines.volume import Volume, image_of
 
 ANGLE = 0.3
 ROTATION = (
@@ -94,7 +87,7 @@ def test_a_part_lies_where_it_lay(rng, make):
     box = (slice(1, 4), slice(2, 6), slice(3, 5))[-volume.array.ndim :]
     part = volume.cropped(box)
     np.testing.assert_array_equal(part.array, volume.array[box])
-    whole, cut = (imaging.image_of(one) for one in (volume, part))
+    whole, cut = (image_of(one) for one in (volume, part))
     start = [piece.start for piece in reversed(box)]
     place = whole.TransformIndexToPhysicalPoint(start)
     np.testing.assert_allclose(cut.TransformIndexToPhysicalPoint([0] * len(box)), place, atol=1e-9)
@@ -483,7 +476,7 @@ def test_sha256_of_a_file_a_folder_and_a_detached_header(tmp_path):
 def test_provenance_says_how_a_map_was_made(tmp_path):
     (tmp_path / "image.nii").write_bytes(b"voxels")
     settings = GLCMSettings(log_base="e", levels=32)
-    record = imaging.provenance(
+    record = provenance(
         source=tmp_path / "image.nii",
         settings=settings,
         intensity_range=(0.0, 9.0),

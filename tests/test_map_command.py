@@ -16,7 +16,9 @@ from click.testing import CliRunner
 from glcm_cuda import GLCMSettings, entropy_map, feature_maps, maps
 from pipelines import map as map_command
 from pipelines.__main__ import main
-from pipelines.imaging import Volume, read_image, sha256_of, write_volume
+from pipelines.imaging import read_image, write_volume
+from pipelines.provenance import sha256_of
+from pipelines.volume import Volume
 
 DIRECTION = (0.0, 1.0, 0.0, 0.0, 0.0, -1.0, -1.0, 0.0, 0.0)
 

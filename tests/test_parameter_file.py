@@ -13,8 +13,9 @@ from glcm_cuda import GLCMSettings
 from glcm_cuda.features import NAMES
 from pipelines import parameter_file
 from pipelines.__main__ import main
-from pipelines.imaging import Volume, read_image, write_volume
+from pipelines.imaging import read_image, write_volume
 from pipelines.parameter_file import read_parameter_file
+from pipelines.volume import Volume
 
 
 def written(tmp_path, text):

@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from pipelines.__main__ import main
 from pipelines.cohort import read_cohort
-from pipelines.imaging import Volume, read_image, write_volume
+from pipelines.imaging import read_image, write_volume
 from pipelines.masks import read_labels
 from pipelines.preprocessing import (
     PERCENTILES,
@@ -24,6 +24,7 @@ from pipelines.preprocessing import (
     read_standard,
     write_standard,
 )
+from pipelines.volume import Volume
 
 IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from glcm_cuda import GLCMSettings
-from pipelines.imaging import Volume
 from pipelines.preview import write_preview
+from pipelines.volume import Volume
 
 
 def volume_of(array):

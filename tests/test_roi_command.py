@@ -16,8 +16,10 @@ from glcm_cuda import GLCMSettings
 from glcm_cuda.features import FEATURES, NAMES
 from glcm_cuda.roi import roi_features
 from pipelines.__main__ import main
-from pipelines.imaging import Volume, sha256_of, write_volume
+from pipelines.imaging import write_volume
+from pipelines.provenance import sha256_of
 from pipelines.roi import AGGREGATIONS
+from pipelines.volume import Volume
 
 # Its consensus values of joint entropy and contrast.
 PUBLISHED = {

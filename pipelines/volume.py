@@ -1,0 +1,96 @@
+"""An image and where it lies, as a value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import SimpleITK
+
+# NIfTI keeps float32: spacings agree to 1e-6, origins and directions to a little less.
+_SPACING_TOLERANCE = 1e-3
+_ORIGIN_TOLERANCE_VOXELS = 0.05
+_DIRECTION_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """An image and where it lies.
+
+    Parameters
+    ----------
+    array : (Z, Y, X) or (Y, X) array
+        Intensities in the image's own unit and dtype.
+    spacing_mm, origin_mm : tuples of 2 or 3 floats
+        In the order x, y, z, as SimpleITK has them.
+    direction : tuple of 4 or 9 floats
+        Cosines, row by row, as SimpleITK has them.
+    sources : tuple of paths
+        The DICOM files that it was read from; empty for other formats.
+    modality : str
+        Of DICOM, as MR; empty for other formats.
+    """
+
+    array: npt.NDArray[Any]
+    spacing_mm: tuple[float, ...]
+    origin_mm: tuple[float, ...]
+    direction: tuple[float, ...]
+    sources: tuple[Path, ...] = ()
+    modality: str = ""
+
+    def cropped(self, box: tuple[slice, ...]) -> Volume:
+        """Return the part of the image inside a box, where it lies."""
+        start = np.array([part.start for part in reversed(box)]) * self.spacing_mm
+        cosines = np.reshape(self.direction, (len(box), len(box)))
+        origin = tuple(float(place) for place in self.origin_mm + cosines @ start)
+        return replace(self, array=np.ascontiguousarray(self.array[box]), origin_mm=origin)
+
+
+def geometry_differences(other: Volume, volume: Volume) -> list[str]:
+    """Return what differs, with both values; sizes and numbers in the order x, y, z."""
+    if other.array.shape != volume.array.shape:
+        return [f"size {other.array.shape[::-1]} where the image has {volume.array.shape[::-1]}"]
+    spacing = min(volume.spacing_mm)
+    tolerances = {
+        "spacing_mm": _SPACING_TOLERANCE * spacing,
+        "origin_mm": _ORIGIN_TOLERANCE_VOXELS * spacing,
+        "direction": _DIRECTION_TOLERANCE,
+    }
+    found = []
+    for field, tolerance in tolerances.items():
+        one, two = getattr(other, field), getattr(volume, field)
+        if not np.allclose(one, two, rtol=0.0, atol=tolerance):
+            found.append(f"{field.replace('_mm', '')} {_rounded(one)} where the image has {_rounded(two)}")
+    return found
+
+
+def _rounded(numbers: tuple[float, ...]) -> tuple[float, ...]:
+    return tuple(round(float(number), 4) + 0.0 for number in numbers)
+
+
+def volume_of(image: SimpleITK.Image) -> Volume:
+    """Return an image of SimpleITK."""
+    import SimpleITK
+
+    return Volume(
+        array=SimpleITK.GetArrayFromImage(image),
+        spacing_mm=tuple(image.GetSpacing()),
+        origin_mm=tuple(image.GetOrigin()),
+        direction=tuple(image.GetDirection()),
+    )
+
+
+def image_of(volume: Volume) -> SimpleITK.Image:
+    """Return the volume as SimpleITK has it."""
+    import SimpleITK
+
+    image = SimpleITK.GetImageFromArray(volume.array)
+    image.SetSpacing(volume.spacing_mm)
+    image.SetOrigin(volume.origin_mm)
+    image.SetDirection(volume.direction)
+    return image
