@@ -113,6 +113,7 @@ def command(
     chosen = features_from(features, "joint_entropy" if parameters is None else parameters.features)
     _check_mask_options(settings, mask_path, inside, crop=crop)
     outputs = map_paths(output, [feature.name for feature in chosen])
+    steps = steps if parameters is None else steps.over(parameters.steps)
     inputs = [path for path in (source, mask_path, params, *steps.files) if path is not None]
     _check_outputs(list(outputs.values()), preview, inputs, force=force)
     with opened(source) as place:
@@ -128,7 +129,7 @@ def command(
         if output.suffix == SUFFIX:
             check_sources(output, volume, choice)
         if parameters is not None and mask is not None:
-            parameters.check_mask(mask_path, mask)
+            mask = parameters.region(mask_path, mask, volume.array)
         job = _planned(source, volume, settings, chosen, mask)
         details = choice.to_dict() | steps.to_dict()
         details |= _mask_record(mask_path, inside) | _parameter_record(params)

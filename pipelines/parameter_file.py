@@ -11,13 +11,15 @@ import logging
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glcm_cuda import GLCMSettings
 from glcm_cuda.checks import nearest
 from glcm_cuda.features import FEATURES, Feature
+
+from .preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,19 +34,20 @@ SECTIONS = ("imageType", "featureClass", "setting", "voxelSetting")
 
 COMPUTED = (
     "binWidth", "binCount", "distances", "force2D", "force2Ddimension", "symmetricalGLCM", "weightingNorm",
-    "label", "minimumROIDimensions", "minimumROISize",
+    "label", "minimumROIDimensions", "minimumROISize", "normalize", "normalizeScale", "removeOutliers",
+    "resegmentMode", "resegmentRange",
 )  # fmt: skip
 """Settings that are done here."""
 
 WITHOUT_EFFECT = (
     "additionalInfo", "enableCExtensions", "geometryTolerance", "gldm_a", "gradientUseSpacing",
     "interpolator", "lbp2DMethod", "lbp2DRadius", "lbp2DSamples", "lbp3DIcosphereRadius",
-    "lbp3DIcosphereSubdivision", "lbp3DLevels", "level", "normalizeScale", "padDistance", "removeOutliers",
-    "resegmentMode", "resegmentShape", "sigma", "start_level", "voxelArrayShift", "wavelet",
+    "lbp3DIcosphereSubdivision", "lbp3DLevels", "level", "padDistance",
+    "resegmentShape", "sigma", "start_level", "voxelArrayShift", "wavelet",
 )  # fmt: skip
 """Settings that change no co-occurrence feature of the original image, or none without one of `REFUSED`."""
 
-REFUSED = ("correctMask", "label_channel", "normalize", "preCrop", "resampledPixelSpacing", "resegmentRange")
+REFUSED = ("correctMask", "label_channel", "preCrop", "resampledPixelSpacing")
 """Settings that are accepted where they are off."""
 
 _MAY_BE_NULL = {
@@ -52,7 +55,10 @@ _MAY_BE_NULL = {
     "binCount",
     "weightingNorm",
     "minimumROISize",
+    "normalizeScale",
+    "removeOutliers",
     "resampledPixelSpacing",
+    "resegmentMode",
     "resegmentRange",
 }
 """For the others pyradiomics takes null neither for an error nor always for the default."""
@@ -92,6 +98,12 @@ class ParameterFile:
         Value of a map outside the mask.
     minimum_dimensions, minimum_voxels : int
         What a mask must extend along, and hold.
+    steps : Preprocessing
+        What is done to the image first.
+    resegment : tuple of 0 to 2 floats
+        Lowest and highest intensity that counts inside the mask; empty for all.
+    resegment_mode : {"absolute", "relative", "sigma"}
+        Whether these are intensities, shares of the mask's highest, or standard deviations from its mean.
     """
 
     path: Path
@@ -101,16 +113,36 @@ class ParameterFile:
     outside: float = 0.0
     minimum_dimensions: int = 2
     minimum_voxels: int = 1
+    steps: Preprocessing = field(default_factory=Preprocessing)
+    resegment: tuple[float, ...] = ()
+    resegment_mode: str = "absolute"
 
     @staticmethod
     def fitted(settings: GLCMSettings, volume: Volume) -> GLCMSettings:
         """Return the settings for an image: as in pyradiomics, an image of one slice has windows in it."""
         return replace(settings, dimensions=2, slice_axis=0) if volume.array.ndim == 2 else settings
 
-    def check_mask(self, name: object, inside: npt.NDArray[np.bool_]) -> None:
-        """Refuse a mask that is smaller than the file asks for."""
+    def region(
+        self, name: object, inside: npt.NDArray[np.bool_], array: npt.NDArray[Any]
+    ) -> npt.NDArray[np.bool_]:
+        """Return the voxels of a mask that count, by their intensities.
+
+        Raises
+        ------
+        ValueError
+            If they are fewer than the file asks for.
+        """
         import numpy as np
 
+        if self.resegment:
+            intensities = array[inside]
+            scale, origin = {
+                "absolute": (1, 0),
+                "relative": (intensities.max(), 0),
+                "sigma": (intensities.std(), intensities.mean()),
+            }[self.resegment_mode]
+            low, high = (*(origin + scale * edge for edge in self.resegment), np.inf)[:2]
+            inside = inside & (array >= low) & (array <= high)
         voxels = int(np.count_nonzero(inside))
         if voxels < self.minimum_voxels:
             msg = (
@@ -126,6 +158,7 @@ class ParameterFile:
                 f"{self.minimum_dimensions} or more (minimumROIDimensions, 2 where it is not given)"
             )
             raise ValueError(msg)
+        return inside
 
 
 def read_parameter_file(path: str | os.PathLike[str], *, region: bool = False) -> ParameterFile:
@@ -167,6 +200,10 @@ def _parsed(path: Path, content: Mapping[str, Any], *, region: bool) -> Paramete
     masked = voxel_values.boolean("maskedKernel", True) or region
     for part in (values, _Values(own)):
         _refuse_preprocessing(part, radius)
+    for name in ("normalize", "resegmentRange"):
+        if own.get(name):
+            msg = f"imageType Original: {name} must be given in setting, for all types of images"
+            raise ValueError(msg)
     texture = _Values(setting | own)
     fields = _bins(texture) | _pairs(texture)
     fields["window"] = 2 * radius + 1
@@ -187,6 +224,8 @@ def _parsed(path: Path, content: Mapping[str, Any], *, region: bool) -> Paramete
         outside=outside,
         minimum_dimensions=values.integer("minimumROIDimensions", 2, low=1, high=3),
         minimum_voxels=1 + values.integer("minimumROISize", 0, low=1),
+        steps=_steps(values),
+        **_resegmentation(values),
     )
 
 
@@ -292,6 +331,10 @@ def _is_integer(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def _expected(name: str, kind: str, value: Any) -> str:
     return f"{name} must be {kind}, got {value!r}"
 
@@ -316,15 +359,12 @@ def _original(types: Mapping[str, Any], setting: Mapping[str, Any]) -> dict[str,
 
 def _refuse_preprocessing(values: _Values, radius: int) -> None:
     """Refuse what would change the image or the mask before a matrix is made."""
-    _refuse_on("normalize", values.boolean("normalize", False), "normalise the image first", "true")
     _refuse_on("correctMask", values.boolean("correctMask", False), "resample the mask to the image", "true")
     channel = values.integer("label_channel", 0, low=0)
     _refuse_on("label_channel", channel != 0, "write that channel of the mask to a file", channel)
     spacing = values.values.get("resampledPixelSpacing")
     resampled = spacing is not None and "interpolator" not in values.nulls  # null switches it off
     _refuse_on("resampledPixelSpacing", resampled, "resample image and mask first", spacing)
-    segment = values.values.get("resegmentRange")
-    _refuse_on("resegmentRange", segment is not None, "take those intensities out of the mask first", segment)
     cut = values.boolean("preCrop", False) and values.integer("padDistance", 5, low=0) < radius
     _refuse_on("preCrop", cut, "give a padDistance of kernelRadius or more", "true")
 
@@ -333,6 +373,31 @@ def _refuse_on(name: str, on: bool, advice: str, value: Any) -> None:
     if on:
         msg = f"{name} is not done here, got {value}; {advice}, or take {name} out"
         raise ValueError(msg)
+
+
+def _steps(values: _Values) -> Preprocessing:
+    """Return the normalisation, which is over the whole image and comes before all else."""
+    if not values.boolean("normalize", False):
+        return Preprocessing()
+    outliers = values.number("removeOutliers", math.inf)
+    if not outliers > 0:
+        raise ValueError(_expected("removeOutliers", "a number above 0", values.values["removeOutliers"]))
+    scale = values.number("normalizeScale", 1.0)
+    if not 0 < scale < math.inf:
+        raise ValueError(_expected("normalizeScale", "a number above 0", values.values["normalizeScale"]))
+    return Preprocessing(normalize="zscore", outliers=None if outliers == math.inf else outliers, scale=scale)
+
+
+def _resegmentation(values: _Values) -> dict[str, Any]:
+    edges = values.values.get("resegmentRange")
+    if edges is None:
+        return {}
+    mode = values.values.get("resegmentMode", "absolute")
+    if mode not in ("absolute", "relative", "sigma"):
+        raise ValueError(_expected("resegmentMode", "absolute, relative or sigma", mode))
+    if not isinstance(edges, list) or len(edges) not in (1, 2) or not all(map(_is_number, edges)):
+        raise ValueError(_expected("resegmentRange", "a list of one or two numbers", edges))
+    return {"resegment": tuple(sorted(map(float, edges))), "resegment_mode": mode}
 
 
 def _bins(values: _Values) -> dict[str, Any]:

@@ -52,6 +52,8 @@ class Preprocessing:
         Less the mean over the standard deviation (that of a sample), of the whole image, as pyradiomics does.
     outliers : float, optional
         Clip what is further from the mean than this many standard deviations, of the whole image.
+    scale : float
+        Factor on the intensities, at last (normalizeScale of pyradiomics).
 
     References
     ----------
@@ -65,6 +67,7 @@ class Preprocessing:
     standardize: Path | None = None
     normalize: Literal["zscore"] | None = None
     outliers: float | None = None
+    scale: float = 1.0
 
     def __post_init__(self) -> None:
         if self.normalize is not None:
@@ -80,6 +83,12 @@ class Preprocessing:
     def is_off(self) -> bool:
         """Whether nothing is done."""
         return self == Preprocessing()
+
+    def over(self, others: Preprocessing) -> Preprocessing:
+        """Return the steps of `others`, but those that are asked for here as they are here."""
+        default = Preprocessing()
+        own = {name: value for name, value in vars(self).items() if value != getattr(default, name)}
+        return replace(others, **own)
 
     @property
     def files(self) -> list[Path]:
@@ -101,11 +110,15 @@ class Preprocessing:
             steps["normalize"] = self.normalize
         if self.outliers is not None:
             steps["clip_outliers"] = self.outliers
+        if self.scale != 1:
+            steps["scale"] = self.scale
         return {"preprocessing": steps} if steps else {}
 
 
 def preprocess(volume: Volume, steps: Preprocessing) -> Volume:
-    """Return the image after the steps, as float32; the same image if there are none.
+    """Return the image after the steps; the same image if there are none.
+
+    In float32, normalised in float64 as SimpleITK has it: levels are then those of pyradiomics.
 
     Raises
     ------
@@ -124,13 +137,13 @@ def preprocess(volume: Volume, steps: Preprocessing) -> Volume:
     if steps.standardize is not None:
         volume = replace(volume, array=_standardized(volume.array, read_standard(steps.standardize)))
     if steps.normalize is not None:
-        mean, deviation = _moments(volume.array, "--normalize zscore")
-        volume = replace(volume, array=((volume.array - mean) / deviation).astype(np.float32))
+        volume = _normalized(volume)
     if steps.outliers is not None:
-        mean, deviation = _moments(volume.array, "--clip-outliers")
+        normalized = steps.normalize is not None  # to the moments that rounding leaves a little off
+        mean, deviation = (0.0, 1.0) if normalized else _moments(volume.array, "--clip-outliers")
         reach = steps.outliers * deviation
         volume = replace(volume, array=np.clip(volume.array, mean - reach, mean + reach))
-    return volume
+    return volume if steps.scale == 1 else replace(volume, array=volume.array * steps.scale)
 
 
 def moved_mask(mask: Mask, before: Volume, after: Volume) -> Mask:
@@ -203,7 +216,14 @@ def _on_spacing(volume: Volume, spacing_mm: tuple[float, float, float]) -> Volum
     return replace(volume_of(filter_.Execute(image)), sources=())
 
 
-def _moments(array: npt.NDArray[np.float32], option: str) -> tuple[float, float]:
+def _normalized(volume: Volume) -> Volume:
+    import SimpleITK
+
+    _moments(volume.array, "--normalize zscore")
+    return replace(volume, array=SimpleITK.GetArrayFromImage(SimpleITK.Normalize(image_of(volume))))
+
+
+def _moments(array: npt.NDArray[Any], option: str) -> tuple[float, float]:
     mean, deviation = float(array.mean(dtype=np.float64)), float(array.std(dtype=np.float64, ddof=1))
     if not deviation > 0:
         msg = f"{option} needs more than one intensity, got {mean:g} alone"

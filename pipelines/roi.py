@@ -146,6 +146,7 @@ def command(
         from .parameter_file import read_parameter_file
 
         parameters = read_parameter_file(params, region=True)
+        steps = steps.over(parameters.steps)
     settings = _settings(options, None if parameters is None else parameters.settings)
     chosen = features_from(features, "all" if parameters is None else parameters.features)
     ways = _chosen_aggregations(aggregations)
@@ -160,7 +161,7 @@ def command(
     original, volume = volume, preprocess(volume, steps)
     mask = moved_mask(mask, original, volume)
     if parameters is not None:
-        parameters.check_mask(mask_path, mask)
+        mask = parameters.region(mask_path, mask, volume.array)
     ways = ways or (_default_aggregation(settings, pooled=parameters is not None),)
     _check_dimensions(source, volume, settings, ways)
     region = Region(volume=volume, mask=mask, settings=settings, features=chosen)

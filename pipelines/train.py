@@ -84,6 +84,13 @@ _OWN_FILES = (
     help="Share of each minibatch changed in contrast, brightness and noise, with its new exact entropy.",
 )
 @click.option(
+    "--precision",
+    metavar="float32|bfloat16",
+    default=_TRAINING.precision,
+    show_default=True,
+    help="What layers compute in while they learn; weights and model are float32.",
+)
+@click.option(
     "--architecture",
     metavar="radsynth|equality",
     default=_NETWORK.architecture,

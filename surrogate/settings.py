@@ -15,6 +15,7 @@ from .folds import FoldsBy
 Architecture = Literal["radsynth", "equality", "analytic"]
 Padding = Literal["same", "valid"]
 PoolStride = Literal[1, 2]
+Precision = Literal["float32", "bfloat16"]
 Runtime = Literal["keras", "onnxruntime"]
 
 POOLED_BLOCKS = 2
@@ -152,6 +153,9 @@ class TrainingSettings(_Fields):
     augment : float
         Share of each minibatch that is changed in contrast, brightness and noise, and given its new exact
         value, from 0 to 1.
+    precision : {"float32", "bfloat16"}
+        What the layers compute in. Weights, level differences, cost and the finished model are float32 in any
+        case (mixed precision).
     seed : int
         Seed of folds, weights, order of patches, their changes and dropout, 0 to 2**31 - 1.
 
@@ -168,12 +172,14 @@ class TrainingSettings(_Fields):
     learning_rate: float = 0.003
     patience: int = 8
     augment: float = 0.5
+    precision: Precision = "float32"
     seed: int = 0
 
     def __post_init__(self) -> None:
         for name, least in (("folds", 1), ("batch", 1), ("epochs", 1), ("patience", 0)):
             check_int(name, getattr(self, name), least)
         check_choice("folds_by", self.folds_by, get_args(FoldsBy))
+        check_choice("precision", self.precision, get_args(Precision))
         check_positive("learning_rate", self.learning_rate)
         _check_number("augment", self.augment)
         if not 0 <= self.augment <= 1:

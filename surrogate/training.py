@@ -8,7 +8,8 @@ import logging
 import math
 import os
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from .epochs import Checkpoint, Progress, Watch, first_candidate, history_path, 
 from .exact import ENTROPY
 from .folds import assign_folds, validation_patients
 from .model import build_model, check_two_dimensional, keras_versions, root_mean_squared_error
-from .settings import NetworkSettings, TrainingSettings
+from .settings import NetworkSettings, Precision, TrainingSettings
 
 RUN_FILE = "run.json"
 UNFINISHED_FILE = "run.unfinished.json"
@@ -305,7 +306,8 @@ def _train_fold(run: _Run, fold: int, description: Mapping[str, Any], progress: 
     checkpoint = Checkpoint(run.folder, fold)
     model = checkpoint.load()
     if model is None:
-        model = build_model(run.glcm, run.network, run.features)
+        with computing_in(training.precision):
+            model = build_model(run.glcm, run.network, run.features)
         _compile(model, training, steps_per_epoch=len(dataset))
     dataset.epoch = int(model.optimizer.iterations) // len(dataset)
     watch = Watch(checkpoint, training, dataset.epoch, progress)
@@ -328,8 +330,7 @@ def _train_fold(run: _Run, fold: int, description: Mapping[str, Any], progress: 
                 data.close()
     if checkpoint.best.exists():
         model.load_weights(checkpoint.best)
-    if dataset.scale is not None:
-        _put_into_units(model, dataset.scale)
+    model = _finished(run, model, dataset.scale)
     path = model_path(run.folder, fold)
     held_out = [patient for patient, held in run.folds.items() if held == fold]
     card = make_card(
@@ -341,7 +342,8 @@ def _train_fold(run: _Run, fold: int, description: Mapping[str, Any], progress: 
         run={**description, "seconds": sum(row[-1] for row in watch.rows)},
     )
     write_card(card, path)
-    _save(model, run, path)
+    with replacing(path) as temporary:
+        model.save(temporary)
     checkpoint.remove()
 
 
@@ -376,19 +378,26 @@ def _compile(model: keras.Model, training: TrainingSettings, steps_per_epoch: in
     )
 
 
-def _put_into_units(model: keras.Model, scale: Scale) -> None:
-    """Let the linear output give the features themselves, not what was learned."""
-    output = model.get_layer("output")
-    kernel, bias = output.get_weights()
-    output.set_weights([kernel * scale.unit, bias * scale.unit + scale.offset])
+@contextmanager
+def computing_in(precision: Precision) -> Iterator[None]:
+    """Have the layers that are made in the block compute in this precision, with weights in float32."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32" if precision == "float32" else f"mixed_{precision}")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
-def _save(model: keras.Model, run: _Run, path: Path) -> None:
-    """Write what predicts, without the optimizer: a third of the size."""
-    bare = build_model(run.glcm, run.network, run.features)
-    bare.set_weights(model.get_weights())
-    with replacing(path) as temporary:
-        bare.save(temporary)
+def _finished(run: _Run, trained: keras.Model, scale: Scale | None) -> keras.Model:
+    """Return what predicts: in float32, in the features' own units, and without the optimizer."""
+    model = build_model(run.glcm, run.network, run.features)
+    model.set_weights(trained.get_weights())
+    if scale is not None:
+        output = model.get_layer("output")
+        kernel, bias = output.get_weights()
+        output.set_weights([kernel * scale.unit, bias * scale.unit + scale.offset])
+    return model
 
 
 def _write_folds(run: _Run) -> None:

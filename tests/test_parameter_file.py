@@ -15,6 +15,7 @@ from pipelines import parameter_file
 from pipelines.__main__ import main
 from pipelines.imaging import read_image, write_volume
 from pipelines.parameter_file import read_parameter_file
+from pipelines.preprocessing import Preprocessing
 from pipelines.volume import Volume
 
 
@@ -92,8 +93,8 @@ def test_a_region_has_no_window(tmp_path):
 
 def test_what_has_no_effect_is_accepted(tmp_path):
     values = dict.fromkeys(parameter_file.WITHOUT_EFFECT, "null")
-    values |= {"normalizeScale": "100", "resegmentMode": "sigma", "padDistance": "5", "sigma": "[1, 2]"}
-    off = {"normalize": "false", "preCrop": "true", "resegmentRange": "null", "correctMask": "false"}
+    values |= {"padDistance": "5", "sigma": "[1, 2]"}
+    off = {"preCrop": "true", "correctMask": "false"}
     off |= {"label_channel": "0", "resampledPixelSpacing": "null"}
     assert set(off) == set(parameter_file.REFUSED)
     lines = "\n".join(f"  {name}: {value}" for name, value in (values | off).items())
@@ -124,29 +125,70 @@ def test_features_that_are_no_longer_computed_are_said_in_the_log(tmp_path, capl
     assert "pyradiomics no longer computes Dissimilarity, which is DifferenceAverage" in caplog.text
 
 
+def test_an_image_is_normalised_as_the_file_says(tmp_path):
+    def steps(text):
+        return read_parameter_file(written(tmp_path, f"setting: {{{text}}}")).steps
+
+    assert steps("normalize: false, normalizeScale: 100, removeOutliers: 3").is_off
+    assert steps("normalize: true") == Preprocessing(normalize="zscore")
+    assert steps("normalize: true, normalizeScale: 100, removeOutliers: null") == Preprocessing(
+        normalize="zscore", scale=100
+    )
+    found = steps("normalize: true, normalizeScale: 100, removeOutliers: 3")
+    assert found == Preprocessing(normalize="zscore", outliers=3, scale=100)
+    assert Preprocessing(n4=True, outliers=2.0).over(found) == Preprocessing(
+        n4=True, normalize="zscore", outliers=2, scale=100
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("resegmentRange: null, resegmentMode: sigma", [2, 4, 4, 6]),
+        ("resegmentRange: [4]", [4, 4, 6]),
+        ("resegmentRange: [5, 2.5]", [4, 4]),
+        ("resegmentRange: [0.5, 0.7], resegmentMode: relative", [4, 4]),  # 3 to 4.2
+        ("resegmentRange: [-1, 1], resegmentMode: sigma", [4, 4]),  # 4 minus and plus the root of 2
+        ("resegmentRange: [-1.5], resegmentMode: sigma", [2, 4, 4, 6]),
+    ],
+)
+def test_intensities_that_count_inside_the_mask(tmp_path, text, left):
+    file = read_parameter_file(written(tmp_path, f"setting: {{{text}, minimumROIDimensions: 1}}"))
+    array = np.array([[2, 4, 4, 6, 4]])
+    inside = np.array([[True, True, True, True, False]])
+    assert array[file.region("m", inside, array)].tolist() == left
+
+
+def test_a_mask_of_which_too_little_is_left_is_refused(tmp_path):
+    file = read_parameter_file(written(tmp_path, "setting: {resegmentRange: [6], minimumROIDimensions: 1}"))
+    with pytest.raises(ValueError, match="mask m extends along 0 dimensions"):
+        file.region("m", np.ones((1, 3), bool), np.array([[2, 4, 6]]))
+
+
 # What is refused
 
 
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("setting: {normalize: true}", "normalize is not done here, got true; normalise the image first"),
+        ("setting: {normalize: 1}", "normalize must be true or false, got 1"),
+        ("setting: {normalize: true, removeOutliers: 0}", "removeOutliers must be a number above 0, got 0"),
+        ("setting: {normalize: true, normalizeScale: x}", "normalizeScale must be a number, got 'x'"),
         ("setting: {correctMask: true}", "correctMask is not done here, got true"),
         ("setting: {label_channel: 1}", "label_channel is not done here, got 1"),
         (
             "setting: {resampledPixelSpacing: [1, 1, 1]}",
             r"resampledPixelSpacing is not done here, got \[1, 1",
         ),
-        ("setting: {resegmentRange: [-3, 3]}", r"resegmentRange is not done here, got \[-3, 3\]"),
+        ("setting: {resegmentRange: 3}", "resegmentRange must be a list of one or two numbers, got 3"),
+        ("setting: {resegmentRange: [1, 2, 3]}", "resegmentRange must be a list of one or two numbers"),
+        ("setting: {resegmentRange: [1], resegmentMode: x}", "resegmentMode must be absolute, relative or"),
+        ("imageType: {Original: {resegmentRange: [1]}}", "resegmentRange must be given in setting"),
         (
             "setting: {preCrop: true, padDistance: 0}",
             "preCrop is not done here, got true; give a padDistance",
         ),
-        ("imageType: {Original: {normalize: true}}", "normalize is not done here"),
-        (
-            "imageType: {Original: {normalize: false}}\nsetting: {normalize: true}",
-            "normalize is not done here",
-        ),
+        ("imageType: {Original: {normalize: true}}", "normalize must be given in setting"),
         ("setting: {weightingNorm: manhattan}", "weightingNorm manhattan is not computed here; take it out"),
         ("setting: {weightingNorm: euclidean}", "weightingNorm euclidean is not computed here"),
         ("setting: {weightingNorm: infinity}", "weightingNorm infinity is not computed here"),
@@ -213,12 +255,12 @@ def test_masks_that_pyradiomics_would_refuse(tmp_path):
     with pytest.raises(
         ValueError, match=r"mask m\.nii extends along 1 dimensions, Params\.yaml wants 2 or more"
     ):
-        found.check_mask("m.nii", mask)
+        found.region("m.nii", mask, mask)
     mask[1, 2, 4], mask[1, 3, 4] = False, True
-    found.check_mask("m.nii", mask)
+    found.region("m.nii", mask, mask)
     mask[1, 3, 4] = False
     with pytest.raises(ValueError, match=r"mask m\.nii has 3 voxels, Params\.yaml wants 4 or more"):
-        found.check_mask("m.nii", mask)
+        found.region("m.nii", mask, mask)
 
 
 # Maps and features equal to pyradiomics' own: of pyradiomics 3.1.4 (a fork by bhklab of 3.1.0), run on the

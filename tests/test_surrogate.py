@@ -501,6 +501,37 @@ def test_an_interrupted_fold_continues_the_same_curve(store, tmp_path):
     assert left == {"fold0.keras", "folds.csv", "history_fold0.csv", "run.json"} | cards
 
 
+def test_mixed_precision_leaves_a_model_in_float32(store, tmp_path):
+    rmse = {}
+    for precision in ("float32", "bfloat16"):
+        settings = TrainingSettings(folds=1, epochs=6, batch=100, patience=0, augment=0, precision=precision)
+        (result,) = train(store, tmp_path / precision, settings, SMALL)
+        model = load_model(result.model)
+        assert {layer.compute_dtype for layer in model.layers} == {"float32"}
+        assert {weight.dtype for weight in model.weights if "seed" not in weight.path} == {"float32"}
+        rmse[precision] = [row["rmse"] for row in read_history(history_path(tmp_path / precision, 0))]
+    assert rmse["bfloat16"] != rmse["float32"]
+    assert rmse["bfloat16"][-1] < 0.5 * rmse["bfloat16"][0]
+
+
+def test_mixed_precision_continues_the_same_curve(store, tmp_path):
+    settings = TrainingSettings(folds=1, epochs=3, batch=100, patience=0, augment=0, precision="bfloat16")
+    train(store, tmp_path / "whole", settings, SMALL)
+
+    def interrupt(done, total):
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(store, tmp_path / "parts", settings, SMALL, progress=interrupt)
+    train(store, tmp_path / "parts", settings, SMALL)
+    whole, parts = (
+        [row["rmse"] for row in read_history(history_path(tmp_path / name, 0))] for name in ("whole", "parts")
+    )
+    assert parts == whole
+    assert keras.config.dtype_policy().name == "float32"
+
+
 def test_without_patience_nobody_is_set_aside_and_all_epochs_are_trained(store, tmp_path):
     from surrogate.card import read_card
 
