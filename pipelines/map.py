@@ -124,14 +124,17 @@ def command(
         if parameters is not None and inside.label is None and inside.segment is None:
             inside = replace(inside, label=parameters.label)
         mask = None if mask_path is None else read_mask(mask_path, volume, inside)
-        original, volume = volume, preprocess(volume, steps)
-        mask = None if mask is None else moved_mask(mask, original, volume)
+        if parameters is not None and mask is not None:
+            volume, mask, record = parameters.prepared(volume, mask, steps)
+        else:
+            original, volume, record = volume, preprocess(volume, steps), steps.to_dict()
+            mask = None if mask is None else moved_mask(mask, original, volume)
         if output.suffix == SUFFIX:
             check_sources(output, volume, choice)
         if parameters is not None and mask is not None:
             mask = parameters.region(mask_path, mask, volume.array)
         job = _planned(source, volume, settings, chosen, mask)
-        details = choice.to_dict() | steps.to_dict()
+        details = choice.to_dict() | record
         details |= _mask_record(mask_path, inside) | _parameter_record(params)
         written = _Written(
             outputs=outputs,

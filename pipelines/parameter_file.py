@@ -19,7 +19,7 @@ from glcm_cuda import GLCMSettings
 from glcm_cuda.checks import nearest
 from glcm_cuda.features import FEATURES, Feature
 
-from .preprocessing import Preprocessing
+from .preprocessing import Preprocessing, moved_mask, preprocess, resampled_from_corner
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,23 +35,25 @@ SECTIONS = ("imageType", "featureClass", "setting", "voxelSetting")
 COMPUTED = (
     "binWidth", "binCount", "distances", "force2D", "force2Ddimension", "symmetricalGLCM", "weightingNorm",
     "label", "minimumROIDimensions", "minimumROISize", "normalize", "normalizeScale", "removeOutliers",
-    "resegmentMode", "resegmentRange",
+    "interpolator", "resampledPixelSpacing", "resegmentMode", "resegmentRange",
 )  # fmt: skip
 """Settings that are done here."""
 
 WITHOUT_EFFECT = (
     "additionalInfo", "enableCExtensions", "geometryTolerance", "gldm_a", "gradientUseSpacing",
-    "interpolator", "lbp2DMethod", "lbp2DRadius", "lbp2DSamples", "lbp3DIcosphereRadius",
-    "lbp3DIcosphereSubdivision", "lbp3DLevels", "level", "padDistance",
+    "lbp2DMethod", "lbp2DRadius", "lbp2DSamples", "lbp3DIcosphereRadius",
+    "lbp3DIcosphereSubdivision", "lbp3DLevels", "level",
     "resegmentShape", "sigma", "start_level", "voxelArrayShift", "wavelet",
 )  # fmt: skip
 """Settings that change no co-occurrence feature of the original image, or none without one of `REFUSED`."""
 
-REFUSED = ("correctMask", "label_channel", "preCrop", "resampledPixelSpacing")
+REFUSED = ("correctMask", "label_channel", "padDistance", "preCrop")
 """Settings that are accepted where they are off."""
 
 _MAY_BE_NULL = {
     *WITHOUT_EFFECT,
+    "interpolator",
+    "padDistance",
     "binCount",
     "weightingNorm",
     "minimumROISize",
@@ -66,6 +68,10 @@ _MAY_BE_NULL = {
 SETTINGS = (*COMPUTED, *WITHOUT_EFFECT, *REFUSED)
 VOXEL_SETTINGS = ("kernelRadius", "maskedKernel", "initValue", "voxelBatch")
 
+_INTERPOLATORS = (
+    "sitkNearestNeighbor", "sitkLinear", "sitkBSpline", "sitkGaussian", "sitkHammingWindowedSinc",
+    "sitkCosineWindowedSinc", "sitkWelchWindowedSinc", "sitkLanczosWindowedSinc", "sitkBlackmanWindowedSinc",
+)  # fmt: skip
 _CLASSES = ("firstorder", "glcm", "gldm", "glrlm", "glszm", "ngtdm", "shape", "shape2D")
 _IMAGE_TYPES = (
     "Original", "Exponential", "Gradient", "LBP2D", "LBP3D", "LoG", "Logarithm", "Square", "SquareRoot",
@@ -100,6 +106,12 @@ class ParameterFile:
         What a mask must extend along, and hold.
     steps : Preprocessing
         What is done to the image first.
+    spacing_mm : tuple of 0 or 3 floats
+        What the image is resampled to after these steps, along x, y and z; empty for not at all.
+    interpolator : str
+        Name in SimpleITK.
+    pad : int
+        Voxels around the mask's box that is resampled.
     resegment : tuple of 0 to 2 floats
         Lowest and highest intensity that counts inside the mask; empty for all.
     resegment_mode : {"absolute", "relative", "sigma"}
@@ -114,6 +126,9 @@ class ParameterFile:
     minimum_dimensions: int = 2
     minimum_voxels: int = 1
     steps: Preprocessing = field(default_factory=Preprocessing)
+    spacing_mm: tuple[float, ...] = ()
+    interpolator: str = "sitkBSpline"
+    pad: int = 5
     resegment: tuple[float, ...] = ()
     resegment_mode: str = "absolute"
 
@@ -121,6 +136,29 @@ class ParameterFile:
     def fitted(settings: GLCMSettings, volume: Volume) -> GLCMSettings:
         """Return the settings for an image: as in pyradiomics, an image of one slice has windows in it."""
         return replace(settings, dimensions=2, slice_axis=0) if volume.array.ndim == 2 else settings
+
+    def prepared(
+        self, volume: Volume, mask: npt.NDArray[np.bool_], steps: Preprocessing
+    ) -> tuple[Volume, npt.NDArray[np.bool_], dict[str, Any]]:
+        """Return image and mask as the file has them before the texture, and what the record says of it.
+
+        Parameters
+        ----------
+        volume : Volume
+        mask : bool array of its shape
+        steps : Preprocessing
+            Those of the file and those given beside it; a spacing among these takes the place of the file's.
+        """
+        image, record = preprocess(volume, steps), steps.to_dict()
+        if not self.spacing_mm or steps.spacing_mm is not None:
+            return image, moved_mask(mask, volume, image), record
+        if image.array.ndim != 3:
+            msg = f"{self.path.name}: resampledPixelSpacing needs a 3D image, got a 2D one; take it out"
+            raise ValueError(msg)
+        step = {"spacing_mm": list(self.spacing_mm), "interpolation": self.interpolator, "grid": "corner"}
+        record = {"preprocessing": {**record.get("preprocessing", {}), "resample": step}}
+        image, mask = resampled_from_corner(image, mask, self.spacing_mm, self.interpolator, self.pad)
+        return image, mask, record
 
     def region(
         self, name: object, inside: npt.NDArray[np.bool_], array: npt.NDArray[Any]
@@ -225,6 +263,7 @@ def _parsed(path: Path, content: Mapping[str, Any], *, region: bool) -> Paramete
         minimum_dimensions=values.integer("minimumROIDimensions", 2, low=1, high=3),
         minimum_voxels=1 + values.integer("minimumROISize", 0, low=1),
         steps=_steps(values),
+        **_resampling(values),
         **_resegmentation(values),
     )
 
@@ -362,11 +401,10 @@ def _refuse_preprocessing(values: _Values, radius: int) -> None:
     _refuse_on("correctMask", values.boolean("correctMask", False), "resample the mask to the image", "true")
     channel = values.integer("label_channel", 0, low=0)
     _refuse_on("label_channel", channel != 0, "write that channel of the mask to a file", channel)
-    spacing = values.values.get("resampledPixelSpacing")
-    resampled = spacing is not None and "interpolator" not in values.nulls  # null switches it off
-    _refuse_on("resampledPixelSpacing", resampled, "resample image and mask first", spacing)
-    cut = values.boolean("preCrop", False) and values.integer("padDistance", 5, low=0) < radius
-    _refuse_on("preCrop", cut, "give a padDistance of kernelRadius or more", "true")
+    pad = values.integer("padDistance", 5, low=0)
+    if pad < radius and (values.boolean("preCrop", False) or _resampling(values)):
+        msg = f"padDistance must be kernelRadius or more where the image is cropped or resampled, got {pad}"
+        raise ValueError(msg)
 
 
 def _refuse_on(name: str, on: bool, advice: str, value: Any) -> None:
@@ -386,6 +424,23 @@ def _steps(values: _Values) -> Preprocessing:
     if not 0 < scale < math.inf:
         raise ValueError(_expected("normalizeScale", "a number above 0", values.values["normalizeScale"]))
     return Preprocessing(normalize="zscore", outliers=None if outliers == math.inf else outliers, scale=scale)
+
+
+def _resampling(values: _Values) -> dict[str, Any]:
+    spacing = values.values.get("resampledPixelSpacing")
+    if spacing is None or "interpolator" in values.nulls:  # null switches it off
+        return {}
+    if not isinstance(spacing, list) or len(spacing) != 3 or not all(map(_is_spacing, spacing)):
+        raise ValueError(_expected("resampledPixelSpacing", "a list of three numbers of 0 or more", spacing))
+    name = values.values.get("interpolator", "sitkBSpline")
+    if name not in _INTERPOLATORS:
+        raise ValueError(_expected("interpolator", f"one of {', '.join(_INTERPOLATORS)}", name))
+    pad = values.integer("padDistance", 5, low=0)
+    return {"spacing_mm": tuple(map(float, spacing)), "interpolator": name, "pad": pad}
+
+
+def _is_spacing(value: Any) -> bool:
+    return _is_number(value) and 0 <= value < math.inf
 
 
 def _resegmentation(values: _Values) -> dict[str, Any]:

@@ -194,26 +194,91 @@ def _corrected(volume: Volume) -> Volume:
 
 def _on_spacing(volume: Volume, spacing_mm: tuple[float, float, float]) -> Volume:
     """Resample linearly to a grid of the same centre that is at least as large."""
-    import SimpleITK
-
-    image = image_of(volume)
-    old, size = np.array(image.GetSpacing()), np.array(image.GetSize())
-    wanted = np.array(spacing_mm[: len(old)])
-    new = np.where(wanted == 0, old, wanted)
+    old, size, new = _spacings(volume, spacing_mm)
     if (new > size * old).any():
         msg = f"--resample {spacing_mm} mm is larger than the image, which is {tuple(size * old)} mm"
         raise ValueError(msg)
     new_size = np.ceil(size * old / new - 1e-6).astype(int)
     start = (size - 1) / 2 - (new_size - 1) / 2 * new / old  # in old voxels: the centres coincide
+    return _interpolated(volume, new, new_size, start, "sitkLinear", beyond=True)
+
+
+def resampled_from_corner(
+    volume: Volume, mask: Mask, spacing_mm: tuple[float, ...], interpolator: str, pad: int
+) -> tuple[Volume, Mask]:
+    """Resample an image and its mask as pyradiomics does.
+
+    The grid begins at the outer corner of the first voxel. An axis along which the mask has one slice stays
+    as it is. pyradiomics resamples the box of the mask alone, here it is the whole image; but which voxel is
+    the nearest, of two as near, depends on where the box begins, so that the mask is resampled there.
+
+    Parameters
+    ----------
+    volume : Volume
+    mask : bool array of the image's shape
+    spacing_mm : tuple of floats
+        Along x, y and z; 0 leaves an axis as it is.
+    interpolator : str
+        Name in SimpleITK, as sitkBSpline. The mask goes by the nearest voxel.
+    pad : int
+        Voxels around the mask in pyradiomics' box (padDistance).
+
+    Returns
+    -------
+    (Volume, bool array)
+        The image in its dtype, and the mask on the same grid.
+
+    References
+    ----------
+    pyradiomics' documentation, `radiomics.imageoperations.resampleImage`.
+    """
+    old, size, new = _spacings(volume, spacing_mm)
+    inside = np.nonzero(mask)[::-1]
+    first, last = (np.array([end(places) for places in inside]) for end in (np.min, np.max))
+    new = np.where(last > first, new, old)
+    if np.allclose(old, new):
+        return volume, mask
+    ratio, corner = old / new, 0.5 * (new - old) / old
+    whole = np.ceil(size * ratio).astype(int)
+    low = np.maximum(np.floor((first - 0.5) * ratio - pad), 0).astype(int)
+    high = np.minimum(np.ceil((last + 0.5) * ratio + pad), whole - 1).astype(int)
+    image = _interpolated(volume, new, whole, corner, interpolator)
+    labels = replace(volume, array=mask.astype(np.uint8))
+    box = _interpolated(labels, new, high - low + 1, corner + low / ratio, "sitkNearestNeighbor")
+    moved = np.zeros(image.array.shape, np.bool_)
+    moved[tuple(slice(*ends) for ends in zip(low[::-1], high[::-1] + 1, strict=True))] = box.array
+    return image, moved
+
+
+def _spacings(volume: Volume, spacing_mm: tuple[float, ...]) -> tuple[npt.NDArray[Any], ...]:
+    """Return spacing, size and new spacing of an image along x, y and z."""
+    old, size = np.array(volume.spacing_mm), np.array(volume.array.shape[::-1])
+    wanted = np.array(spacing_mm[: len(old)])
+    return old, size, np.where(wanted == 0, old, wanted)
+
+
+def _interpolated(
+    volume: Volume,
+    spacing: npt.NDArray[Any],
+    size: npt.NDArray[Any],
+    start: npt.NDArray[Any],
+    interpolator: str,
+    *,
+    beyond: bool = False,
+) -> Volume:
+    """Return an image on a grid that starts at this voxel of it; `beyond` it the nearest voxel, or 0."""
+    import SimpleITK
+
+    image = image_of(volume)
     filter_ = SimpleITK.ResampleImageFilter()
-    filter_.SetSize(new_size.tolist())
-    filter_.SetOutputSpacing(new.tolist())
+    filter_.SetSize(size.tolist())
+    filter_.SetOutputSpacing(spacing.tolist())
     filter_.SetOutputOrigin(image.TransformContinuousIndexToPhysicalPoint(start.tolist()))
     filter_.SetOutputDirection(image.GetDirection())
-    filter_.SetInterpolator(SimpleITK.sitkLinear)
-    filter_.SetUseNearestNeighborExtrapolator(True)
+    filter_.SetInterpolator(getattr(SimpleITK, interpolator))
+    filter_.SetUseNearestNeighborExtrapolator(beyond)
     # Voxels of the new grid are no slices of the files any more.
-    return replace(volume_of(filter_.Execute(image)), sources=())
+    return replace(volume_of(filter_.Execute(image)), sources=(), modality=volume.modality)
 
 
 def _normalized(volume: Volume) -> Volume:

@@ -158,15 +158,17 @@ def command(
         if inside.label is None and inside.segment is None:
             inside = replace(inside, label=parameters.label)
     mask = read_mask(mask_path, volume, inside)
-    original, volume = volume, preprocess(volume, steps)
-    mask = moved_mask(mask, original, volume)
     if parameters is not None:
+        volume, mask, record = parameters.prepared(volume, mask, steps)
         mask = parameters.region(mask_path, mask, volume.array)
+    else:
+        original, volume, record = volume, preprocess(volume, steps), steps.to_dict()
+        mask = moved_mask(mask, original, volume)
     ways = ways or (_default_aggregation(settings, pooled=parameters is not None),)
     _check_dimensions(source, volume, settings, ways)
     region = Region(volume=volume, mask=mask, settings=settings, features=chosen)
     bins, rows = _computed(region, ways, source, mask_path)
-    details = {**choice.to_dict(), **steps.to_dict(), **inside.to_dict(), **_inputs_record(mask_path, params)}
+    details = {**choice.to_dict(), **record, **inside.to_dict(), **_inputs_record(mask_path, params)}
     _write(output, region, bins, rows, source=source, details=details, names=names, force=force)
     click.echo(output)
     click.echo(_summary(region, bins, ways))

@@ -93,9 +93,9 @@ def test_a_region_has_no_window(tmp_path):
 
 def test_what_has_no_effect_is_accepted(tmp_path):
     values = dict.fromkeys(parameter_file.WITHOUT_EFFECT, "null")
-    values |= {"padDistance": "5", "sigma": "[1, 2]"}
+    values |= {"sigma": "[1, 2]"}
     off = {"preCrop": "true", "correctMask": "false"}
-    off |= {"label_channel": "0", "resampledPixelSpacing": "null"}
+    off |= {"label_channel": "0", "padDistance": "5"}
     assert set(off) == set(parameter_file.REFUSED)
     lines = "\n".join(f"  {name}: {value}" for name, value in (values | off).items())
     assert settings_of(tmp_path, f"setting:\n{lines}\n") == GLCMSettings.preset("pyradiomics")
@@ -103,7 +103,33 @@ def test_what_has_no_effect_is_accepted(tmp_path):
 
 def test_resampling_without_an_interpolator_is_off(tmp_path):
     text = "setting: {interpolator: null, resampledPixelSpacing: [1, 1, 1]}"
-    assert settings_of(tmp_path, text) == GLCMSettings.preset("pyradiomics")
+    assert read_parameter_file(written(tmp_path, text)).spacing_mm == ()
+
+
+def test_an_image_is_resampled_from_its_corner(tmp_path):
+    """Voxels of 1 mm, of which two and a half become one: new centres lie at 0.75, 3.25 and 5.75."""
+    text = "setting: {resampledPixelSpacing: [2.5, 0, 1], interpolator: sitkLinear, minimumROIDimensions: 1}"
+    file = read_parameter_file(written(tmp_path, text))
+    array = np.tile(np.arange(7, dtype=np.float32) * 10, (1, 2, 1))
+    volume = Volume(array, (1.0, 1.0, 1.0), (5.0, 6.0, 7.0), (1.0, 0, 0, 0, 1, 0, 0, 0, 1))
+    mask = np.zeros(array.shape, bool)
+    mask[:, :, 3:5] = True
+    image, moved, record = file.prepared(volume, mask, Preprocessing())
+    np.testing.assert_allclose(image.array, np.tile([7.5, 32.5, 57.5], (1, 2, 1)), rtol=1e-6)
+    assert (image.spacing_mm, image.origin_mm) == ((2.5, 1.0, 1.0), (5.75, 6.0, 7.0))
+    np.testing.assert_array_equal(moved, np.tile([False, True, False], (1, 2, 1)))
+    assert record["preprocessing"]["resample"] == {
+        "spacing_mm": [2.5, 0, 1], "interpolation": "sitkLinear", "grid": "corner",
+    }  # fmt: skip
+    given = Preprocessing(spacing_mm=(0.5, 0, 0))
+    assert file.prepared(volume, mask, given)[0].array.shape == (1, 2, 14)
+    same, _, record = read_parameter_file(
+        written(tmp_path, "setting: {resampledPixelSpacing: [1, 0, 3]}")  # the mask has one slice
+    ).prepared(volume, mask, Preprocessing())
+    np.testing.assert_array_equal(same.array, volume.array)
+    flat = Volume(array[0], (1.0, 1.0), (0.0, 0.0), (1.0, 0, 0, 1))
+    with pytest.raises(ValueError, match=r"resampledPixelSpacing needs a 3D image, got a 2D one"):
+        file.prepared(flat, mask[0], Preprocessing())
 
 
 def test_no_feature_class_is_said_in_the_log(tmp_path, caplog):
@@ -176,18 +202,21 @@ def test_a_mask_of_which_too_little_is_left_is_refused(tmp_path):
         ("setting: {normalize: true, normalizeScale: x}", "normalizeScale must be a number, got 'x'"),
         ("setting: {correctMask: true}", "correctMask is not done here, got true"),
         ("setting: {label_channel: 1}", "label_channel is not done here, got 1"),
+        ("setting: {resampledPixelSpacing: [1, 1]}", "resampledPixelSpacing must be a list of three"),
+        ("setting: {resampledPixelSpacing: [1, 1, -1]}", "resampledPixelSpacing must be a list of three"),
         (
-            "setting: {resampledPixelSpacing: [1, 1, 1]}",
-            r"resampledPixelSpacing is not done here, got \[1, 1",
+            "setting: {resampledPixelSpacing: [1, 1, 1], interpolator: sitkCubic}",
+            "interpolator must be one of sitkNearestNeighbor, .* got 'sitkCubic'",
         ),
+        (
+            "setting: {resampledPixelSpacing: [1, 1, 1], padDistance: 1}\nvoxelSetting: {kernelRadius: 2}",
+            "padDistance must be kernelRadius or more where the image is cropped or resampled, got 1",
+        ),
+        ("setting: {preCrop: true, padDistance: 0}", "padDistance must be kernelRadius or more"),
         ("setting: {resegmentRange: 3}", "resegmentRange must be a list of one or two numbers, got 3"),
         ("setting: {resegmentRange: [1, 2, 3]}", "resegmentRange must be a list of one or two numbers"),
         ("setting: {resegmentRange: [1], resegmentMode: x}", "resegmentMode must be absolute, relative or"),
         ("imageType: {Original: {resegmentRange: [1]}}", "resegmentRange must be given in setting"),
-        (
-            "setting: {preCrop: true, padDistance: 0}",
-            "preCrop is not done here, got true; give a padDistance",
-        ),
         ("imageType: {Original: {normalize: true}}", "normalize must be given in setting"),
         ("setting: {weightingNorm: manhattan}", "weightingNorm manhattan is not computed here; take it out"),
         ("setting: {weightingNorm: euclidean}", "weightingNorm euclidean is not computed here"),

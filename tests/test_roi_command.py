@@ -256,7 +256,8 @@ def test_nan_inside_the_mask_is_refused(tmp_path):
     ("name", "variant"),
     [
         *itertools.product(
-            ("brain1", "breast1", "lung1"), ("", "_2d", "_FBN", "_normalization", "_resegmentation")
+            ("brain1", "breast1", "lung1"),
+            ("", "_2d", "_FBN", "_normalization", "_resampling", "_resegmentation"),
         )
     ],
 )
@@ -277,16 +278,3 @@ def test_pyradiomics_baseline(data_dir, tmp_path, name, variant):
         key = f"original_glcm_{feature.pyradiomics}"
         # Roundings of sums over a matrix; the coefficients of correlation are near 0.
         assert float(row[key]) == pytest.approx(float(column[key]), rel=1e-9, abs=1e-10), feature.name
-
-
-@pytest.mark.parametrize("variant", ["resampling"])
-def test_pyradiomics_baseline_with_other_preprocessing_is_refused(data_dir, tmp_path, variant):
-    folder = data_dir / "pyradiomics"
-    with (folder / "baseline_glcm.csv").open(newline="") as file:
-        column = {row["featureName"]: row[f"brain1_{variant}"] for row in csv.DictReader(file)}
-    params = tmp_path / "p.yaml"
-    settings = ast.literal_eval(column["diagnostics_Configuration_Settings"])
-    params.write_text(json.dumps({"setting": settings}))
-    inputs = [folder / "brain1_image.nrrd", "--mask", folder / "brain1_label.nrrd", "--params", params]
-    result = CliRunner().invoke(main, [str(word) for word in ["roi", *inputs, "-o", tmp_path / "f.csv"]])
-    assert_refused(result, " is not done here, got ")
