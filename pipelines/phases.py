@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ from .headers import Member
 
 _SAME_POSITION_MM = 1e-3
 _ORIENTATION_TOLERANCE = 1e-3
-# What tells apart images of one position; the first that splits a series into whole volumes is taken.
+# What tells apart images of one position; the first, else the first two, that split a series into whole
+# volumes are taken.
 _TELLING = (
     "TemporalPositionIdentifier",
     "DiffusionBValue",
@@ -29,6 +31,9 @@ _TELLING = (
 )
 _STRAIGHT = 0.999
 """Cosine of the angle to an axis of the patient, 2.5 degrees, up to which a plane is not called oblique."""
+
+_Keywords = tuple[str, ...]
+_Values = tuple[str | None, ...]
 
 _TIMES = ("AcquisitionTime", "ContentTime")
 _SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
@@ -202,20 +207,11 @@ def _ordered(source: Path, members: Sequence[Member]) -> tuple[list[Member], npt
 def _split(
     ordered: Sequence[Member], places: npt.NDArray[np.int64], most: int
 ) -> list[tuple[str, list[int]]] | None:
-    """Return name and slices of each phase: by an attribute, else by the order the images were taken in."""
-    groups = {keyword: _grouped(ordered, keyword) for keyword in _TELLING}
-    single = {
-        keyword: found
-        for keyword, found in groups.items()
-        if len(found) == most and all(_is_single(chosen, places) for chosen in found.values())
-    }
-    whole = {
-        keyword: found
-        for keyword, found in single.items()
-        if len({tuple(places[chosen]) for chosen in found.values()}) == 1
-    }
-    for keyword, found in (whole or single).items():
-        return _named(keyword, found)
+    """Return name and slices of each phase: by one attribute, by two, or by the order they were taken in."""
+    for together in (1, 2):
+        found = _told_apart(ordered, places, most, itertools.combinations(_TELLING, together))
+        if found is not None:
+            return found
     counts = set(Counter(places.tolist()).values())
     numbered = len({header.get("InstanceNumber") for _, header in ordered}) == len(ordered)
     if counts == {most} and numbered:
@@ -223,11 +219,30 @@ def _split(
     return None
 
 
-def _grouped(ordered: Sequence[Member], keyword: str) -> dict[Any, list[int]]:
-    groups: dict[Any, list[int]] = defaultdict(list)
+def _told_apart(
+    ordered: Sequence[Member], places: npt.NDArray[np.int64], most: int, choices: Iterable[_Keywords]
+) -> list[tuple[str, list[int]]] | None:
+    """Split by the first attributes that give whole volumes, else by the first that give no place twice."""
+    single: dict[_Keywords, dict[_Values, list[int]]] = {}
+    for keywords in choices:
+        groups = _grouped(ordered, keywords)
+        if len(groups) == most and all(_is_single(chosen, places) for chosen in groups.values()):
+            single[keywords] = groups
+    whole = {
+        keywords: groups
+        for keywords, groups in single.items()
+        if len({tuple(places[chosen]) for chosen in groups.values()}) == 1
+    }
+    for keywords, groups in (whole or single).items():
+        return _named(keywords, groups)
+    return None
+
+
+def _grouped(ordered: Sequence[Member], keywords: _Keywords) -> dict[_Values, list[int]]:
+    groups: dict[_Values, list[int]] = defaultdict(list)
     for index, (_, header) in enumerate(ordered):
-        value = header.get(keyword)
-        groups[None if value is None else str(value)].append(index)
+        values = (header.get(keyword) for keyword in keywords)
+        groups[tuple(None if value is None else str(value) for value in values)].append(index)
     return groups
 
 
@@ -235,12 +250,26 @@ def _is_single(chosen: Sequence[int], places: npt.NDArray[np.int64]) -> bool:
     return len(set(places[list(chosen)].tolist())) == len(chosen)
 
 
-def _named(keyword: str, groups: dict[Any, list[int]]) -> list[tuple[str, list[int]]]:
-    values = sorted(groups, key=lambda value: (value is not None, _number(keyword, value), str(value)))
-    if keyword in _TIMES:
-        start = _number(keyword, values[0])
-        return [(f"{keyword} +{_number(keyword, value) - start:g} s", groups[value]) for value in values]
-    return [(f"{keyword} {value}", groups[value]) for value in values]
+def _named(keywords: _Keywords, groups: dict[_Values, list[int]]) -> list[tuple[str, list[int]]]:
+    """Return the groups in the order of their values, times of day counted from the first."""
+    starts = {
+        keyword: min((_number(keyword, value) for value in column if value is not None), default=0.0)
+        for keyword, column in zip(keywords, zip(*groups, strict=True), strict=True)
+    }
+
+    def order(values: _Values) -> list[tuple[bool, float, str]]:
+        columns = zip(keywords, values, strict=True)
+        return [(value is not None, _number(keyword, value), str(value)) for keyword, value in columns]
+
+    def name(values: _Values) -> str:
+        return ", ".join(
+            f"{keyword} +{_number(keyword, value) - starts[keyword]:g} s"
+            if keyword in _TIMES and value is not None
+            else f"{keyword} {value}"
+            for keyword, value in zip(keywords, values, strict=True)
+        )
+
+    return [(name(values), groups[values]) for values in sorted(groups, key=order)]
 
 
 def _number(keyword: str, value: str | None) -> float:

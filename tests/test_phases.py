@@ -73,6 +73,35 @@ def test_a_phase_that_lacks_a_slice_is_still_told_apart(tmp_path, rng):
         read_image(tmp_path, Choice(phase=2))
 
 
+def test_two_attributes_tell_apart_what_one_does_not(tmp_path, rng):
+    """Two echoes of two repeats, numbered along the slices forth and back: their order would mix them."""
+    pixels = rng.integers(0, 1000, (2, 2, 4, 6, 5))
+    for repeat, echo, slice_ in np.ndindex(2, 2, 4):
+        turn = echo if slice_ % 2 else 1 - echo
+        write_slice(
+            tmp_path / f"{repeat}{echo}{slice_}",
+            pixels[repeat, echo, slice_],
+            2.5 * slice_ * normal(),
+            EchoTime=[4.6, 12][echo],
+            TemporalPositionIdentifier=repeat + 1,
+            InstanceNumber=1 + 8 * repeat + 2 * slice_ + turn,
+        )
+    with pytest.raises(ValueError, match=r"1 TemporalPositionIdentifier 1, EchoTime 4\.6 \(4 slices\); 2"):
+        read_image(tmp_path)
+    for number, (repeat, echo) in enumerate(np.ndindex(2, 2), start=1):
+        volume = read_image(tmp_path, Choice(phase=number))
+        np.testing.assert_array_equal(volume.array, pixels[repeat, echo])
+
+
+def test_where_some_lack_the_time_that_of_the_others_is_not_told(tmp_path, rng):
+    for number, attributes in enumerate(({}, {"ContentTime": "101112"}, {"ContentTime": "101115.5"})):
+        for slice_ in range(3):
+            path = tmp_path / f"{number}{slice_}"
+            write_slice(path, rng.integers(0, 9, (6, 5)), 2.5 * slice_ * normal(), **attributes)
+    with pytest.raises(ValueError, match=r"1 ContentTime None \(3 slices\); 2 ContentTime \+0 s .* \+3\.5 s"):
+        read_image(tmp_path)
+
+
 def test_repeats_that_nothing_tells_apart_go_by_the_order_they_were_taken_in(tmp_path, rng):
     pixels = rng.integers(0, 1000, (8, 6, 5))
     for index in range(8):  # the scanner went through the places twice

@@ -11,7 +11,9 @@ import SimpleITK as sitk
 from radiomics.featureextractor import RadiomicsFeatureExtractor
 
 from glcm_cuda import GLCMSettings, feature_maps
-from glcm_cuda.features import FEATURES
+from glcm_cuda.features import FEATURES, feature_named
+from pipelines.parameter_file import read_parameter_file
+from pipelines.volume import image_of, volume_of
 
 logging.getLogger("radiomics").setLevel(logging.ERROR)
 
@@ -101,3 +103,40 @@ def box(mask, radius):
     found = np.argwhere(mask)
     low = np.maximum(found.min(axis=0) - radius, 0)
     return low, np.minimum(found.max(axis=0) + radius + 1, mask.shape) - low
+
+
+STEPS = {
+    "normalised": "normalize: true, normalizeScale: 100, removeOutliers: 3, binWidth: 20",
+    "resampled": "resampledPixelSpacing: [1.5, 1.2, 2], binWidth: 10",
+    "in the plane, linear": "resampledPixelSpacing: [1, 1, 0], interpolator: sitkLinear, force2D: true",
+    "resegmented": "resegmentRange: [-1.5, 1.5], resegmentMode: sigma, binWidth: 10",
+    "all": "normalize: true, normalizeScale: 100, resampledPixelSpacing: [2, 2, 2], binWidth: 20, "
+    "resegmentRange: [-2, 2], resegmentMode: sigma",
+}
+
+
+@pytest.mark.parametrize("name", ["breast1", "brain1"])
+@pytest.mark.parametrize("case", STEPS)
+def test_steps_before_the_texture_are_those_of_the_parameter_file(data_dir, tmp_path, compare, case, name):
+    params = tmp_path / "Params.yaml"
+    params.write_text(
+        f"imageType: {{Original: {{}}}}\nfeatureClass: {{glcm: [JointEntropy, Contrast, Idm]}}\n"
+        f"setting: {{{STEPS[case]}, additionalInfo: false}}\n"
+        "voxelSetting: {kernelRadius: 2, voxelBatch: 1}\n"
+    )
+    paths = [data_dir / "pyradiomics" / f"{name}_{part}.nrrd" for part in ("image", "label")]
+    result = RadiomicsFeatureExtractor(str(params)).execute(*map(str, paths), voxelBased=True)
+    file = read_parameter_file(params)
+    volume, label = (volume_of(sitk.ReadImage(str(path))) for path in paths)
+    image, mask, _ = file.prepared(volume, label.array == 1, file.steps)
+    mask = file.region(paths[1], mask, image.array)
+    maps = feature_maps(image.array, file.features, file.settings, mask=mask, backend="cpu")
+    for feature in file.features:
+        theirs = result[f"original_glcm_{feature_named(feature).pyradiomics}"]
+        offset = image_of(image).TransformPhysicalPointToIndex(theirs.GetOrigin())
+        part = tuple(
+            slice(low, low + edge) for low, edge in zip(offset[::-1], theirs.GetSize()[::-1], strict=True)
+        )
+        assert mask.sum() == mask[part].sum() > 20
+        values = sitk.GetArrayFromImage(theirs)[mask[part]]
+        compare("pyradiomics", f"{feature}, {case}", maps[feature][part][mask[part]], values)
