@@ -28,6 +28,8 @@ N4_SHRINK = 4
 N4_ITERATIONS = (50, 50, 50, 50)
 """Most iterations of N4 at each of its levels, ITK's default."""
 
+_MOST_VOXELS = 1 << 31
+
 _KIND = "radsynth intensity standard"
 
 Mask = npt.NDArray[np.bool_]
@@ -118,7 +120,8 @@ class Preprocessing:
 def preprocess(volume: Volume, steps: Preprocessing) -> Volume:
     """Return the image after the steps; the same image if there are none.
 
-    In float32, normalised in float64 as SimpleITK has it: levels are then those of pyradiomics.
+    In float32, or float64 where the image has more digits; normalised in float64, as SimpleITK has it, so
+    that levels are those of pyradiomics.
 
     Raises
     ------
@@ -127,7 +130,7 @@ def preprocess(volume: Volume, steps: Preprocessing) -> Volume:
     """
     if steps.is_off:
         return volume
-    volume = replace(volume, array=volume.array.astype(np.float32))
+    volume = replace(volume, array=volume.array.astype(np.result_type(volume.array, np.float32)))
     if steps.subtract is not None:
         volume = _subtracted(volume, steps.subtract)
     if steps.n4:
@@ -168,7 +171,7 @@ def _subtracted(volume: Volume, path: Path) -> Volume:
     if differences:
         msg = f"--subtract {path} must lie on the image's grid, got {'; '.join(differences)}"
         raise ValueError(msg)
-    return replace(volume, array=volume.array - other.array.astype(np.float32))
+    return replace(volume, array=volume.array - other.array)
 
 
 def _corrected(volume: Volume) -> Volume:
@@ -189,7 +192,7 @@ def _corrected(volume: Volume) -> Volume:
         msg = f"--n4 found no bias field in this image: it has {volume.array.shape} voxels; leave --n4 out"
         raise ValueError(msg) from error
     field = SimpleITK.GetArrayFromImage(SimpleITK.Exp(n4.GetLogBiasFieldAsImage(image)))
-    return replace(volume, array=(volume.array / field).astype(np.float32))
+    return replace(volume, array=(volume.array / field).astype(volume.array.dtype))
 
 
 def _on_spacing(volume: Volume, spacing_mm: tuple[float, float, float]) -> Volume:
@@ -269,6 +272,10 @@ def _interpolated(
     """Return an image on a grid that starts at this voxel of it; `beyond` it the nearest voxel, or 0."""
     import SimpleITK
 
+    if size.astype(float).prod() > _MOST_VOXELS:
+        edges = "x".join(str(edge) for edge in size)
+        msg = f"a spacing of {spacing.tolist()} mm makes {edges} voxels of this image; give a larger one"
+        raise ValueError(msg)
     image = image_of(volume)
     filter_ = SimpleITK.ResampleImageFilter()
     filter_.SetSize(size.tolist())
@@ -370,4 +377,4 @@ def _standardized(
     slopes = np.diff(standard) / np.diff(own)
     mapped = np.where(array < own[0], standard[0] + slopes[0] * (array - own[0]), mapped)
     mapped = np.where(array > own[-1], standard[-1] + slopes[-1] * (array - own[-1]), mapped)
-    return mapped.astype(np.float32)
+    return mapped.astype(array.dtype)

@@ -169,11 +169,28 @@ def test_steps_are_recorded_in_their_order(tmp_path, volume):
             "--n4 needs intensities of 0 or more, .* got -5",
         ),
         (np.ones((3, 8, 8)), {"spacing_mm": (1, 1, 50)}, "is larger than the image, which is"),
+        (
+            np.ones((3, 8, 8)),
+            {"spacing_mm": (1e-4, 1e-4, 0)},
+            r"makes 80000x80000x3 voxels of this image; give a",
+        ),
     ],
 )
 def test_images_that_a_step_cannot_take(array, steps, message):
     with pytest.raises(ValueError, match=message):
         preprocess(volume_of(array), Preprocessing(**steps))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "kept"), [(np.int16, np.float32), (np.float32, np.float32), (np.float64, np.float64)]
+)
+def test_digits_of_an_image_are_kept(volume, dtype, kept):
+    array = volume.array.astype(dtype)
+    for steps in (Preprocessing(outliers=3.0), Preprocessing(n4=True), Preprocessing(spacing_mm=(2, 2, 0))):
+        assert preprocess(replace(volume, array=array), steps).array.dtype == kept
+    assert (
+        preprocess(replace(volume, array=array), Preprocessing(normalize="zscore")).array.dtype == np.float64
+    )
 
 
 def run(*arguments):
