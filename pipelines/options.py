@@ -443,7 +443,7 @@ def reading_options(function: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--series", help="Of several DICOM series, a number of `inspect`, a UID or a description.")
     @click.option("--phase", type=int, help="Of several phases in one series, which, from 1.")
     @click.option("--allow-gaps", is_flag=True, help="Take slices as they follow, though some are missing.")
-    @click.option("--correct-tilt", is_flag=True, help="Move slices of a tilted gantry above each other.")
+    @click.option("--correct-tilt", is_flag=True, help="Move slices of a tilted gantry upright.")
     @functools.wraps(function)
     def packed(
         *arguments: Any,

@@ -42,7 +42,7 @@ def tilt_degrees(positions_mm: npt.NDArray[np.float64], normal: npt.NDArray[np.f
 
 def tilt_text(degrees: float) -> str:
     """Return what messages say of a tilt, and what to do."""
-    return f"a gantry tilted by {degrees:.1f} degrees; give --correct-tilt to move them there"
+    return f"a gantry tilted by {degrees:.1f} degrees; give --correct-tilt to move the slices upright"
 
 
 def upright(volume: Volume, positions_mm: npt.NDArray[np.float64]) -> Volume:
