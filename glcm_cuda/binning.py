@@ -10,9 +10,9 @@ import numpy.typing as npt
 from numba import njit
 
 from . import definition
+from .bins import Bins
 from .cache import fingerprint
 from .definition import bin_level, level_by_edges
-from .quantize import Bins
 from .threads import run_in_parts
 
 NATIVE = tuple(np.dtype(name) for name in ("uint8", "int16", "uint16", "float32", "float64"))

@@ -9,11 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from . import lanes, mcc, sums, tally
+from .bins import Bins
 from .blocks import blocks, size_of, start_in, with_halo
 from .definition import NO_PAIR
 from .features import Feature
 from .offsets import directions
-from .quantize import Bins, bin_levels
+from .quantize import bin_levels
 from .settings import GLCMSettings
 
 _BLOCK_VOXELS = 1 << 20

@@ -23,13 +23,14 @@ import numpy.typing as npt
 from numba import cuda
 
 from . import feature_kernels, kernels
+from .bins import Bins
 from .blocks import Block, blocks, shape_of, size_of, start_in, with_halo
 from .checks import is_device_array
 from .definition import LOG_ONE, fixed_log2
 from .features import FEATURES, Feature, feature_named
 from .mcc import scratch_sizes
 from .offsets import directions
-from .quantize import Bins, bins_between, mask_array, ruled_range
+from .quantize import bins_between, mask_array, ruled_range
 from .scales import inverse_table, log_table, most_pairs, scale_of
 from .settings import MAX_LEVELS, GLCMSettings
 from .threads import run_in_parts

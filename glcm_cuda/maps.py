@@ -14,9 +14,10 @@ from typing import Any, Literal, Protocol, TypeVar, overload
 import numpy as np
 import numpy.typing as npt
 
+from .bins import Bins
 from .checks import is_device_array
 from .features import Feature, feature_named, features_named
-from .quantize import Bins, bins_of_levels, find_bins, mask_array, real_array
+from .quantize import bins_of_levels, find_bins, mask_array, real_array
 from .settings import GLCMSettings
 
 Backend = Literal["auto", "cpu", "cuda"]

@@ -4,45 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from .bins import Bins
 from .settings import MAX_LEVELS, GLCMSettings
 
 _CHUNK = 1 << 18
 """Voxels looked at together, so that what is made of them stays small beside any volume."""
-
-
-@dataclass(frozen=True)
-class Bins:
-    """Where the bins of grey levels lie; see docs/definition.md, section 1.
-
-    Parameters
-    ----------
-    levels : int
-        How many there are, up to that of the highest intensity.
-    low, high : float
-        Range of intensities; what lies outside counts as its nearer end.
-    factor, span : float
-        The level of an intensity x is the whole part of ``factor * (x - low) / span``; 0 where `span` is.
-    edges : (levels,) float64 array or None
-        Lower edges of the bins, if they are not exactly where `factor` and `span` have them.
-    """
-
-    levels: int
-    low: float
-    high: float
-    factor: float
-    span: float
-    edges: npt.NDArray[np.float64] | None = None
-
-    @property
-    def flat(self) -> bool:
-        """Whether all intensities are in one bin."""
-        return self.levels == 1 or self.low == self.high
 
 
 def quantize(

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import numpy.typing as npt
 
+from .bins import Bins
 from .definition import NO_PAIR, VALUES, Scale, Sums
 from .features import FEATURES, Feature, features_named
 from .offsets import directions
-from .quantize import Bins, bin_levels, find_bins, mask_array, real_array
+from .quantize import bin_levels, find_bins, mask_array, real_array
 from .scales import inverses
 from .settings import GLCMSettings
 

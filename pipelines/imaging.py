@@ -25,7 +25,7 @@ from .volume import Volume, image_of, volume_of
 if TYPE_CHECKING:
     import SimpleITK
 
-    from glcm_cuda.quantize import Bins
+    from glcm_cuda.bins import Bins
 
     from .dicom import Choice, Series
 

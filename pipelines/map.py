@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from glcm_cuda import GLCMSettings
+    from glcm_cuda.bins import Bins
     from glcm_cuda.features import Feature
     from glcm_cuda.maps import Backend
-    from glcm_cuda.quantize import Bins
 
     from .dicom import Choice
     from .masks import MaskChoice

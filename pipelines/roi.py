@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from glcm_cuda import GLCMSettings
+    from glcm_cuda.bins import Bins
     from glcm_cuda.features import Feature
-    from glcm_cuda.quantize import Bins
 
     from .dicom import Choice
     from .masks import MaskChoice
