@@ -161,7 +161,7 @@ def refuse_other_object(path: Path) -> None:
         raise ValueError(msg)
 
 
-def placed(source: Path, volume: Volume, series: Series, choice: Choice | None) -> Volume:
+def placed(source: Path, volume: Volume, series: Series, choice: Choice) -> Volume:
     """Return a volume as read with its slices where their headers say.
 
     Raises
@@ -174,7 +174,7 @@ def placed(source: Path, volume: Volume, series: Series, choice: Choice | None) 
         return volume
     normal = np.reshape(volume.direction, (3, 3))[:, 2]
     tilt = tilt_degrees(positions, normal)
-    if tilt and choice is not None and choice.correct_tilt:
+    if tilt and choice.correct_tilt:
         return upright(volume, positions)
     if tilt:
         msg = f"{source}: slices must lie above each other, got {tilt_text(tilt)}"

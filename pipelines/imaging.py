@@ -279,8 +279,9 @@ def _read_file(path: Path) -> SimpleITK.Image:
 
 
 def _read_dicom(path: Path, choice: Choice | None) -> Volume:
-    from .dicom import placed, series_of_file, series_of_folder
+    from .dicom import Choice, placed, series_of_file, series_of_folder
 
+    choice = choice or Choice()
     series = series_of_folder(path, choice) if path.is_dir() else series_of_file(path, choice)
     image = _frames_image(series) if series.frames else _files_image(path, series)
     volume = replace(volume_of(image), sources=series.files, modality=series.modality)

@@ -106,7 +106,7 @@ def command(
     from .imaging import read_image
     from .masks import read_mask
     from .parametric_map import SUFFIX, check_sources, map_paths
-    from .preprocessing import moved_mask, preprocess
+    from .preprocessing import preprocess, preprocess_with_mask
 
     parameters = _parameters(params, mask_path)
     settings = glcm_settings_from(options, None if parameters is None else parameters.settings)
@@ -124,17 +124,16 @@ def command(
         if parameters is not None and inside.label is None and inside.segment is None:
             inside = replace(inside, label=parameters.label)
         mask = None if mask_path is None else read_mask(mask_path, volume, inside)
-        if parameters is not None and mask is not None:
-            volume, mask, record = parameters.prepared(volume, mask, steps)
+        if mask is None:
+            volume = preprocess(volume, steps)
         else:
-            original, volume, record = volume, preprocess(volume, steps), steps.to_dict()
-            mask = None if mask is None else moved_mask(mask, original, volume)
+            volume, mask = preprocess_with_mask(volume, mask, steps)
         if output.suffix == SUFFIX:
             check_sources(output, volume, choice)
         if parameters is not None and mask is not None:
             mask = parameters.region(mask_path, mask, volume.array)
         job = _planned(source, volume, settings, chosen, mask)
-        details = choice.to_dict() | record
+        details = choice.to_dict() | steps.to_dict()
         details |= _mask_record(mask_path, inside) | _parameter_record(params)
         written = _Written(
             outputs=outputs,

@@ -19,7 +19,7 @@ from glcm_cuda import GLCMSettings
 from glcm_cuda.checks import nearest
 from glcm_cuda.features import FEATURES, Feature
 
-from .preprocessing import Preprocessing, moved_mask, preprocess, resampled_from_corner
+from .preprocessing import CornerGrid, Preprocessing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -105,13 +105,7 @@ class ParameterFile:
     minimum_dimensions, minimum_voxels : int
         What a mask must extend along, and hold.
     steps : Preprocessing
-        What is done to the image first.
-    spacing_mm : tuple of 0 or 3 floats
-        What the image is resampled to after these steps, along x, y and z; empty for not at all.
-    interpolator : str
-        Name in SimpleITK.
-    pad : int
-        Voxels around the mask's box that is resampled.
+        What is done to image and mask first.
     resegment : tuple of 0 to 2 floats
         Lowest and highest intensity that counts inside the mask; empty for all.
     resegment_mode : {"absolute", "relative", "sigma"}
@@ -126,9 +120,6 @@ class ParameterFile:
     minimum_dimensions: int = 2
     minimum_voxels: int = 1
     steps: Preprocessing = field(default_factory=Preprocessing)
-    spacing_mm: tuple[float, ...] = ()
-    interpolator: str = "sitkBSpline"
-    pad: int = 5
     resegment: tuple[float, ...] = ()
     resegment_mode: str = "absolute"
 
@@ -136,29 +127,6 @@ class ParameterFile:
     def fitted(settings: GLCMSettings, volume: Volume) -> GLCMSettings:
         """Return the settings for an image: as in pyradiomics, an image of one slice has windows in it."""
         return replace(settings, dimensions=2, slice_axis=0) if volume.array.ndim == 2 else settings
-
-    def prepared(
-        self, volume: Volume, mask: npt.NDArray[np.bool_], steps: Preprocessing
-    ) -> tuple[Volume, npt.NDArray[np.bool_], dict[str, Any]]:
-        """Return image and mask as the file has them before the texture, and what the record says of it.
-
-        Parameters
-        ----------
-        volume : Volume
-        mask : bool array of its shape
-        steps : Preprocessing
-            Those of the file and those given beside it; a spacing among these takes the place of the file's.
-        """
-        image, record = preprocess(volume, steps), steps.to_dict()
-        if not self.spacing_mm or steps.spacing_mm is not None:
-            return image, moved_mask(mask, volume, image), record
-        if image.array.ndim != 3:
-            msg = f"{self.path.name}: resampledPixelSpacing needs a 3D image, got a 2D one; take it out"
-            raise ValueError(msg)
-        step = {"spacing_mm": list(self.spacing_mm), "interpolation": self.interpolator, "grid": "corner"}
-        record = {"preprocessing": {**record.get("preprocessing", {}), "resample": step}}
-        image, mask = resampled_from_corner(image, mask, self.spacing_mm, self.interpolator, self.pad)
-        return image, mask, record
 
     def region(
         self, name: object, inside: npt.NDArray[np.bool_], array: npt.NDArray[Any]
@@ -238,7 +206,7 @@ def _parsed(path: Path, content: Mapping[str, Any], *, region: bool) -> Paramete
     masked = voxel_values.boolean("maskedKernel", True) or region
     for part in (values, _Values(own)):
         _refuse_preprocessing(part, radius)
-    for name in ("normalize", "resegmentRange"):
+    for name in ("normalize", "resampledPixelSpacing", "resegmentRange"):
         if own.get(name):
             msg = f"imageType Original: {name} must be given in setting, for all types of images"
             raise ValueError(msg)
@@ -263,7 +231,6 @@ def _parsed(path: Path, content: Mapping[str, Any], *, region: bool) -> Paramete
         minimum_dimensions=values.integer("minimumROIDimensions", 2, low=1, high=3),
         minimum_voxels=1 + values.integer("minimumROISize", 0, low=1),
         steps=_steps(values),
-        **_resampling(values),
         **_resegmentation(values),
     )
 
@@ -402,7 +369,7 @@ def _refuse_preprocessing(values: _Values, radius: int) -> None:
     channel = values.integer("label_channel", 0, low=0)
     _refuse_on("label_channel", channel != 0, "write that channel of the mask to a file", channel)
     pad = values.integer("padDistance", 5, low=0)
-    if pad < radius and (values.boolean("preCrop", False) or _resampling(values)):
+    if pad < radius and (values.boolean("preCrop", False) or _grid(values)):
         msg = f"padDistance must be kernelRadius or more where the image is cropped or resampled, got {pad}"
         raise ValueError(msg)
 
@@ -414,29 +381,31 @@ def _refuse_on(name: str, on: bool, advice: str, value: Any) -> None:
 
 
 def _steps(values: _Values) -> Preprocessing:
-    """Return the normalisation, which is over the whole image and comes before all else."""
+    """Return what comes before the texture: the normalisation, over the whole image, and the resampling."""
+    grid = _grid(values)
     if not values.boolean("normalize", False):
-        return Preprocessing()
+        return Preprocessing(grid=grid)
     outliers = values.number("removeOutliers", math.inf)
     if not outliers > 0:
         raise ValueError(_expected("removeOutliers", "a number above 0", values.values["removeOutliers"]))
     scale = values.number("normalizeScale", 1.0)
     if not 0 < scale < math.inf:
         raise ValueError(_expected("normalizeScale", "a number above 0", values.values["normalizeScale"]))
-    return Preprocessing(normalize="zscore", outliers=None if outliers == math.inf else outliers, scale=scale)
+    clipped = None if outliers == math.inf else outliers
+    return Preprocessing(normalize="zscore", outliers=clipped, scale=scale, grid=grid)
 
 
-def _resampling(values: _Values) -> dict[str, Any]:
+def _grid(values: _Values) -> CornerGrid | None:
     spacing = values.values.get("resampledPixelSpacing")
     if spacing is None or "interpolator" in values.nulls:  # null switches it off
-        return {}
+        return None
     if not isinstance(spacing, list) or len(spacing) != 3 or not all(map(_is_spacing, spacing)):
         raise ValueError(_expected("resampledPixelSpacing", "a list of three numbers of 0 or more", spacing))
     name = values.values.get("interpolator", "sitkBSpline")
     if name not in _INTERPOLATORS:
         raise ValueError(_expected("interpolator", f"one of {', '.join(_INTERPOLATORS)}", name))
-    pad = values.integer("padDistance", 5, low=0)
-    return {"spacing_mm": tuple(map(float, spacing)), "interpolator": name, "pad": pad}
+    x, y, z = map(float, spacing)
+    return CornerGrid(spacing_mm=(x, y, z), interpolator=name, pad=values.integer("padDistance", 5, low=0))
 
 
 def _is_spacing(value: Any) -> bool:

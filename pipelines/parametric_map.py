@@ -109,7 +109,7 @@ def write_parametric_map(
     path : Path
         The file, .dcm.
     provenance : mapping
-        See `imaging.provenance`.
+        See `provenance.provenance`.
     force : bool
         Replace a file that exists.
 
@@ -467,14 +467,19 @@ def _anatomy(source: Any) -> Any:
     import highdicom as hd
     from pydicom.dataset import Dataset
 
-    shared = (source.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
-    given = (shared.get("FrameAnatomySequence") or [source])[0]
+    given = _given(source, "FrameAnatomySequence")
     side = given.get("FrameLaterality") or source.get("ImageLaterality") or source.get("Laterality")
     anatomy = Dataset()
     anatomy.FrameLaterality = side if side in ("R", "L", "B") else "U"
     region = given.get("AnatomicRegionSequence") or [hd.sr.CodedConcept("85756007", "SCT", "Tissue")]
     anatomy.AnatomicRegionSequence = list(region)
     return anatomy
+
+
+def _given(source: Any, group: str) -> Any:
+    """Return what has the attributes of a functional group: its shared item, otherwise the image itself."""
+    shared = (source.get("SharedFunctionalGroupsSequence") or [{}])[0]
+    return (shared.get(group) or [source])[0]
 
 
 def _stack(array: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -513,11 +518,9 @@ def _orientation(volume: Volume) -> Any:
 
 def _measures(volume: Volume, source: Any) -> Any:
     import highdicom as hd
-    from pydicom.dataset import Dataset
 
     columns, rows, distance = volume.spacing_mm
-    shared = (source.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
-    given = (shared.get("PixelMeasuresSequence") or [source])[0]
+    given = _given(source, "PixelMeasuresSequence")
     return hd.PixelMeasuresSequence(
         pixel_spacing=[rows, columns],
         slice_thickness=float(given.get("SliceThickness") or distance),

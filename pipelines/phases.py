@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -208,8 +208,9 @@ def _split(
     ordered: Sequence[Member], places: npt.NDArray[np.int64], most: int
 ) -> list[tuple[str, list[int]]] | None:
     """Return name and slices of each phase: by one attribute, by two, or by the order they were taken in."""
+    columns = {keyword: [_text(header.get(keyword)) for _, header in ordered] for keyword in _TELLING}
     for together in (1, 2):
-        found = _told_apart(ordered, places, most, itertools.combinations(_TELLING, together))
+        found = _told_apart(columns, places, most, itertools.combinations(_TELLING, together))
         if found is not None:
             return found
     counts = set(Counter(places.tolist()).values())
@@ -219,13 +220,22 @@ def _split(
     return None
 
 
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
 def _told_apart(
-    ordered: Sequence[Member], places: npt.NDArray[np.int64], most: int, choices: Iterable[_Keywords]
+    columns: Mapping[str, list[str | None]],
+    places: npt.NDArray[np.int64],
+    most: int,
+    choices: Iterable[_Keywords],
 ) -> list[tuple[str, list[int]]] | None:
     """Split by the first attributes that give whole volumes, else by the first that give no place twice."""
     single: dict[_Keywords, dict[_Values, list[int]]] = {}
     for keywords in choices:
-        groups = _grouped(ordered, keywords)
+        groups: dict[_Values, list[int]] = defaultdict(list)
+        for index, values in enumerate(zip(*(columns[keyword] for keyword in keywords), strict=True)):
+            groups[values].append(index)
         if len(groups) == most and all(_is_single(chosen, places) for chosen in groups.values()):
             single[keywords] = groups
     whole = {
@@ -236,14 +246,6 @@ def _told_apart(
     for keywords, groups in (whole or single).items():
         return _named(keywords, groups)
     return None
-
-
-def _grouped(ordered: Sequence[Member], keywords: _Keywords) -> dict[_Values, list[int]]:
-    groups: dict[_Values, list[int]] = defaultdict(list)
-    for index, (_, header) in enumerate(ordered):
-        values = (header.get(keyword) for keyword in keywords)
-        groups[tuple(None if value is None else str(value) for value in values)].append(index)
-    return groups
 
 
 def _is_single(chosen: Sequence[int], places: npt.NDArray[np.int64]) -> bool:

@@ -36,6 +36,25 @@ Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, kw_only=True)
+class CornerGrid:
+    """The grid that pyradiomics resamples image and mask to; it begins at the outer corner of the image.
+
+    Parameters
+    ----------
+    spacing_mm : tuple of 3 floats
+        Distance of voxels along x, y and z; 0 leaves an axis as it is.
+    interpolator : str
+        Name in SimpleITK, as sitkBSpline. The mask goes by the nearest voxel.
+    pad : int
+        Voxels around the mask in pyradiomics' box (padDistance).
+    """
+
+    spacing_mm: tuple[float, float, float]
+    interpolator: str = "sitkBSpline"
+    pad: int = 5
+
+
+@dataclass(frozen=True, kw_only=True)
 class Preprocessing:
     """Steps in the order that they are taken.
 
@@ -55,7 +74,9 @@ class Preprocessing:
     outliers : float, optional
         Clip what is further from the mean than this many standard deviations, of the whole image.
     scale : float
-        Factor on the intensities, at last (normalizeScale of pyradiomics).
+        Factor on the intensities (normalizeScale of pyradiomics).
+    grid : CornerGrid, optional
+        What image and mask are resampled to at last.
 
     References
     ----------
@@ -70,6 +91,7 @@ class Preprocessing:
     normalize: Literal["zscore"] | None = None
     outliers: float | None = None
     scale: float = 1.0
+    grid: CornerGrid | None = None
 
     def __post_init__(self) -> None:
         if self.normalize is not None:
@@ -87,10 +109,14 @@ class Preprocessing:
         return self == Preprocessing()
 
     def over(self, others: Preprocessing) -> Preprocessing:
-        """Return the steps of `others`, but those that are asked for here as they are here."""
+        """Return the steps of `others`, but those that are asked for here as they are here.
+
+        A spacing that is asked for takes the place of a grid.
+        """
         default = Preprocessing()
         own = {name: value for name, value in vars(self).items() if value != getattr(default, name)}
-        return replace(others, **own)
+        grid = others.grid if self.spacing_mm is None else None
+        return replace(others, **{"grid": grid, **own})
 
     @property
     def files(self) -> list[Path]:
@@ -114,6 +140,9 @@ class Preprocessing:
             steps["clip_outliers"] = self.outliers
         if self.scale != 1:
             steps["scale"] = self.scale
+        if self.grid is not None:
+            spacing, interpolation = list(self.grid.spacing_mm), self.grid.interpolator
+            steps["resample"] = {"spacing_mm": spacing, "interpolation": interpolation, "grid": "corner"}
         return {"preprocessing": steps} if steps else {}
 
 
@@ -126,8 +155,11 @@ def preprocess(volume: Volume, steps: Preprocessing) -> Volume:
     Raises
     ------
     ValueError
-        If a step cannot be taken: an image of one intensity has no z-score, and so on.
+        If a step cannot be taken: an image of one intensity has no z-score, and so on; a grid needs a mask.
     """
+    if steps.grid is not None:
+        msg = "resampling to the grid of pyradiomics needs a mask, got none"
+        raise ValueError(msg)
     if steps.is_off:
         return volume
     volume = replace(volume, array=volume.array.astype(np.result_type(volume.array, np.float32)))
@@ -149,10 +181,15 @@ def preprocess(volume: Volume, steps: Preprocessing) -> Volume:
     return volume if steps.scale == 1 else replace(volume, array=volume.array * steps.scale)
 
 
-def moved_mask(mask: Mask, before: Volume, after: Volume) -> Mask:
-    """Return a mask of an image on the image's grid after the steps, each voxel from the nearest."""
-    moved: Mask = moved_labels(mask, before, after) != 0
-    return moved
+def preprocess_with_mask(volume: Volume, mask: Mask, steps: Preprocessing) -> tuple[Volume, Mask]:
+    """Return the image after the steps, and its mask on the image's grid, each voxel from the nearest.
+
+    Raises as `preprocess`.
+    """
+    image = preprocess(volume, replace(steps, grid=None))
+    if steps.grid is not None:
+        return _from_corner(image, mask, steps.grid)
+    return image, moved_labels(mask, volume, image) != 0
 
 
 def moved_labels(labels: npt.NDArray[Any], before: Volume, after: Volume) -> npt.NDArray[Any]:
@@ -206,36 +243,21 @@ def _on_spacing(volume: Volume, spacing_mm: tuple[float, float, float]) -> Volum
     return _interpolated(volume, new, new_size, start, "sitkLinear", beyond=True)
 
 
-def resampled_from_corner(
-    volume: Volume, mask: Mask, spacing_mm: tuple[float, ...], interpolator: str, pad: int
-) -> tuple[Volume, Mask]:
-    """Resample an image and its mask as pyradiomics does.
+def _from_corner(volume: Volume, mask: Mask, grid: CornerGrid) -> tuple[Volume, Mask]:
+    """Resample an image, in its dtype, and its mask as pyradiomics does.
 
-    The grid begins at the outer corner of the first voxel. An axis along which the mask has one slice stays
-    as it is. pyradiomics resamples the box of the mask alone, here it is the whole image; but which voxel is
-    the nearest, of two as near, depends on where the box begins, so that the mask is resampled there.
-
-    Parameters
-    ----------
-    volume : Volume
-    mask : bool array of the image's shape
-    spacing_mm : tuple of floats
-        Along x, y and z; 0 leaves an axis as it is.
-    interpolator : str
-        Name in SimpleITK, as sitkBSpline. The mask goes by the nearest voxel.
-    pad : int
-        Voxels around the mask in pyradiomics' box (padDistance).
-
-    Returns
-    -------
-    (Volume, bool array)
-        The image in its dtype, and the mask on the same grid.
+    An axis along which the mask has one slice stays as it is. pyradiomics resamples the box of the mask
+    alone, here it is the whole image; but which voxel is the nearest, of two as near, depends on where the
+    box begins, so that the mask is resampled there.
 
     References
     ----------
     pyradiomics' documentation, `radiomics.imageoperations.resampleImage`.
     """
-    old, size, new = _spacings(volume, spacing_mm)
+    if volume.array.ndim != 3:
+        msg = "resampledPixelSpacing needs a 3D image, got a 2D one; take it out"
+        raise ValueError(msg)
+    old, size, new = _spacings(volume, grid.spacing_mm)
     inside = np.nonzero(mask)[::-1]
     first, last = (np.array([end(places) for places in inside]) for end in (np.min, np.max))
     new = np.where(last > first, new, old)
@@ -243,9 +265,9 @@ def resampled_from_corner(
         return volume, mask
     ratio, corner = old / new, 0.5 * (new - old) / old
     whole = np.ceil(size * ratio).astype(int)
-    low = np.maximum(np.floor((first - 0.5) * ratio - pad), 0).astype(int)
-    high = np.minimum(np.ceil((last + 0.5) * ratio + pad), whole - 1).astype(int)
-    image = _interpolated(volume, new, whole, corner, interpolator)
+    low = np.maximum(np.floor((first - 0.5) * ratio - grid.pad), 0).astype(int)
+    high = np.minimum(np.ceil((last + 0.5) * ratio + grid.pad), whole - 1).astype(int)
+    image = _interpolated(volume, new, whole, corner, grid.interpolator)
     labels = replace(volume, array=mask.astype(np.uint8))
     box = _interpolated(labels, new, high - low + 1, corner + low / ratio, "sitkNearestNeighbor")
     moved = np.zeros(image.array.shape, np.bool_)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from .headers import header_of
 from .multiframe import decoded, frames_of, geometry_of
 from .phases import normal_of
-from .tilt import EVEN_MM
+from .tilt import EVEN_MM, aside_mm
 from .volume import Volume, geometry_differences
 
 _SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
@@ -206,8 +206,7 @@ def _segment_volume(path: Path, dataset: Any, segment: Segment) -> Volume:
     gaps = np.diff(np.unique(np.round(along, 3)))
     first = chosen[int(np.argmin(along[chosen]))]
     spacing, direction = geometry_of(path, positions[[first]])
-    aside = positions - positions[first] - np.outer(along - along[first], normal)
-    worst = float(np.linalg.norm(aside[chosen], axis=1).max())
+    worst = float(aside_mm(positions[[first, *chosen]], normal).max())
     if worst > EVEN_MM:
         msg = (
             f"{path}: frames of {segment.label} must lie above each other, got one {worst:.2f} mm aside (a "

@@ -139,7 +139,7 @@ def command(
     """
     from .imaging import read_image
     from .masks import read_mask
-    from .preprocessing import moved_mask, preprocess
+    from .preprocessing import preprocess_with_mask
 
     parameters = None
     if params is not None:
@@ -158,17 +158,14 @@ def command(
         if inside.label is None and inside.segment is None:
             inside = replace(inside, label=parameters.label)
     mask = read_mask(mask_path, volume, inside)
+    volume, mask = preprocess_with_mask(volume, mask, steps)
     if parameters is not None:
-        volume, mask, record = parameters.prepared(volume, mask, steps)
         mask = parameters.region(mask_path, mask, volume.array)
-    else:
-        original, volume, record = volume, preprocess(volume, steps), steps.to_dict()
-        mask = moved_mask(mask, original, volume)
     ways = ways or (_default_aggregation(settings, pooled=parameters is not None),)
     _check_dimensions(source, volume, settings, ways)
     region = Region(volume=volume, mask=mask, settings=settings, features=chosen)
     bins, rows = _computed(region, ways, source, mask_path)
-    details = {**choice.to_dict(), **record, **inside.to_dict(), **_inputs_record(mask_path, params)}
+    details = {**choice.to_dict(), **steps.to_dict(), **inside.to_dict(), **_inputs_record(mask_path, params)}
     _write(output, region, bins, rows, source=source, details=details, names=names, force=force)
     click.echo(output)
     click.echo(_summary(region, bins, ways))

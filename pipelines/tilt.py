@@ -13,6 +13,15 @@ EVEN_MM = 0.1
 """Slices this close to where a regular grid has them lie on it."""
 
 
+def aside_mm(
+    positions_mm: npt.NDArray[np.float64], normal: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Return how far each slice lies beside the line along the normal through the first, (slices,)."""
+    fro = positions_mm - positions_mm[0]
+    distances: npt.NDArray[np.float64] = np.linalg.norm(fro - np.outer(fro @ normal, normal), axis=1)
+    return distances
+
+
 def tilt_degrees(positions_mm: npt.NDArray[np.float64], normal: npt.NDArray[np.float64]) -> float:
     """Return the angle between the line of a series' slices and their normal.
 
@@ -32,12 +41,11 @@ def tilt_degrees(positions_mm: npt.NDArray[np.float64], normal: npt.NDArray[np.f
     if len(positions_mm) < 2:
         return 0.0
     fro = positions_mm - positions_mm[0]
-    step = fro[-1] / (len(fro) - 1)
-    on_line = np.arange(len(fro))[:, None] * step
-    aside = np.linalg.norm(step - (step @ normal) * normal)
-    if np.abs(fro - on_line).max() > EVEN_MM or aside * (len(fro) - 1) <= EVEN_MM:
+    even = np.linspace(0, 1, len(fro))[:, None] * fro[-1]
+    aside = aside_mm(positions_mm, normal)[-1]
+    if np.abs(fro - even).max() > EVEN_MM or aside <= EVEN_MM:
         return 0.0
-    return float(np.degrees(np.arctan2(aside, step @ normal)))
+    return float(np.degrees(np.arctan2(aside, fro[-1] @ normal)))
 
 
 def tilt_text(degrees: float) -> str:

@@ -15,7 +15,7 @@ from pipelines import parameter_file
 from pipelines.__main__ import main
 from pipelines.imaging import read_image, write_volume
 from pipelines.parameter_file import read_parameter_file
-from pipelines.preprocessing import Preprocessing
+from pipelines.preprocessing import Preprocessing, preprocess_with_mask
 from pipelines.volume import Volume
 
 
@@ -103,7 +103,7 @@ def test_what_has_no_effect_is_accepted(tmp_path):
 
 def test_resampling_without_an_interpolator_is_off(tmp_path):
     text = "setting: {interpolator: null, resampledPixelSpacing: [1, 1, 1]}"
-    assert read_parameter_file(written(tmp_path, text)).spacing_mm == ()
+    assert read_parameter_file(written(tmp_path, text)).steps.is_off
 
 
 def test_an_image_is_resampled_from_its_corner(tmp_path):
@@ -114,22 +114,21 @@ def test_an_image_is_resampled_from_its_corner(tmp_path):
     volume = Volume(array, (1.0, 1.0, 1.0), (5.0, 6.0, 7.0), (1.0, 0, 0, 0, 1, 0, 0, 0, 1))
     mask = np.zeros(array.shape, bool)
     mask[:, :, 3:5] = True
-    image, moved, record = file.prepared(volume, mask, Preprocessing())
+    image, moved = preprocess_with_mask(volume, mask, file.steps)
     np.testing.assert_allclose(image.array, np.tile([7.5, 32.5, 57.5], (1, 2, 1)), rtol=1e-6)
     assert (image.spacing_mm, image.origin_mm) == ((2.5, 1.0, 1.0), (5.75, 6.0, 7.0))
     np.testing.assert_array_equal(moved, np.tile([False, True, False], (1, 2, 1)))
-    assert record["preprocessing"]["resample"] == {
+    assert file.steps.to_dict()["preprocessing"]["resample"] == {
         "spacing_mm": [2.5, 0, 1], "interpolation": "sitkLinear", "grid": "corner",
     }  # fmt: skip
-    given = Preprocessing(spacing_mm=(0.5, 0, 0))
-    assert file.prepared(volume, mask, given)[0].array.shape == (1, 2, 14)
-    same, _, record = read_parameter_file(
-        written(tmp_path, "setting: {resampledPixelSpacing: [1, 0, 3]}")  # the mask has one slice
-    ).prepared(volume, mask, Preprocessing())
+    given = Preprocessing(spacing_mm=(0.5, 0, 0)).over(file.steps)
+    assert preprocess_with_mask(volume, mask, given)[0].array.shape == (1, 2, 14)
+    text = "setting: {resampledPixelSpacing: [1, 0, 3]}"  # the mask has one slice
+    same, _ = preprocess_with_mask(volume, mask, read_parameter_file(written(tmp_path, text)).steps)
     np.testing.assert_array_equal(same.array, volume.array)
     flat = Volume(array[0], (1.0, 1.0), (0.0, 0.0), (1.0, 0, 0, 1))
     with pytest.raises(ValueError, match=r"resampledPixelSpacing needs a 3D image, got a 2D one"):
-        file.prepared(flat, mask[0], Preprocessing())
+        preprocess_with_mask(flat, mask[0], file.steps)
 
 
 def test_no_feature_class_is_said_in_the_log(tmp_path, caplog):
@@ -216,6 +215,7 @@ def test_a_mask_of_which_too_little_is_left_is_refused(tmp_path):
         ("setting: {resegmentRange: 3}", "resegmentRange must be a list of one or two numbers, got 3"),
         ("setting: {resegmentRange: [1, 2, 3]}", "resegmentRange must be a list of one or two numbers"),
         ("setting: {resegmentRange: [1], resegmentMode: x}", "resegmentMode must be absolute, relative or"),
+        ("imageType: {Original: {resampledPixelSpacing: [1, 1, 1]}}", "Spacing must be given in setting"),
         ("imageType: {Original: {resegmentRange: [1]}}", "resegmentRange must be given in setting"),
         ("imageType: {Original: {normalize: true}}", "normalize must be given in setting"),
         ("setting: {weightingNorm: manhattan}", "weightingNorm manhattan is not computed here; take it out"),

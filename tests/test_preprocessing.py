@@ -17,10 +17,11 @@ from pipelines.imaging import read_image, write_volume
 from pipelines.masks import read_labels
 from pipelines.preprocessing import (
     PERCENTILES,
+    CornerGrid,
     Preprocessing,
     learn_standard,
-    moved_mask,
     preprocess,
+    preprocess_with_mask,
     read_standard,
     write_standard,
 )
@@ -90,10 +91,15 @@ def test_a_mask_goes_along_by_the_nearest_voxel():
     volume = volume_of(np.arange(4 * 6 * 6, dtype=float).reshape(4, 6, 6))
     mask = np.zeros((4, 6, 6), bool)
     mask[1, 2:4, 1:3] = True
-    after = preprocess(volume, Preprocessing(spacing_mm=(0.5, 0.5, 0)))
-    np.testing.assert_array_equal(moved_mask(mask, volume, after), np.kron(mask, np.ones((1, 2, 2), bool)))
-    same = moved_mask(mask, volume, preprocess(volume, Preprocessing(normalize="zscore")))
+    _, moved = preprocess_with_mask(volume, mask, Preprocessing(spacing_mm=(0.5, 0.5, 0)))
+    np.testing.assert_array_equal(moved, np.kron(mask, np.ones((1, 2, 2), bool)))
+    _, same = preprocess_with_mask(volume, mask, Preprocessing(normalize="zscore"))
     np.testing.assert_array_equal(same, mask)
+
+
+def test_a_grid_around_a_mask_needs_one(volume):
+    with pytest.raises(ValueError, match="needs a mask, got none"):
+        preprocess(volume, Preprocessing(grid=CornerGrid(spacing_mm=(1, 1, 1))))
 
 
 def test_n4_flattens_a_smooth_bias(rng):

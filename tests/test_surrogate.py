@@ -477,16 +477,21 @@ def test_a_diverging_training_leaves_no_model(store, tmp_path):
     assert {path.name for path in (tmp_path / "run").iterdir()} == {"run.unfinished.json", "folds.csv"}
 
 
-def test_an_interrupted_fold_continues_the_same_curve(store, tmp_path):
-    settings = TrainingSettings(folds=1, epochs=6, batch=250, learning_rate=0.01, augment=0.3)
-    train(store, tmp_path / "whole", settings, SMALL)
+def train_and_interrupt(store, folder, settings, *, after):
+    """Train until so many epochs are done."""
 
     def stop(done, total):
-        if done == 4:
+        if done == after:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(store, tmp_path / "cut", settings, SMALL, progress=stop)
+        train(store, folder, settings, SMALL, progress=stop)
+
+
+def test_an_interrupted_fold_continues_the_same_curve(store, tmp_path):
+    settings = TrainingSettings(folds=1, epochs=6, batch=250, learning_rate=0.01, augment=0.3)
+    train(store, tmp_path / "whole", settings, SMALL)
+    train_and_interrupt(store, tmp_path / "cut", settings, after=4)
     assert (tmp_path / "cut" / "fold0.checkpoint.keras").exists()
     assert len(read_history(history_path(tmp_path / "cut", 0))) == 4
     assert not model_path(tmp_path / "cut", 0).exists()
@@ -517,13 +522,7 @@ def test_mixed_precision_leaves_a_model_in_float32(store, tmp_path):
 def test_mixed_precision_continues_the_same_curve(store, tmp_path):
     settings = TrainingSettings(folds=1, epochs=3, batch=100, patience=0, augment=0, precision="bfloat16")
     train(store, tmp_path / "whole", settings, SMALL)
-
-    def interrupt(done, total):
-        if done == 2:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train(store, tmp_path / "parts", settings, SMALL, progress=interrupt)
+    train_and_interrupt(store, tmp_path / "parts", settings, after=2)
     train(store, tmp_path / "parts", settings, SMALL)
     whole, parts = (
         [row["rmse"] for row in read_history(history_path(tmp_path / name, 0))] for name in ("whole", "parts")

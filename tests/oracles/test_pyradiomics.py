@@ -13,6 +13,7 @@ from radiomics.featureextractor import RadiomicsFeatureExtractor
 from glcm_cuda import GLCMSettings, feature_maps
 from glcm_cuda.features import FEATURES, feature_named
 from pipelines.parameter_file import read_parameter_file
+from pipelines.preprocessing import preprocess_with_mask
 from pipelines.volume import image_of, volume_of
 
 logging.getLogger("radiomics").setLevel(logging.ERROR)
@@ -128,7 +129,7 @@ def test_steps_before_the_texture_are_those_of_the_parameter_file(data_dir, tmp_
     result = RadiomicsFeatureExtractor(str(params)).execute(*map(str, paths), voxelBased=True)
     file = read_parameter_file(params)
     volume, label = (volume_of(sitk.ReadImage(str(path))) for path in paths)
-    image, mask, _ = file.prepared(volume, label.array == 1, file.steps)
+    image, mask = preprocess_with_mask(volume, label.array == 1, file.steps)
     mask = file.region(paths[1], mask, image.array)
     maps = feature_maps(image.array, file.features, file.settings, mask=mask, backend="cpu")
     for feature in file.features:
