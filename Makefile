@@ -79,7 +79,7 @@ test: $(VENV)/.test ## all tests, the simulator's among them
 
 test-sim: $(VENV)/.test ## the CUDA backend in Numba's simulator
 	NUMBA_ENABLE_CUDASIM=1 NUMBA_DISABLE_JIT=1 \
-	    $(BIN)/pytest -q tests/test_entropy_map.py tests/test_cuda.py tests/test_cuda_features.py
+	    $(BIN)/pytest -q tests/glcm_cuda/test_entropy_map.py tests/glcm_cuda/engines tests/glcm_cuda/families/glcm/test_cuda_features.py
 
 ORACLES := .venv-oracles
 $(ORACLES)/.made: tests/oracles/requirements.txt
@@ -95,7 +95,7 @@ test-oracles: $(ORACLES)/.made ## maps against pyradiomics, scikit-image, mahota
 GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
 test-gpu: ## values and speed on a CUDA device, into benchmarks/results
 	@$(GPU_PYTHON) -c "import glcm_cuda.maps as maps; raise SystemExit(maps._why_no_cuda() or 0)"
-	$(GPU_PYTHON) -m pytest -q tests/test_entropy_map.py tests/test_cuda.py tests/test_cuda_features.py
+	$(GPU_PYTHON) -m pytest -q tests/glcm_cuda/test_entropy_map.py tests/glcm_cuda/engines tests/glcm_cuda/families/glcm/test_cuda_features.py
 	PYTHONPATH=. $(GPU_PYTHON) benchmarks/bench_gpu.py
 
 lint: $(VENV)/.test ## ruff and mypy

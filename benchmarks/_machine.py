@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.figures import DPI
-from pipelines.report import counted
-from pipelines.timing import describe_machine
+from pipelines.evaluation.timing import describe_machine
+from pipelines.reports.figures import DPI
+from pipelines.reports.tables import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

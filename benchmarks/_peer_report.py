@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from _machine import machine_line, save_figure
 
-from pipelines.figures import COLOURS
-from pipelines.report import counted, markdown_table
+from pipelines.reports.figures import COLOURS
+from pipelines.reports.tables import counted, markdown_table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -34,11 +34,13 @@ from numba import config, cuda
 
 import glcm_cuda
 from glcm_cuda import GLCMSettings, entropy_map, feature_maps
-from glcm_cuda import cuda as engine
-from glcm_cuda.features import NAMES, features_named
-from glcm_cuda.kernels import March, compiled
-from glcm_cuda.quantize import bins_between
-from pipelines.dense import dense_entropy_map
+from glcm_cuda.engines.cuda import device_arrays, engine, slabs
+from glcm_cuda.families import stage
+from glcm_cuda.families.glcm.cuda.entropy_kernels import March
+from glcm_cuda.families.launching import compiled
+from glcm_cuda.families.registry import NAMES, features_named
+from glcm_cuda.levels.quantize import bins_between
+from pipelines.evaluation.baseline.dense import dense_entropy_map
 
 RESULTS = Path(__file__).parent / "results"
 DATA = Path(os.environ.get("RADSYNTH_DATA", Path(__file__).parents[1] / ".." / "shared" / "data"))
@@ -186,11 +188,13 @@ def kernel_times(
     out = cuda.device_array((len(names), *shape), np.float32)
     kind = np.dtype(np.float32)
     bins = bins_between(-4.0, 4.0, settings, kind)
-    task = engine._Task(settings, bins, features_named(names), kind, False, shape)
+    task = stage.Task(settings, bins, features_named(names), kind, False, shape)
     block = (slice(0, shape[0]), slice(0, shape[1]))
-    scratch = engine._Scratch(task, [block])
-    with engine._quiet():
-        times = timed(lambda turn: engine._map(task, sources[turn % INPUTS], None, (0, 0), scratch, out, 0))
+    scratch = slabs.Scratch(task, [block])
+    with device_arrays.quiet():
+        times = timed(
+            lambda turn: slabs.map_block(task, sources[turn % INPUTS], None, (0, 0), scratch, out, 0)
+        )
     return {"settings": settings.to_dict(), "shape": shape, "features": names, **rates(times, shape)}
 
 

@@ -29,9 +29,10 @@ from cuda.bindings import nvjitlink
 from numba import cuda, types
 
 from glcm_cuda import GLCMSettings
-from glcm_cuda.feature_kernels import feature_kernel, mcc_kernel, walk_of
-from glcm_cuda.features import FEATURES, features_named
-from glcm_cuda.kernels import March, count_kernel, marches
+from glcm_cuda.families.glcm.cuda.entropy_kernels import March, count_kernel, marches
+from glcm_cuda.families.glcm.cuda.feature_kernels import feature_kernel, mcc_kernel, walk_of
+from glcm_cuda.families.glcm.features import FEATURES
+from glcm_cuda.families.registry import features_named
 
 ARCHITECTURES = ((7, 5), (8, 0), (9, 0), (12, 0))
 READ = (9, 0)

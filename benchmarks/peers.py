@@ -27,8 +27,8 @@ from _peer_report import draw, markdown
 from _peer_runs import Effort, Slice, measure
 from _peer_tools import OURS, PEERS
 
-from pipelines.imaging import read_image
-from pipelines.timing import phantom_slices
+from pipelines.evaluation.timing import phantom_slices
+from pipelines.images.reading import read_image
 
 CASES = ((64, 5), (32, 5), (256, 5), (64, 7), (64, 11))
 """Levels and window; the first is the one that is drawn."""

@@ -24,8 +24,8 @@ import numpy as np
 from _machine import FIGURES, RESULTS, machine, machine_line, save_figure, write_json
 
 from glcm_cuda import GLCMSettings, entropy_map
-from pipelines.figures import COLOURS
-from pipelines.report import counted, markdown_table
+from pipelines.reports.figures import COLOURS
+from pipelines.reports.tables import counted, markdown_table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -17,7 +17,9 @@ from pathlib import Path
 
 from numba import njit, types
 
-from glcm_cuda import GLCMSettings, lanes
+from glcm_cuda import GLCMSettings
+from glcm_cuda.families.glcm import vectors
+from glcm_cuda.families.glcm.cpu import lanes
 
 _WIDTHS = (("zmm", "512 bits"), ("ymm", "256 bits"), ("xmm", "128 bits, or one number"))
 
@@ -35,7 +37,7 @@ def main() -> None:
     counts = Counter(widest_register(line) for line in assembly.splitlines())
     compares = len(re.findall(r"\n\tvpcmpeqw", assembly))
     print(
-        f"window {arguments.window}: {compares} vector comparisons of 16-bit codes, {lanes.LANES} lanes each"
+        f"window {arguments.window}: {compares} vector comparisons of 16-bit codes, {vectors.LANES} lanes each"
     )
     for register, meaning in _WIDTHS:
         print(f"{counts[register]:6} instructions on {register} registers ({meaning})")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .maps import entropy_map, feature_maps
-from .quantize import intensity_range, quantize
-from .settings import GLCMSettings
+from glcm_cuda.levels.quantize import intensity_range, quantize
+from glcm_cuda.maps import entropy_map, feature_maps
+from glcm_cuda.settings import GLCMSettings
 
 __version__ = "0.1.0"
 __all__ = ["GLCMSettings", "PatchStore", "entropy_map", "feature_maps", "intensity_range", "quantize"]
@@ -13,7 +13,7 @@ __all__ = ["GLCMSettings", "PatchStore", "entropy_map", "feature_maps", "intensi
 def __getattr__(name: str) -> object:
     """Import the store, and with it h5py, when it is asked for."""
     if name == "PatchStore":
-        from .store import PatchStore
+        from glcm_cuda.store.reading import PatchStore
 
         return PatchStore
     msg = f"module {__name__!r} has no attribute {name!r}"

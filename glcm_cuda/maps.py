@@ -14,11 +14,12 @@ from typing import Any, Literal, Protocol, TypeVar, overload
 import numpy as np
 import numpy.typing as npt
 
-from .bins import Bins
-from .checks import is_device_array
-from .features import Feature, feature_named, features_named
-from .quantize import bins_of_levels, find_bins, mask_array, real_array
-from .settings import GLCMSettings
+from glcm_cuda.base.checks import is_device_array
+from glcm_cuda.families.feature import Feature
+from glcm_cuda.families.registry import feature_named, features_named
+from glcm_cuda.levels.bins import Bins
+from glcm_cuda.levels.quantize import bins_of_levels, find_bins, mask_array, real_array
+from glcm_cuda.settings import GLCMSettings
 
 Backend = Literal["auto", "cpu", "cuda"]
 _Number = TypeVar("_Number", bound=np.generic)
@@ -205,7 +206,7 @@ def _map(
         raise ValueError(msg)
     inside = None if mask is None else mask_array(mask, array.shape).reshape(stack.shape)
     bins = find_bins(stack, settings, inside)
-    from .scales import check_levels  # brings Numba
+    from glcm_cuda.families.glcm.scales import check_levels  # brings Numba
 
     check_levels(features, settings, bins.levels)
     _fill(out, stack, bins, settings, inside, features, backend, progress)
@@ -307,7 +308,7 @@ def _device_map(
     if _chosen(backend) != "cuda":
         msg = f"the image lies on a CUDA device, which backend {backend!r} does not use; copy it to the host"
         raise ValueError(msg)
-    from .cuda import map_device_array
+    from glcm_cuda.engines.cuda.device_arrays import map_device_array
 
     return map_device_array(image, settings, mask, out, stream, progress or (lambda done, total: None))
 
@@ -348,7 +349,7 @@ def _why_no_cuda() -> str:
     try:
         if not cuda.is_available():
             return f"the CUDA driver finds no device ({cuda.cuda_error() or 'see nvidia-smi'})"
-        from .cuda import probe
+        from glcm_cuda.engines.cuda.engine import probe
 
         probe()
     except Exception as error:

@@ -7,13 +7,15 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import numpy.typing as npt
 
-from .bins import Bins
-from .definition import NO_PAIR, VALUES, Scale, Sums
-from .features import FEATURES, Feature, features_named
-from .offsets import directions
-from .quantize import bin_levels, find_bins, mask_array, real_array
-from .scales import inverses
-from .settings import GLCMSettings
+from glcm_cuda.families.feature import Feature
+from glcm_cuda.families.glcm.definition import NO_PAIR, VALUES, Scale, Sums
+from glcm_cuda.families.glcm.features import FEATURES
+from glcm_cuda.families.glcm.scales import inverses
+from glcm_cuda.families.offsets import directions
+from glcm_cuda.families.registry import features_named
+from glcm_cuda.levels.bins import Bins
+from glcm_cuda.levels.quantize import bin_levels, find_bins, mask_array, real_array
+from glcm_cuda.settings import GLCMSettings
 
 _LOG_ONE = 2.0**44
 """One bit in the logarithmic sums, which are floating-point numbers here."""

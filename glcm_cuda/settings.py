@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
-from .checks import check_choice, check_int, nearest
+from glcm_cuda.base.checks import check_choice, check_int, nearest
 
 MAX_LEVELS = 1 << 16
 MAX_WINDOW = 255
@@ -36,6 +36,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
     "mahotas": _AS_THEY_ARE,
     "itk": {**_AS_THEY_ARE, "symmetric": False, "aggregate": "merge"},
 }
+
 PRESETS = tuple(_PRESETS)
 """Names of the presets; docs/conventions.md says what each reproduces."""
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from .options import OneLineErrors
+from pipelines.shell.errors import OneLineErrors
 
 # Written here, so that the list costs no import.
 COMMANDS = {

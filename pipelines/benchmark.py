@@ -6,9 +6,10 @@ from pathlib import Path
 
 import click
 
-from .options import Command, force_option, progress_bar
-from .outputs import refuse_file
-from .report import replacing_folder
+from pipelines.reports.tables import replacing_folder
+from pipelines.shell.options import Command, force_option
+from pipelines.shell.outputs import refuse_file
+from pipelines.shell.progress import progress_bar
 
 
 @click.command(cls=Command)
@@ -57,8 +58,8 @@ def command(
     prints the table and ends with
       runs/demo/benchmark/phantom_benchmark.md
     """
-    from .benchmark_report import markdown, write_benchmark
-    from .timing import image_slices, measure, phantom_slices
+    from pipelines.evaluation.timing import image_slices, measure, phantom_slices
+    from pipelines.evaluation.timing_report import markdown, write_benchmark
 
     refuse_file(output)
     with replacing_folder(output, marker="*benchmark.json", force=force) as folder:
@@ -74,7 +75,7 @@ def command(
 
 def _cross(folder: Path, repeats: int) -> str:
     """Write the crossover and return its verdict."""
-    from .crossover import measure, verdict, write
+    from pipelines.evaluation.crossover import measure, verdict, write
 
     with progress_bar("Crossover") as progress:
         timed = measure(repeats, progress)

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import click
 
-from .options import Command, force_option, progress_bar
-from .outputs import refuse_file
-from .report import replacing_folder
+from pipelines.reports.tables import replacing_folder
+from pipelines.shell.options import Command, force_option
+from pipelines.shell.outputs import refuse_file
+from pipelines.shell.progress import progress_bar
 
 
 @click.command(cls=Command)
@@ -31,8 +32,8 @@ def command(run: Path, output: Path, feature: str | None, force: bool) -> None:
     prints both parts of Table 1 and ends with
       runs/demo/evaluation/phantom_report.html
     """
-    from .comparison import evaluate
-    from .evaluation_report import table1, write_evaluation
+    from pipelines.evaluation.agreement_report import table1, write_evaluation
+    from pipelines.evaluation.comparison import evaluate
 
     refuse_file(output)
     with replacing_folder(output, marker="*report.html", force=force) as folder:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from .options import Command, force_option
+from pipelines.shell.options import Command, force_option
 
 
 @click.command(cls=Command)
@@ -30,7 +30,7 @@ def command(model_path: Path, output: Path, force: bool) -> None:
       radsynth export runs/demo/training/fold0.keras -o fold0.onnx
       fold0.onnx
     """
-    from glcm_cuda.files import refuse_existing, refuse_unwritable
+    from glcm_cuda.base.files import refuse_existing, refuse_unwritable
     from surrogate import load_model
     from surrogate.export import export_model
 

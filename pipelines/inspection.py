@@ -8,15 +8,23 @@ from pathlib import Path
 
 import click
 
-from .archives import opened
-from .dicom import series_frames
-from .headers import Contents, Found, contents_of, files_below, hashed
-from .imaging import MAP_SUFFIXES, read_image
-from .options import Command
-from .phases import Phase, phases_of, plane_name, spacing_of, uneven, without_copies
-from .report import counted
-from .tilt import tilt_degrees, tilt_text
-from .volume import Volume
+from pipelines.images.archives import opened
+from pipelines.images.dicom.headers import Contents, Found, contents_of, files_below, hashed
+from pipelines.images.dicom.phases import (
+    Phase,
+    phases_of,
+    plane_name,
+    spacing_of,
+    uneven,
+    without_copies,
+)
+from pipelines.images.dicom.series import series_frames
+from pipelines.images.dicom.tilt import tilt_degrees, tilt_text
+from pipelines.images.reading import read_image
+from pipelines.images.volume import Volume
+from pipelines.images.writing import MAP_SUFFIXES
+from pipelines.reports.tables import counted
+from pipelines.shell.options import Command
 
 _OTHER_FORMATS = (*MAP_SUFFIXES, ".mhd")
 

@@ -9,17 +9,25 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from glcm_cuda.checks import check_choice
+from glcm_cuda.base.checks import check_choice
+from pipelines.images.dicom.series import Choice
+from pipelines.maps.synthetic import (
+    Made,
+    Model,
+    Synthesis,
+    announce_without_card,
+    keras_backend,
+    load,
+    write_maps,
+)
+from pipelines.maps.synthetic_cohort import synthesize_cohort
+from pipelines.reports.tables import counted
+from pipelines.shell.options import Command, force_option, reading_options
+from pipelines.shell.progress import progress_bar
 from surrogate.settings import Runtime
 
-from .dicom import Choice
-from .options import Command, force_option, progress_bar, reading_options
-from .report import counted
-from .synthetic import Made, Model, Synthesis, announce_without_card, keras_backend, load, write_maps
-from .synthetic_cohort import synthesize_cohort
-
 if TYPE_CHECKING:
-    from .volume import Volume
+    from pipelines.images.volume import Volume
 
 
 @click.command(cls=Command)
@@ -133,10 +141,10 @@ def _synthesize_image(
     force: bool,
 ) -> tuple[list[Path], str]:
     """Write the maps of one image; return their paths and what is to be said of them."""
-    from .archives import opened
-    from .imaging import read_image
-    from .parametric_map import SUFFIX, check_sources, map_paths
-    from .preview import check_preview_path, write_preview
+    from pipelines.images.archives import opened
+    from pipelines.images.parametric_map import SUFFIX, check_sources, map_paths
+    from pipelines.images.preview import check_preview_path, write_preview
+    from pipelines.images.reading import read_image
 
     if model_path.is_dir():
         msg = f"one image needs one model, a .keras file; {model_path} is a folder, give a file of it"
@@ -175,7 +183,7 @@ def _synthesize_image(
 def _check_outputs(
     outputs: Mapping[str, Path], errors: Mapping[str, Path], source: Path, *, force: bool
 ) -> None:
-    from .parametric_map import SUFFIX, check_map_output
+    from pipelines.images.parametric_map import SUFFIX, check_map_output
 
     both = set(outputs.values()) & set(errors.values())
     if both:
@@ -189,7 +197,7 @@ def _check_outputs(
 
 
 def _title(feature: str, *, replaced: bool) -> str:
-    from .provenance import feature_title
+    from pipelines.reports.names import feature_title
 
     name = feature_title(feature)
     return f"{name}, exact in place of synthetic" if replaced else f"synthetic {name}"
@@ -203,7 +211,7 @@ def _summary(volume: Volume, maps: Mapping[str, Made], model: Model, took: str) 
 
 
 def _verdict(feature: str, made: Made, model: Model) -> str:
-    from .provenance import unit_of
+    from pipelines.reports.names import unit_of
 
     check = made.check
     unit = unit_of(feature, model.settings)

@@ -10,14 +10,14 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
-from .folds import assign_folds, validation_patients
-from .settings import NetworkSettings, TrainingSettings
+from surrogate.folds import assign_folds, validation_patients
+from surrogate.settings import NetworkSettings, TrainingSettings
 
 if TYPE_CHECKING:
-    from .dataset import PatchDataset
-    from .dense import dense_model
-    from .entropy_layer import GLCMEntropy
-    from .model import (
+    from surrogate.dataset import PatchDataset
+    from surrogate.dense import dense_model
+    from surrogate.entropy_layer import GLCMEntropy
+    from surrogate.model import (
         LevelScaling,
         build_model,
         glcm_settings,
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
         model_features,
         network_settings,
     )
-    from .synthesis import synthesize, synthesize_features, synthesize_patches
-    from .training import train
+    from surrogate.synthesis import synthesize, synthesize_features, synthesize_patches
+    from surrogate.training import train
 
 _BACKENDS = ("tensorflow", "jax", "torch")
 _HOME = {

@@ -9,9 +9,15 @@ import numpy as np
 from keras import KerasTensor, layers, ops
 
 from glcm_cuda.settings import GLCMSettings
-
-from .pairs import Comparisons, Kernel, comparisons, difference_kernel, entropy_weights, pair_kernels
-from .settings import POOLED_BLOCKS, NetworkSettings
+from surrogate.pairs import (
+    Comparisons,
+    Kernel,
+    comparisons,
+    difference_kernel,
+    entropy_weights,
+    pair_kernels,
+)
+from surrogate.settings import POOLED_BLOCKS, NetworkSettings
 
 NORMALIZATION_MOMENTUM = 0.9
 """Weight of the past in the running statistics, MATLAB's and PyTorch's default.

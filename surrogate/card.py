@@ -16,12 +16,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from glcm_cuda.files import replacing
+from glcm_cuda.base.files import replacing
 from glcm_cuda.settings import GLCMSettings
-from glcm_cuda.store import PatchStore
-
-from .agreement import pool, summarize
-from .exact import known_values
+from glcm_cuda.store.reading import PatchStore
+from surrogate.agreement import pool, summarize
+from surrogate.exact import known_values
 
 STATISTICS = ("mean_level", "difference_of_neighbours", "range_of_levels")
 """What is known of the windows trained on: brightness, noise and contrast, all in levels."""
@@ -333,7 +332,7 @@ def make_card(
 
 
 def _features(model: Any) -> tuple[str, ...]:
-    from .model import model_features
+    from surrogate.model import model_features
 
     return model_features(model)
 
@@ -452,7 +451,7 @@ def _calibrated(patients: Sequence[_Pair]) -> tuple[tuple[float, ...], tuple[flo
 
 def _speed(model: Any) -> float:
     """Voxels per second of the dense network on one tile, the median of three."""
-    from .dense import dense_model
+    from surrogate.dense import dense_model
 
     dense = dense_model(model)
     levels = np.zeros((1, _TILE, _TILE, 1), np.float32)

@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from glcm_cuda.quantize import quantize
+from glcm_cuda.levels.quantize import quantize
 from glcm_cuda.settings import GLCMSettings
-
-from .agreement import summarize
-from .card import STATISTICS, UNKNOWN, Agreement, Card, window_statistics
-from .exact import exact_values
+from surrogate.agreement import summarize
+from surrogate.card import STATISTICS, UNKNOWN, Agreement, Card, window_statistics
+from surrogate.exact import exact_values
 
 VOXELS = 2000
 """Voxels that are checked: their share with an error above any bound is known to 2 percent."""

@@ -13,10 +13,10 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from glcm_cuda.store import CaseRecord, PatchStore
-
-from .augmentation import augmented
-from .exact import ENTROPY, exact_values, known_values
+from glcm_cuda.store.layout import CaseRecord
+from glcm_cuda.store.reading import PatchStore
+from surrogate.augmentation import augmented
+from surrogate.exact import ENTROPY, exact_values, known_values
 
 BLOCK_BYTES = 1 << 26
 """Grey levels kept in memory at a time: reading in large pieces keeps the training from waiting."""

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from keras import KerasTensor, layers
 
-from .architectures import ARCHITECTURES
-from .model import network_settings
-from .settings import POOLED_BLOCKS
+from surrogate.architectures import ARCHITECTURES
+from surrogate.model import network_settings
+from surrogate.settings import POOLED_BLOCKS
 
 _Weights = npt.NDArray[np.float32]
 

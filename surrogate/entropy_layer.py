@@ -10,10 +10,9 @@ import numpy as np
 from keras import KerasTensor, layers, ops
 
 from glcm_cuda.settings import GLCMSettings
-
-from .model import check_two_dimensional
-from .pairs import Kernel, PairKernels, pair_kernels
-from .settings import check_positive
+from surrogate.model import check_two_dimensional
+from surrogate.pairs import Kernel, PairKernels, pair_kernels
+from surrogate.settings import check_positive
 
 
 @keras.saving.register_keras_serializable(package="radsynth")

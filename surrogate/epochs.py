@@ -13,9 +13,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from glcm_cuda.files import replacing
-
-from .settings import TrainingSettings
+from glcm_cuda.base.files import replacing
+from surrogate.settings import TrainingSettings
 
 Progress = Callable[[int, int], None]
 

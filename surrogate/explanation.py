@@ -14,14 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from glcm_cuda.settings import GLCMSettings
-
-from .exact import exact_values
-from .model import glcm_settings, model_features, network_settings
-from .pairs import comparisons, voxel_pairs
-from .synthesis import BATCH
+from surrogate.exact import exact_values
+from surrogate.model import glcm_settings, model_features, network_settings
+from surrogate.pairs import comparisons, voxel_pairs
+from surrogate.synthesis import BATCH
 
 Levels = npt.NDArray[np.uint8]
 Values = npt.NDArray[np.float32]
+
 Evaluate = Callable[[Levels], Values]
 """From patches (N, w, w) to their values (N,): of a network or exact."""
 
@@ -35,9 +35,6 @@ _LEAST_STEP = 1e-6
 """A search takes no smaller step: sums of float32 differ by as much from one batch to another."""
 
 _BATCH_STEP = 64
-
-
-# Values of patches
 
 
 def predicted_by(model: keras.Model, feature: str) -> Evaluate:
@@ -99,9 +96,6 @@ def _filled(patches: Levels) -> Levels:
     """Repeat the last patch until their number is a multiple of 64: few shapes, so few compilations."""
     size = -(-len(patches) // _BATCH_STEP) * _BATCH_STEP
     return patches[np.minimum(np.arange(size), len(patches) - 1)]
-
-
-# The first layer
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,9 +200,6 @@ def _by_power(weights: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     return weights[np.argsort(-np.square(weights).sum(axis=(1, 2)), kind="stable")]
 
 
-# Patches of extreme output
-
-
 def extremes(patches: Levels, values: Values, count: int) -> tuple[Levels, Levels]:
     """Return the different patches of the highest and of the lowest values.
 
@@ -289,9 +280,6 @@ def _swept(evaluate: Evaluate, starts: Levels, levels: int, order: npt.NDArray[n
         better = values[searches, best] > values[searches, patches[:, y, x]] + _LEAST_STEP
         patches[better, y, x] = best[better]
     return patches
-
-
-# What raises the value of one patch
 
 
 @dataclass(frozen=True, eq=False)

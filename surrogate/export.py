@@ -16,16 +16,16 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from glcm_cuda import __version__
-from glcm_cuda.files import replacing
-
-from .dense import dense_model
-from .model import glcm_settings, model_features, network_settings
+from glcm_cuda.base.files import replacing
+from glcm_cuda.base.version import __version__
+from surrogate.dense import dense_model
+from surrogate.model import glcm_settings, model_features, network_settings
 
 FORMATS = {".onnx": "onnx", ".tflite": "litert", "": "tf_saved_model"}
 """Of each suffix the format, by Keras' name."""
 
 Maps = npt.NDArray[np.float32]
+
 Predictor = Callable[[Maps], Maps]
 """From (N, Y, X, 1) grey levels to (N, Y-w+1, X-w+1, F) values, any N, Y and X."""
 

@@ -9,7 +9,6 @@ from typing import Literal
 VALIDATION_SHARE = 6
 """One patient in so many of a training fold decides when to stop."""
 
-
 FoldsBy = Literal["patient", "group"]
 
 

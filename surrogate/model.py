@@ -12,12 +12,11 @@ from typing import Any
 import keras
 from keras import KerasTensor, layers, ops
 
-from glcm_cuda.features import features_named
+from glcm_cuda.families.registry import features_named
 from glcm_cuda.settings import GLCMSettings
-
-from .architectures import ARCHITECTURES
-from .exact import ENTROPY
-from .settings import NetworkSettings
+from surrogate.architectures import ARCHITECTURES
+from surrogate.exact import ENTROPY
+from surrogate.settings import NetworkSettings
 
 
 @keras.saving.register_keras_serializable(package="radsynth")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from glcm_cuda.offsets import directions
+from glcm_cuda.families.offsets import directions
 from glcm_cuda.settings import GLCMSettings
 
 Kernel = npt.NDArray[np.float32]

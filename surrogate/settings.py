@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self, get_args
 
-from glcm_cuda.checks import check_choice, check_int
-
-from .folds import FoldsBy
+from glcm_cuda.base.checks import check_choice, check_int
+from surrogate.folds import FoldsBy
 
 Architecture = Literal["radsynth", "equality", "analytic"]
 Padding = Literal["same", "valid"]

@@ -12,12 +12,11 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
-from glcm_cuda.checks import check_choice
-from glcm_cuda.quantize import quantize
-
-from .dense import dense_model
-from .model import glcm_settings, model_features
-from .settings import Runtime
+from glcm_cuda.base.checks import check_choice
+from glcm_cuda.levels.quantize import quantize
+from surrogate.dense import dense_model
+from surrogate.model import glcm_settings, model_features
+from surrogate.settings import Runtime
 
 TILE = 128
 """Voxels along the edge of what is computed at a time: larger tiles leave the processor's caches."""
@@ -138,7 +137,7 @@ def synthesize_patches(
 
 def _predictor(model: keras.Model, runtime: Runtime) -> Callable[[Map], Map]:
     if runtime == "onnxruntime":
-        from .export import onnx_predictor
+        from surrogate.export import onnx_predictor
 
         return onnx_predictor(model)
     dense = model if model.input_shape[1] is None else dense_model(model)

@@ -18,19 +18,26 @@ import h5py
 import keras
 import numpy as np
 
-from glcm_cuda import __version__
-from glcm_cuda.features import features_named
-from glcm_cuda.files import replacing
+from glcm_cuda.base.files import replacing
+from glcm_cuda.base.version import __version__
+from glcm_cuda.families.registry import features_named
 from glcm_cuda.settings import GLCMSettings
-from glcm_cuda.store import PatchStore
-
-from .card import make_card, write_card
-from .dataset import PatchDataset, Scale
-from .epochs import Checkpoint, Progress, Watch, first_candidate, history_path, read_history, write_rows
-from .exact import ENTROPY
-from .folds import assign_folds, validation_patients
-from .model import build_model, check_two_dimensional, keras_versions, root_mean_squared_error
-from .settings import NetworkSettings, Precision, TrainingSettings
+from glcm_cuda.store.reading import PatchStore
+from surrogate.card import make_card, write_card
+from surrogate.dataset import PatchDataset, Scale
+from surrogate.epochs import (
+    Checkpoint,
+    Progress,
+    Watch,
+    first_candidate,
+    history_path,
+    read_history,
+    write_rows,
+)
+from surrogate.exact import ENTROPY
+from surrogate.folds import assign_folds, validation_patients
+from surrogate.model import build_model, check_two_dimensional, keras_versions, root_mean_squared_error
+from surrogate.settings import NetworkSettings, Precision, TrainingSettings
 
 RUN_FILE = "run.json"
 UNFINISHED_FILE = "run.unfinished.json"

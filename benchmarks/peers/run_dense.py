@@ -8,7 +8,7 @@ from _adapter import Levels, Mapper, serve
 
 import glcm_cuda
 from glcm_cuda import GLCMSettings
-from pipelines.dense import dense_entropy_map
+from pipelines.evaluation.baseline.dense import dense_entropy_map
 
 ALL_THREADS = numba.get_num_threads()
 

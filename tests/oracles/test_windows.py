@@ -9,7 +9,7 @@ import pytest
 from skimage.feature import graycomatrix, graycoprops
 
 from glcm_cuda import GLCMSettings, feature_maps
-from glcm_cuda.features import features_named
+from glcm_cuda.families.registry import features_named
 
 ANGLES = [0, np.pi / 4, np.pi / 2, 3 * np.pi / 4]
 SKIMAGE = {

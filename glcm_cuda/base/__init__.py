@@ -1,0 +1,1 @@
+"""Ground floor of the engine: files, threads, blocks, checks."""

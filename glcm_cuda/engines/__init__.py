@@ -1,0 +1,1 @@
+"""The backends: they know blocks of a volume, not textures."""

@@ -1,0 +1,1 @@
+"""The texture families, their features, and the contract between a family and an engine."""

@@ -1,0 +1,1 @@
+"""The grey-level co-occurrence matrix."""

@@ -1,0 +1,466 @@
+"""Features on the CPU, but for joint entropy and MCC: sums over the pairs of every window.
+
+Powers and inverses of levels are summed by sliding boxes, first down the rows and then along them.
+Entropies, energy and maximum need the numbers of equal pairs; they come from tallies that slide along
+the rows (`tally`), one for each code of a pair: the pair itself, the sum of its levels, their difference,
+its ends. All sums are whole numbers, so that no order of summation shows in the result.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from glcm_cuda.base.cache import fingerprint
+from glcm_cuda.base.threads import run_in_parts
+from glcm_cuda.families.feature import Feature
+from glcm_cuda.families.glcm import definition
+from glcm_cuda.families.glcm.cpu import tally
+from glcm_cuda.families.glcm.cpu.tally import (
+    BAND,
+    DIFFERENCE,
+    ENDS,
+    FIRST,
+    JOINT,
+    SECOND,
+    TOTAL,
+    cells,
+    code_buffer,
+    fill_codes,
+    pairs_in_window,
+    plane_places,
+    steps_of,
+)
+from glcm_cuda.families.glcm.definition import Sums
+from glcm_cuda.families.glcm.features import FEATURES
+from glcm_cuda.families.glcm.scales import inverse_table, log_table, most_pairs, scale_of
+from glcm_cuda.families.offsets import directions
+from glcm_cuda.settings import GLCMSettings
+
+_FIELD = {name: place for place, name in enumerate(Sums._fields)}
+_KINDS = len(Sums._fields)
+
+_BOXES = _FIELD["log_pairs"]
+"""Fields up to this one are sums that slide as boxes."""
+
+_INVERSES, _LOG_PAIRS = _FIELD["inverse"], _FIELD["log_pairs"]
+_ENERGY, _LARGEST = _FIELD["energy"], _FIELD["largest"]
+
+
+class _Plan(NamedTuple):
+    """What is counted, how, and what the counting looks up."""
+
+    offsets: Any
+    radii: Any
+    number_of_levels: Any
+    symmetric: Any
+    merge: Any
+    boxes: Any  # which of the first fields of `Sums` are wanted
+    powers: Any
+    inverses: Any
+    joint: Any  # of the codes of pairs: whether their logarithmic sum is wanted
+    weights: Any  # and whether energy or maximum are
+    codes: Any  # (kind, field) of every tally
+    log_table: Any
+    inverse_table: Any
+    scale: Any
+
+
+def map_levels(
+    levels: npt.NDArray[np.integer],
+    out: npt.NDArray[np.float32],
+    chosen: Sequence[tuple[int, Feature]],
+    settings: GLCMSettings,
+    number_of_levels: int,
+    first: tuple[int, int],
+) -> None:
+    """Map features of a block of a stack of levels.
+
+    Parameters
+    ----------
+    levels : (Z, Y, X) int16 or int32 array
+        Grey levels in ``[0, number_of_levels)`` or NO_PAIR.
+    out : (F, N, M, X) float32 array
+        Takes the maps; NaN where the window holds no pair.
+    chosen : sequence of (int, Feature)
+        Features, and where in `out` each goes.
+    settings, number_of_levels, first
+        See `cpu.map_levels`.
+    """
+    plan = _plan([feature for _, feature in chosen], settings, number_of_levels)
+    places = [FEATURES.index(feature) for _, feature in chosen]
+    sum_band, add_values = _compiled(), _adder()
+    bands = -(-out.shape[2] // BAND)
+
+    def map_some(start: int, stop: int) -> None:
+        room = np.empty((BAND, _KINDS, out.shape[3]), np.int64)
+        for task in range(start, stop):
+            z, top = task // bands, task % bands * BAND
+            maps = out[:, z, top : top + BAND]
+            totals, terms = np.zeros((len(chosen), *maps.shape[1:])), np.zeros(maps.shape[1:], np.int32)
+            for offsets in plan.offsets[np.newaxis] if plan.merge else plan.offsets[:, np.newaxis]:
+                sums = room[: maps.shape[1]]
+                sums.fill(0)
+                sum_band(levels, offsets, first[0] + z, first[1] + top, plan, sums, terms)
+                for total, place in zip(totals, places, strict=True):
+                    add_values(place, total, sums, plan.scale)
+            with np.errstate(invalid="ignore"):  # no matrix, no value: 0 / 0
+                for (slot, _), total in zip(chosen, totals, strict=True):
+                    np.divide(total, terms, out=maps[slot], casting="same_kind")
+
+    run_in_parts(map_some, out.shape[1] * bands)
+
+
+def _plan(features: Sequence[Feature], settings: GLCMSettings, number_of_levels: int) -> _Plan:
+    needs = {need for feature in features for need in feature.needs}
+    pairs = most_pairs(settings)
+    scale = scale_of(settings, pairs)
+    joint = bool(needs & {"joint", "energy", "largest"})
+    ends = ((ENDS, "log_first"),) if settings.symmetric else ((FIRST, "log_first"), (SECOND, "log_second"))
+    codes = [
+        (kind, _FIELD[field])
+        for wanted, kind, field in (
+            (joint, JOINT, "log_joint"),
+            ("total" in needs, TOTAL, "log_total"),
+            ("difference" in needs, DIFFERENCE, "log_difference"),
+            *(("ends" in needs, kind, field) for kind, field in ends),
+        )
+        if wanted
+    ]
+    return _Plan(
+        offsets=directions(settings),
+        radii=np.array(settings.radii),
+        number_of_levels=number_of_levels,
+        symmetric=settings.symmetric,
+        merge=settings.aggregate == "merge",
+        boxes=np.array([_is_wanted(field, needs, settings.symmetric) for field in Sums._fields[:_BOXES]]),
+        powers="powers" in needs,
+        inverses="inverse" in needs,
+        joint="joint" in needs,
+        weights=bool(needs & {"energy", "largest"}),
+        codes=np.array(codes, np.int64).reshape(-1, 2),
+        log_table=log_table(pairs, scale),
+        inverse_table=inverse_table(number_of_levels, scale),
+        scale=scale,
+    )
+
+
+def _is_wanted(field: str, needs: Collection[str], symmetric: bool) -> bool:
+    """Whether a sum is counted for features with these needs."""
+    if field.startswith("inverse"):
+        return "inverse" in needs
+    if field in ("total3", "total4"):
+        return "powers" in needs
+    return field not in ("signed", "signed_total") or not symmetric
+
+
+@functools.cache
+def _compiled() -> Any:
+    """Return what sums over the pairs of a matrix for every window of a band, compiled or from the cache.
+
+    The sums are (rows, `Sums`, X) int64; where a window holds pairs, its place in `terms` is raised.
+    """
+    sources = fingerprint(definition, tally)
+
+    @njit(nogil=True, cache=True)
+    def sum_band(levels, chosen, z, top, plan, sums, terms):  # type: ignore[no-untyped-def]
+        _ = sources
+        steps = steps_of(plan.log_table)
+        for j in range(len(chosen)):
+            _add_boxes(sums, levels, chosen[j], z, top, plan)
+        for j in range(len(plan.codes)):
+            _tally_band(sums, levels, chosen, plan.codes[j, 0], plan.codes[j, 1], z, top, steps, plan)
+        for row in range(len(sums)):
+            for x in range(sums.shape[2]):
+                n = sums[row, 0, x]
+                sums[row, _LOG_PAIRS, x] = n * plan.log_table[n]
+                terms[row, x] += n > 0
+
+    return sum_band
+
+
+@njit(forceinline=True)
+def _sums_at(sums, x):  # type: ignore[no-untyped-def]
+    return Sums(
+        sums[0, x], sums[1, x], sums[2, x], sums[3, x], sums[4, x], sums[5, x], sums[6, x], sums[7, x],
+        sums[8, x], sums[9, x], sums[10, x], sums[11, x], sums[12, x], sums[13, x], sums[14, x], sums[15, x],
+        sums[16, x], sums[17, x], sums[18, x], sums[19, x], sums[20, x], sums[21, x], sums[22, x],
+    )  # fmt: skip
+
+
+@functools.cache
+def _adder() -> Any:
+    """Return a function that adds a feature, by its place, of every window of a band.
+
+    A loop of its own for each feature reads only the sums that it needs. Numba does not cache functions
+    that close over others or take them out of a tuple: hence the list.
+    """
+    sources = fingerprint(definition)
+
+    @njit(nogil=True, cache=True)
+    def add_values(place, totals, sums, scale):  # type: ignore[no-untyped-def]
+        _ = sources
+        if place == 0:
+            _each(definition.autocorrelation, totals, sums, scale)
+        elif place == 1:
+            _each(definition.joint_average, totals, sums, scale)
+        elif place == 2:
+            _each(definition.cluster_prominence, totals, sums, scale)
+        elif place == 3:
+            _each(definition.cluster_shade, totals, sums, scale)
+        elif place == 4:
+            _each(definition.cluster_tendency, totals, sums, scale)
+        elif place == 5:
+            _each(definition.contrast, totals, sums, scale)
+        elif place == 6:
+            _each(definition.correlation, totals, sums, scale)
+        elif place == 7:
+            _each(definition.difference_average, totals, sums, scale)
+        elif place == 8:
+            _each(definition.difference_entropy, totals, sums, scale)
+        elif place == 9:
+            _each(definition.difference_variance, totals, sums, scale)
+        elif place == 10:
+            _each(definition.joint_energy, totals, sums, scale)
+        elif place == 11:
+            _each(definition.joint_entropy, totals, sums, scale)
+        elif place == 12:
+            _each(definition.imc1, totals, sums, scale)
+        elif place == 13:
+            _each(definition.imc2, totals, sums, scale)
+        elif place == 14:
+            _each(definition.inverse_difference_moment, totals, sums, scale)
+        elif place == 16:
+            _each(definition.normalised_inverse_difference_moment, totals, sums, scale)
+        elif place == 17:
+            _each(definition.inverse_difference, totals, sums, scale)
+        elif place == 18:
+            _each(definition.normalised_inverse_difference, totals, sums, scale)
+        elif place == 19:
+            _each(definition.inverse_variance, totals, sums, scale)
+        elif place == 20:
+            _each(definition.maximum_probability, totals, sums, scale)
+        elif place == 21:
+            _each(definition.sum_average, totals, sums, scale)
+        elif place == 22:
+            _each(definition.sum_entropy, totals, sums, scale)
+        elif place == 23:
+            _each(definition.sum_squares, totals, sums, scale)
+
+    return add_values
+
+
+@njit(error_model="numpy")
+def _each(value, totals, sums, scale):  # type: ignore[no-untyped-def]
+    for row in range(len(totals)):
+        for x in range(totals.shape[1]):
+            if sums[row, 0, x] > 0:
+                totals[row, x] += value(_sums_at(sums[row], x), scale)
+
+
+@njit
+def _add_boxes(sums, levels, offset, z, top, plan):  # type: ignore[no-untyped-def]
+    """Add what boxes sum, for the windows of a band and one direction."""
+    dz, dy, dx = offset
+    rz, ry, rx = plan.radii
+    rows, _, width = sums.shape
+    # A margin of no pairs on both sides spares the boxes all questions.
+    columns = np.zeros((_BOXES, width + 2 * rx + 1), np.int64)
+    inner = columns[:, rx + 1 : rx + 1 + width]
+    for row in range(rows):
+        y = top + row
+        first, last = y - ry - min(dy, 0), y + ry - max(dy, 0)
+        for start_z in range(z - rz - min(dz, 0), z + rz - max(dz, 0) + 1):
+            if row > 0:
+                _add_line(inner, levels, start_z, first - 1, offset, -1, plan)
+            for start_y in range(last if row > 0 else first, last + 1):
+                _add_line(inner, levels, start_z, start_y, offset, 1, plan)
+        for kind in range(_BOXES):
+            if plan.boxes[kind]:
+                _slide(sums[row, kind], columns[kind], 1 - min(dx, 0), 2 * rx + 1 - max(dx, 0))
+
+
+@njit
+def _slide(sums, columns, first, last):  # type: ignore[no-untyped-def]
+    """Add to every place x the sum of the columns from ``x + first`` to ``x + last``."""
+    running = np.int64(0)
+    for x in range(np.uint64(first), np.uint64(last)):
+        running += columns[x]
+    for x in range(np.uint64(len(sums))):
+        running += columns[x + np.uint64(last)]
+        sums[x] += running
+        running -= columns[x + np.uint64(first)]
+
+
+@njit
+def _add_line(columns, levels, z, y, offset, sign, plan):  # type: ignore[no-untyped-def]
+    """Add the pairs that start in a row of levels to the sums of their columns, or take them off."""
+    depth, height, width = levels.shape
+    dz, dy, dx = offset
+    if z < 0 or z >= depth or y < 0 or y >= height:
+        return
+    if z + dz < 0 or z + dz >= depth or y + dy < 0 or y + dy >= height:
+        return
+    begin, end = max(0, -dx), min(width, width - dx)
+    if begin >= end:
+        return
+    a, b, columns = (
+        levels[z, y, begin:end],
+        levels[z + dz, y + dy, begin + dx : end + dx],
+        columns[:, begin:end],
+    )
+    # Loops of few arrays become vectors; one of all would not.
+    _add_pairs(columns[0], columns[1], a, b, sign, plan.symmetric)
+    _add_differences(columns[2], columns[3], a, b, sign)
+    _add_totals(columns[4], columns[5], a, b, sign)
+    if plan.powers:
+        _add_powers(columns[6], columns[7], a, b, sign)
+    if not plan.symmetric:
+        _add_signed(columns[8], columns[9], a, b, sign)
+    if plan.inverses:
+        for j in range(len(plan.inverse_table)):
+            _add_inverses(columns[_INVERSES + j], a, b, sign, plan.inverse_table[j])
+
+
+@njit
+def _add_pairs(pairs, distinct, a, b, sign, symmetric):  # type: ignore[no-untyped-def]
+    for x in range(np.uint64(len(a))):
+        weight = sign if min(a[x], b[x]) >= 0 else 0
+        pairs[x] += weight
+        distinct[x] += weight if symmetric and a[x] != b[x] else 0
+
+
+@njit
+def _add_differences(first, second, a, b, sign):  # type: ignore[no-untyped-def]
+    for x in range(np.uint64(len(a))):
+        weight = sign if min(a[x], b[x]) >= 0 else 0
+        difference = np.int64(abs(np.int32(a[x]) - np.int32(b[x])))
+        first[x] += weight * difference
+        second[x] += weight * difference * difference
+
+
+@njit
+def _add_totals(first, second, a, b, sign):  # type: ignore[no-untyped-def]
+    for x in range(np.uint64(len(a))):
+        weight = sign if min(a[x], b[x]) >= 0 else 0
+        total = np.int64(a[x]) + np.int64(b[x])
+        first[x] += weight * total
+        second[x] += weight * total * total
+
+
+@njit
+def _add_powers(third, fourth, a, b, sign):  # type: ignore[no-untyped-def]
+    for x in range(np.uint64(len(a))):
+        weight = sign if min(a[x], b[x]) >= 0 else 0
+        total = np.int64(a[x]) + np.int64(b[x])
+        cube = weight * total * total * total
+        third[x] += cube
+        fourth[x] += cube * total
+
+
+@njit
+def _add_signed(first, second, a, b, sign):  # type: ignore[no-untyped-def]
+    for x in range(np.uint64(len(a))):
+        weight = sign if min(a[x], b[x]) >= 0 else 0
+        signed = weight * (np.int64(a[x]) - np.int64(b[x]))
+        first[x] += signed
+        second[x] += signed * (np.int64(a[x]) + np.int64(b[x]))
+
+
+@njit
+def _add_inverses(sums, a, b, sign, table):  # type: ignore[no-untyped-def]
+    for x in range(np.uint64(len(a))):
+        if min(a[x], b[x]) >= 0:
+            sums[x] += sign * table[np.uint64(abs(np.int64(a[x]) - np.int64(b[x])))]
+
+
+@njit
+def _tally_band(sums, levels, chosen, kind, field, z, top, steps, plan):  # type: ignore[no-untyped-def]
+    """Fill in what a tally of one kind of code gives, for the windows of a band."""
+    rows, _, width = sums.shape
+    offsets = np.concatenate((chosen, chosen)) if kind == ENDS else chosen
+    codes = code_buffer(width, len(offsets), rows, plan.radii)
+    fill_codes(codes, levels, offsets, plan.radii, z, top, kind, plan.number_of_levels, plan.symmetric)
+    counts = np.zeros(cells(kind, codes.size, plan.number_of_levels) + 1, np.int32)
+    places = plane_places(codes, offsets, plan.radii)
+    most = pairs_in_window(offsets, plan.radii)
+    counts[-1] = most
+    for row in range(rows):
+        if kind != JOINT or plan.joint:
+            _tally_row(
+                codes, row, places, most, plan.radii[2], counts, steps, plan.log_table, sums[row, field]
+            )
+        if kind == ENDS:
+            sums[row, field + 1] = sums[row, field]
+        if kind == JOINT and plan.weights:
+            _weigh_row(codes, row, places, most, counts, sums[row], plan)
+
+
+@njit
+def _tally_row(codes, row, places, most, radius, counts, steps, log_table, log_sums):  # type: ignore[no-untyped-def]
+    """Write the sum of ``n * log2(n)`` over the codes of every window along a row."""
+    flat = codes.reshape(-1)
+    stride = np.uint64(codes.size // codes.shape[0])
+    absent = len(counts) - 1
+    log_sum = most * log_table[most]
+    width = len(log_sums)
+    for x in range(-radius, width + radius + 1):
+        start = np.uint64(x + radius) * stride + np.uint64(row)
+        for j in range(np.uint64(len(places))):
+            left = flat[start + places[j, 0]]
+            n = counts[left] - 1
+            counts[left] = n
+            log_sum -= steps[np.uint64(n)]
+            entered = flat[start + places[j, 1]]
+            n = counts[entered]
+            counts[entered] = n + 1
+            log_sum += steps[np.uint64(n)]
+        if 0 <= x < width:
+            none = counts[absent]
+            log_sums[x] = log_sum - none * log_table[none]
+
+
+@njit
+def _weigh_row(codes, row, places, most, counts, sums, plan):  # type: ignore[no-untyped-def]
+    """Write energy and maximum of every window along a row.
+
+    `heights` counts the codes by their number of pairs, doubled where a symmetric matrix has both orders
+    in one cell, so that the maximum is found again when it falls.
+    """
+    flat = codes.reshape(-1)
+    stride = np.uint64(codes.size // codes.shape[0])
+    radius = plan.radii[2]
+    absent = len(counts) - 1
+    heights = np.zeros(2 * most + 3, np.int32)
+    single = np.int64(plan.number_of_levels if plan.symmetric else 0)  # codes below are of two equal levels
+    energy, largest = np.int64(0), 0
+    width = sums.shape[1]
+    for x in range(-radius, width + radius + 1):
+        start = np.uint64(x + radius) * stride + np.uint64(row)
+        for j in range(np.uint64(len(places))):
+            left = flat[start + places[j, 0]]
+            n = counts[left] - 1
+            counts[left] = n
+            if left != absent:
+                weight = 2 if left < single else 1
+                energy -= weight * (2 * n + 1)
+                heights[weight * (n + 1)] -= 1
+                heights[weight * n] += 1
+            entered = flat[start + places[j, 1]]
+            n = counts[entered]
+            counts[entered] = n + 1
+            if entered != absent:
+                weight = 2 if entered < single else 1
+                energy += weight * (2 * n + 1)
+                heights[weight * n] -= 1
+                heights[weight * (n + 1)] += 1
+                largest = max(largest, weight * (n + 1))
+        while largest > 0 and heights[largest] == 0:
+            largest -= 1
+        if 0 <= x < width:
+            sums[_ENERGY, x], sums[_LARGEST, x] = energy, largest

@@ -1,0 +1,377 @@
+"""What is counted and what features it gives: scalar functions that every backend calls.
+
+Logarithms are integers, ``round(2**32 * log2(n))``, so that sums of them do not depend on the
+order in which a backend meets the pairs: all backends give the same bits. See docs/definition.md.
+"""
+
+from __future__ import annotations
+
+import math
+from decimal import Decimal, localcontext
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+LOG_ONE = 1 << 32
+"""One bit in the fixed-point logarithms."""
+
+NO_PAIR = -1
+"""Code of a pair with an end outside the image or the mask; also the level of such a voxel."""
+
+RESOLUTION = 8
+"""Units of fixed-point logarithms that a mutual information is surely off by less than: what is below
+is taken for the 0 that it is when the two ends of a pair are independent."""
+
+
+class Sums(NamedTuple):
+    """What is counted of the pairs (a, b) of a window; docs/definition.md, section 5.
+
+    `log_pairs` is ``n log2 n`` of the number of pairs; the other logarithmic sums are those of
+    ``n log2 n`` over the numbers n of pairs that have the same code: the pair, a + b, ``|a - b|``, one
+    end. In a symmetric matrix `log_first` counts both ends of all pairs, and `log_second` is the same.
+    """
+
+    pairs: Any
+    distinct: Any  # pairs of two different levels in a symmetric matrix
+    difference: Any  # sum of |a - b|
+    difference2: Any  # ... of its square
+    total: Any  # sum of a + b
+    total2: Any
+    total3: Any
+    total4: Any
+    signed: Any  # sum of a - b; 0 in a symmetric matrix, as the next
+    signed_total: Any  # sum of (a - b) (a + b)
+    inverse: Any  # sum of 1 / (1 + |a - b|), in fixed point, as the next
+    inverse2: Any  # sum of 1 / (1 + (a - b)**2)
+    inverse_n: Any  # sum of 1 / (1 + |a - b| / G)
+    inverse2_n: Any  # sum of 1 / (1 + ((a - b) / G)**2)
+    inverse_variance: Any  # sum of 1 / (a - b)**2 where a and b differ
+    log_pairs: Any
+    log_joint: Any
+    log_total: Any
+    log_difference: Any
+    log_first: Any
+    log_second: Any
+    energy: Any  # sum of n**2 over the pairs' codes; twice that where a = b in a symmetric matrix
+    largest: Any  # the largest n; twice that where a = b in a symmetric matrix
+
+
+class Scale(NamedTuple):
+    """What turns `Sums` into features."""
+
+    orders: Any  # in which a pair is counted: 2 if the matrix is symmetric, else 1
+    first_level: Any  # number of the lowest level
+    log_one: Any  # one bit in the fixed-point logarithms
+    log_unit: Any  # one bit in the unit of the entropies
+    inverse_one: Any  # 1 in the fixed-point inverses
+
+
+def fixed_log2(counts: npt.NDArray[np.integer], one: int = LOG_ONE) -> npt.NDArray[np.int64]:
+    """``round(one * log2(n))`` for every count n, and 0 for n = 0.
+
+    Libraries differ in the last bit of ``log2``, which matters only next to a tie of the rounding;
+    there the logarithm is taken with 40 digits, so that every machine has the same integers.
+    """
+    scaled = np.log2(np.maximum(counts, 1)) * one
+    doubtful = max(2.0**-8, one * 2.0**-48)
+    rounded: npt.NDArray[np.int64] = np.rint(scaled).astype(np.int64)
+    with localcontext() as context:
+        context.prec = 40
+        for place in np.flatnonzero(np.abs(np.abs(scaled - rounded) - 0.5) < doubtful):
+            exact = Decimal(int(counts.flat[place])).ln() / Decimal(2).ln() * one
+            rounded.flat[place] = int(exact.to_integral_value())
+    return rounded
+
+
+@njit(inline="always")
+def pair_code(first, second, levels, symmetric):  # type: ignore[no-untyped-def]
+    """Number of a pair of levels, in ``[0, levels**2)``; NO_PAIR if either level is.
+
+    In a symmetric matrix (a, b) and (b, a) are one pair. Two equal levels then have a code below
+    `levels` and two different ones do not, which `is_distinct` uses.
+    """
+    if first < 0 or second < 0:
+        return NO_PAIR
+    if not symmetric:
+        return first * levels + second
+    if first == second:
+        return first
+    return max(first, second) * levels + min(first, second)
+
+
+@njit(inline="always")
+def is_distinct(code, levels, symmetric):  # type: ignore[no-untyped-def]
+    """1 if a symmetric matrix counts this pair in two cells, else 0."""
+    return 1 if symmetric and code >= levels else 0
+
+
+@njit(inline="always")
+def entropy_of(pairs, log_pairs, log_sum, distinct, log_one):  # type: ignore[no-untyped-def]
+    """Entropy in bits times `log_one`, from what `Sums` describes."""
+    return (log_pairs - log_sum + distinct * log_one) / pairs
+
+
+@njit(inline="always")
+def scaled_entropy(pairs, log_sum, distinct, log_table):  # type: ignore[no-untyped-def]
+    """Entropy in bits times ``2**32``, as a float64; `pairs` must be positive.
+
+    `log_sum` is the sum, over the pairs, of the fixed-point logarithm of how many pairs have the
+    same code; `distinct` counts the pairs of two different levels in a symmetric matrix.
+    docs/definition.md, equation 5. The numerator is an exact integer and the division is the only
+    rounding.
+    """
+    return entropy_of(pairs, pairs * log_table[pairs], log_sum, distinct, LOG_ONE)
+
+
+@njit(inline="always")
+def mean_entropy(total, terms, scale):  # type: ignore[no-untyped-def]
+    """Mean of `terms` scaled entropies in the map's unit; NaN if there is none."""
+    return total / terms * scale if terms > 0 else np.nan
+
+
+@njit(inline="always")
+def first_start(centre, radius, step):  # type: ignore[no-untyped-def]
+    """Lowest coordinate at which a pair inside the clipped window starts; `step` leads to its end."""
+    return max(centre - radius - min(step, 0), 0)
+
+
+@njit(inline="always")
+def last_start(centre, radius, step, size):  # type: ignore[no-untyped-def]
+    """Highest coordinate at which a pair inside the clipped window starts."""
+    return min(centre + radius - max(step, 0), size - 1)
+
+
+# Features of one matrix, each from what `features.Feature.needs` says of its `Sums`.
+# Formulas: docs/definition.md, section 6.
+_feature = njit(error_model="numpy")
+
+
+@_feature
+def centred(s):  # type: ignore[no-untyped-def]
+    """Sums of the powers of a + b about the whole number next to its mean, so that no digits are lost.
+
+    Returns the sums of the first to the fourth power, and the whole number.
+    """
+    c = math.floor(s.total / s.pairs + 0.5)
+    first = s.total - c * s.pairs
+    second = s.total2 - c * (2 * s.total - c * s.pairs)
+    third = s.total3 - c * (3 * s.total2 - c * (3 * s.total - c * s.pairs))
+    fourth = s.total4 - c * (4 * s.total3 - c * (6 * s.total2 - c * (4 * s.total - c * s.pairs)))
+    return first, second, third, fourth, c
+
+
+@_feature
+def spreads(s):  # type: ignore[no-untyped-def]
+    """Variances of both ends and their covariance, times ``4 * pairs**2``: whole numbers."""
+    first, second, _, _, c = centred(s)
+    of_total = s.pairs * second - first * first
+    of_difference = s.pairs * s.difference2 - s.signed * s.signed
+    shared = s.pairs * (s.signed_total - c * s.signed) - first * s.signed
+    return (
+        of_total + of_difference + 2 * shared,
+        of_total + of_difference - 2 * shared,
+        of_total - of_difference,
+    )
+
+
+@_feature
+def entropy_in_unit(s, log_sum, distinct, scale):  # type: ignore[no-untyped-def]
+    """Entropy of codes of the pairs, in the unit of the map."""
+    return entropy_of(s.pairs, s.log_pairs, log_sum, distinct, scale.log_one) / scale.log_one * scale.log_unit
+
+
+@_feature
+def autocorrelation(s, scale):  # type: ignore[no-untyped-def]
+    """Mean of the product of the two levels: ``a b = ((a + b)**2 - (a - b)**2) / 4``."""
+    lowest = scale.first_level
+    return (s.total2 - s.difference2) / (4 * s.pairs) + lowest * (s.total / s.pairs) + lowest * lowest
+
+
+@_feature
+def joint_average(s, scale):  # type: ignore[no-untyped-def]
+    """Mean of the first level; of both in a symmetric matrix."""
+    return (s.total + s.signed) / (2 * s.pairs) + scale.first_level
+
+
+@_feature
+def cluster_prominence(s, scale):  # type: ignore[no-untyped-def]
+    """Fourth central moment of a + b."""
+    first, second, third, fourth, _ = centred(s)
+    t = first / s.pairs
+    return fourth / s.pairs - 4 * t * (third / s.pairs) + 6 * t * t * (second / s.pairs) - 3 * t * t * t * t
+
+
+@_feature
+def cluster_shade(s, scale):  # type: ignore[no-untyped-def]
+    """Third central moment of a + b."""
+    first, second, third, _, _ = centred(s)
+    t = first / s.pairs
+    return third / s.pairs - 3 * t * (second / s.pairs) + 2 * t * t * t
+
+
+@_feature
+def cluster_tendency(s, scale):  # type: ignore[no-untyped-def]
+    """Variance of a + b."""
+    first, second, _, _, _ = centred(s)
+    return (s.pairs * second - first * first) / (s.pairs * s.pairs)
+
+
+@_feature
+def contrast(s, scale):  # type: ignore[no-untyped-def]
+    """Mean square of the difference."""
+    return s.difference2 / s.pairs
+
+
+@_feature
+def correlation(s, scale):  # type: ignore[no-untyped-def]
+    """Correlation of the two ends; 1 where an end has one level."""
+    first, second, shared = spreads(s)
+    if first == 0 or second == 0:
+        return 1.0
+    return shared / math.sqrt(float(first) * float(second))
+
+
+@_feature
+def difference_average(s, scale):  # type: ignore[no-untyped-def]
+    """Mean difference."""
+    return s.difference / s.pairs
+
+
+@_feature
+def difference_entropy(s, scale):  # type: ignore[no-untyped-def]
+    """Entropy of the difference."""
+    return entropy_in_unit(s, s.log_difference, 0, scale)
+
+
+@_feature
+def difference_variance(s, scale):  # type: ignore[no-untyped-def]
+    """Variance of the difference."""
+    return (s.pairs * s.difference2 - s.difference * s.difference) / (s.pairs * s.pairs)
+
+
+@_feature
+def joint_energy(s, scale):  # type: ignore[no-untyped-def]
+    """Sum of the squares of the cells."""
+    return s.energy / (scale.orders * s.pairs * s.pairs)
+
+
+@_feature
+def joint_entropy(s, scale):  # type: ignore[no-untyped-def]
+    """Entropy of the cells."""
+    return entropy_in_unit(s, s.log_joint, s.distinct, scale)
+
+
+@_feature
+def information(s, scale):  # type: ignore[no-untyped-def]
+    """Mutual information of the two ends, and the larger of their entropies, times `log_one`."""
+    ends = scale.orders * s.pairs
+    log_ends = scale.orders * s.log_pairs + (scale.orders - 1) * ends * scale.log_one
+    first = entropy_of(ends, log_ends, s.log_first, 0, scale.log_one)
+    second = entropy_of(ends, log_ends, s.log_second, 0, scale.log_one)
+    shared = first + second - entropy_of(s.pairs, s.log_pairs, s.log_joint, s.distinct, scale.log_one)
+    return (shared if shared >= RESOLUTION else 0.0), max(first, second)
+
+
+@_feature
+def imc1(s, scale):  # type: ignore[no-untyped-def]
+    """First measure of information correlation; 0 where both ends have one level."""
+    shared, largest = information(s, scale)
+    return 0.0 - shared / largest if largest > 0 else 0.0
+
+
+@_feature
+def imc2(s, scale):  # type: ignore[no-untyped-def]
+    """Second measure of information correlation; it depends on the unit of the entropies."""
+    shared, _ = information(s, scale)
+    return math.sqrt(1.0 - math.exp(-2.0 * (shared / scale.log_one * scale.log_unit)))
+
+
+@_feature
+def inverse_difference_moment(s, scale):  # type: ignore[no-untyped-def]
+    """Mean of ``1 / (1 + (a - b)**2)``."""
+    return s.inverse2 / s.pairs / scale.inverse_one
+
+
+@_feature
+def maximal_correlation(s, scale):  # type: ignore[no-untyped-def]
+    """NaN: no sum gives it; see `mcc`."""
+    return math.nan
+
+
+@_feature
+def normalised_inverse_difference_moment(s, scale):  # type: ignore[no-untyped-def]
+    """Mean of ``1 / (1 + ((a - b) / G)**2)``."""
+    return s.inverse2_n / s.pairs / scale.inverse_one
+
+
+@_feature
+def inverse_difference(s, scale):  # type: ignore[no-untyped-def]
+    """Mean of ``1 / (1 + |a - b|)``."""
+    return s.inverse / s.pairs / scale.inverse_one
+
+
+@_feature
+def normalised_inverse_difference(s, scale):  # type: ignore[no-untyped-def]
+    """Mean of ``1 / (1 + |a - b| / G)``."""
+    return s.inverse_n / s.pairs / scale.inverse_one
+
+
+@_feature
+def inverse_variance(s, scale):  # type: ignore[no-untyped-def]
+    """Sum of ``p / (a - b)**2`` where the levels differ."""
+    return s.inverse_variance / s.pairs / scale.inverse_one
+
+
+@_feature
+def maximum_probability(s, scale):  # type: ignore[no-untyped-def]
+    """The largest cell."""
+    return s.largest / (scale.orders * s.pairs)
+
+
+@_feature
+def sum_average(s, scale):  # type: ignore[no-untyped-def]
+    """Mean of the sum of the levels."""
+    return s.total / s.pairs + 2 * scale.first_level
+
+
+@_feature
+def sum_entropy(s, scale):  # type: ignore[no-untyped-def]
+    """Entropy of the sum."""
+    return entropy_in_unit(s, s.log_total, 0, scale)
+
+
+@_feature
+def sum_squares(s, scale):  # type: ignore[no-untyped-def]
+    """Variance of the first level; of both in a symmetric matrix."""
+    return spreads(s)[0] / (4 * s.pairs * s.pairs)
+
+
+VALUES = (
+    autocorrelation,
+    joint_average,
+    cluster_prominence,
+    cluster_shade,
+    cluster_tendency,
+    contrast,
+    correlation,
+    difference_average,
+    difference_entropy,
+    difference_variance,
+    joint_energy,
+    joint_entropy,
+    imc1,
+    imc2,
+    inverse_difference_moment,
+    maximal_correlation,
+    normalised_inverse_difference_moment,
+    inverse_difference,
+    normalised_inverse_difference,
+    inverse_variance,
+    maximum_probability,
+    sum_average,
+    sum_entropy,
+    sum_squares,
+)
+"""The functions ``(Sums, Scale) -> float64`` of the features, in the order of `features.FEATURES`."""

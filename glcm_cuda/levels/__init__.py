@@ -1,0 +1,1 @@
+"""From intensities to grey levels."""

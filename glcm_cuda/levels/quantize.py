@@ -1,0 +1,307 @@
+"""From intensities to grey levels: bins of a fixed number or width over a range."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from glcm_cuda.levels.bins import Bins
+from glcm_cuda.settings import MAX_LEVELS, GLCMSettings
+
+_CHUNK = 1 << 18
+"""Voxels looked at together, so that what is made of them stays small beside any volume."""
+
+
+def quantize(
+    image: npt.ArrayLike,
+    settings: GLCMSettings | None = None,
+    *,
+    mask: npt.ArrayLike | None = None,
+) -> npt.NDArray[Any]:
+    """Grey levels of an image.
+
+    Parameters
+    ----------
+    image : array of real numbers, any shape
+        Intensities in any unit.
+    settings : GLCMSettings, optional
+        What concerns bins is used: `levels` or `bin_width`, `bin_edges` and the fields of the range.
+    mask : array of the image's shape, optional
+        Non-zero inside. Outside it NaN and infinities are allowed, unless windows reach beyond it
+        (``masked_window=False``); they become some level.
+
+    Returns
+    -------
+    uint8 array of the image's shape, uint16 if there are more than 256 levels
+        Levels from 0. By default ``floor(levels * (x - low) / (high - low))``, the highest
+        intensity in the top bin. An image of one intensity is all level 0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the image is not of real numbers, is empty, or holds NaN or infinity inside the mask;
+        if the mask has another shape, is empty, or holds NaN or infinity; if the bins are too many.
+
+    References
+    ----------
+    docs/definition.md, section 1; IBSI reference manual, discretisation.
+
+    Examples
+    --------
+    >>> quantize([0.0, 1.0, 2.0, 4.0], GLCMSettings(levels=4)).tolist()
+    [0, 1, 2, 3]
+    >>> quantize([50, 74, 75, 166], GLCMSettings(bin_width=25)).tolist()
+    [0, 0, 1, 4]
+    """
+    settings = settings or GLCMSettings()
+    array = real_array(image)
+    inside = None if mask is None else mask_array(mask, array.shape)
+    bins = find_bins(array, settings, inside)
+    return bin_levels(array, bins, np.uint8 if bins.levels <= 256 else np.uint16)
+
+
+def intensity_range(
+    image: npt.ArrayLike,
+    settings: GLCMSettings | None = None,
+    *,
+    mask: npt.ArrayLike | None = None,
+) -> tuple[float, float]:
+    """Lowest and highest intensity that `quantize` tells apart in this image.
+
+    Parameters, errors: those of `quantize`.
+
+    Returns
+    -------
+    (low, high) : floats
+        In the image's unit; equal if the image has one intensity.
+    """
+    array = real_array(image)
+    inside = None if mask is None else mask_array(mask, array.shape)
+    bins = find_bins(array, settings or GLCMSettings(), inside)
+    return bins.low, bins.high
+
+
+def find_bins(
+    array: npt.NDArray[np.generic], settings: GLCMSettings, inside: npt.NDArray[np.generic] | None
+) -> Bins:
+    """Return the bins of an image; `inside` is its mask. See `quantize`."""
+
+    def extent_of(every: bool) -> tuple[float, float, int]:
+        part = None if every else inside
+        low, high = _extent(array, part)
+        if np.isfinite(low) and np.isfinite(high):  # as a minimum, NaN wins
+            return low, high, 0
+        wrong = _count_not_finite(array, part)
+        return (*_extent(array, part, finite=True), wrong) if every else (low, high, wrong)
+
+    box = None if inside is None else bounding_box(inside, max(settings.radii))
+    if box is not None and not settings.masked_window:
+        _refuse_wrong(_count_not_finite(array[box], None), " where the mask's windows reach")
+    low, high = ruled_range(settings, inside is not None, extent_of)
+    if settings.intensity_range is None:
+        if settings.range_over == "crop" and box is not None:
+            low, high = _extent(array[box], None, finite=True)
+        if settings.percentiles is not None or settings.deviations is not None:
+            low, high = _narrowed(settings, _domain(array, settings, inside, box), low, high)
+    return bins_between(low, high, settings, array.dtype)
+
+
+def ruled_range(
+    settings: GLCMSettings, masked: bool, extent_of: Callable[[bool], tuple[float, float, int]]
+) -> tuple[float, float]:
+    """Range of an image by the settings' rule, but for a crop and for what narrows the range.
+
+    `extent_of` returns the lowest and the highest of an image's finite intensities, and how many are not
+    finite: of every voxel, or of those inside the mask.
+    """
+    low, high, wrong = extent_of(False)
+    _refuse_wrong(wrong, " inside the mask" if masked else "")
+    if settings.intensity_range is not None:
+        return settings.intensity_range
+    if settings.range_over != "image" and not masked:
+        msg = f'range_over="{settings.range_over}" needs a mask, got none'
+        raise ValueError(msg)
+    if settings.range_over == "image" and masked:
+        low, high, _ = extent_of(True)
+    return low, high
+
+
+def bins_between(low: float, high: float, settings: GLCMSettings, dtype: np.dtype[Any]) -> Bins:
+    """Return the bins over a range of intensities of an image of some type.
+
+    Raises
+    ------
+    ValueError
+        If a bin width would need more levels than there can be.
+    """
+    width = settings.bin_width
+    if width is not None:
+        _check_width(width, low, high)
+    if settings.bin_edges == "pyradiomics":
+        return _pyradiomics_bins(low, high, settings, dtype)
+    if width is not None:
+        return Bins(math.floor((high - low) / width) + 1, low, high, 1.0, width)
+    return Bins(settings.levels, low, high, float(settings.levels), high - low)
+
+
+def bins_of_levels(number: int) -> Bins:
+    """Return bins of width one, whose numbers are the intensities: of an image that is quantised."""
+    return Bins(number, 0.0, float(number), 1.0, 1.0)
+
+
+def _pyradiomics_bins(low: float, high: float, settings: GLCMSettings, dtype: np.dtype[Any]) -> Bins:
+    """Return pyradiomics' bins: the edges come from the same functions of NumPy, in the image's type."""
+    ends = np.array([low, high]).astype(dtype)
+    if not np.array_equal(ends, (low, high)):  # a range that is given, or was narrowed
+        ends = np.array([low, high])
+    if settings.bin_width is None:
+        edges = np.histogram_bin_edges(ends, settings.levels)[:-1]  # the top bin has no upper edge
+    else:
+        start = ends[0] - ends[0] % settings.bin_width
+        edges = np.arange(start, ends[1] + 2 * settings.bin_width, settings.bin_width)
+    edges = edges[edges <= ends[1]].astype(np.float64)
+    step = float(edges[1] - edges[0]) if len(edges) > 1 else 1.0
+    return Bins(len(edges), low, high, 1.0, step, np.ascontiguousarray(edges))
+
+
+def _check_width(width: float, low: float, high: float) -> None:
+    needed = (high - low) / width // 1 + 1
+    if needed > MAX_LEVELS:
+        msg = (
+            f"bin_width={width:g} needs {needed:.0f} levels over the range {low:g} to {high:g}, and at most "
+            f"{MAX_LEVELS} are possible; give a width of {(high - low) / (MAX_LEVELS - 2):.3g} or more"
+        )
+        raise ValueError(msg)
+
+
+def _refuse_wrong(wrong: int, where: str) -> None:
+    if wrong:
+        msg = (
+            f"the image must hold finite intensities{where}, got {_voxels_not_finite(wrong)}; "
+            "mask out what is not finite, or repair the image"
+        )
+        raise ValueError(msg)
+
+
+def bounding_box(inside: npt.NDArray[np.generic], margin: int) -> tuple[slice, ...]:
+    """Return the smallest box around a mask, grown by a margin on every side and clipped at the image."""
+    box = []
+    for axis, size in enumerate(inside.shape):
+        others = tuple(other for other in range(inside.ndim) if other != axis)
+        (found,) = np.nonzero(np.any(inside, axis=others))
+        box.append(slice(max(int(found[0]) - margin, 0), min(int(found[-1]) + margin + 1, size)))
+    return tuple(box)
+
+
+def _domain(
+    array: npt.NDArray[np.generic],
+    settings: GLCMSettings,
+    inside: npt.NDArray[np.generic] | None,
+    box: tuple[slice, ...] | None,
+) -> npt.NDArray[np.float64]:
+    """Return the finite intensities over which the range is taken."""
+    if settings.range_over == "mask" and inside is not None:
+        values = array[inside != 0]
+    else:
+        values = array[box] if settings.range_over == "crop" and box is not None else array
+    finite: npt.NDArray[np.float64] = values[np.isfinite(values)].astype(np.float64)
+    return finite
+
+
+def _narrowed(
+    settings: GLCMSettings, values: npt.NDArray[np.float64], low: float, high: float
+) -> tuple[float, float]:
+    """Return the range between percentiles, or clipped at some standard deviations from the mean."""
+    if settings.percentiles is not None:
+        low, high = (float(edge) for edge in np.percentile(values, settings.percentiles))
+        return low, high
+    reach = float(settings.deviations or 0) * float(values.std())
+    return max(low, float(values.mean()) - reach), min(high, float(values.mean()) + reach)
+
+
+def _extent(
+    array: npt.NDArray[np.generic], inside: npt.NDArray[np.generic] | None, *, finite: bool = False
+) -> tuple[float, float]:
+    """Return minimum and maximum, inside the mask if there is one; with `finite`, of what is finite."""
+    lows, highs = [], []
+    for part in _chunks(array):
+        values = array[part] if inside is None else array[part][inside[part] != 0]
+        if finite:
+            values = values[np.isfinite(values)]
+        if values.size:
+            lows.append(values.min())
+            highs.append(values.max())
+    return float(np.min(lows)), float(np.max(highs))
+
+
+def _chunks(array: npt.NDArray[np.generic]) -> Iterator[tuple[slice, ...]]:
+    """Yield indices of parts of an array that are small, unless a row along the last axis is not."""
+    if array.size <= _CHUNK or array.ndim < 2:
+        yield (slice(None),) * array.ndim
+        return
+    thickness = max(1, _CHUNK * len(array) // array.size)
+    for start in range(0, len(array), thickness):
+        part = slice(start, start + thickness)
+        if thickness > 1:
+            yield (part,)
+        else:
+            yield from ((part, *rest) for rest in _chunks(array[start]))
+
+
+def real_array(image: npt.ArrayLike) -> npt.NDArray[np.generic]:
+    """Return the image as an array, refusing what is empty or not of real numbers."""
+    array = np.asarray(image)
+    if array.dtype.kind not in "biuf":
+        msg = f"image must hold real numbers, got dtype {array.dtype}"
+        raise TypeError(msg)
+    if array.size == 0:
+        msg = f"image must not be empty, got shape {array.shape}"
+        raise ValueError(msg)
+    return array
+
+
+def mask_array(mask: npt.ArrayLike, shape: tuple[int, ...]) -> npt.NDArray[np.generic]:
+    """Return the mask as an array, refusing another shape, NaN, or no voxel inside."""
+    array = np.asarray(mask)
+    if array.shape != shape:
+        msg = f"mask must have the image's shape {shape}, got {array.shape}"
+        raise ValueError(msg)
+    refuse_not_finite("mask", array)
+    if not any(np.any(array[part]) for part in _chunks(array)):
+        msg = "mask must have voxels inside, got none"
+        raise ValueError(msg)
+    return array
+
+
+def refuse_not_finite(name: str, array: npt.NDArray[np.generic]) -> None:
+    """Refuse a mask with NaN or infinities: neither is inside or outside."""
+    if array.dtype.kind == "f" and not np.all(np.isfinite(_extent(array, None))):
+        wrong = _voxels_not_finite(_count_not_finite(array, None))
+        msg = f"{name} must hold finite numbers, got {wrong}; write 0 outside"
+        raise ValueError(msg)
+
+
+def _count_not_finite(array: npt.NDArray[np.generic], inside: npt.NDArray[np.generic] | None) -> int:
+    return int(np.count_nonzero(~np.isfinite(array if inside is None else array[inside != 0])))
+
+
+def _voxels_not_finite(count: int) -> str:
+    return f"{count} NaN or infinite voxel{'' if count == 1 else 's'}"
+
+
+def bin_levels(array: npt.NDArray[np.generic], bins: Bins, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Levels of intensities in bins that are already known; see `quantize`.
+
+    What is not finite, which can only be outside a mask, becomes some level.
+    """
+    out = np.zeros(array.shape, dtype)
+    if bins.edges is not None or bins.span > 0:
+        from glcm_cuda.levels.binning import NATIVE, bin_values
+
+        source = array if array.dtype in NATIVE else array.astype(np.float64)
+        bin_values(np.ascontiguousarray(source).reshape(-1), bins, out.reshape(-1))
+    return out

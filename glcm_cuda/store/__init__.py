@@ -1,0 +1,1 @@
+"""Patch stores: training samples with exact values, in HDF5."""

@@ -1,0 +1,242 @@
+"""Patch stores: HDF5 files of training samples with their exact entropy. Only this file knows the layout.
+
+The layout is described in docs/store_format.md.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn, Self, TypeVar
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from glcm_cuda.settings import GLCMSettings
+from glcm_cuda.store.layout import (
+    CASE_DTYPES,
+    CASE_INDEX,
+    CASES,
+    FORMAT,
+    FORMAT_VERSION,
+    LATER_COLUMNS,
+    SAMPLE_DTYPES,
+    TEXT,
+    CaseRecord,
+    row_blocks,
+)
+from glcm_cuda.store.patches import Samples
+
+_Decoded = TypeVar("_Decoded")
+
+
+class PatchStore:
+    """A patch store, open for reading; a context manager.
+
+    Parameters
+    ----------
+    path : path
+        A file that `StoreWriter` finished.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If there is no such file, or it is truncated, damaged, no patch store or of another format
+        version.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        if not self.path.exists():
+            msg = f"patch store {path} does not exist; write it with groundtruth"
+            raise FileNotFoundError(msg)
+        self._file = _open(self.path)
+        try:
+            _check_format(self._file, self.path)
+            self.attributes: dict[str, Any] = {
+                name: _plain(value) for name, value in self._file.attrs.items()
+            }
+            self.settings = self._decoded(
+                "settings", lambda: GLCMSettings.from_json(self.attributes["settings"])
+            )
+            self.cases = self._decoded("table of cases", lambda: _read_cases(self._file[CASES]))
+            # Kept open, since HDF5 forgets a data set's decompressed chunks when it is closed.
+            self._columns = {name: self._file[name] for name in (*SAMPLE_DTYPES, CASE_INDEX)}
+            self._check_structure()
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return len(self._columns["entropy"])
+
+    def close(self) -> None:
+        """Close the file; nothing can be read afterwards."""
+        self._file.close()
+
+    @property
+    def patients(self) -> list[str]:
+        """Patients in the order of their cases."""
+        return [case.patient for case in self.cases]
+
+    def read(self, start: int, stop: int) -> Samples:
+        """Return the rows `start` to `stop` (excluded), ``0 <= start <= stop <= len(store)``.
+
+        Raises
+        ------
+        ValueError
+            If there are no such rows, or an entropy among them is not finite.
+        """
+        self._check_range(start, stop)
+        samples = self._take(slice(start, stop))
+        self._check_finite(samples.entropy, start)
+        return samples
+
+    def read_entropy(self, start: int, stop: int) -> npt.NDArray[np.float32]:
+        """Return the entropies alone of the same rows, with the same checks: a tenth of the reading."""
+        self._check_range(start, stop)
+        entropy: npt.NDArray[np.float32] = self._columns["entropy"][start:stop]
+        self._check_finite(entropy, start)
+        return entropy
+
+    def verify(self, count: int = 1000, seed: int = 0) -> int:
+        """Check that the store is consistent and that stored values are the exact ones.
+
+        Case numbers and grey levels are checked in full; the entropy of randomly chosen
+        patches is computed anew with the CPU backend and must have the same bits.
+
+        Parameters
+        ----------
+        count : int
+            Patches to recompute; all of them if the store holds fewer.
+        seed : int
+            Chooses the patches.
+
+        Returns
+        -------
+        int
+            Number of patches recomputed.
+
+        Raises
+        ------
+        ValueError
+            If anything differs.
+        """
+        self._verify_rows()
+        count = min(count, len(self))
+        rows = np.sort(np.random.default_rng(seed).choice(len(self), count, replace=False))
+        self._verify_entropy(rows)
+        return count
+
+    def _take(self, rows: slice | npt.NDArray[np.int64]) -> Samples:
+        return Samples(*(self._columns[name][rows] for name in Samples._fields))
+
+    def _decoded(self, what: str, decode: Callable[[], _Decoded]) -> _Decoded:
+        try:
+            return decode()
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            self._fail(f"its {what} cannot be read ({error})", error)
+
+    def _check_range(self, start: int, stop: int) -> None:
+        if not 0 <= start <= stop <= len(self):
+            msg = f"rows must be a range within 0 to {len(self)}, got {start} to {stop}"
+            raise ValueError(msg)
+
+    def _check_finite(self, entropy: npt.NDArray[np.float32], start: int) -> None:
+        bad = np.flatnonzero(~np.isfinite(entropy))
+        if len(bad):
+            row = start + bad[0]
+            msg = f"patch store {self.path} holds NaN or infinite entropies (row {row}); rerun groundtruth"
+            raise ValueError(msg)
+
+    def _check_structure(self) -> None:
+        lengths = {name: len(column) for name, column in self._columns.items()}
+        if len(set(lengths.values())) > 1:
+            self._fail(f"datasets must have one length, got {lengths}")
+        starts = np.cumsum([0, *(case.count for case in self.cases)])
+        if [case.start for case in self.cases] != starts[:-1].tolist() or starts[-1] != len(self):
+            self._fail(f"cases must follow each other and fill the {len(self)} rows; their table does not")
+
+    def _verify_rows(self) -> None:
+        expected = np.repeat(np.arange(len(self.cases)), [case.count for case in self.cases])
+        for rows in row_blocks(len(self)):
+            if not np.array_equal(self._columns[CASE_INDEX][rows], expected[rows]):
+                self._fail(f"rows {rows.start} to {rows.stop} must belong to the cases of the table")
+            highest = self._columns["patches"][rows].max(initial=0)
+            if highest >= self.settings.levels:
+                self._fail(
+                    f"levels must be below {self.settings.levels}, got {highest} after row {rows.start}"
+                )
+
+    def _verify_entropy(self, rows: npt.NDArray[np.int64]) -> None:
+        from glcm_cuda.maps import entropy_of_levels
+
+        samples = self._take(rows)
+        radius = self.settings.radius
+        exact = entropy_of_levels(samples.patches, self.settings, backend="cpu")[:, radius, radius]
+        wrong = np.flatnonzero(exact != samples.entropy)
+        if len(wrong):
+            first = wrong[0]
+            self._fail(
+                f"{len(wrong)} of {len(rows)} recomputed values differ, the first at row {rows[first]}: "
+                f"stored {samples.entropy[first]}, exact {exact[first]}"
+            )
+
+    def _fail(self, what: str, cause: Exception | None = None) -> NoReturn:
+        msg = f"patch store {self.path} is damaged: {what}; rerun groundtruth"
+        raise ValueError(msg) from cause
+
+
+def _read_cases(group: h5py.Group) -> list[CaseRecord]:
+    columns = {
+        name: (group[name].asstr()[:] if dtype is TEXT else group[name][:]).tolist()
+        for name, dtype in CASE_DTYPES.items()
+        if name in group
+    }
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    for row in rows:
+        row |= {"intensity_range": tuple(row["intensity_range"]), "shape": tuple(row["shape"])}
+    return [CaseRecord(**row) for row in rows]
+
+
+def _open(path: Path) -> h5py.File:
+    try:
+        return h5py.File(path, "r")
+    except PermissionError:
+        raise
+    except OSError as error:
+        msg = (
+            f"patch store {path} is not a whole HDF5 file (truncated, or of another kind); rerun groundtruth"
+        )
+        raise ValueError(msg) from error
+
+
+def _check_format(file: h5py.File, path: Path) -> None:
+    if _plain(file.attrs.get("format")) != FORMAT:
+        msg = f"{path} is an HDF5 file but not a patch store; write one with groundtruth"
+        raise ValueError(msg)
+    version = _plain(file.attrs.get("format_version"))
+    if version != FORMAT_VERSION:
+        msg = f"patch store {path} has format {version}, expected {FORMAT_VERSION}; rerun groundtruth"
+        raise ValueError(msg)
+    columns = [f"{CASES}/{name}" for name in CASE_DTYPES if name not in LATER_COLUMNS]
+    wanted = [*SAMPLE_DTYPES, CASE_INDEX, *columns]
+    missing = [name for name in wanted if name not in file]
+    if "settings" not in file.attrs:
+        missing.append("the attribute settings")
+    if missing:
+        msg = f"patch store {path} lacks {', '.join(missing)}; rerun groundtruth"
+        raise ValueError(msg)
+
+
+def _plain(value: Any) -> Any:
+    """Python's own number or string of an attribute."""
+    return value.item() if isinstance(value, np.generic) else value

@@ -1,0 +1,1 @@
+"""Who is in a study, and what a training run left behind."""

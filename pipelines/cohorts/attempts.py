@@ -1,0 +1,61 @@
+"""Cases tried one after another: a failed one is reported and the rest go on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_log = logging.getLogger(__name__)
+
+
+class Attempts:
+    """Cases done one after another, where what is wrong with one does not stop the rest.
+
+    Parameters
+    ----------
+    number : int
+        Of the cases.
+    kept : str
+        Said of the cases that went well.
+    """
+
+    def __init__(self, number: int, kept: str = " are done and kept") -> None:
+        self.number = number
+        self.kept = kept
+        self.failures: dict[str, str] = {}
+
+    @contextmanager
+    def of(self, patient: str) -> Iterator[None]:
+        """Note what is wrong with the input of a patient; anything else ends the run."""
+        try:
+            with naming(patient):
+                yield
+        except (TypeError, ValueError, FileNotFoundError, PermissionError) as error:
+            self.failures[patient] = str(error)
+
+    def finish(self) -> None:
+        """Raise ValueError if a case failed, naming all that did."""
+        if not self.failures:
+            return
+        done = self.number - len(self.failures)
+        kept = f"; the other {done}{self.kept}" if done else ""
+        if len(self.failures) == 1:
+            raise ValueError(next(iter(self.failures.values())) + kept)
+        for failure in self.failures.values():
+            _log.warning("%s", failure)
+        msg = (
+            f"{len(self.failures)} of {self.number} patients failed, as said above: "
+            f"{', '.join(self.failures)}{kept}; mend them or take them out of the cohort, and run again"
+        )
+        raise ValueError(msg)
+
+
+@contextmanager
+def naming(patient: str) -> Iterator[None]:
+    """Say in errors of the input which patient it was."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        msg = f"patient {patient}: {error}"
+        raise (ValueError if isinstance(error, ValueError) else TypeError)(msg) from error

@@ -1,0 +1,176 @@
+"""The list of a cohort's images: a CSV with the columns patient, group, image, labels."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipelines.images.dicom.series import Choice
+
+COLUMNS = ("patient", "group", "image", "labels")
+
+CHOICE_COLUMNS = ("series", "phase")
+"""May be there too: which volume of a folder of DICOM is meant."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row of a cohort.
+
+    Parameters
+    ----------
+    patient, group : str
+        Name of the patient, which also names the files made from the case, and the group.
+    image : Path
+        A file, or the folder of one DICOM series.
+    labels : Path or None
+        Tissue labels: 1 fatty, 2 glandular, 3 lesion.
+    choice : Choice
+        Which series and phase of the image.
+    """
+
+    patient: str
+    group: str
+    image: Path
+    labels: Path | None
+    choice: Choice = field(default_factory=Choice)
+
+    @property
+    def chosen_image(self) -> str:
+        """Name of the image, without its folder, and what is chosen of it."""
+        chosen = "".join(f", {name} {value}" for name, value in self.choice.to_dict().items())
+        return f"{self.image.name}{chosen}"
+
+
+def read_cohort(path: str | os.PathLike[str]) -> list[Case]:
+    """Cases of a cohort, in the order of the file.
+
+    Parameters
+    ----------
+    path : path
+        CSV in UTF-8 with a header; the columns series and phase may follow, others are ignored. Paths are
+        relative to it.
+
+    Returns
+    -------
+    list of Case
+        With absolute paths, which all exist.
+
+    Raises
+    ------
+    FileNotFoundError, IsADirectoryError, ValueError
+        If the file does not exist or is no CSV, a column or a value is missing or a value too many,
+        a patient is there twice (upper and lower case are one) or cannot name a file, a path does not
+        exist, or there is no case.
+    """
+    path = Path(path)
+    if not path.exists():
+        msg = f"cohort {path} does not exist; give a CSV with the columns {', '.join(COLUMNS)}"
+        raise FileNotFoundError(msg)
+    if path.is_dir():
+        msg = f"COHORT must be a CSV file, got a folder: {path}"
+        raise IsADirectoryError(msg)
+    cases = [_case(path, line, row) for line, row in _rows(path)]
+    if not cases:
+        msg = f"cohort {path} must list at least one case, got none"
+        raise ValueError(msg)
+    _check_unique(path, cases)
+    return cases
+
+
+def case_files(cases: Iterable[Case]) -> list[Path]:
+    """Images and labels of the cases."""
+    return [path for case in cases for path in (case.image, case.labels) if path is not None]
+
+
+def is_phantom(patients: Iterable[str]) -> bool:
+    """Whether all patients are synthetic, as their names say."""
+    names = list(patients)
+    return bool(names) and all(name.startswith("phantom") for name in names)
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Line number and stripped values of every row."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, restval="")
+            columns = reader.fieldnames or ()
+            _check_columns(path, columns)
+            for row in reader:
+                if None in row:  # what csv calls the values beyond the header
+                    msg = (
+                        f"cohort {path}, line {reader.line_num}: expected {len(columns)} values, got "
+                        f"{len(columns) + len(row[None])}; put a value with a comma in quotes"
+                    )
+                    raise ValueError(msg)
+                read = (*COLUMNS, *CHOICE_COLUMNS)
+                yield reader.line_num, {name: row.get(name, "").strip() for name in read}
+    except (UnicodeDecodeError, csv.Error) as error:
+        msg = f"cohort {path} must be a CSV in UTF-8, got something else ({error})"
+        raise ValueError(msg) from error
+
+
+def _check_columns(path: Path, columns: Iterable[str]) -> None:
+    columns = list(columns)
+    missing = [name for name in COLUMNS if name not in columns]
+    if missing:
+        msg = (
+            f"cohort {path} lacks the columns {', '.join(missing)}; expected {','.join(COLUMNS)} "
+            f"separated by commas, got {','.join(columns) or 'an empty file'}"
+        )
+        raise ValueError(msg)
+
+
+def _case(path: Path, line: int, row: dict[str, str]) -> Case:
+    where = f"cohort {path}, line {line}"
+    for name in ("patient", "group", "image"):
+        if not row[name]:
+            msg = f"{where}: {name} must not be empty"
+            raise ValueError(msg)
+    patient = row["patient"]
+    if patient.startswith(".") or any(
+        character in '/\\:*?"<>|' or not character.isprintable() for character in patient
+    ):
+        msg = f"{where}: patient must be usable as a file name, got {patient!r}"
+        raise ValueError(msg)
+    return Case(
+        patient=patient,
+        group=row["group"],
+        image=_existing(path, line, "image", row["image"]),
+        labels=_existing(path, line, "labels", row["labels"]) if row["labels"] else None,
+        choice=Choice(series=row["series"] or None, phase=_phase(where, row["phase"])),
+    )
+
+
+def _phase(where: str, text: str) -> int | None:
+    if text and not text.isdecimal():
+        msg = f"{where}: phase must be a number from 1, or empty, got {text!r}"
+        raise ValueError(msg)
+    return int(text) if text else None
+
+
+def _existing(path: Path, line: int, name: str, value: str) -> Path:
+    found = (path.parent / value).absolute()
+    if not found.exists():
+        msg = f"cohort {path}, line {line}: {name} does not exist: {found}; paths are relative to the CSV"
+        raise ValueError(msg)
+    return found
+
+
+def _check_unique(path: Path, cases: list[Case]) -> None:
+    seen: dict[str, str] = {}
+    for case in cases:
+        other = seen.get(case.patient.casefold())
+        if other == case.patient:
+            msg = f"cohort {path} must list every patient once, got {case.patient} twice"
+            raise ValueError(msg)
+        if other is not None:
+            msg = (
+                f"cohort {path}: patients must differ in more than upper and lower case, got {other} and "
+                f"{case.patient}: on some systems their files have one name; rename one"
+            )
+            raise ValueError(msg)
+        seen[case.patient.casefold()] = case.patient

@@ -1,0 +1,1 @@
+"""How well synthetic maps agree with exact ones, and what either costs."""

@@ -1,0 +1,1 @@
+"""The paper's own algorithm: a dense matrix for every window."""

@@ -1,0 +1,254 @@
+"""Synthetic maps of a run compared with exact ones, patient by patient and tissue by tissue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from glcm_cuda.families.registry import feature_named
+from pipelines.cohorts.attempts import Attempts
+from pipelines.cohorts.cohort import is_phantom
+from pipelines.cohorts.runs import (
+    ALL,
+    TISSUES,
+    Entry,
+    Run,
+    in_order,
+    read_index,
+    read_run,
+)
+from pipelines.reports.names import unit_of
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from glcm_cuda import GLCMSettings
+    from surrogate.agreement import Agreement, Moments
+
+POINTS_PER_PATIENT = 500
+_GROUPS = ("normal", "benign", "malignant")
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Sums of one patient by tissue, and sampled (exact, synthetic) values to draw."""
+
+    entry: Entry
+    moments: dict[str, Moments]
+    points: dict[str, tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]
+
+
+@dataclass(frozen=True)
+class Maps:
+    """The arrays of one patient, each (Z, Y, X)."""
+
+    image: npt.NDArray[Any]
+    exact: npt.NDArray[np.float32]
+    synthetic: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.uint8] | None
+    aspect: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The result: pooled agreement by (group, tissue), and the patients it was pooled from."""
+
+    run: Run
+    feature: str
+    patients: list[Compared]
+    pooled: list[Compared]
+    table: dict[tuple[str, str], Agreement]
+
+    @property
+    def unit(self) -> str | None:
+        """Unit of the feature."""
+        return unit_of(self.feature, self.run.settings)
+
+    @property
+    def held_out(self) -> bool:
+        """Whether the pooled patients were held out."""
+        return all(patient.entry.held_out for patient in self.pooled)
+
+    @property
+    def phantom_images(self) -> bool:
+        """Whether phantoms are among the images."""
+        return any(is_phantom([patient.entry.case.patient]) for patient in self.patients)
+
+    @property
+    def is_phantom(self) -> bool:
+        """Whether phantoms are among the images or trained the networks."""
+        return self.phantom_images or bool(self.run.description.get("phantom"))
+
+    @property
+    def groups(self) -> list[str]:
+        """Groups in the paper's order, then others, then all."""
+        found = {patient.entry.case.group for patient in self.pooled} - {ALL}
+        return [*(group for group in _GROUPS if group in found), *sorted(found.difference(_GROUPS)), ALL]
+
+    @property
+    def tissues(self) -> list[str]:
+        """Tissues in the paper's order, then other labels, then all."""
+        return in_order({tissue for patient in self.pooled for tissue in patient.moments})
+
+
+def evaluate(
+    run_dir: Path, feature: str | None = None, *, progress: Callable[[int, int], None] | None = None
+) -> Evaluation:
+    """Return the agreement of a run's synthetic maps with exact ones.
+
+    Parameters
+    ----------
+    run_dir : path
+        Holds run.json, folds.csv and synthetic/index.csv.
+    feature : str, optional
+        Which of the run's features, by any of its names; the first by default.
+    progress : callable (done, total), optional
+        Called after every patient.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If a file is missing or unreadable, or a synthetic map does not fit its image.
+
+    Notes
+    -----
+    Pooled are the held-out patients, or all if none is (docs/evaluation.md).
+    """
+    run = read_run(run_dir)
+    feature = run.features[0] if feature is None else feature_named(feature).name
+    if feature not in run.features:
+        msg = f"the networks of {run_dir} give {', '.join(run.features)}, got --feature {feature}"
+        raise ValueError(msg)
+    entries = read_index(run_dir, run, feature)
+    patients = []
+    attempts = Attempts(len(entries), " went well")
+    for number, entry in enumerate(entries):
+        with attempts.of(entry.case.patient):
+            patients.append(compare(entry, run.settings, feature, seed=number))
+        if progress is not None:
+            progress(number + 1, len(entries))
+    attempts.finish()
+    pooled = [patient for patient in patients if patient.entry.held_out] or patients
+    return Evaluation(run, feature, patients, pooled, _pooled_table(pooled))
+
+
+def compare(entry: Entry, settings: GLCMSettings, feature: str, *, seed: int) -> Compared:
+    """Return the sums of one patient by tissue.
+
+    Voxels closer to the border than the window's radius are left out: there the exact window is
+    clipped and the network's is reflected, so the two look at different things. Background (label 0)
+    is left out where there are labels.
+    """
+    import numpy as np
+
+    from surrogate.agreement import pool, summarize
+
+    maps = read_maps(entry, settings, feature)
+    inner = _inner(settings)
+    exact, synthetic = maps.exact[inner], maps.synthetic[inner]
+    if exact.size == 0:
+        msg = (
+            f"{entry.case.image} has no voxel whose {settings.window}-voxel window is inside the image, "
+            f"got size {maps.exact.shape[::-1]}; nothing to compare"
+        )
+        raise ValueError(msg)
+    _check_finite(entry.synthetic, synthetic)
+    masks = _tissue_masks(None if maps.labels is None else maps.labels[inner])
+    values = {tissue: (exact[mask], synthetic[mask]) for tissue, mask in masks.items()}
+    moments = {tissue: summarize(*pair) for tissue, pair in values.items()}
+    if not moments:
+        msg = f"{entry.case.labels} has no label further than {settings.radius} voxels from the border"
+        raise ValueError(msg)
+    rng = np.random.default_rng([0, seed])
+    points = {tissue: _sampled(*pair, rng) for tissue, pair in values.items()}
+    return Compared(entry, moments | {ALL: pool(list(moments.values()))}, points)
+
+
+def read_maps(entry: Entry, settings: GLCMSettings, feature: str) -> Maps:
+    """Return image, exact map, synthetic map and labels of one patient as stacks of slices."""
+    from glcm_cuda import feature_maps
+    from glcm_cuda.maps import available_backends
+    from pipelines.images.masks import read_labels
+    from pipelines.images.reading import read_image
+
+    # Named, since "auto" would tell the log once per patient which one it took.
+    backend: Literal["cpu", "cuda"] = "cuda" if "cuda" in available_backends() else "cpu"
+    volume = read_image(entry.case.image, entry.case.choice)
+    synthetic = read_image(entry.synthetic)
+    _check_grid(entry, volume, synthetic)
+    labels = None if entry.case.labels is None else read_labels(entry.case.labels, volume)
+    shape = (-1, *volume.array.shape[-2:])
+    return Maps(
+        image=volume.array.reshape(shape),
+        exact=feature_maps(volume.array, feature, settings, backend=backend)[feature].reshape(shape),
+        synthetic=synthetic.array.reshape(shape).astype("float32", copy=False),
+        labels=None if labels is None else labels.reshape(shape),
+        aspect=volume.spacing_mm[1] / volume.spacing_mm[0],
+    )
+
+
+def _check_grid(entry: Entry, volume: Any, synthetic: Any) -> None:
+    """Refuse a map of another size or place; NIfTI keeps places as float32, hence the tolerance."""
+    import numpy as np
+
+    if synthetic.array.shape != volume.array.shape:
+        msg = (
+            f"{entry.synthetic} must have the size of its image {volume.array.shape[::-1]}, "
+            f"got {synthetic.array.shape[::-1]}; synthesize again"
+        )
+        raise ValueError(msg)
+    for field in ("spacing_mm", "origin_mm", "direction"):
+        got, expected = getattr(synthetic, field), getattr(volume, field)
+        if not np.allclose(got, expected, rtol=0, atol=1e-2):
+            name = field.removesuffix("_mm")
+            msg = (
+                f"{entry.synthetic} must have the {name} of its image {expected}, got {got}; synthesize again"
+            )
+            raise ValueError(msg)
+
+
+def _check_finite(path: Path, synthetic: npt.NDArray[np.float32]) -> None:
+    import numpy as np
+
+    bad = np.count_nonzero(~np.isfinite(synthetic))
+    if bad:
+        msg = f"{path} must hold finite values, got {bad} NaN or infinite voxels; synthesize again"
+        raise ValueError(msg)
+
+
+def _inner(settings: GLCMSettings) -> tuple[slice, slice, slice]:
+    radius = settings.radius
+    inside = slice(radius, -radius)
+    return (inside if settings.dimensions == 3 else slice(None), inside, inside)
+
+
+def _tissue_masks(labels: npt.NDArray[np.uint8] | None) -> dict[str, Any]:
+    """Where each tissue is; without labels the whole image is one, `ALL`."""
+    import numpy as np
+
+    if labels is None:
+        return {ALL: ...}
+    return {TISSUES.get(int(i), f"label {i}"): labels == i for i in np.unique(labels) if i != 0}
+
+
+def _sampled(
+    exact: npt.NDArray[np.float32], synthetic: npt.NDArray[np.float32], rng: np.random.Generator
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    exact, synthetic = exact.reshape(-1), synthetic.reshape(-1)
+    chosen = rng.choice(exact.size, min(exact.size, POINTS_PER_PATIENT), replace=False, shuffle=False)
+    return exact[chosen], synthetic[chosen]
+
+
+def _pooled_table(patients: Sequence[Compared]) -> dict[tuple[str, str], Agreement]:
+    """Agreement of every (group, tissue) that has voxels, groups and tissues together included."""
+    from surrogate.agreement import agreement
+
+    found: dict[tuple[str, str], list[Moments]] = {}
+    for patient in patients:
+        for tissue, moments in patient.moments.items():
+            for group in {patient.entry.case.group, ALL}:
+                found.setdefault((group, tissue), []).append(moments)
+    return {key: agreement(moments) for key, moments in found.items()}

@@ -1,0 +1,279 @@
+"""Where, if anywhere, a network is faster than the exact engine: over windows, features and dimensions."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from glcm_cuda.families.registry import NAMES
+from glcm_cuda.settings import GLCMSettings
+from pipelines.evaluation.timing import PAPERS_SLICE, describe_machine, keras_devices
+from pipelines.reports.figures import Line, draw_crossover
+from pipelines.reports.tables import markdown_table
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from glcm_cuda.maps import Backend
+    from surrogate.settings import NetworkSettings
+
+WINDOWS = (3, 5, 7, 9, 11)
+WINDOWS_3D = (3, 5, 7)
+
+FEATURES: tuple[tuple[str, ...], ...] = (
+    ("joint_entropy",),
+    ("joint_entropy", "contrast", "correlation", "idm", "joint_energy"),
+    NAMES,
+)
+"""One, several and all; with more an exact map takes longer, a network hardly."""
+
+EDGE, DEPTH = 256, 4
+"""Of what exact maps are timed on: one slice, or as many for windows in three dimensions."""
+
+TILE = 128
+"""Edge of what a network is timed on: `synthesize` works in such tiles."""
+
+EXACT = "exact"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One way to the maps of one setting.
+
+    Parameters
+    ----------
+    method : str
+        `EXACT` or the network's name.
+    device : str
+        What computes: ``cpu``, or ``gpu`` for CUDA and for what Keras calls so.
+    dimensions, window, features : int
+        Of the windows, their edge in voxels, how many features at once.
+    voxels : int
+        That one call maps.
+    prepare : callable
+        Returns the call.
+    """
+
+    method: str
+    device: str
+    dimensions: int
+    window: int
+    features: int
+    voxels: int
+    prepare: Callable[[], Callable[[], object]]
+
+    @property
+    def place(self) -> tuple[str, int, int, int]:
+        """What is compared: device, dimensions, window and features."""
+        return self.device, self.dimensions, self.window, self.features
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A case and the seconds for a 512x512 slice, the median of the repeats."""
+
+    case: Case
+    seconds: float
+
+
+def measure(repeats: int, progress: Callable[[int, int], None] | None = None) -> list[Timed]:
+    """Time exact maps and untrained networks, whose time does not depend on the weights.
+
+    Parameters
+    ----------
+    repeats : int
+        Timed calls of each, after one that compiles.
+    progress : callable (done, total), optional
+        Called after each case.
+
+    Returns
+    -------
+    list of Timed
+        Exact first.
+    """
+    cases = [*_exact_cases(), *_network_cases()]
+    timed = []
+    for number, case in enumerate(cases, start=1):
+        run = case.prepare()
+        run()
+        seconds = []
+        for _ in range(repeats):
+            start = time.perf_counter()
+            run()
+            seconds.append(time.perf_counter() - start)
+        timed.append(Timed(case, statistics.median(seconds) * PAPERS_SLICE / case.voxels))
+        if progress is not None:
+            progress(number, len(cases))
+    return timed
+
+
+def write(timed: list[Timed], folder: Path) -> Path:
+    """Write crossover.json, .csv, .md and .png into an existing folder; return the path of the Markdown."""
+    rows = [_row(one) for one in timed]
+    document = {"seconds_per": "512x512 slice", "machine": describe_machine(), "cases": rows}
+    (folder / "crossover.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    with (folder / "crossover.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    path = folder / "crossover.md"
+    path.write_text(markdown(timed) + "\n", encoding="utf-8")
+    draw_crossover(_lines(timed), folder / "crossover.png", title="Seconds for a 512x512 slice, by window")
+    return path
+
+
+def markdown(timed: list[Timed]) -> str:
+    """Return verdict and table as Markdown."""
+    header = ["device", "dimensions", "features", "method", *(f"window {window}" for window in WINDOWS)]
+    table: dict[tuple[str, int, int, str], dict[int, float]] = {}
+    for one in timed:
+        case = one.case
+        table.setdefault((case.device, case.dimensions, case.features, case.method), {})[case.window] = (
+            one.seconds
+        )
+    rows = [
+        [
+            *(str(part) for part in key),
+            *(f"{seconds[window]:.2g}" if window in seconds else "" for window in WINDOWS),
+        ]
+        for key, seconds in sorted(table.items())
+    ]
+    return "\n\n".join(
+        [
+            "# Seconds for a 512x512 slice: exact against networks",
+            verdict(timed),
+            markdown_table(header, rows),
+            f"Medians, scaled by voxels. Exact: a slice of {EDGE}x{EDGE}, {DEPTH} of them for windows in "
+            f"three dimensions. Networks: a tile of {TILE}x{TILE}; untrained, which does not matter. "
+            "Blank where the network cannot be built; none takes three-dimensional windows.",
+        ]
+    )
+
+
+def verdict(timed: list[Timed]) -> str:
+    """Say where a network is faster than the exact engine on the same device, or how near one comes."""
+    exact = {one.case.place: one.seconds for one in timed if one.case.method == EXACT}
+    ratios = {
+        one.case: one.seconds / exact[one.case.place]
+        for one in timed
+        if one.case.method != EXACT and one.case.place in exact
+    }
+    faster = [case for case, ratio in ratios.items() if ratio < 1]
+    if not faster:
+        case = min(ratios, key=lambda case: ratios[case])
+        return (
+            f"**No network is faster than the exact engine in any of these {len(ratios)} comparisons.** The "
+            f"nearest, {_named(case)}, takes {ratios[case]:.1f} times as long."
+        )
+    found = "; ".join(f"{_named(case)}, {1 / ratios[case]:.1f} times" for case in faster)
+    return f"**Faster than the exact engine in {len(faster)} of {len(ratios)} comparisons**: {found}."
+
+
+def _named(case: Case) -> str:
+    count = "1 feature" if case.features == 1 else f"{case.features} features"
+    return f"{case.method}, window {case.window}, {count}, {case.device.upper()}"
+
+
+def _row(one: Timed) -> dict[str, Any]:
+    case = one.case
+    return {
+        "method": case.method,
+        "device": case.device,
+        "dimensions": case.dimensions,
+        "window": case.window,
+        "features": case.features,
+        "seconds": one.seconds,
+    }
+
+
+def _lines(timed: list[Timed]) -> dict[str, list[Line]]:
+    """Return the lines of each panel, by the panel's title."""
+    panels: dict[str, dict[str, list[tuple[int, float]]]] = {}
+    for one in timed:
+        case = one.case
+        count = "1 feature" if case.features == 1 else f"{case.features} features"
+        panel = panels.setdefault(f"{case.dimensions}D, {count}", {})
+        panel.setdefault(f"{case.method}, {case.device.upper()}", []).append((case.window, one.seconds))
+    return {
+        title: [Line(name, name.startswith(EXACT), points) for name, points in lines.items()]
+        for title, lines in panels.items()
+    }
+
+
+def _exact_cases() -> Iterator[Case]:
+    from glcm_cuda.maps import available_backends
+
+    slices = _noise(DEPTH, EDGE)
+    devices: dict[str, Backend] = {"cpu": "cpu", "gpu": "cuda"}
+    present = [device for device, backend in devices.items() if backend in available_backends()]
+    # All features of three-dimensional windows take minutes, and no network gives them.
+    kinds = [(2, features) for features in FEATURES] + [(3, features) for features in FEATURES[:-1]]
+    for device, (dimensions, features) in itertools.product(present, kinds):
+        image = slices[0] if dimensions == 2 else slices
+        for window in WINDOWS if dimensions == 2 else WINDOWS_3D:
+            glcm = GLCMSettings(window=window, dimensions=dimensions)
+            prepare = partial(_exact, image, features, glcm, devices[device])
+            yield Case(EXACT, device, dimensions, window, len(features), image.size, prepare)
+
+
+def _exact(
+    image: npt.NDArray[Any], features: Sequence[str], glcm: GLCMSettings, backend: Backend
+) -> Callable[[], object]:
+    from glcm_cuda import feature_maps
+
+    return lambda: feature_maps(image, features, glcm, backend=backend)
+
+
+def _network_cases() -> Iterator[Case]:
+    for device, (name, network) in itertools.product(keras_devices(), _networks().items()):
+        only = FEATURES[:1] if network.architecture == "analytic" else FEATURES
+        for features, window in itertools.product(only, WINDOWS):
+            if network.takes_window(window):
+                prepare = partial(_network, network, features, GLCMSettings(window=window), device)
+                kind = device.partition(":")[0]
+                yield Case(name, kind, 2, window, len(features), TILE**2, prepare)
+
+
+def _networks() -> dict[str, NetworkSettings]:
+    from surrogate import NetworkSettings
+
+    return {
+        "radsynth": NetworkSettings(),
+        "radsynth, no padding": NetworkSettings(padding="valid", pool_stride=1),
+        "equality": NetworkSettings(architecture="equality"),
+        "analytic": NetworkSettings(architecture="analytic"),
+    }
+
+
+def _network(
+    network: NetworkSettings, features: Sequence[str], glcm: GLCMSettings, device: str
+) -> Callable[[], object]:
+    import keras
+
+    from surrogate import build_model, dense_model, synthesize_features
+
+    tile = _noise(1, TILE)[0]
+    with keras.device(device):
+        model = dense_model(build_model(glcm, network, features))
+
+    def run() -> object:
+        with keras.device(device):
+            return synthesize_features(tile, model)
+
+    return run
+
+
+def _noise(depth: int, edge: int) -> npt.NDArray[np.float64]:
+    import numpy as np
+
+    chance = np.random.default_rng(0)
+    return chance.normal(size=(depth, edge, edge)).cumsum(axis=1).cumsum(axis=2)

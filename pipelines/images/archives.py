@@ -1,0 +1,99 @@
+"""Zip archives of images, unpacked where they can do no harm."""
+
+from __future__ import annotations
+
+import shutil
+import stat
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from pipelines.images.dicom.headers import files_below
+
+_IMAGES = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd")
+
+_SMALL_BYTES = 1 << 30
+"""What is unpacked without a question about how well it was compressed."""
+
+_LARGEST_RATIO = 100
+"""Images are compressed 2 to 10 times, empty ones some more; beyond this a file is built to fill the disk."""
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Path]:
+    """Yield the folder that a zip archive was unpacked to, or the one image in it; any other path as it is.
+
+    The folder is temporary and goes when the block ends.
+
+    Raises
+    ------
+    ValueError
+        If the archive is damaged, encrypted, leads out of its folder, would unpack to far more than its
+        size, or holds several images that are not DICOM.
+    OSError
+        If there is no room for it.
+    """
+    if not (path.is_file() and path.suffix.lower() == ".zip"):
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="radsynth-") as name:
+        folder = Path(name)
+        _unpack(path, folder)
+        try:
+            yield _image_in(path, folder)
+        except ValueError as error:  # of a file in there, which the reader knows by the archive
+            raise ValueError(str(error).replace(name, str(path))) from error
+
+
+def _unpack(path: Path, folder: Path) -> None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            _check(path, archive, shutil.disk_usage(folder).free)
+            archive.extractall(folder)
+    except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+        msg = f"{path} is no zip archive, or a truncated one; copy it again"
+        raise ValueError(msg) from error
+
+
+def _check(path: Path, archive: zipfile.ZipFile, free: int) -> None:
+    """Refuse what an honest archive of images does not have, before anything is written."""
+    packed = unpacked = 0
+    for entry in archive.infolist():
+        place = PurePosixPath(entry.filename.replace("\\", "/"))
+        if place.is_absolute() or ".." in place.parts or ":" in place.parts[0]:
+            msg = f"{path} has a file that leads out of its folder ({entry.filename}); unpack none of it"
+            raise ValueError(msg)
+        if stat.S_ISLNK(entry.external_attr >> 16):
+            msg = f"{path} has a link in it ({entry.filename}); pack the file itself"
+            raise ValueError(msg)
+        if entry.flag_bits & 1:
+            msg = f"{path} is encrypted; unpack it with its password and name the folder"
+            raise ValueError(msg)
+        packed, unpacked = packed + entry.compress_size, unpacked + entry.file_size
+    if unpacked > max(_SMALL_BYTES, _LARGEST_RATIO * packed):
+        msg = (
+            f"{path} would unpack from {packed / 1e6:,.0f} to {unpacked / 1e6:,.0f} MB, more than "
+            f"{_LARGEST_RATIO} times its size; if you trust it, unpack it and name the folder"
+        )
+        raise ValueError(msg)
+    if unpacked > free:
+        msg = (
+            f"{path} unpacks to {unpacked / 1e6:,.0f} MB and {free / 1e6:,.0f} MB are free; make room, or "
+            "set TMPDIR to a larger disk"
+        )
+        raise OSError(msg)
+
+
+def _image_in(path: Path, folder: Path) -> Path:
+    """Return the one file, the one image that is not DICOM, or else the folder."""
+    files = list(files_below(folder))
+    if len(files) == 1:
+        return files[0]
+    images = [file for file in files if file.name.lower().endswith(_IMAGES)]
+    if len(images) > 1:
+        names = ", ".join(file.name for file in images[:5])
+        msg = f"{path} holds {len(images)} images ({names}); unpack it and name one of them"
+        raise ValueError(msg)
+    return images[0] if images else folder

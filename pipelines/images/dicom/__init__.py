@@ -1,0 +1,1 @@
+"""DICOM: series, phases, multi-frame objects, regions."""

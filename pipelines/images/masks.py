@@ -1,0 +1,221 @@
+"""Masks and labels on an image's grid: label images, DICOM segmentations, contours."""
+
+from __future__ import annotations
+
+import csv
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from glcm_cuda.levels.quantize import refuse_not_finite
+from pipelines.images.archives import opened
+from pipelines.images.reading import read_volume
+from pipelines.images.volume import Volume, geometry_differences
+
+_NAMED = 20
+"""Labels that a message lists."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskChoice:
+    """Which voxels of a mask are meant.
+
+    Parameters
+    ----------
+    label : int, optional
+        Of a label image, those of this value.
+    segment : str, optional
+        Number or name of a segment of a DICOM segmentation, of a structure, or of a label that has a name.
+    resample : bool
+        Resample a mask on another grid to the image's, each voxel from the nearest.
+    """
+
+    label: int | None = None
+    segment: str | None = None
+    resample: bool = False
+
+    def __post_init__(self) -> None:
+        if self.label is not None and self.label < 1:
+            msg = f"--mask-label must be 1 or more, got {self.label} (0 is what lies outside)"
+            raise ValueError(msg)
+        if self.label is not None and self.segment is not None:
+            msg = f"--mask-label and --segment choose the same thing, got {self.label} and {self.segment}"
+            raise ValueError(msg)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what is chosen, as sidecars have it."""
+        return {
+            "mask_label": self.label,
+            **({} if self.segment is None else {"mask_segment": self.segment}),
+            **({"mask_resampled": "nearest neighbour"} if self.resample else {}),
+        }
+
+
+def read_mask(
+    path: str | os.PathLike[str], volume: Volume, choice: MaskChoice | None = None
+) -> npt.NDArray[np.bool_]:
+    """Return where a mask is not zero, or what of it is chosen.
+
+    Parameters
+    ----------
+    path : path
+        Label image, DICOM segmentation or RT structure set, or a zip archive of one; of the same spacing,
+        origin and direction as `volume`.
+    volume : Volume
+        The image that the mask belongs to.
+    choice : MaskChoice, optional
+        Which label or segment; whether to resample.
+
+    Returns
+    -------
+    bool array of the volume's shape
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        Those of `read_image`; if the geometry differs; if no voxel is inside, or one is NaN.
+    """
+    from pipelines.images.dicom.regions import is_region, on_grid, read_region
+
+    choice = choice or MaskChoice()
+    path = Path(path)
+    _refuse_missing("mask", path)
+    with opened(path) as place:
+        if not is_region(place):
+            return _label_mask(path, place, volume, choice)
+        if choice.label is not None:
+            msg = f"mask {path} has segments, not labels; give --segment instead of --mask-label"
+            raise ValueError(msg)
+        region = read_region(place, volume, choice.segment)
+    if choice.resample:
+        found: npt.NDArray[np.bool_] = resampled(f"mask {path}", region, volume) != 0
+        return found
+    return on_grid(f"mask {path}", region, volume)
+
+
+def _label_mask(path: Path, place: Path, volume: Volume, choice: MaskChoice) -> npt.NDArray[np.bool_]:
+    label = choice.label if choice.segment is None else _label_of(place, choice.segment)
+    array = _read_on_grid("mask", path, volume, resample=choice.resample)
+    refuse_not_finite(f"mask {path}", array)
+    if label is None:
+        inside: npt.NDArray[np.bool_] = array != 0
+        if not inside.any():
+            msg = f"mask {path} must have voxels that are not zero, got none"
+            raise ValueError(msg)
+        return inside
+    inside = array == label
+    if not inside.any():
+        present = ", ".join(f"{value:g}" for value in np.unique(array[array != 0])[:_NAMED]) or "none"
+        msg = f"mask {path} has no voxel of label {label}; labels there: {present}"
+        raise ValueError(msg)
+    return inside
+
+
+def read_labels(path: str | os.PathLike[str], volume: Volume) -> npt.NDArray[np.uint8]:
+    """Return tissue labels (0 background, 1 fatty, 2 glandular, 3 lesion) on the volume's grid.
+
+    Parameters, errors: those of `read_mask`; also a ValueError if a label is no whole number from
+    0 to 255.
+
+    Returns
+    -------
+    uint8 array of the volume's shape
+    """
+    array = _read_on_grid("labels", path, volume)
+    labels: npt.NDArray[np.uint8] = np.clip(np.nan_to_num(array, nan=-1.0), 0, 255).astype(np.uint8)
+    wrong = labels != array
+    if wrong.any():
+        msg = f"labels {path} must be whole numbers from 0 to 255, got {array[wrong].flat[0]}"
+        raise ValueError(msg)
+    if not labels.any():
+        msg = f"labels {path} must have voxels that are not zero, got none"
+        raise ValueError(msg)
+    return labels
+
+
+def _read_on_grid(
+    name: str, path: str | os.PathLike[str], volume: Volume, *, resample: bool = False
+) -> npt.NDArray[Any]:
+    _refuse_missing(name, Path(path))
+    with opened(Path(path)) as place:
+        other = read_volume(place)
+    if resample:
+        return resampled(f"{name} {path}", other, volume)
+    differences = geometry_differences(other, volume)
+    if differences:
+        msg = (
+            f"{name} {path} must lie on the image's grid, got {'; '.join(differences)}; "
+            "resample it to the image"
+        )
+        raise ValueError(msg)
+    return other.array
+
+
+def _refuse_missing(name: str, path: Path) -> None:
+    if not path.exists():
+        msg = f"{name} {path} does not exist"
+        raise FileNotFoundError(msg)
+
+
+def resampled(name: str, mask: Volume, volume: Volume) -> npt.NDArray[Any]:
+    """Return a mask on an image's grid, each voxel from the nearest; 0 where the mask does not reach."""
+    import SimpleITK
+
+    from pipelines.images.volume import image_of
+
+    if mask.array.ndim != volume.array.ndim:
+        msg = f"{name} must have the image's {volume.array.ndim} dimensions, got {mask.array.ndim}"
+        raise ValueError(msg)
+    refuse_not_finite(name, mask.array)
+    kept = mask.array.astype(np.uint8) if mask.array.dtype == bool else mask.array
+    nearest = SimpleITK.sitkNearestNeighbor
+    source = image_of(replace(mask, array=kept))
+    moved = SimpleITK.Resample(source, image_of(volume), SimpleITK.Transform(), nearest)
+    found: npt.NDArray[Any] = SimpleITK.GetArrayFromImage(moved)
+    if not found.any():
+        msg = f"{name} and the image do not overlap; is it the mask of this image?"
+        raise ValueError(msg)
+    return found
+
+
+def _label_of(path: Path, wanted: str) -> int:
+    """Return the value of a label's name: of 3D Slicer's .seg.nrrd, or of the table that BIDS puts beside."""
+    names = _slicer_names(path) or _bids_names(path)
+    found = [value for name, value in names.items() if name.casefold() == wanted.casefold()]
+    if wanted.isdecimal() and int(wanted) in names.values():
+        return int(wanted)
+    if len(found) == 1:
+        return found[0]
+    listed = ", ".join(f"{value} {name}" for name, value in names.items()) or "none"
+    msg = f"mask {path.name} has the named labels {listed}, got --segment {wanted}; give one, or --mask-label"
+    raise ValueError(msg)
+
+
+def _slicer_names(path: Path) -> dict[str, int]:
+    import SimpleITK
+
+    if path.is_dir():
+        return {}
+    reader = SimpleITK.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError:  # `read_volume` says what is wrong with it
+        return {}
+    keys = [key for key in reader.GetMetaDataKeys() if key.endswith("_LabelValue")]
+    return {
+        reader.GetMetaData(key.replace("_LabelValue", "_Name")): int(reader.GetMetaData(key)) for key in keys
+    }
+
+
+def _bids_names(path: Path) -> dict[str, int]:
+    table = path.with_name(f"{path.name.split('.', maxsplit=1)[0]}.tsv")
+    if not table.is_file():
+        return {}
+    with table.open(encoding="utf-8-sig", newline="") as file:
+        rows = csv.DictReader(file, delimiter="\t")
+        return {row["name"]: int(row["index"]) for row in rows if row.get("name") and row.get("index")}

@@ -1,0 +1,144 @@
+"""A picture of one slice: the image, and beside it the map over the image."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from glcm_cuda import GLCMSettings
+from glcm_cuda.base.files import replacing
+from glcm_cuda.families.offsets import largest_entropy
+from pipelines.images.volume import Volume
+from pipelines.images.writing import refuse_output
+from pipelines.reports.names import feature_title, unit_of, with_unit
+
+
+def write_preview(
+    volume: Volume,
+    values: npt.NDArray[Any],
+    path: str | os.PathLike[str],
+    settings: GLCMSettings,
+    *,
+    region: npt.NDArray[Any] | None = None,
+    title: str | None = None,
+    feature: str = "joint_entropy",
+    levels: int | None = None,
+    force: bool = False,
+) -> None:
+    """Draw one slice of an image, and beside it of its map over the image, as PNG.
+
+    Parameters
+    ----------
+    volume : Volume
+        The image; its spacing gives the proportions.
+    values : array of the volume's shape
+        The map.
+    path : path
+        Ends in .png.
+    settings : GLCMSettings
+        Name the unit, the window and the axis across the slices.
+    region : array of the volume's shape, optional
+        Mask or labels: the slice with most voxels that are not zero is drawn, and outlined.
+        Without it the middle slice.
+    title : str, optional
+        Written over the map; by default the feature's name.
+    feature : str
+        What the map holds. Maps of joint entropy have one scale for the same settings, so that pictures
+        can be compared; others are scaled to their values.
+    levels : int, optional
+        Number of grey levels, where a width of bins leaves it to the image.
+    force : bool
+        Replace an existing file.
+
+    Raises
+    ------
+    ValueError, FileExistsError, OSError
+        If the name does not end in .png, exists, or cannot be written.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    check_preview_path(path, force=force)
+    levels = levels or settings.levels
+    index, (image, drawn, outline) = _shown_slice(volume.array, values, region, settings.slice_axis)
+    figure = Figure(figsize=(10, 5), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2)
+    aspect = _aspect(volume, settings.slice_axis)
+    low, high = _display_range(image)
+    for axes in (left, right):  # under the map the image shows where the map has no value
+        axes.imshow(image, cmap="gray", vmin=low, vmax=high, aspect=aspect, interpolation="nearest")
+    slices = volume.array.shape[settings.slice_axis]
+    left.set_title("image" if index is None else f"image, slice {index} (0 to {slices - 1})")
+    bottom, top = _map_range(feature, settings, levels, drawn)
+    shown = right.imshow(
+        np.ma.masked_invalid(drawn),
+        cmap="viridis",
+        vmin=bottom,
+        vmax=top,
+        aspect=aspect,
+        interpolation="nearest",
+    )
+    right.set_title(feature_title(feature) if title is None else title)
+    figure.colorbar(shown, ax=right, label=_label(feature, settings, levels), shrink=0.8)
+    for axes in (left, right):
+        axes.set_xticks([])
+        axes.set_yticks([])
+    if outline is not None and outline.any() and not outline.all():
+        left.contour(outline, levels=[0.5], colors="yellow", linewidths=0.7)
+    with replacing(path, force=force) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)
+
+
+def check_preview_path(path: str | os.PathLike[str], *, force: bool = False) -> None:
+    """Refuse a preview's path before anything is computed: a name not ending in .png, or a file there."""
+    path = Path(path)
+    if path.suffix.lower() != ".png":
+        msg = f"a preview's name must end in .png, got {path.name}"
+        raise ValueError(msg)
+    refuse_output(path, force=force)
+
+
+def _label(feature: str, settings: GLCMSettings, levels: int) -> str:
+    named = with_unit(feature_title(feature), unit_of(feature, settings))
+    return f"{named}, window {settings.window}, {levels} levels"
+
+
+def _map_range(
+    feature: str, settings: GLCMSettings, levels: int, values: npt.NDArray[Any]
+) -> tuple[float, float]:
+    if feature != "joint_entropy":
+        return _display_range(values)
+    return 0.0, largest_entropy(replace(settings, levels=max(levels, 2), bin_width=None))
+
+
+def _aspect(volume: Volume, axis: int) -> float:
+    """Return the height of a voxel over its width in a slice."""
+    height, width = (
+        np.delete(volume.spacing_mm[::-1], axis) if volume.array.ndim == 3 else volume.spacing_mm[::-1]
+    )
+    return float(height / width)
+
+
+def _shown_slice(
+    image: npt.NDArray[Any], values: npt.NDArray[Any], region: npt.NDArray[Any] | None, axis: int
+) -> tuple[int | None, tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[np.bool_] | None]]:
+    """Index of the slice drawn (None in 2D), and that slice of image, map and region."""
+    inside = None if region is None else region != 0
+    if image.ndim == 2:
+        return None, (image, values, inside)
+    image, values = np.moveaxis(image, axis, 0), np.moveaxis(values, axis, 0)
+    inside = None if inside is None else np.moveaxis(inside, axis, 0)
+    index = len(image) // 2 if inside is None else int(inside.sum(axis=(1, 2)).argmax())
+    return index, (image[index], values[index], None if inside is None else inside[index])
+
+
+def _display_range(image: npt.NDArray[Any]) -> tuple[float, float]:
+    finite = image[np.isfinite(image)]
+    low, high = np.percentile(finite, (0.5, 99.5)) if finite.size else (0.0, 1.0)
+    return float(low), float(high)

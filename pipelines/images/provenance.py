@@ -1,0 +1,130 @@
+"""What an output says of itself: how it was made, from what, and in which unit."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from glcm_cuda import GLCMSettings
+from pipelines.images.dicom.headers import files_below
+from pipelines.reports.names import feature_names, unit_of
+
+_BLOCK = 1 << 20
+
+
+def provenance(
+    *,
+    source: str | os.PathLike[str],
+    settings: GLCMSettings,
+    intensity_range: tuple[float, float],
+    backend: str,
+    feature: str = "joint_entropy",
+    **details: Any,
+) -> dict[str, Any]:
+    """Return what a map's sidecar says: how the map was made, and from what.
+
+    Parameters
+    ----------
+    source : path
+        The image. Only its name is kept (folders often carry names of people), and its SHA-256.
+    settings : GLCMSettings
+        Of the map.
+    intensity_range : (float, float)
+        Lowest and highest edge of the bins in the image's unit.
+    backend : str
+        What computed the map.
+    feature : str
+        What the map holds.
+    details
+        Further entries, as plain numbers, strings, lists and dicts.
+    """
+    return {
+        "kind": "GLCM entropy map" if feature == "joint_entropy" else "GLCM feature map",
+        "unit": unit_of(feature, settings),
+        "feature": feature_names(feature),
+        **source_record(source),
+        "settings": settings.to_dict(),
+        "intensity_range": list(intensity_range),
+        "backend": backend,
+        **details,
+        **made_by(),
+    }
+
+
+def source_record(path: str | os.PathLike[str], name: str = "source") -> dict[str, Any]:
+    """Return the name of an input, without its folder, and its SHA-256."""
+    return {name: Path(path).name, f"{name}_sha256": sha256_of(path)}
+
+
+def made_by() -> dict[str, Any]:
+    """Return the versions of the software and the date, as a sidecar has them."""
+    import glcm_cuda
+
+    return {
+        "software": {
+            "radsynth": glcm_cuda.__version__,
+            "python": platform.python_version(),
+            **_versions("numpy", "numba", "SimpleITK"),
+        },
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _versions(*names: str) -> dict[str, str]:
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {}
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def sha256_of(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a file, or of all files in and below a folder in the order of their names.
+
+    Of an .mhd header the data file beside it is part.
+    """
+    path = Path(path)
+    digest = hashlib.sha256()
+    for part in files_of(path):
+        with part.open("rb") as file:
+            while block := file.read(_BLOCK):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def files_of(path: Path) -> list[Path]:
+    """Return the files that an input is made of: those of a folder, or an .mhd header and its data."""
+    if path.is_dir():
+        return list(files_below(path))
+    if path.suffix.lower() == ".mhd":
+        data = path.with_name(_mhd_data_name(path))
+        return [path, data] if data.is_file() else [path]
+    return [path]
+
+
+def _mhd_data_name(path: Path) -> str:
+    for line in path.read_text(encoding="latin-1").splitlines():
+        key, _, value = line.partition("=")
+        if key.strip() == "ElementDataFile":
+            return value.strip()
+    return ""
+
+
+def sidecar_path(path: str | os.PathLike[str]) -> Path:
+    """Return the name of the JSON file with a map's provenance: ``<path>.json``."""
+    path = Path(path)
+    return path.with_name(f"{path.name}.json")
+
+
+def write_sidecar(path: Path, provenance: dict[str, Any]) -> None:
+    """Write what tells how an output was made, as JSON."""
+    path.write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,243 @@
+"""Images in, maps out: every contact with image files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from glcm_cuda import GLCMSettings
+from glcm_cuda.levels.quantize import bounding_box
+from pipelines.images import nifti
+from pipelines.images.archives import opened
+from pipelines.images.volume import Volume, volume_of
+
+if TYPE_CHECKING:
+    import SimpleITK
+
+    from glcm_cuda.levels.bins import Bins
+    from pipelines.images.dicom.series import Choice, Series
+
+_FORMATS = ("Nifti", "Nrrd", "Meta", "GDCM")  # names of ITK
+_PAIRS = (".hdr", ".img", ".img.gz")
+
+
+def reached(
+    shape: tuple[int, ...], mask: npt.NDArray[np.bool_] | None, settings: GLCMSettings, bins: Bins
+) -> tuple[tuple[slice, ...], GLCMSettings]:
+    """Return the part of an image that is needed, and the settings that give it the levels of the whole.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the image.
+    mask : bool array of that shape, optional
+    settings : GLCMSettings
+        For the whole image.
+    bins : Bins
+        Of the whole image.
+
+    Returns
+    -------
+    (box, settings)
+        The box that the mask's windows reach, or the whole. What is computed of it is that of the whole.
+    """
+    whole = tuple(slice(0, size) for size in shape)
+    if mask is None:
+        return whole, settings
+    box = bounding_box(mask, max(settings.radii))
+    if settings.range_over != "image":
+        return box, settings
+    if bins.low == bins.high:  # no range that settings could name
+        return whole, settings
+    return box, replace(settings, intensity_range=(bins.low, bins.high), percentiles=None, deviations=None)
+
+
+def read_image(path: str | os.PathLike[str], choice: Choice | None = None) -> Volume:
+    """Return an image of real numbers, 2D or 3D, with its geometry.
+
+    Parameters
+    ----------
+    path : path
+        NIfTI, NRRD, MHA or MHD, one DICOM file, a folder of DICOM, or a zip archive of one of these. An
+        archive's image has no `sources`, which are gone when this returns; `archives.opened` keeps them.
+    choice : Choice, optional
+        Which series and phase of DICOM is meant where there are several.
+
+    Returns
+    -------
+    Volume
+        (Z, Y, X); (Y, X) where the file itself is 2D. A single DICOM slice is (1, Y, X).
+
+    Raises
+    ------
+    FileNotFoundError
+        If nothing is there.
+    ValueError
+        If the image is unreadable, truncated, of another format, in colour, complex or of more than
+        three dimensions, if a DICOM file is no image (a segmentation, a dose), or if a folder does
+        not hold exactly one regular volume and `choice` does not say which.
+    """
+    path = Path(path)
+    if not path.exists():
+        msg = f"image {path} does not exist"
+        raise FileNotFoundError(msg)
+    with opened(path) as place:
+        if place.is_file() and _is_dicom(place):
+            from pipelines.images.dicom.series import refuse_other_object
+
+            refuse_other_object(place)
+        volume = read_volume(place, choice)
+        return volume if place == path else replace(volume, sources=())
+
+
+def read_volume(path: Path, choice: Choice | None = None) -> Volume:
+    """Read any image or mask that exists; `read_image` says what of."""
+    if path.is_dir() or _is_dicom(path):
+        return _read_dicom(path, choice)
+    if choice is not None and (choice.series, choice.phase) != (None, None):
+        msg = f"--series and --phase choose from DICOM, got {path}, which holds one image"
+        raise ValueError(msg)
+    if path.name.lower().endswith(_PAIRS):
+        msg = f"{path} must be one file, got half of a header and image pair; convert it to .nii"
+        raise ValueError(msg)
+    return _read_nifti(path) if nifti.is_nifti(path) else volume_of(_read_file(path))
+
+
+def _read_nifti(path: Path) -> Volume:
+    volume = volume_of(_read_file(path))
+    nifti.scan(path).restore(volume.array)
+    return volume
+
+
+def _read_file(path: Path) -> SimpleITK.Image:
+    import SimpleITK
+
+    reader = SimpleITK.ImageFileReader()
+    reader.SetFileName(str(path))
+    _refuse_format(path, reader)
+    with _reading(path):
+        reader.ReadImageInformation()
+    _refuse_kind(path, reader)
+    with _reading(path):
+        image: SimpleITK.Image = reader.Execute()
+    return image
+
+
+def _read_dicom(path: Path, choice: Choice | None) -> Volume:
+    from pipelines.images.dicom.series import Choice, placed, series_of_file, series_of_folder
+
+    choice = choice or Choice()
+    series = series_of_folder(path, choice) if path.is_dir() else series_of_file(path, choice)
+    image = _frames_image(series) if series.frames else _files_image(path, series)
+    volume = replace(volume_of(image), sources=series.files, modality=series.modality)
+    return placed(path, volume, series, choice)
+
+
+def _files_image(path: Path, series: Series) -> SimpleITK.Image:
+    import SimpleITK
+
+    if len(series.files) == 1:
+        image = _read_file(series.files[0])
+    else:
+        reader = SimpleITK.ImageSeriesReader()
+        reader.SetFileNames([str(file) for file in series.files])
+        if series.rescaled_apart:
+            reader.SetOutputPixelType(SimpleITK.sitkFloat32)
+        with _reading(path):
+            image = reader.Execute()
+        _refuse_components(path, image.GetNumberOfComponentsPerPixel())
+    return image
+
+
+def _frames_image(series: Series) -> SimpleITK.Image:
+    """Return the frames of a multi-frame file where their positions put them."""
+    import SimpleITK
+
+    from pipelines.images.dicom.multiframe import geometry_of, read_frames
+
+    (file,) = series.files
+    image = SimpleITK.GetImageFromArray(read_frames(file, series.frames))
+    spacing, direction = geometry_of(file, series.positions_mm)
+    image.SetSpacing(spacing)
+    image.SetOrigin(series.positions_mm[0].tolist())
+    image.SetDirection(direction)
+    return image
+
+
+def _is_dicom(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn the readers' failures into one line; what they print themselves is dropped."""
+    try:
+        with native_stderr_dropped():
+            yield
+    except RuntimeError:  # its text is about the reader's inside, and often beside the point
+        raise _damaged(path) from None
+
+
+def _damaged(path: Path) -> ValueError:
+    return ValueError(
+        f"{path} is truncated or damaged, or in an unusual encoding: its voxels cannot be read; "
+        "copy or export it again, or convert it to NIfTI"
+    )
+
+
+def _refuse_format(path: Path, reader: SimpleITK.ImageFileReader) -> None:
+    """Refuse what is none of our formats: a PNG has neither spacing nor the scanner's intensities."""
+    with native_stderr_dropped():
+        found = reader.GetImageIOFromFileName(str(path)).removesuffix("ImageIO")
+    if not found and _is_dicom(path):
+        raise _damaged(path)
+    if found not in _FORMATS:
+        got = f"a {found} image" if found else "a file of another kind, or cut in its header"
+        msg = f"{path} must be a readable NIfTI, NRRD, MHA or DICOM image, got {got}"
+        raise ValueError(msg)
+
+
+@contextmanager
+def native_stderr_dropped() -> Iterator[None]:
+    """Drop what the native readers print past Python: our own line says it better."""
+    saved = os.dup(2)
+    null = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(null, 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(null)
+
+
+def _refuse_kind(path: Path, reader: SimpleITK.ImageFileReader) -> None:
+    import SimpleITK
+
+    if reader.GetPixelID() in (SimpleITK.sitkComplexFloat32, SimpleITK.sitkComplexFloat64):
+        msg = f"{path} must hold one real number per voxel, got complex numbers; write their magnitude first"
+        raise ValueError(msg)
+    _refuse_components(path, reader.GetNumberOfComponents())
+    if reader.GetDimension() not in (2, 3):
+        size = "x".join(str(edge) for edge in reader.GetSize())
+        msg = (
+            f"{path} must be 2D or 3D, got {reader.GetDimension()}D ({size}); extract one volume of it first"
+        )
+        raise ValueError(msg)
+
+
+def _refuse_components(path: Path, components: int) -> None:
+    if components != 1:
+        msg = (
+            f"{path} must hold one number per voxel, got {components} (a colour or vector image); "
+            "convert it to grey, or extract one component, first"
+        )
+        raise ValueError(msg)

@@ -1,0 +1,1 @@
+"""Maps made: exact and synthetic, of one image or a cohort."""

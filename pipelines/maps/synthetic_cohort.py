@@ -1,0 +1,214 @@
+"""Synthetic maps of a cohort: each patient's by the network that has not seen them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import os
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipelines.cohorts.attempts import Attempts
+from pipelines.cohorts.cohort import CHOICE_COLUMNS, COLUMNS, Case, case_files, read_cohort
+from pipelines.images.dicom.series import Choice
+from pipelines.maps.synthetic import Model, Synthesis, announce_without_card, load, write_maps
+from pipelines.reports.tables import counted
+from pipelines.shell.outputs import refuse_foreign_folder, refuse_inputs
+from pipelines.shell.progress import progress_bar
+
+_log = logging.getLogger(__name__)
+
+_OWN_FILES = ("index.csv", "*_synthetic.nii.gz", "*_synthetic.nii.gz.json")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One patient of a cohort and the model that may be used: one that has not seen them.
+
+    Parameters
+    ----------
+    case : Case
+        The patient's row.
+    model : Path
+        Model of the fold that held the patient out.
+    fold : str
+        The fold's number; empty if the run does not know the patient.
+    outputs : dict
+        The map of every feature.
+    """
+
+    case: Case
+    model: Path
+    fold: str
+    outputs: dict[str, Path]
+
+
+def synthesize_cohort(cohort: Path, folder: Path, run: Path, how: Synthesis, *, force: bool) -> Path:
+    """Write the maps of a cohort and their index; return the index's path."""
+    from pipelines.images.reading import read_image
+
+    refuse_foreign_folder(folder, _OWN_FILES, force=force)
+    cases = read_cohort(cohort)
+    features = _features(run)
+    jobs = _jobs(cases, folder, _read_folds(run), run, features)
+    outputs = [path for job in jobs for path in job.outputs.values()]
+    refuse_inputs([folder / "index.csv", *outputs], [cohort, *case_files(cases)])
+    wanted = [job for job in jobs if not is_done(job, how)]
+    if not force:
+        for job in wanted:
+            _refuse_other(job, how)
+    if len(wanted) < len(jobs):
+        kept = len(jobs) - len(wanted)
+        _log.info("%d of %s mapped already and kept", kept, counted(len(jobs), "patient"))
+    models = _models(run, {job.model for job in wanted}, features)
+    attempts = Attempts(len(wanted))
+    with progress_bar("Synthetic maps", len(wanted)) as progress:
+        for done, job in enumerate(wanted, start=1):
+            with attempts.of(job.case.patient):
+                write_maps(
+                    job.case.image,
+                    read_image(job.case.image, job.case.choice),
+                    job.outputs,
+                    models[job.model],
+                    how,
+                    job.case.choice,
+                    force=True,
+                    fold=job.fold,
+                )
+            progress(done, len(wanted))
+    attempts.finish()
+    return _write_index(jobs, folder, features)
+
+
+def _features(run: Path) -> tuple[str, ...]:
+    """Return what the models of a run give."""
+    from pipelines.cohorts.runs import read_run
+    from surrogate.exact import ENTROPY
+
+    return read_run(run).features if (run / "run.json").is_file() else ENTROPY
+
+
+def _models(run: Path, paths: Collection[Path], features: tuple[str, ...]) -> dict[Path, Model]:
+    """Load the models of a run, refusing what cannot be mapped or evaluated together."""
+    from pipelines.cohorts.runs import read_run
+    from surrogate.checks import refuse_other_settings
+
+    models = {path: load(path) for path in sorted(paths)}
+    for path, model in models.items():
+        if model.features != features:
+            msg = f"{path} gives {', '.join(model.features)}, the run {', '.join(features)}; train again"
+            raise ValueError(msg)
+    if models:
+        first = next(iter(models.values())).settings
+        expected = read_run(run).settings if (run / "run.json").is_file() else first
+        for path, model in models.items():
+            refuse_other_settings(model.settings, expected, str(path))
+            announce_without_card(model)
+    return models
+
+
+def _read_folds(run: Path) -> dict[str, str]:
+    """Return the fold that held out each patient of a run; empty where nobody was held out."""
+    path = run / "folds.csv"
+    if not path.is_file():
+        msg = f"a cohort needs the folder of a training run, with folds.csv in it; {run} is none"
+        raise ValueError(msg)
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file, restval="")
+        if not {"patient", "fold"} <= set(reader.fieldnames or ()):
+            msg = f"{path} must have the columns patient and fold; train again"
+            raise ValueError(msg)
+        return {row["patient"]: row["fold"] for row in reader}
+
+
+def _jobs(
+    cases: Sequence[Case], folder: Path, folds: dict[str, str], run: Path, features: Sequence[str]
+) -> list[Job]:
+    """Choose the model of every patient, saying where it is not one that held them out."""
+    _announce(cases, folds)
+    jobs = []
+    for case in cases:
+        # Where nobody was held out there is one model, fold 0; a stranger may have any.
+        fold = folds.get(case.patient) or "0"
+        shown = fold if case.patient in folds else ""
+        model = run / f"fold{fold}.keras"
+        outputs = {feature: folder / _map_name(case.patient, feature) for feature in features}
+        jobs.append(Job(case, model, shown, outputs))
+    for model in sorted({job.model for job in jobs}):
+        if not model.is_file():
+            msg = f"{run} lacks {model.name}: its training did not finish; run radsynth train again"
+            raise ValueError(msg)
+    return jobs
+
+
+def _map_name(patient: str, feature: str) -> str:
+    return f"{patient}_{'entropy' if feature == 'joint_entropy' else feature}_synthetic.nii.gz"
+
+
+def _announce(cases: Sequence[Case], folds: dict[str, str]) -> None:
+    strangers = [case.patient for case in cases if case.patient not in folds]
+    if strangers:
+        _log.info("new to the run, mapped with fold 0: %s", _some(strangers))
+    seen = [case.patient for case in cases if folds.get(case.patient) == ""]
+    if seen:
+        _log.info("nobody was held out, trained on were: %s", _some(seen))
+
+
+def _some(names: Sequence[str]) -> str:
+    return f"{counted(len(names), 'patient')} ({', '.join(names[:5])}{', ...' if len(names) > 5 else ''})"
+
+
+def is_done(job: Job, how: Synthesis) -> bool:
+    """Whether the maps are there, checked, of this image and model, exact or not as is asked for now."""
+    return all(_is_current(output, job, how) for output in job.outputs.values())
+
+
+def _is_current(output: Path, job: Job, how: Synthesis) -> bool:
+    from pipelines.images.provenance import sha256_of, sidecar_path
+
+    try:
+        record = json.loads(sidecar_path(output).read_text(encoding="utf-8"))
+        return bool(
+            output.exists()
+            and record["source_sha256"] == sha256_of(job.case.image)
+            and Choice(series=record.get("series"), phase=record.get("phase")) == job.case.choice
+            and record["model_sha256"] == sha256_of(job.model)
+            and (record["fallback"] == "exact") == (record["spot_check"]["failed"] and how.fallback)
+        )
+    except (FileNotFoundError, NotADirectoryError, ValueError, LookupError, TypeError):
+        return False
+
+
+def _refuse_other(job: Job, how: Synthesis) -> None:
+    for output in job.outputs.values():
+        if output.exists() and not _is_current(output, job, how):
+            msg = f"{output} exists, of another image, model or --fallback; give --force to replace it"
+            raise FileExistsError(msg)
+
+
+def _write_index(jobs: Sequence[Job], folder: Path, features: Sequence[str]) -> Path:
+    from glcm_cuda.base.files import replacing
+    from pipelines.cohorts.runs import synthetic_column
+
+    index = folder / "index.csv"
+    with (
+        replacing(index, force=True) as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as file,
+    ):
+        writer = csv.writer(file)
+        synthetic = [synthetic_column(feature, features) for feature in features]
+        writer.writerow((*COLUMNS, *CHOICE_COLUMNS, *synthetic, "model", "fold"))
+        writer.writerows(_index_row(job, folder) for job in jobs)
+    return index
+
+
+def _index_row(job: Job, folder: Path) -> tuple[str, ...]:
+    labels = "" if job.case.labels is None else str(job.case.labels.resolve())
+    model = Path(os.path.relpath(job.model, folder)).as_posix()
+    image = str(job.case.image.resolve())
+    maps = [output.name for output in job.outputs.values()]
+    chosen = job.case.choice.to_dict()
+    choice = [str(chosen.get(name, "")) for name in CHOICE_COLUMNS]
+    return job.case.patient, job.case.group, image, labels, *choice, *maps, model, job.fold

@@ -1,0 +1,1 @@
+"""Tables, figures and names for reports."""

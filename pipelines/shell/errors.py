@@ -1,0 +1,80 @@
+"""Errors that end a command: one line and an exit code."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+
+
+class BadInput(click.ClickException):
+    """What the user can repair: shown as one line, exit code 2."""
+
+    exit_code = BAD_INPUT
+
+
+class OneLineErrors(click.Command):
+    """Mixin of a command or group: every expected error becomes one line and exit code 2."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("context_settings", {"help_option_names": ["-h", "--help"]})
+        super().__init__(*args, **kwargs)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse as click does, with the errors in one line."""
+        with _one_line(ctx):
+            return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run as click does, with the errors in one line."""
+        with _one_line(ctx):
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _one_line(ctx: click.Context) -> Iterator[None]:
+    try:
+        yield
+    except click.UsageError as error:
+        msg = f"{_joined(error.format_message()).removesuffix('.')} (see {ctx.command_path} --help)"
+        raise BadInput(msg) from None
+    except KeyboardInterrupt:
+        click.echo("Interrupted; finished outputs are whole, unfinished ones were removed", err=True)
+        raise click.exceptions.Exit(INTERRUPTED) from None
+    except (click.exceptions.Exit, click.Abort, BrokenPipeError):
+        raise  # no errors: click ends quietly, also where the reader of our output went away
+    except (ValueError, TypeError, OSError, ImportError, MemoryError, RuntimeError) as error:
+        raise BadInput(describe(error)) from error
+
+
+def describe(error: BaseException) -> str:
+    """Return the error as one line without codes: what the user reads after ``Error:``."""
+    if isinstance(error, MemoryError):
+        return f"not enough memory: {_joined(str(error)) or 'try a smaller image or fewer at a time'}"
+    if isinstance(error, OSError) and error.errno is not None:
+        return _described_os_error(error.errno, error)
+    return _joined(str(error)) or type(error).__name__
+
+
+def _described_os_error(code: int, error: OSError) -> str:
+    """Text of the system, the file, and for a full disk what to do."""
+    subject = error.filename if error.filename is not None else error.strerror
+    text = os.strerror(code)
+    if subject and subject != text:
+        text = f"{text}: {_joined(os.fsdecode(subject) if isinstance(subject, bytes) else str(subject))}"
+    if code in (errno.ENOSPC, errno.EDQUOT):
+        text = f"{text}; free some space and run again"
+    if code == errno.EFBIG:
+        text = f"{text}; free some space, or lift the limit on file size, and run again"
+    return text
+
+
+def _joined(text: str) -> str:
+    return " ".join(text.split())

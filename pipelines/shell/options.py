@@ -1,0 +1,209 @@
+"""What all commands share: errors in one line, options used more than once, progress."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from pipelines.shell.errors import OneLineErrors
+
+if TYPE_CHECKING:
+    from glcm_cuda.families.feature import Feature
+
+_PACKAGES = ("glcm_cuda", "surrogate", "pipelines")
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+
+class Command(OneLineErrors):
+    """A command whose errors are one line on stderr (exit code 2) and whose log goes to stderr.
+
+    ValueError, TypeError, OSError, ImportError, MemoryError, RuntimeError (no such device) and wrong
+    usage end with exit code 2, an interruption (Ctrl+C) with 130. Anything else is a fault of the
+    program and keeps its traceback.
+    """
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run with the packages' log on stderr."""
+        with _logging_to_stderr():
+            return super().invoke(ctx)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the options as click does, those of settings under titles of their own."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None and isinstance(parameter, click.Option):
+                sections.setdefault(getattr(parameter, "section", "Options"), []).append(record)
+        for title, records in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(records)
+
+
+class FilePath(click.Path):
+    """A path; the empty one, which pathlib takes for the current folder, is refused."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Convert as click does, but refuse an empty string."""
+        if value == "" and param is not None and ctx is not None:
+            name = param.get_error_hint(ctx).replace("'", "")
+            msg = f"{name} is empty; give a path"
+            raise click.UsageError(msg, ctx)
+        return super().convert(value, param, ctx)
+
+
+class _StderrHandler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(self.format(record), err=True)
+
+
+@contextmanager
+def _logging_to_stderr() -> Iterator[None]:
+    """Show what the three packages log from INFO on, for as long as a command runs."""
+    handler = _StderrHandler()
+    loggers = [logging.getLogger(name) for name in _PACKAGES]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.removeHandler(handler)
+            logger.setLevel(level)
+
+
+def features_from(names: Iterable[str], default: str | Iterable[str]) -> tuple[Feature, ...]:
+    """Return the features that ``--feature`` names, by any synonym, or the default ones."""
+    from glcm_cuda.families.registry import features_named
+
+    wanted = [part.strip() for name in names for part in name.split(",")]
+    return features_named(wanted or default)
+
+
+def reading_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say which volume of DICOM is meant; the command gets them as `choice`."""
+
+    @click.option("--series", help="Of several DICOM series, a number of `inspect`, a UID or a description.")
+    @click.option("--phase", type=int, help="Of several phases in one series, which, from 1.")
+    @click.option("--allow-gaps", is_flag=True, help="Take slices as they follow, though some are missing.")
+    @click.option("--correct-tilt", is_flag=True, help="Move slices of a tilted gantry upright.")
+    @functools.wraps(function)
+    def packed(
+        *arguments: Any,
+        series: str | None,
+        phase: int | None,
+        allow_gaps: bool,
+        correct_tilt: bool,
+        **named: Any,
+    ) -> Any:
+        from pipelines.images.dicom.series import Choice
+
+        choice = Choice(series=series, phase=phase, allow_gaps=allow_gaps, correct_tilt=correct_tilt)
+        return function(*arguments, choice=choice, **named)
+
+    return packed
+
+
+def preprocessing_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of preprocessing; the command gets them as `steps`."""
+
+    @click.option("--subtract", type=FilePath(), help="First subtract this image: post less pre.")
+    @click.option("--n4", is_flag=True, help="Correct the bias field of MR (N4).")
+    @click.option("--resample", metavar="X,Y,Z", help="Resample to these spacings in mm, 0 to leave; or one.")
+    @click.option("--standardize", type=FilePath(), help="Map intensities to this standard.")
+    @click.option("--normalize", metavar="zscore", help="Less the mean, over the standard deviation.")
+    @click.option("--clip-outliers", type=float, help="Clip beyond so many standard deviations.")
+    @functools.wraps(function)
+    def packed(
+        *arguments: Any,
+        subtract: Path | None,
+        n4: bool,
+        resample: str | None,
+        standardize: Path | None,
+        normalize: Any,
+        clip_outliers: float | None,
+        **named: Any,
+    ) -> Any:
+        from pipelines.images.preprocessing import Preprocessing
+
+        steps = Preprocessing(
+            subtract=subtract,
+            n4=n4,
+            spacing_mm=None if resample is None else _spacing(resample),
+            standardize=standardize,
+            normalize=normalize,
+            outliers=clip_outliers,
+        )
+        return function(*arguments, steps=steps, **named)
+
+    return packed
+
+
+def _spacing(text: str) -> tuple[float, float, float]:
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if len(numbers) == 1:
+        return numbers[0], numbers[0], numbers[0]
+    if len(numbers) != 3:
+        msg = f"--resample must be one spacing in mm or three with commas (x,y,z), got {text!r}"
+        raise ValueError(msg)
+    return numbers[0], numbers[1], numbers[2]
+
+
+def mask_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say which voxels of a mask are meant; the command gets them as `inside`."""
+
+    @click.option("--mask-label", type=int, help="Of the mask, only the voxels with this label.")
+    @click.option("--segment", help="Of a DICOM SEG or RTSTRUCT, or a mask with names: number or name.")
+    @click.option("--resample-mask", is_flag=True, help="Resample the mask to the image (nearest neighbour).")
+    @functools.wraps(function)
+    def packed(
+        *arguments: Any, mask_label: int | None, segment: str | None, resample_mask: bool, **named: Any
+    ) -> Any:
+        from pipelines.images.masks import MaskChoice
+
+        inside = MaskChoice(label=mask_label, segment=segment, resample=resample_mask)
+        return function(*arguments, inside=inside, **named)
+
+    return packed
+
+
+def feature_option(default: str) -> Callable[[Decorated], Decorated]:
+    """Return the option ``--feature``; `features_from` reads it."""
+    return click.option(
+        "--feature",
+        "features",
+        multiple=True,
+        metavar="NAME",
+        help="Feature, by its name or that of pyradiomics, IBSI (contrast, JointEntropy, TU9B) or Haralick "
+        f"(f1 to f14); may be given again; all: every one.  [default: {default}]",
+    )
+
+
+params_option = click.option(
+    "--params",
+    type=FilePath(),
+    metavar="YAML",
+    help="Parameter file of pyradiomics to start from, instead of --preset; needs no pyradiomics.",
+)
+force_option = click.option("--force", is_flag=True, help="Replace outputs that exist.")
+backend_option = click.option(
+    "--backend",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="auto: cuda where a device is found, else cpu.",
+)

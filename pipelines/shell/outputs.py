@@ -1,0 +1,53 @@
+"""Output folders: what a command may write into, and what it must leave alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+
+def refuse_file(folder: Path) -> None:
+    """Raise NotADirectoryError if the output folder is a file."""
+    if folder.exists() and not folder.is_dir():
+        msg = f"-o must be a folder, got a file: {folder}; name another"
+        raise NotADirectoryError(msg)
+
+
+def refuse_foreign_folder(folder: Path, own: Iterable[str], *, force: bool) -> None:
+    """Refuse to put a command's files among somebody else's.
+
+    Parameters
+    ----------
+    folder : path
+        The output folder; nothing in it is removed here.
+    own : iterable of str
+        Patterns of the command's own files: a folder with one of them holds an earlier run.
+    force : bool
+        Allow a folder of other things.
+
+    Raises
+    ------
+    NotADirectoryError, FileExistsError
+        If it is a file, or holds something but nothing of an earlier run and `force` is False.
+    """
+    refuse_file(folder)
+    if force or not folder.exists() or any(any(folder.glob(pattern)) for pattern in own):
+        return
+    found = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    if found:
+        msg = (
+            f"{folder} is not empty and holds no earlier run (it has {', '.join(found[:3])}); give an "
+            "empty or new folder, or --force to write into this one"
+        )
+        raise FileExistsError(msg)
+
+
+def refuse_inputs(outputs: Sequence[Path], inputs: Iterable[Path]) -> None:
+    """Refuse outputs in one folder that would replace an input, or lie in an input folder of DICOM."""
+    from pipelines.images.writing import refuse_input_as_output
+
+    folder = outputs[0].parent.resolve()
+    # The others need no look at every file: a cohort may have thousands.
+    near = [path for path in inputs if folder in (path.resolve(), path.resolve().parent)]
+    for output in outputs:
+        refuse_input_as_output(output, *near)

@@ -1,0 +1,487 @@
+"""Parameter files of pyradiomics: what they say about co-occurrence features, as settings of ours.
+
+Written from pyradiomics' documentation; nothing of it is needed here. What a file may say is in three
+groups: what is computed here, what has no effect on co-occurrence features of the original image, and
+what would change them and is not done here. The last is refused by name, never passed over.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from glcm_cuda import GLCMSettings
+from glcm_cuda.base.checks import nearest
+from glcm_cuda.families.feature import Feature
+from glcm_cuda.families.glcm.features import FEATURES
+from pipelines.images.preprocessing import CornerGrid, Preprocessing
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import yaml
+
+    from pipelines.images.volume import Volume
+
+_log = logging.getLogger(__name__)
+
+SECTIONS = ("imageType", "featureClass", "setting", "voxelSetting")
+
+COMPUTED = (
+    "binWidth", "binCount", "distances", "force2D", "force2Ddimension", "symmetricalGLCM", "weightingNorm",
+    "label", "minimumROIDimensions", "minimumROISize", "normalize", "normalizeScale", "removeOutliers",
+    "interpolator", "resampledPixelSpacing", "resegmentMode", "resegmentRange",
+)  # fmt: skip
+"""Settings that are done here."""
+
+WITHOUT_EFFECT = (
+    "additionalInfo", "enableCExtensions", "geometryTolerance", "gldm_a", "gradientUseSpacing",
+    "lbp2DMethod", "lbp2DRadius", "lbp2DSamples", "lbp3DIcosphereRadius",
+    "lbp3DIcosphereSubdivision", "lbp3DLevels", "level",
+    "resegmentShape", "sigma", "start_level", "voxelArrayShift", "wavelet",
+)  # fmt: skip
+"""Settings that change no co-occurrence feature of the original image, or none without one of `REFUSED`."""
+
+REFUSED = ("correctMask", "label_channel", "padDistance", "preCrop")
+"""Settings that are accepted where they are off."""
+
+_MAY_BE_NULL = {
+    *WITHOUT_EFFECT,
+    "interpolator",
+    "padDistance",
+    "binCount",
+    "weightingNorm",
+    "minimumROISize",
+    "normalizeScale",
+    "removeOutliers",
+    "resampledPixelSpacing",
+    "resegmentMode",
+    "resegmentRange",
+}
+"""For the others pyradiomics takes null neither for an error nor always for the default."""
+
+SETTINGS = (*COMPUTED, *WITHOUT_EFFECT, *REFUSED)
+VOXEL_SETTINGS = ("kernelRadius", "maskedKernel", "initValue", "voxelBatch")
+
+_INTERPOLATORS = (
+    "sitkNearestNeighbor", "sitkLinear", "sitkBSpline", "sitkGaussian", "sitkHammingWindowedSinc",
+    "sitkCosineWindowedSinc", "sitkWelchWindowedSinc", "sitkLanczosWindowedSinc", "sitkBlackmanWindowedSinc",
+)  # fmt: skip
+_CLASSES = ("firstorder", "glcm", "gldm", "glrlm", "glszm", "ngtdm", "shape", "shape2D")
+_IMAGE_TYPES = (
+    "Original", "Exponential", "Gradient", "LBP2D", "LBP3D", "LoG", "Logarithm", "Square", "SquareRoot",
+    "Wavelet",
+)  # fmt: skip
+
+_SAME_AS = {
+    "Dissimilarity": "DifferenceAverage",
+    "Homogeneity1": "Id",
+    "Homogeneity2": "Idm",
+    "SumVariance": "ClusterTendency",
+}
+"""Features that pyradiomics no longer computes, and those that equal them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParameterFile:
+    """What a parameter file asks for.
+
+    Parameters
+    ----------
+    path : path
+        The file, for messages.
+    settings : GLCMSettings
+        Of a map, or of a region (see `read_parameter_file`).
+    features : tuple of str
+        Names of features.
+    label : int
+        Of the mask, the voxels that count.
+    outside : float
+        Value of a map outside the mask.
+    minimum_dimensions, minimum_voxels : int
+        What a mask must extend along, and hold.
+    steps : Preprocessing
+        What is done to image and mask first.
+    resegment : tuple of 0 to 2 floats
+        Lowest and highest intensity that counts inside the mask; empty for all.
+    resegment_mode : {"absolute", "relative", "sigma"}
+        Whether these are intensities, shares of the mask's highest, or standard deviations from its mean.
+    """
+
+    path: Path
+    settings: GLCMSettings
+    features: tuple[str, ...]
+    label: int = 1
+    outside: float = 0.0
+    minimum_dimensions: int = 2
+    minimum_voxels: int = 1
+    steps: Preprocessing = field(default_factory=Preprocessing)
+    resegment: tuple[float, ...] = ()
+    resegment_mode: str = "absolute"
+
+    @staticmethod
+    def fitted(settings: GLCMSettings, volume: Volume) -> GLCMSettings:
+        """Return the settings for an image: as in pyradiomics, an image of one slice has windows in it."""
+        return replace(settings, dimensions=2, slice_axis=0) if volume.array.ndim == 2 else settings
+
+    def region(
+        self, name: object, inside: npt.NDArray[np.bool_], array: npt.NDArray[Any]
+    ) -> npt.NDArray[np.bool_]:
+        """Return the voxels of a mask that count, by their intensities.
+
+        Raises
+        ------
+        ValueError
+            If they are fewer than the file asks for.
+        """
+        import numpy as np
+
+        if self.resegment:
+            intensities = array[inside]
+            scale, origin = {
+                "absolute": (1, 0),
+                "relative": (intensities.max(), 0),
+                "sigma": (intensities.std(), intensities.mean()),
+            }[self.resegment_mode]
+            low, high = (*(origin + scale * edge for edge in self.resegment), np.inf)[:2]
+            inside = inside & (array >= low) & (array <= high)
+        voxels = int(np.count_nonzero(inside))
+        if voxels < self.minimum_voxels:
+            msg = (
+                f"mask {name} has {voxels} voxels, {self.path.name} wants {self.minimum_voxels} or more "
+                "(minimumROISize)"
+            )
+            raise ValueError(msg)
+        extents = (np.ptp(places) for places in np.nonzero(inside))
+        found = sum(extent > 0 for extent in extents)
+        if found < self.minimum_dimensions:
+            msg = (
+                f"mask {name} extends along {found} dimensions, {self.path.name} wants "
+                f"{self.minimum_dimensions} or more (minimumROIDimensions, 2 where it is not given)"
+            )
+            raise ValueError(msg)
+        return inside
+
+
+def read_parameter_file(path: str | os.PathLike[str], *, region: bool = False) -> ParameterFile:
+    """Return what a parameter file of pyradiomics asks for.
+
+    Parameters
+    ----------
+    path : path
+        YAML, or JSON.
+    region : bool
+        For features of a region, where pyradiomics passes over ``voxelSetting`` and a distance is not
+        bounded by a window.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If the file is not readable, says what pyradiomics would not understand, or asks for what is not
+        done here; the message names it.
+    """
+    path = Path(path)
+    try:
+        return _parsed(path, _loaded(path), region=region)
+    except (ValueError, TypeError) as error:
+        msg = f"{path}: {error}"
+        raise ValueError(msg) from None
+
+
+def _parsed(path: Path, content: Mapping[str, Any], *, region: bool) -> ParameterFile:
+    _refuse_unknown("section", content, SECTIONS)
+    setting = _mapping("setting", content.get("setting"))
+    voxel = _mapping("voxelSetting", content.get("voxelSetting"))
+    _refuse_unknown("setting", setting, SETTINGS, elsewhere=dict.fromkeys(VOXEL_SETTINGS, "voxelSetting"))
+    _refuse_unknown("voxelSetting", voxel, VOXEL_SETTINGS, elsewhere=dict.fromkeys(SETTINGS, "setting"))
+    own = _original(_mapping("imageType", content.get("imageType")), setting)
+    values, voxel_values = _Values(setting), _Values(voxel)
+    radius = voxel_values.integer("kernelRadius", 1, low=1)
+    voxel_values.integer("voxelBatch", 1, low=1)
+    outside = voxel_values.number("initValue", 0.0)
+    masked = voxel_values.boolean("maskedKernel", True) or region
+    for part in (values, _Values(own)):
+        _refuse_preprocessing(part, radius)
+    for name in ("normalize", "resampledPixelSpacing", "resegmentRange"):
+        if own.get(name):
+            msg = f"imageType Original: {name} must be given in setting, for all types of images"
+            raise ValueError(msg)
+    texture = _Values(setting | own)
+    fields = _bins(texture) | _pairs(texture)
+    fields["window"] = 2 * radius + 1
+    if region:  # its one matrix has no window; the settings want one that is wider than every distance
+        fields["window"] = 2 * max(fields["distance"]) + 1
+    settings = GLCMSettings(
+        range_over="mask" if masked else "crop",
+        masked_window=masked,
+        directions="all",
+        bin_edges="pyradiomics",
+        **fields,
+    )
+    return ParameterFile(
+        path=path,
+        settings=settings,
+        features=_features(_mapping("featureClass", content.get("featureClass"))),
+        label=values.integer("label", 1, low=1),
+        outside=outside,
+        minimum_dimensions=values.integer("minimumROIDimensions", 2, low=1, high=3),
+        minimum_voxels=1 + values.integer("minimumROISize", 0, low=1),
+        steps=_steps(values),
+        **_resegmentation(values),
+    )
+
+
+def _loaded(path: Path) -> dict[str, Any]:
+    import yaml
+
+    if not path.is_file():
+        msg = f"parameter file {path} does not exist"
+        raise FileNotFoundError(msg)
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8-sig"), _loader())
+    except yaml.YAMLError as error:
+        raise ValueError(_not_yaml(error)) from None
+    except UnicodeDecodeError:
+        msg = "must be a YAML file, got one that is no text in UTF-8"
+        raise ValueError(msg) from None
+    return _mapping("a parameter file", content)
+
+
+def _not_yaml(error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    where = "" if mark is None else f" in line {mark.line + 1}"
+    return f"is no valid YAML{where}: {getattr(error, 'problem', None) or error}"
+
+
+def _loader() -> type[yaml.SafeLoader]:
+    """Return a loader that refuses a key that is there twice, of which YAML's own keeps the last."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+            seen = set()
+            for key, _ in node.value:
+                if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                    msg = f"{key.value} is there twice, again in line {key.start_mark.line + 1}; keep one"
+                    raise ValueError(msg)
+                seen.add(str(key.value))
+            return super().construct_mapping(node, deep)
+
+    return Loader
+
+
+def _mapping(name: str, value: Any) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        msg = f"{name} must be a mapping of names to values, got {value!r}"
+        raise ValueError(msg)
+    return {str(key): content for key, content in value.items()}
+
+
+def _refuse_unknown(
+    where: str, found: Mapping[str, Any], known: Sequence[str], elsewhere: Mapping[str, str] | None = None
+) -> None:
+    for name in found:
+        if name in (elsewhere or {}):
+            msg = f"{name} belongs to {(elsewhere or {})[name]}, got it in {where}"
+            raise ValueError(msg)
+        if name not in known:
+            hint = nearest(name, known) or f"; it may hold {', '.join(known)}"
+            msg = f"no {where} {name!r}{hint}" if where == "section" else f"{where}: no {name!r}{hint}"
+            raise ValueError(msg)
+
+
+class _Values:
+    """Values of settings, checked as they are asked for; what is null counts as not there."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self.values = {name: value for name, value in values.items() if value is not None}
+        self.nulls = values.keys() - self.values.keys()
+        for name in sorted(self.nulls - _MAY_BE_NULL):
+            msg = f"{name} must have a value, got null; give one, or take {name} out"
+            raise ValueError(msg)
+
+    def boolean(self, name: str, default: bool) -> bool:
+        value = self.values.get(name, default)
+        if not isinstance(value, bool):
+            raise ValueError(_expected(name, "true or false", value))
+        return value
+
+    def integer(self, name: str, default: int, *, low: int, high: int | None = None) -> int:
+        if name not in self.values:
+            return default
+        value = self.values[name]
+        if not _is_integer(value) or value < low or (high is not None and value > high):
+            kind = f"a whole number from {low}" + (" on" if high is None else f" to {high}")
+            raise ValueError(_expected(name, kind, value))
+        return int(value)
+
+    def number(self, name: str, default: float) -> float:
+        """Return a number; those that YAML 1.1 takes for text (nan, 1e-3) are numbers too."""
+        value = self.values.get(name, default)
+        try:
+            return float("none" if isinstance(value, bool) else value)
+        except (TypeError, ValueError):
+            raise ValueError(_expected(name, "a number", value)) from None
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _expected(name: str, kind: str, value: Any) -> str:
+    return f"{name} must be {kind}, got {value!r}"
+
+
+def _original(types: Mapping[str, Any], setting: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is set for the original image alone."""
+    _refuse_unknown("imageType", types, _IMAGE_TYPES)
+    for name in types:
+        if name != "Original":
+            msg = f"imageType {name} is not computed here; keep Original alone"
+            raise ValueError(msg)
+    own = _mapping("imageType Original", types.get("Original"))
+    _refuse_unknown("imageType Original", own, SETTINGS)
+    if "label" in own and own["label"] != setting.get("label", 1):
+        msg = "imageType Original: label must be given in setting"
+        raise ValueError(msg)
+    return own
+
+
+def _refuse_preprocessing(values: _Values, radius: int) -> None:
+    """Refuse what would change the image or the mask before a matrix is made."""
+    _refuse_on("correctMask", values.boolean("correctMask", False), "resample the mask to the image", "true")
+    channel = values.integer("label_channel", 0, low=0)
+    _refuse_on("label_channel", channel != 0, "write that channel of the mask to a file", channel)
+    pad = values.integer("padDistance", 5, low=0)
+    if pad < radius and (values.boolean("preCrop", False) or _grid(values)):
+        msg = f"padDistance must be kernelRadius or more where the image is cropped or resampled, got {pad}"
+        raise ValueError(msg)
+
+
+def _refuse_on(name: str, on: bool, advice: str, value: Any) -> None:
+    if on:
+        msg = f"{name} is not done here, got {value}; {advice}, or take {name} out"
+        raise ValueError(msg)
+
+
+def _steps(values: _Values) -> Preprocessing:
+    """Return what comes before the texture: the normalisation, over the whole image, and the resampling."""
+    grid = _grid(values)
+    if not values.boolean("normalize", False):
+        return Preprocessing(grid=grid)
+    outliers = values.number("removeOutliers", math.inf)
+    if not outliers > 0:
+        raise ValueError(_expected("removeOutliers", "a number above 0", values.values["removeOutliers"]))
+    scale = values.number("normalizeScale", 1.0)
+    if not 0 < scale < math.inf:
+        raise ValueError(_expected("normalizeScale", "a number above 0", values.values["normalizeScale"]))
+    clipped = None if outliers == math.inf else outliers
+    return Preprocessing(normalize="zscore", outliers=clipped, scale=scale, grid=grid)
+
+
+def _grid(values: _Values) -> CornerGrid | None:
+    spacing = values.values.get("resampledPixelSpacing")
+    if spacing is None or "interpolator" in values.nulls:  # null switches it off
+        return None
+    if not isinstance(spacing, list) or len(spacing) != 3 or not all(map(_is_spacing, spacing)):
+        raise ValueError(_expected("resampledPixelSpacing", "a list of three numbers of 0 or more", spacing))
+    name = values.values.get("interpolator", "sitkBSpline")
+    if name not in _INTERPOLATORS:
+        raise ValueError(_expected("interpolator", f"one of {', '.join(_INTERPOLATORS)}", name))
+    x, y, z = map(float, spacing)
+    return CornerGrid(spacing_mm=(x, y, z), interpolator=name, pad=values.integer("padDistance", 5, low=0))
+
+
+def _is_spacing(value: Any) -> bool:
+    return _is_number(value) and 0 <= value < math.inf
+
+
+def _resegmentation(values: _Values) -> dict[str, Any]:
+    edges = values.values.get("resegmentRange")
+    if edges is None:
+        return {}
+    mode = values.values.get("resegmentMode", "absolute")
+    if mode not in ("absolute", "relative", "sigma"):
+        raise ValueError(_expected("resegmentMode", "absolute, relative or sigma", mode))
+    if not isinstance(edges, list) or len(edges) not in (1, 2) or not all(map(_is_number, edges)):
+        raise ValueError(_expected("resegmentRange", "a list of one or two numbers", edges))
+    return {"resegment": tuple(sorted(map(float, edges))), "resegment_mode": mode}
+
+
+def _bins(values: _Values) -> dict[str, Any]:
+    if "binCount" in values.values:
+        return {"levels": values.integer("binCount", 0, low=2)}
+    width = values.number("binWidth", 25.0)
+    if not (math.isfinite(width) and width > 0):
+        raise ValueError(_expected("binWidth", "a positive number", values.values["binWidth"]))
+    return {"bin_width": width}
+
+
+def _pairs(values: _Values) -> dict[str, Any]:
+    flat = values.boolean("force2D", False)
+    axis = values.integer("force2Ddimension", 0, low=0, high=2)
+    distances = values.values.get("distances", [1])
+    if not isinstance(distances, list) or not distances or not all(map(_is_integer, distances)):
+        raise ValueError(_expected("distances", "a list of whole numbers", distances))
+    return {
+        "dimensions": 2 if flat else 3,
+        "slice_axis": axis if flat else 0,
+        "distance": tuple(distances),
+        "symmetric": values.boolean("symmetricalGLCM", True),
+        "aggregate": _aggregate(values.values.get("weightingNorm")),
+    }
+
+
+def _aggregate(norm: Any) -> str:
+    if norm in ("manhattan", "euclidean", "infinity"):
+        msg = f"weightingNorm {norm} is not computed here; take it out, or give no_weighting"
+        raise ValueError(msg)
+    if norm not in (None, "no_weighting"):
+        kinds = "null, no_weighting, manhattan, euclidean or infinity"
+        raise ValueError(_expected("weightingNorm", kinds, norm))
+    return "mean" if norm is None else "merge"
+
+
+def _features(classes: Mapping[str, Any]) -> tuple[str, ...]:
+    every = tuple(feature.name for feature in FEATURES)
+    if not classes:
+        _log.info("no featureClass: pyradiomics would compute every class; here it is glcm alone")
+        return every
+    _refuse_unknown("featureClass", classes, _CLASSES)
+    for name in classes:
+        if name != "glcm":
+            msg = f"featureClass {name} is not computed here; keep glcm alone"
+            raise ValueError(msg)
+    names = classes["glcm"] or []
+    if not isinstance(names, list):
+        raise ValueError(_expected("featureClass glcm", "a list of features", names))
+    wanted = [found.name for found in map(_feature, names) if found is not None]
+    if names and not wanted:
+        msg = "featureClass glcm: pyradiomics computes none of these features any more; name others"
+        raise ValueError(msg)
+    return tuple(dict.fromkeys(wanted)) or every
+
+
+def _feature(name: Any) -> Feature | None:
+    if name in _SAME_AS:
+        _log.warning(
+            "featureClass glcm: pyradiomics no longer computes %s, which is %s", name, _SAME_AS[name]
+        )
+        return None
+    known = {feature.pyradiomics: feature for feature in FEATURES}
+    if name not in known:
+        hint = nearest(str(name), list(known)) or f"; the features are {', '.join(known)}"
+        msg = f"featureClass glcm: no feature {name!r}{hint}"
+        raise ValueError(msg)
+    return known[name]

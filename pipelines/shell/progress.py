@@ -1,0 +1,42 @@
+"""The progress bar."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+import click
+
+_BAR_AFTER_SECONDS = 2.0
+
+
+@contextmanager
+def progress_bar(label: str, total: int | None = None) -> Iterator[Callable[[int, int], None]]:
+    """Yield a callable ``(done, total)`` that draws a bar on stderr.
+
+    Nothing is drawn before two seconds have passed, nor where stderr is no terminal.
+
+    Parameters
+    ----------
+    label : str
+        Written before the bar.
+    total : int, optional
+        Number of steps; the callable's own `total` wins.
+    """
+    start = time.monotonic()
+    shown = 0
+    bar: click._termui_impl.ProgressBar[int] | None = None
+    with ExitStack() as stack:
+
+        def report(done: int, of: int) -> None:
+            nonlocal bar, shown
+            if bar is None:
+                if not sys.stderr.isatty() or time.monotonic() - start < _BAR_AFTER_SECONDS:
+                    return
+                bar = stack.enter_context(click.progressbar(length=of or total, label=label, file=sys.stderr))
+            bar.update(done - shown)
+            shown = done
+
+        yield report

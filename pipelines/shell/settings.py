@@ -1,0 +1,257 @@
+"""The options of the GLCM settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipelines.shell.options import Decorated
+
+if TYPE_CHECKING:
+    from glcm_cuda import GLCMSettings
+
+
+class _Setting(click.Option):
+    """An option of the settings, listed in help under what it is about."""
+
+    def __init__(self, *args: Any, section: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.section = section
+
+
+# Written here, so that help costs no import of the library.
+PRESETS = (
+    "radsynth", "haralick", "ibsi", "ibsi-merge", "ibsi-3d", "ibsi-3d-merge", "pyradiomics", "skimage",
+    "mahotas", "itk",
+)  # fmt: skip
+_PAIRS = "Settings of windows and pairs"
+_LEVELS = "Settings of grey levels"
+
+
+def _setting(*names: str, section: str, **kwargs: Any) -> Callable[[Decorated], Decorated]:
+    return click.option(*names, cls=_Setting, section=section, **kwargs)
+
+
+_SETTINGS_OPTIONS = {
+    "preset": _setting(
+        "--preset",
+        section=_PAIRS,
+        metavar="NAME",
+        help=f"Settings to start from: {', '.join(PRESETS)} (default radsynth). The options below "
+        "change them.",
+    ),
+    "window": _setting(
+        "--window",
+        section=_PAIRS,
+        metavar="EDGE|Z,Y,X",
+        help="Edge of the window in voxels, odd, from 3, or three edges if --dimensions is 3 (radsynth: 5).",
+    ),
+    "dimensions": _setting(
+        "--dimensions",
+        section=_PAIRS,
+        type=int,
+        metavar="2|3",
+        help="2: windows in a slice; 3: in the volume (radsynth: 2).",
+    ),
+    "slice_axis": _setting(
+        "--slice-axis",
+        section=_PAIRS,
+        type=int,
+        metavar="0|1|2",
+        help="Axis across the slices of 2D windows: 0 (z), 1 (y) or 2 (x) (radsynth: 0).",
+    ),
+    "distance": _setting(
+        "--distance",
+        section=_PAIRS,
+        multiple=True,
+        metavar="D[,D...]",
+        help="Distance between the voxels of a pair, or several (radsynth: 1).",
+    ),
+    "directions": _setting(
+        "--directions",
+        section=_PAIRS,
+        metavar="scaled|all",
+        help="Unit offsets times the distance, or every offset of that length (radsynth: scaled).",
+    ),
+    "symmetric": _setting(
+        "--symmetric/--asymmetric",
+        section=_PAIRS,
+        default=None,
+        help="Count each pair in both orders, or in one only (radsynth: symmetric).",
+    ),
+    "aggregate": _setting(
+        "--aggregate",
+        section=_PAIRS,
+        metavar="mean|merge",
+        help="Mean over directions, or pooled counts (radsynth: mean).",
+    ),
+    "masked_window": _setting(
+        "--masked-window/--unmasked-window",
+        section=_PAIRS,
+        default=None,
+        help="Whether both voxels of a pair must be inside the mask (radsynth: masked).",
+    ),
+    "log_base": _setting(
+        "--log-base",
+        section=_PAIRS,
+        metavar="2|10|e",
+        help="Base of the logarithm of entropies (radsynth: 2, bits).",
+    ),
+    "levels": _setting("--levels", section=_LEVELS, type=int, help="How many, 2 to 65536 (radsynth: 64)."),
+    "bin_width": _setting(
+        "--bin-width",
+        section=_LEVELS,
+        type=float,
+        metavar="WIDTH",
+        help="Width of a bin in the image's unit, instead of --levels.",
+    ),
+    "bin_edges": _setting(
+        "--bin-edges",
+        section=_LEVELS,
+        metavar="ibsi|pyradiomics",
+        help="Where bins begin: at the lowest intensity, or as pyradiomics has them (radsynth: ibsi).",
+    ),
+    "range_over": _setting(
+        "--range-over",
+        section=_LEVELS,
+        metavar="image|mask|crop",
+        help="Where the range of intensities is taken: over the image, the mask, or the box that the mask's "
+        "windows reach (radsynth: image).",
+    ),
+    "intensity_range": _setting(
+        "--range",
+        "intensity_range",
+        section=_LEVELS,
+        type=float,
+        nargs=2,
+        metavar="LOW HIGH",
+        help="The range itself; intensities outside are clipped.",
+    ),
+    "percentiles": _setting(
+        "--percentiles",
+        section=_LEVELS,
+        type=float,
+        nargs=2,
+        metavar="LOW HIGH",
+        help="Clip the range to these percentiles, 0 to 100.",
+    ),
+    "deviations": _setting(
+        "--deviations",
+        section=_LEVELS,
+        type=float,
+        metavar="K",
+        help="Clip the range to the mean plus or minus K standard deviations.",
+    ),
+    "first_level": _setting(
+        "--first-level",
+        section=_LEVELS,
+        type=int,
+        metavar="0|1",
+        help="Number of the lowest level, seen in autocorrelation and averages (radsynth: 1).",
+    ),
+}
+_RANGES = {"intensity_range": "--range", "percentiles": "--percentiles", "deviations": "--deviations"}
+
+
+def settings_options(*, without: Collection[str] = ()) -> Callable[[Decorated], Decorated]:
+    """Return a decorator that adds the options of settings, but for some without meaning to a command.
+
+    `glcm_settings_from` reads them from the command's keywords.
+    """
+
+    def decorate(function: Decorated) -> Decorated:
+        for name, option in reversed(_SETTINGS_OPTIONS.items()):
+            if name not in without:
+                function = option(function)
+        return function
+
+    return decorate
+
+
+def glcm_settings_from(options: Mapping[str, Any], base: GLCMSettings | None = None) -> GLCMSettings:
+    """Return the settings that the options of `settings_options` describe.
+
+    What the base says otherwise gives way to an option: a number of levels replaces a bin width, and one
+    way to give the range another.
+
+    Parameters
+    ----------
+    options : mapping
+        The command's keywords; those of no setting are ignored.
+    base : GLCMSettings, optional
+        What the options change, instead of a preset.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a setting is out of its range, or two options exclude each other.
+    """
+    from glcm_cuda import GLCMSettings
+
+    if base is not None and options.get("preset") is not None:
+        msg = "--params and --preset exclude each other: give one of them"
+        raise ValueError(msg)
+    fields = (base or GLCMSettings.preset(options.get("preset") or "radsynth")).to_dict()
+    given = _given(options)
+    _refuse_exclusive(given)
+    if "levels" in given:
+        fields["bin_width"] = None
+    if given.keys() & {*_RANGES, "range_over"}:
+        fields |= dict.fromkeys(_replaced_ranges(given))
+    if given.get("dimensions") == 3:
+        fields["slice_axis"] = 0
+    return GLCMSettings.from_dict(fields | given)
+
+
+def _given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that were given, as the library wants them."""
+    given = {name: options[name] for name in _SETTINGS_OPTIONS if options.get(name) not in (None, ())}
+    given.pop("preset", None)
+    if "window" in given:
+        given["window"] = _window(given["window"])
+    if "distance" in given:
+        given["distance"] = _distances(given["distance"])
+    if "log_base" in given:
+        given["log_base"] = _log_base(given["log_base"])
+    return given
+
+
+def _refuse_exclusive(given: Mapping[str, Any]) -> None:
+    ways = [option for name, option in _RANGES.items() if name in given]
+    pairs = [("--levels", "--bin-width")] if "levels" in given and "bin_width" in given else []
+    pairs += [(ways[0], ways[1])] if len(ways) > 1 else []
+    pairs += [("--range", "--range-over")] if {"intensity_range", "range_over"} <= given.keys() else []
+    for one, other in pairs:
+        msg = f"{one} and {other} exclude each other: give one of them"
+        raise ValueError(msg)
+
+
+def _replaced_ranges(given: Mapping[str, Any]) -> list[str]:
+    """Return what the base may say of the range that the given options replace."""
+    if given.keys() & _RANGES.keys():
+        return list(_RANGES)
+    return ["intensity_range"]  # --range-over alone: of where it is taken, not of how it is clipped
+
+
+def _window(text: str) -> int | tuple[int, ...]:
+    try:
+        edges = tuple(int(edge) for edge in text.split(","))
+    except ValueError:
+        msg = f"--window must be one odd number, or three with commas between, got {text!r}"
+        raise ValueError(msg) from None
+    return edges if len(edges) > 1 else edges[0]
+
+
+def _distances(texts: Iterable[str]) -> tuple[int, ...]:
+    text = ",".join(texts)
+    try:
+        return tuple(int(distance) for distance in text.split(","))
+    except ValueError:
+        msg = f"--distance must be whole numbers with commas between, got {text!r}"
+        raise ValueError(msg) from None
+
+
+def _log_base(text: str) -> int | str:
+    return int(text) if text.isdecimal() else text

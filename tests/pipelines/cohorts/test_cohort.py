@@ -1,0 +1,95 @@
+"""Reading the list of a cohort, and refusing what is wrong with it."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipelines.cohorts.cohort import Case, is_phantom, read_cohort
+
+HEADER = "patient,group,image,labels\n"
+
+
+@pytest.fixture
+def cohort(tmp_path):
+    """Write a cohort's CSV beside two images and one file of labels."""
+    for name in ("a.nii", "b.nii", "a_labels.nii"):
+        (tmp_path / name).touch()
+
+    def write(text, encoding="utf-8"):
+        path = tmp_path / "cohort.csv"
+        path.write_bytes(text.encode(encoding))
+        return path
+
+    return write
+
+
+def test_cases_in_order_with_absolute_paths(cohort, tmp_path, monkeypatch):
+    path = cohort(HEADER + "P1,benign,a.nii,a_labels.nii\nP2,normal,b.nii,\n")
+    monkeypatch.chdir(tmp_path.parent)
+    assert read_cohort(path.relative_to(tmp_path.parent)) == [
+        Case("P1", "benign", tmp_path / "a.nii", tmp_path / "a_labels.nii"),
+        Case("P2", "normal", tmp_path / "b.nii", None),
+    ]
+
+
+def test_spreadsheet_habits_are_read(cohort, tmp_path):
+    path = cohort(
+        'age,labels,image,group,patient\r\n61, ,"a.nii", Läsion , P 1 \r\n\r\n', encoding="utf-8-sig"
+    )
+    assert read_cohort(path) == [Case("P 1", "Läsion", tmp_path / "a.nii", None)]
+
+
+def test_a_folder_is_an_image(cohort, tmp_path):
+    (tmp_path / "series").mkdir()
+    assert read_cohort(cohort(HEADER + "P1,g,series,\n"))[0].image == tmp_path / "series"
+
+
+def test_missing_cohort(tmp_path):
+    with pytest.raises(FileNotFoundError, match="does not exist; give a CSV with the columns patient, group"):
+        read_cohort(tmp_path / "none.csv")
+
+
+def test_a_folder_is_no_cohort(tmp_path):
+    with pytest.raises(IsADirectoryError, match="COHORT must be a CSV file, got a folder"):
+        read_cohort(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "lacks the columns patient, group, image, labels.*got an empty file"),
+        (HEADER, "at least one case, got none"),
+        ("patient,image\nP1,a.nii\n", "lacks the columns group, labels; expected .*, got patient,image"),
+        ("patient;group;image;labels\nP1;g;a.nii;\n", "separated by commas, got patient;group"),
+        (HEADER + "P1,g,a.nii,\nP2,g,b.nii,\nP1,g,b.nii,\n", "every patient once, got P1 twice"),
+        (
+            HEADER + "P1,g,a.nii,\nP2,g,c.nii,\n",
+            r"line 3: image does not exist: .*/c\.nii; paths are relative",
+        ),
+        (HEADER + "P1,g,a.nii,none.nii\n", r"line 2: labels does not exist: .*/none\.nii"),
+        (HEADER + ",g,a.nii,\n", "line 2: patient must not be empty"),
+        (HEADER + "P1,,a.nii,\n", "line 2: group must not be empty"),
+        (HEADER + "P1,g\n", "line 2: image must not be empty"),
+        (
+            HEADER + "P1,g,a.nii,a_labels.nii,more,values\n",
+            "line 2: expected 4 values, got 6; put a value with",
+        ),
+        (HEADER + "P1,g,a.nii,\np1,g,b.nii,\n", "more than upper and lower case, got P1 and p1.*rename one"),
+        (HEADER + "../P1,g,a.nii,\n", "usable as a file name, got '../P1'"),
+        (HEADER + ".P1,g,a.nii,\n", "usable as a file name, got '.P1'"),
+    ],
+)
+def test_unfit_cohort(cohort, text, words):
+    with pytest.raises(ValueError, match=words):
+        read_cohort(cohort(text))
+
+
+def test_other_encoding(cohort):
+    with pytest.raises(ValueError, match="must be a CSV in UTF-8, got something else"):
+        read_cohort(cohort(HEADER + "P1,Läsion,a.nii,\n", encoding="latin-1"))
+
+
+def test_is_phantom():
+    assert is_phantom(["phantom-benign-01", "phantom-normal-02"])
+    assert not is_phantom(["phantom-benign-01", "UCSF-BR-06"])
+    assert not is_phantom([])

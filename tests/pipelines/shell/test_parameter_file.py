@@ -1,0 +1,420 @@
+"""Parameter files of pyradiomics: what they mean here, what is refused, and maps equal to its own."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from glcm_cuda import GLCMSettings
+from glcm_cuda.families.registry import NAMES
+from pipelines.__main__ import main
+from pipelines.images.preprocessing import Preprocessing, preprocess_with_mask
+from pipelines.images.reading import read_image
+from pipelines.images.volume import Volume
+from pipelines.images.writing import write_volume
+from pipelines.shell import parameter_file
+from pipelines.shell.parameter_file import read_parameter_file
+
+
+def written(tmp_path, text):
+    path = tmp_path / "Params.yaml"
+    path.write_text(text)
+    return path
+
+
+def settings_of(tmp_path, text, **options):
+    return read_parameter_file(written(tmp_path, text), **options).settings
+
+
+# What files mean
+
+
+def test_an_empty_file_has_pyradiomics_defaults(tmp_path):
+    found = read_parameter_file(written(tmp_path, ""))
+    assert found.settings == GLCMSettings.preset("pyradiomics")
+    assert (found.features, found.label, found.outside) == (NAMES, 1, 0.0)
+    assert (found.minimum_dimensions, found.minimum_voxels) == (2, 1)
+
+
+def test_every_setting_has_its_meaning(tmp_path):
+    text = """
+    imageType: {Original: {}}
+    featureClass: {glcm: [JointEntropy, MCC, JointEntropy]}
+    setting:
+      binCount: 32
+      distances: [1, 2]
+      force2D: true
+      force2Ddimension: 2
+      symmetricalGLCM: false
+      weightingNorm: no_weighting
+      label: 3
+      minimumROIDimensions: 1
+      minimumROISize: 9
+    voxelSetting: {kernelRadius: 2, maskedKernel: false, initValue: nan, voxelBatch: 100}
+    """
+    found = read_parameter_file(written(tmp_path, text))
+    assert found.settings == GLCMSettings(
+        levels=32, window=5, distance=(1, 2), directions="all", dimensions=2, slice_axis=2, symmetric=False,
+        aggregate="merge", bin_edges="pyradiomics", range_over="crop", masked_window=False,
+    )  # fmt: skip
+    assert (found.features, found.label) == (("joint_entropy", "mcc"), 3)
+    assert np.isnan(found.outside)
+    assert (found.minimum_dimensions, found.minimum_voxels) == (1, 10)
+
+
+@pytest.mark.parametrize(
+    ("text", "fields"),
+    [
+        ("setting: {binWidth: 2.5}", {"bin_width": 2.5}),
+        ("setting: {binWidth: 1e-1}", {"bin_width": 0.1}),  # text to YAML 1.1
+        ("setting: {binWidth: 5, binCount: null}", {"bin_width": 5.0}),
+        ("setting: {binWidth: 5, binCount: 8}", {"bin_width": None, "levels": 8}),
+        ("setting: {force2Ddimension: 1}", {"dimensions": 3, "slice_axis": 0}),
+        ("imageType: {Original: {binWidth: 3}}\nsetting: {binWidth: 5}", {"bin_width": 3.0}),
+        ("setting: {weightingNorm: null}", {"aggregate": "mean"}),
+        ('{"setting": {"binWidth": 7}}', {"bin_width": 7.0}),
+    ],
+)
+def test_single_settings(tmp_path, text, fields):
+    found = settings_of(tmp_path, text)
+    assert {name: getattr(found, name) for name in fields} == fields
+
+
+def test_a_region_has_no_window(tmp_path):
+    text = "setting: {distances: [1, 4]}\nvoxelSetting: {kernelRadius: 1, maskedKernel: false}"
+    found = settings_of(tmp_path, text, region=True)
+    assert (found.distances, found.range_over, found.masked_window) == ((1, 4), "mask", True)
+    with pytest.raises(ValueError, match=r"Params\.yaml: distance must be from 1 to 2, got 4"):
+        settings_of(tmp_path, text)
+
+
+def test_what_has_no_effect_is_accepted(tmp_path):
+    values = dict.fromkeys(parameter_file.WITHOUT_EFFECT, "null")
+    values |= {"sigma": "[1, 2]"}
+    off = {"preCrop": "true", "correctMask": "false"}
+    off |= {"label_channel": "0", "padDistance": "5"}
+    assert set(off) == set(parameter_file.REFUSED)
+    lines = "\n".join(f"  {name}: {value}" for name, value in (values | off).items())
+    assert settings_of(tmp_path, f"setting:\n{lines}\n") == GLCMSettings.preset("pyradiomics")
+
+
+def test_resampling_without_an_interpolator_is_off(tmp_path):
+    text = "setting: {interpolator: null, resampledPixelSpacing: [1, 1, 1]}"
+    assert read_parameter_file(written(tmp_path, text)).steps.is_off
+
+
+def test_an_image_is_resampled_from_its_corner(tmp_path):
+    """Voxels of 1 mm, of which two and a half become one: new centres lie at 0.75, 3.25 and 5.75."""
+    text = "setting: {resampledPixelSpacing: [2.5, 0, 1], interpolator: sitkLinear, minimumROIDimensions: 1}"
+    file = read_parameter_file(written(tmp_path, text))
+    array = np.tile(np.arange(7, dtype=np.float32) * 10, (1, 2, 1))
+    volume = Volume(array, (1.0, 1.0, 1.0), (5.0, 6.0, 7.0), (1.0, 0, 0, 0, 1, 0, 0, 0, 1))
+    mask = np.zeros(array.shape, bool)
+    mask[:, :, 3:5] = True
+    image, moved = preprocess_with_mask(volume, mask, file.steps)
+    np.testing.assert_allclose(image.array, np.tile([7.5, 32.5, 57.5], (1, 2, 1)), rtol=1e-6)
+    assert (image.spacing_mm, image.origin_mm) == ((2.5, 1.0, 1.0), (5.75, 6.0, 7.0))
+    np.testing.assert_array_equal(moved, np.tile([False, True, False], (1, 2, 1)))
+    assert file.steps.to_dict()["preprocessing"]["resample"] == {
+        "spacing_mm": [2.5, 0, 1], "interpolation": "sitkLinear", "grid": "corner",
+    }  # fmt: skip
+    given = Preprocessing(spacing_mm=(0.5, 0, 0)).over(file.steps)
+    assert preprocess_with_mask(volume, mask, given)[0].array.shape == (1, 2, 14)
+    text = "setting: {resampledPixelSpacing: [1, 0, 3]}"  # the mask has one slice
+    same, _ = preprocess_with_mask(volume, mask, read_parameter_file(written(tmp_path, text)).steps)
+    np.testing.assert_array_equal(same.array, volume.array)
+    flat = Volume(array[0], (1.0, 1.0), (0.0, 0.0), (1.0, 0, 0, 1))
+    with pytest.raises(ValueError, match=r"resampledPixelSpacing needs a 3D image, got a 2D one"):
+        preprocess_with_mask(flat, mask[0], file.steps)
+
+
+def test_no_feature_class_is_said_in_the_log(tmp_path, caplog):
+    with caplog.at_level(logging.INFO):
+        assert read_parameter_file(written(tmp_path, "setting: {}")).features == NAMES
+    assert "no featureClass: pyradiomics would compute every class; here it is glcm alone" in caplog.text
+
+
+@pytest.mark.parametrize("names", ["", "[]", "null"])
+def test_no_list_is_every_feature(tmp_path, names, caplog):
+    text = f"featureClass:\n  glcm: {names}\n"
+    assert read_parameter_file(written(tmp_path, text)).features == NAMES
+    assert not caplog.text
+
+
+def test_features_that_are_no_longer_computed_are_said_in_the_log(tmp_path, caplog):
+    text = "featureClass: {glcm: [Dissimilarity, Contrast]}"
+    assert read_parameter_file(written(tmp_path, text)).features == ("contrast",)
+    assert "pyradiomics no longer computes Dissimilarity, which is DifferenceAverage" in caplog.text
+
+
+def test_an_image_is_normalised_as_the_file_says(tmp_path):
+    def steps(text):
+        return read_parameter_file(written(tmp_path, f"setting: {{{text}}}")).steps
+
+    assert steps("normalize: false, normalizeScale: 100, removeOutliers: 3").is_off
+    assert steps("normalize: true") == Preprocessing(normalize="zscore")
+    assert steps("normalize: true, normalizeScale: 100, removeOutliers: null") == Preprocessing(
+        normalize="zscore", scale=100
+    )
+    found = steps("normalize: true, normalizeScale: 100, removeOutliers: 3")
+    assert found == Preprocessing(normalize="zscore", outliers=3, scale=100)
+    assert Preprocessing(n4=True, outliers=2.0).over(found) == Preprocessing(
+        n4=True, normalize="zscore", outliers=2, scale=100
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("resegmentRange: null, resegmentMode: sigma", [2, 4, 4, 6]),
+        ("resegmentRange: [4]", [4, 4, 6]),
+        ("resegmentRange: [5, 2.5]", [4, 4]),
+        ("resegmentRange: [0.5, 0.7], resegmentMode: relative", [4, 4]),  # 3 to 4.2
+        ("resegmentRange: [-1, 1], resegmentMode: sigma", [4, 4]),  # 4 minus and plus the root of 2
+        ("resegmentRange: [-1.5], resegmentMode: sigma", [2, 4, 4, 6]),
+    ],
+)
+def test_intensities_that_count_inside_the_mask(tmp_path, text, left):
+    file = read_parameter_file(written(tmp_path, f"setting: {{{text}, minimumROIDimensions: 1}}"))
+    array = np.array([[2, 4, 4, 6, 4]])
+    inside = np.array([[True, True, True, True, False]])
+    assert array[file.region("m", inside, array)].tolist() == left
+
+
+def test_a_mask_of_which_too_little_is_left_is_refused(tmp_path):
+    file = read_parameter_file(written(tmp_path, "setting: {resegmentRange: [6], minimumROIDimensions: 1}"))
+    with pytest.raises(ValueError, match="mask m extends along 0 dimensions"):
+        file.region("m", np.ones((1, 3), bool), np.array([[2, 4, 6]]))
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("setting: {normalize: 1}", "normalize must be true or false, got 1"),
+        ("setting: {normalize: true, removeOutliers: 0}", "removeOutliers must be a number above 0, got 0"),
+        ("setting: {normalize: true, normalizeScale: x}", "normalizeScale must be a number, got 'x'"),
+        ("setting: {correctMask: true}", "correctMask is not done here, got true"),
+        ("setting: {label_channel: 1}", "label_channel is not done here, got 1"),
+        ("setting: {resampledPixelSpacing: [1, 1]}", "resampledPixelSpacing must be a list of three"),
+        ("setting: {resampledPixelSpacing: [1, 1, -1]}", "resampledPixelSpacing must be a list of three"),
+        (
+            "setting: {resampledPixelSpacing: [1, 1, 1], interpolator: sitkCubic}",
+            "interpolator must be one of sitkNearestNeighbor, .* got 'sitkCubic'",
+        ),
+        (
+            "setting: {resampledPixelSpacing: [1, 1, 1], padDistance: 1}\nvoxelSetting: {kernelRadius: 2}",
+            "padDistance must be kernelRadius or more where the image is cropped or resampled, got 1",
+        ),
+        ("setting: {preCrop: true, padDistance: 0}", "padDistance must be kernelRadius or more"),
+        ("setting: {resegmentRange: 3}", "resegmentRange must be a list of one or two numbers, got 3"),
+        ("setting: {resegmentRange: [1, 2, 3]}", "resegmentRange must be a list of one or two numbers"),
+        ("setting: {resegmentRange: [1], resegmentMode: x}", "resegmentMode must be absolute, relative or"),
+        ("imageType: {Original: {resampledPixelSpacing: [1, 1, 1]}}", "Spacing must be given in setting"),
+        ("imageType: {Original: {resegmentRange: [1]}}", "resegmentRange must be given in setting"),
+        ("imageType: {Original: {normalize: true}}", "normalize must be given in setting"),
+        ("setting: {weightingNorm: manhattan}", "weightingNorm manhattan is not computed here; take it out"),
+        ("setting: {weightingNorm: euclidean}", "weightingNorm euclidean is not computed here"),
+        ("setting: {weightingNorm: infinity}", "weightingNorm infinity is not computed here"),
+        ("setting: {weightingNorm: x}", "weightingNorm must be null, no_weighting, .* got 'x'"),
+        ("featureClass: {glcm: , firstorder: }", "featureClass firstorder is not computed here; keep glcm"),
+        ("featureClass: {shape: }", "featureClass shape is not computed here"),
+        ("featureClass: {glcmm: }", r"featureClass: no 'glcmm' \(did you mean 'glcm'\?\)"),
+        (
+            "featureClass: {glcm: [JointEntrpy]}",
+            r"no feature 'JointEntrpy' \(did you mean 'JointEntropy'\?\)",
+        ),
+        ("featureClass: {glcm: [zzz]}", "no feature 'zzz'; the features are Autocorrelation, JointAverage"),
+        ("featureClass: {glcm: JointEntropy}", "featureClass glcm must be a list of features, got 'JointE"),
+        ("featureClass: {glcm: [Homogeneity1]}", "pyradiomics computes none of these features any more"),
+        ("imageType: {LoG: {sigma: [1]}}", "imageType LoG is not computed here; keep Original alone"),
+        ("imageType: {Original: {}, Wavelet: {}}", "imageType Wavelet is not computed here"),
+        ("imageType: {Orignal: {}}", r"imageType: no 'Orignal' \(did you mean 'Original'\?\)"),
+        ("imageType: {Original: {label: 2}}", "imageType Original: label must be given in setting"),
+        ("imageType: {Original: {kernelRadius: 2}}", "imageType Original: no 'kernelRadius'"),
+        ("setting: {binwidth: 5}", r"setting: no 'binwidth' \(did you mean 'binWidth'\?\)"),
+        ("setting: {kernelRadius: 2}", "kernelRadius belongs to voxelSetting, got it in setting"),
+        ("voxelSetting: {binWidth: 2}", "binWidth belongs to setting, got it in voxelSetting"),
+        ("voxelSetting: {zzz: 2}", "voxelSetting: no 'zzz'; it may hold kernelRadius, maskedKernel"),
+        ("settings: {binWidth: 5}", r"no section 'settings' \(did you mean 'setting'\?\)"),
+        ("setting: {binWidth: 0}", "binWidth must be a positive number, got 0"),
+        ("setting: {binWidth: wide}", "binWidth must be a number, got 'wide'"),
+        ("setting: {binWidth: true}", "binWidth must be a number, got True"),
+        ("setting: {binWidth: null}", "binWidth must have a value, got null"),
+        ("setting: {symmetricalGLCM: null}", "symmetricalGLCM must have a value, got null"),
+        ("setting: {binCount: 2.5}", "binCount must be a whole number from 2 on, got 2.5"),
+        ("setting: {force2D: 1}", "force2D must be true or false, got 1"),
+        ("setting: {force2Ddimension: 3}", "force2Ddimension must be a whole number from 0 to 2, got 3"),
+        ("setting: {distances: 1}", "distances must be a list of whole numbers, got 1"),
+        ("setting: {distances: []}", r"distances must be a list of whole numbers, got \[\]"),
+        ("setting: {distances: [3]}", "distance must be from 1 to 2, got 3"),
+        ("setting: {label: 0}", "label must be a whole number from 1 on, got 0"),
+        ("voxelSetting: {kernelRadius: 0}", "kernelRadius must be a whole number from 1 on, got 0"),
+        ("voxelSetting: {kernelRadius: 128}", "window must be from 3 to 255, got 257"),
+        ("setting: [binWidth]", r"setting must be a mapping of names to values, got \['binWidth'\]"),
+        ("just text", "a parameter file must be a mapping of names to values, got 'just text'"),
+        ("setting: {binWidth: 5", "is no valid YAML in line 1: "),
+        ("setting:\n  binWidth: 5\n  binWidth: 6", "binWidth is there twice, again in line 3; keep one"),
+    ],
+)
+def test_refused_in_one_line(tmp_path, text, line):
+    with pytest.raises(ValueError, match=line) as error:
+        read_parameter_file(written(tmp_path, text))
+    assert str(error.value).startswith(f"{tmp_path / 'Params.yaml'}: ")
+    assert "\n" not in str(error.value)
+
+
+def test_files_that_cannot_be_read(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"parameter file .*no\.yaml does not exist"):
+        read_parameter_file(tmp_path / "no.yaml")
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00\x80")
+    with pytest.raises(ValueError, match="must be a YAML file, got one that is no text in UTF-8"):
+        read_parameter_file(tmp_path / "binary.yaml")
+
+
+def test_masks_that_pyradiomics_would_refuse(tmp_path):
+    found = read_parameter_file(written(tmp_path, "setting: {minimumROISize: 3}"))
+    mask = np.zeros((4, 5, 6), bool)
+    mask[1, 2, 1:5] = True
+    with pytest.raises(
+        ValueError, match=r"mask m\.nii extends along 1 dimensions, Params\.yaml wants 2 or more"
+    ):
+        found.region("m.nii", mask, mask)
+    mask[1, 2, 4], mask[1, 3, 4] = False, True
+    found.region("m.nii", mask, mask)
+    mask[1, 3, 4] = False
+    with pytest.raises(ValueError, match=r"mask m\.nii has 3 voxels, Params\.yaml wants 4 or more"):
+        found.region("m.nii", mask, mask)
+
+
+# Maps and features equal to pyradiomics' own: of pyradiomics 3.1.4 (a fork by bhklab of 3.1.0), run on the
+# image and mask below.
+
+
+def example():
+    z, y, x = np.indices((5, 8, 9))
+    image = ((7 * z + 5 * y + 3 * x) ** 2 % 97).astype(np.int16)
+    mask = np.zeros(image.shape, np.uint8)
+    mask[1:4, 2:6, 0:5] = 2
+    mask[2, 3, 2] = 0
+    mask[3, 5, 4] = 1
+    place = ((0.5, 0.75, 2.0), (10.0, -20.0, 30.0), (0.0, 1.0, 0.0, -1.0, 0.0, 0.0, 0.0, 0.0, 1.0))
+    return Volume(image, *place), Volume(mask, *place)
+
+
+FEATURES = "featureClass: {glcm: [JointEntropy, Contrast, ClusterShade, Imc1, Correlation]}\n"
+ORIGIN = (10.75, -20.0, 30.0)
+CASES = {
+    "setting: {binWidth: 10, label: 2}": (
+        (5, 6, 6),
+        ORIGIN,
+        {
+            "joint_entropy": (3.282897852, 3.233088974, 0.0, 5.0668510609),
+            "contrast": (13.110922411, 18.087620713, 0.0, 16.9189989721),
+            "cluster_shade": (10.662032672, -19.701399259, 0.0, -13.3461733368),
+            "imc1": (-0.70680393, -0.613540657, 0.0, -0.4270048705),
+            "correlation": (0.111299872, -0.192755707, 0.0, -0.0372161469),
+        },
+    ),
+    "setting: {binCount: 8, label: 2, force2D: true, force2Ddimension: 1, weightingNorm: no_weighting}\n"
+    "voxelSetting: {kernelRadius: 2, initValue: nan}": (
+        (5, 8, 7),
+        (10.0, -20.0, 30.0),
+        {
+            "joint_entropy": (3.806810531, 3.173557262, np.nan, 5.5075588349),
+            "contrast": (13.586206897, 19.133333333, np.nan, 13.0212765957),
+            "cluster_shade": (27.471729058, 6.976, np.nan, -2.4606301109),
+            "imc1": (-0.058557144, -0.161448249, np.nan, -0.0650107728),
+            "correlation": (0.102717135, -0.444388525, np.nan, 0.0050960408),
+        },
+    ),
+    "setting: {binWidth: 12.5, label: 2, distances: [1, 2], symmetricalGLCM: false}\n"
+    "voxelSetting: {maskedKernel: false, initValue: -1}": (
+        (5, 6, 6),
+        ORIGIN,
+        {
+            "joint_entropy": (2.07172574, 2.032898833, -1.0, 3.6030637602),
+            "contrast": (11.001792115, 12.77374552, -1.0, 12.1059328006),
+            "cluster_shade": (2.118489583, -2.650024095, -1.0, -7.9810370789),
+            "imc1": (-0.673427397, -0.633617983, -1.0, -0.5774125068),
+            "correlation": (-0.058059831, 0.116899869, -1.0, -0.0229806736),
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("text", CASES)
+def test_maps_and_features_are_pyradiomics(tmp_path, text):
+    shape, origin, expected = CASES[text]
+    image, mask = example()
+    write_volume(image, tmp_path / "image.nrrd")
+    write_volume(mask, tmp_path / "mask.nrrd")
+    params = written(tmp_path, FEATURES + text)
+    inputs = [str(tmp_path / "image.nrrd"), "--mask", str(tmp_path / "mask.nrrd"), "--params", str(params)]
+    output = ["-o", str(tmp_path / "m.nrrd"), "--crop", "--backend", "cpu"]
+    result = CliRunner().invoke(main, ["map", *inputs, *output])
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[:-1] == [str(tmp_path / f"m_{name}.nrrd") for name in expected]
+    for name, values in expected.items():
+        found = read_image(tmp_path / f"m_{name}.nrrd")
+        assert found.array.shape == shape
+        np.testing.assert_allclose(found.origin_mm, origin, atol=1e-12)
+        assert (found.spacing_mm, found.direction) == (image.spacing_mm, image.direction)
+        places = [found.array[place] for place in ((1, 2, 1), (2, 3, 4), (0, 0, 0))]
+        np.testing.assert_allclose(places, values[:3], rtol=2e-7, err_msg=name)  # the map is float32
+        record = json.loads((tmp_path / f"m_{name}.nrrd.json").read_text())
+        assert (record["parameter_file"], record["mask_label"]) == ("Params.yaml", 2)
+    output = ["-o", str(tmp_path / "f.csv"), "--names", "pyradiomics"]
+    result = CliRunner().invoke(main, ["roi", *inputs, *output])
+    assert result.exit_code == 0, result.output
+    header, row = (line.split(",") for line in (tmp_path / "f.csv").read_text().splitlines())
+    assert header[-5:] == [f"original_glcm_{name}" for name in (
+        "JointEntropy", "Contrast", "ClusterShade", "Imc1", "Correlation"
+    )]  # fmt: skip
+    region = [values[3] for values in expected.values()]
+    np.testing.assert_allclose([float(cell) for cell in row[-5:]], region, atol=1e-9)
+
+
+def test_options_change_what_the_file_says(tmp_path):
+    image, mask = example()
+    write_volume(image, tmp_path / "image.nrrd")
+    write_volume(mask, tmp_path / "mask.nrrd")
+    params = written(tmp_path, "setting: {binWidth: 10}\nvoxelSetting: {maskedKernel: false}")
+    arguments = [
+        "map", tmp_path / "image.nrrd", "--mask", tmp_path / "mask.nrrd", "--params", params,
+        "-o", tmp_path / "m.nii", "--feature", "contrast", "--mask-label", 2, "--levels", 12,
+        "--dimensions", 2, "--masked-window", "--range-over", "mask", "--backend", "cpu",
+    ]  # fmt: skip
+    result = CliRunner().invoke(main, list(map(str, arguments)))
+    assert result.exit_code == 0, result.output
+    record = json.loads((tmp_path / "m.nii.json").read_text())
+    assert GLCMSettings.from_dict(record["settings"]) == GLCMSettings(
+        levels=12, window=3, directions="all", bin_edges="pyradiomics", range_over="mask"
+    )
+    assert (record["mask_label"], record["feature"]["name"], record["outside"]) == (2, "contrast", 0.0)
+    values = read_image(tmp_path / "m.nii").array
+    assert values.shape == image.array.shape
+    assert (values[mask.array != 2] == 0).all()
+
+
+def test_an_image_of_one_slice_has_windows_in_it(tmp_path, rng):
+    flat = Volume(rng.integers(0, 99, (9, 8)), (0.5, 0.6), (1.0, 2.0), (1.0, 0.0, 0.0, 1.0))
+    write_volume(flat, tmp_path / "image.nrrd")
+    mask = np.zeros((9, 8), np.uint8)
+    mask[2:6, 1:7] = 1
+    write_volume(Volume(mask, flat.spacing_mm, flat.origin_mm, flat.direction), tmp_path / "mask.nrrd")
+    inputs = [str(tmp_path / "image.nrrd"), "--mask", str(tmp_path / "mask.nrrd")]
+    inputs += ["--params", str(written(tmp_path, "featureClass: {glcm: [JointEntropy]}"))]
+    result = CliRunner().invoke(main, ["map", *inputs, "-o", str(tmp_path / "m.nrrd"), "--crop"])
+    assert result.exit_code == 0, result.output
+    assert read_image(tmp_path / "m.nrrd").array.shape == (6, 8)
+    assert json.loads((tmp_path / "m.nrrd.json").read_text())["settings"]["dimensions"] == 2
+    result = CliRunner().invoke(main, ["roi", *inputs, "-o", str(tmp_path / "f.csv")])
+    assert result.exit_code == 0, result.output
+    assert "; 2.5d-mean" in result.stdout

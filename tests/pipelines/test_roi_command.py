@@ -1,0 +1,273 @@
+"""``radsynth roi``: published values by the command, the table it writes, and every refusal in one line."""
+
+from __future__ import annotations
+
+import ast
+import csv
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from ibsi import PHANTOM
+
+from glcm_cuda import GLCMSettings
+from glcm_cuda.families.glcm.features import FEATURES
+from glcm_cuda.families.registry import NAMES
+from glcm_cuda.roi import roi_features
+from pipelines.__main__ import main
+from pipelines.images.provenance import sha256_of
+from pipelines.images.volume import Volume
+from pipelines.images.writing import write_volume
+from pipelines.maps.region import AGGREGATIONS
+
+# Its consensus values of joint entropy and contrast.
+PUBLISHED = {
+    "BTW3": (2.05, 5.28), "SUJT": (2.24, 5.19), "JJUI": (2.48, 5.39), "ZW7Z": (2.61, 5.29),
+    "ITBB": (2.40, 5.32), "IAZD": (2.57, 5.12),
+}  # fmt: skip
+
+
+def saved(tmp_path, image, mask):
+    place = ((0.7, 0.8, 3.0), (5.0, -6.0, 7.5), (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0))
+    if image.ndim == 2:
+        place = ((0.7, 0.8), (5.0, -6.0), (1.0, 0.0, 0.0, 1.0))
+    volume = Volume(image, *place)
+    write_volume(volume, tmp_path / "image.nrrd")
+    write_volume(replace(volume, array=mask.astype(np.uint8)), tmp_path / "mask.nrrd")
+    return tmp_path / "image.nrrd"
+
+
+@pytest.fixture
+def phantom(tmp_path):
+    return saved(tmp_path, np.maximum(PHANTOM, 1), PHANTOM > 0)
+
+
+def run(image, *arguments, output="f.csv"):
+    given = ["roi", image, "--mask", image.with_name("mask.nrrd"), "-o", image.with_name(output), *arguments]
+    return CliRunner().invoke(main, [str(word) for word in given], prog_name="radsynth")
+
+
+def rows_of(image):
+    with image.with_name("f.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def assert_refused(result, line):
+    assert result.exit_code == 2, result.output
+    assert result.stdout == ""
+    assert line in result.stderr
+    assert result.stderr.startswith("Error: ")
+    assert result.stderr.count("\n") == 1
+
+
+def test_the_ibsi_digital_phantom(phantom):
+    arguments = ("--bin-width", 1, "--aggregation", "all", "--names", "ibsi")
+    result = run(phantom, *arguments, "--feature", "TU9B", "--feature", "contrast")
+    assert result.exit_code == 0, result.output
+    path, summary = result.stdout.splitlines()
+    assert path == str(phantom.with_name("f.csv"))
+    assert summary == f"2 features of 74 voxels, range 1 to 6, 6 levels; {', '.join(AGGREGATIONS)}"
+    rows = rows_of(phantom)
+    found = {
+        row["aggregation_ibsi"]: tuple(
+            round(float(row[name]), 2) for name in ("joint entropy (TU9B)", "contrast (ACUI)")
+        )
+        for row in rows
+    }
+    assert found == PUBLISHED
+    assert [row["aggregation"] for row in rows] == list(AGGREGATIONS)
+    common = ("image", "mask", "label", "voxels", "levels", "range_low", "range_high")
+    for row in rows:
+        assert [row[name] for name in common] == ["image.nrrd", "mask.nrrd", "", "74", "6", "1.0", "6.0"]
+
+
+def test_values_have_all_their_digits_and_the_table_tells_how_it_was_made(phantom):
+    assert run(phantom, "--levels", 6, "--mask-label", 1).exit_code == 0
+    (row,) = rows_of(phantom)
+    settings = GLCMSettings(levels=6, range_over="mask")
+    expected = roi_features(np.maximum(PHANTOM, 1), "all", settings, mask=PHANTOM > 0)
+    assert {name: float(row[name]) for name in NAMES} == expected
+    assert (row["aggregation"], row["label"]) == ("2d-mean", "1")
+    record = json.loads(phantom.with_name("f.csv.json").read_text())
+    assert GLCMSettings.from_dict(record["settings"]) == settings
+    assert record["source_sha256"] == sha256_of(phantom)
+    assert record["mask_sha256"] == sha256_of(phantom.with_name("mask.nrrd"))
+    assert (record["mask_label"], record["voxels"]) == (1, 74)
+    assert record["bins"] == {"levels": 6, "low": 1.0, "high": 6.0}
+    assert record["features"][0] == {
+        "name": "autocorrelation", "pyradiomics": "Autocorrelation", "ibsi": ["autocorrelation (QWB0)"]
+    }  # fmt: skip
+    assert list(record["aggregations"]) == ["2d-mean"]
+    assert record["aggregations"]["2d-mean"]["ibsi"] == "BTW3"
+
+
+@pytest.mark.parametrize(
+    ("names", "columns"),
+    [
+        ("radsynth", ["joint_entropy", "mcc"]),
+        ("pyradiomics", ["original_glcm_JointEntropy", "original_glcm_MCC"]),
+        ("ibsi", ["joint entropy (TU9B)", "mcc"]),
+    ],
+)
+def test_names_of_columns(phantom, names, columns):
+    result = run(phantom, "--names", names, "--feature", "f9", "--feature", "mcc")
+    assert result.exit_code == 0, result.output
+    assert list(rows_of(phantom)[0])[-2:] == columns
+
+
+@pytest.mark.parametrize(
+    ("arguments", "aggregation", "range_over", "distances"),
+    [
+        ((), "2d-mean", "mask", (1,)),
+        (("--preset", "ibsi-3d-merge"), "3d-merge", "mask", (1,)),
+        (("--preset", "pyradiomics"), "3d-mean", "mask", (1,)),
+        (("--range-over", "image"), "2d-mean", "image", (1,)),
+        (("--distance", "1,3"), "2d-mean", "mask", (1, 3)),
+        (("--preset", "pyradiomics", "--distance", "3"), "3d-mean", "mask", (3,)),
+        (("--aggregation", "IAZD"), "3d-merge", "mask", (1,)),
+        (("--slice-axis", 1, "--aggregation", "3d-mean"), "3d-mean", "mask", (1,)),
+    ],
+)
+def test_defaults_and_options(phantom, arguments, aggregation, range_over, distances):
+    result = run(phantom, *arguments, "--feature", "contrast")
+    assert result.exit_code == 0, result.output
+    (row,) = rows_of(phantom)
+    assert row["aggregation"] == aggregation
+    record = json.loads(phantom.with_name("f.csv.json").read_text())
+    found = GLCMSettings.from_dict(record["aggregations"][aggregation]["settings"])
+    assert (found.range_over, found.distances) == (range_over, distances)
+    expected = roi_features(np.maximum(PHANTOM, 1), "contrast", found, mask=PHANTOM > 0)
+    assert float(row["contrast"]) == expected["contrast"]
+
+
+def test_masks_in_two_parts_at_the_border(tmp_path, rng):
+    image, mask = rng.integers(0, 99, (4, 9, 8)).astype(np.int16), np.zeros((4, 9, 8), bool)
+    mask[0, :3, :3] = mask[3, 6:, 5:] = True
+    path = saved(tmp_path, image, mask)
+    assert run(path, "--range-over", "image", "--aggregation", "2.5d-mean").exit_code == 0
+    (row,) = rows_of(path)
+    expected = roi_features(image, "all", GLCMSettings(), mask=mask, pool_slices=True)
+    assert {name: float(row[name]) for name in NAMES} == expected
+
+
+def test_2d_images(tmp_path, rng):
+    path = saved(tmp_path, rng.integers(0, 99, (9, 8)).astype(np.int16), np.ones((9, 8)))
+    assert run(path, "--aggregation", "2d-merge").exit_code == 0
+    line = f"aggregation 3d-mean needs a volume, got the 2D image {path}; give 2d-mean or 2d-merge"
+    assert_refused(run(path, "--aggregation", "all", "--force"), line)
+    assert_refused(run(path, "--slice-axis", 1, "--force"), "--slice-axis needs a volume, got the 2D image")
+
+
+# Regions without pairs
+
+
+def test_a_region_of_one_voxel(tmp_path, rng):
+    mask = np.zeros((4, 9, 8))
+    mask[2, 3, 4] = 1
+    path = saved(tmp_path, rng.integers(0, 99, mask.shape), mask)
+    assert_refused(run(path), f"mask {tmp_path / 'mask.nrrd'} holds one voxel, which makes no pair")
+
+
+def test_a_region_without_pairs_in_its_slices(tmp_path, rng):
+    mask = np.zeros((4, 9, 8))
+    mask[:, 3, 4] = 1
+    path = saved(tmp_path, rng.integers(0, 99, mask.shape), mask)
+    assert_refused(
+        run(path), "mask.nrrd holds no pair of voxels at distance 1 for 2d-mean; no feature is def"
+    )
+    result = run(path, "--aggregation", "2d-mean", "--aggregation", "3d-mean")
+    assert result.exit_code == 0, result.output
+    assert result.stderr == "the region holds no pair of voxels for 2d-mean: its features are nan\n"
+    flat, deep = rows_of(path)
+    assert flat["contrast"] == "nan"
+    assert float(deep["contrast"]) > 0
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (
+            ("--aggregation", "3d-maen"),
+            "no aggregation '3d-maen' (did you mean '3d-mean'?); they are 2d-mean,",
+        ),
+        (("--feature", "x"), "no feature 'x'"),
+        (("--range-over", "crop"), "--range-over crop is for maps, whose windows reach beyond the mask"),
+        (("--mask-label", 0), "--mask-label must be 1 or more, got 0"),
+        (("--mask-label", 4), "mask.nrrd has no voxel of label 4; labels there: 1"),
+        (("--distance", "x"), "--distance must be whole numbers with commas between, got 'x'"),
+        (("--distance", "0"), "distance must be from 1 to"),
+        (("--names", "x"), "'x' is not one of 'radsynth', 'pyradiomics', 'ibsi'"),
+        (("--window", "5"), "No such option '--window'"),
+        (("--params", "p.yaml", "--preset", "ibsi"), "parameter file p.yaml does not exist"),
+    ],
+)
+def test_bad_options(phantom, arguments, line):
+    assert_refused(run(phantom, *arguments), line)
+    assert not phantom.with_name("f.csv").exists()
+
+
+def test_params_and_preset_exclude_each_other(phantom):
+    params = phantom.with_name("p.yaml")
+    params.write_text("setting: {binWidth: 1}")
+    result = run(phantom, "--params", params, "--preset", "ibsi")
+    assert result.exit_code == 2
+    assert "Error: --params and --preset exclude each other: give one of them" in result.stderr
+
+
+def test_outputs_are_not_written_over(phantom):
+    assert_refused(run(phantom, output="f.txt"), "-o must end in .csv, got f.txt")
+    for kept in ("f.csv", "f.csv.json"):
+        phantom.with_name(kept).write_text("old")
+        assert_refused(run(phantom), f"{kept} exists; give --force")
+        assert phantom.with_name(kept).read_text() == "old"
+        phantom.with_name(kept).unlink()
+    phantom.with_name("f.csv").write_text("old")
+    assert run(phantom, "--force").exit_code == 0
+    assert len(rows_of(phantom)) == 1
+    phantom.with_name("g.csv").hardlink_to(phantom)
+    assert_refused(run(phantom, "--force", output="g.csv"), "is an input and must not be overwritten")
+
+
+def test_a_failure_leaves_nothing(phantom, monkeypatch):
+    def fail(*_, **__):
+        raise OSError("cannot be written")
+
+    monkeypatch.setattr(csv, "writer", fail)
+    assert_refused(run(phantom), "cannot be written")
+    assert sorted(path.name for path in phantom.parent.iterdir()) == ["image.nrrd", "mask.nrrd"]
+
+
+def test_nan_inside_the_mask_is_refused(tmp_path):
+    image = np.ones((3, 5, 6), np.float32)
+    image[1, 2, 3] = np.nan
+    path = saved(tmp_path, image, np.ones(image.shape))
+    assert_refused(run(path), f"{path}: the image must hold finite intensities inside the mask, got 1 NaN")
+
+
+# Real images: values that pyradiomics publishes
+
+
+@pytest.mark.parametrize("name", ["brain1", "breast1", "lung1"])
+@pytest.mark.parametrize("variant", ["", "_2d", "_FBN", "_normalization", "_resampling", "_resegmentation"])
+def test_pyradiomics_baseline(data_dir, tmp_path, name, variant):
+    folder = data_dir / "pyradiomics"
+    with (folder / "baseline_glcm.csv").open(newline="") as file:
+        column = {row["featureName"]: row[f"{name}{variant}"] for row in csv.DictReader(file)}
+    params = tmp_path / "p.yaml"
+    settings = ast.literal_eval(column["diagnostics_Configuration_Settings"])
+    params.write_text(json.dumps({"setting": settings, "featureClass": {"glcm": None}}))
+    inputs = [folder / f"{name}_image.nrrd", "--mask", folder / f"{name}_label.nrrd", "--params", params]
+    arguments = ["roi", *inputs, "-o", tmp_path / "f.csv", "--names", "pyradiomics"]
+    result = CliRunner().invoke(main, [str(word) for word in arguments])
+    assert result.exit_code == 0, result.output
+    (row,) = rows_of(tmp_path / "x")
+    assert row["aggregation"] == ("2.5d-mean" if settings["force2D"] else "3d-mean")
+    for feature in FEATURES:
+        key = f"original_glcm_{feature.pyradiomics}"
+        # Roundings of sums over a matrix; the coefficients of correlation are near 0.
+        assert float(row[key]) == pytest.approx(float(column[key]), rel=1e-9, abs=1e-10), feature.name
