@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glcm_cuda import GLCMSettings, intensity_range, quantize
+from glcm_cuda import GLCMSettings, entropy_map, find_bins, intensity_range, quantize
 
 
 @pytest.mark.parametrize("levels", [2, 6, 64, 256])
