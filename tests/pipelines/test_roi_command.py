@@ -13,8 +13,7 @@ from click.testing import CliRunner
 from ibsi import PHANTOM
 
 from glcm_cuda import GLCMSettings
-from glcm_cuda.families.glcm.features import FEATURES
-from glcm_cuda.families.registry import NAMES
+from glcm_cuda.families.registry import FEATURES, NAMES
 from glcm_cuda.roi import roi_features
 from pipelines.__main__ import main
 from pipelines.images.provenance import sha256_of
