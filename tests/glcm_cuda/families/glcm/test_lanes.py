@@ -83,7 +83,7 @@ def test_a_name_belongs_to_one_sum(pairs):
 
 
 def test_a_name_of_two_sums_is_refused(monkeypatch):
-    monkeypatch.setattr(vectors, "UNIT", 1)
+    monkeypatch.setattr(partitions, "UNIT", 1)
     with pytest.raises(
         AssertionError, match=r"two partitions of 20 pairs have the name \d+; choose another UNIT"
     ):
