@@ -7,11 +7,11 @@ import os
 
 import numpy as np
 import pytest
+
+from glcm_cuda import GLCMSettings, PatchStore, feature_maps
 from glcm_cuda.store.layout import CaseRecord, CaseSource
 from glcm_cuda.store.patches import Samples
 from glcm_cuda.store.writing import StoreWriter
-
-from glcm_cuda import GLCMSettings, PatchStore, feature_maps
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -20,7 +20,7 @@ keras = pytest.importorskip("keras")
 
 from surrogate import NetworkSettings, build_model  # noqa: E402
 from surrogate import card as card_module  # noqa: E402
-from surrogate import exact as exact_module
+from surrogate import exact as exact_module  # noqa: E402
 from surrogate.card import card_path, make_card, read_card, write_card  # noqa: E402
 from surrogate.exact import exact_values, known_values  # noqa: E402
 
