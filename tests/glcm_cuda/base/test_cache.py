@@ -27,7 +27,7 @@ def test_an_edit_of_the_definition_is_seen(tmp_path):
     package = tmp_path / "glcm_cuda"
     shutil.copytree(Path(glcm_cuda.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
     assert run_maps(tmp_path) == [1.5, 1.5]
-    definition = package / "definition.py"
+    definition = package / "families" / "glcm" / "definition.py"
     source = definition.read_text()
     edited = source.replace("+ distinct * log_one) / pairs", ") / pairs")
     assert edited != source

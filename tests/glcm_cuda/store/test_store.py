@@ -15,7 +15,6 @@ from helpers import TESTS
 from helpers.stores import COUNT, PATIENTS, SETTINGS, case, source, write, writer
 
 from glcm_cuda import GLCMSettings
-from glcm_cuda.base import version
 from glcm_cuda.store import layout, sink
 from glcm_cuda.store.layout import CaseRecord
 from glcm_cuda.store.patches import Samples
@@ -206,7 +205,7 @@ def test_a_store_of_before_has_no_modality(tmp_path):
 
 def test_parts_of_other_software_are_not_mixed_in(tmp_path, monkeypatch):
     writer(tmp_path / "store.h5").add(*case("A"))
-    monkeypatch.setattr(version, "__version__", "0.0.9")
+    monkeypatch.setattr("glcm_cuda.store.writing.__version__", "0.0.9")
     assert not writer(tmp_path / "store.h5").has(source("A"))
 
 
