@@ -186,6 +186,7 @@ def test_every_file_belongs_to_a_package(package):
 
 
 def test_every_room_is_there():
+    assert {path.parent.name for path in ROOT.glob("*/__init__.py")} == set(PACKAGES)
     for package, steps in ROOMS.items():
         rooms = set().union(*steps) - {"."}
         folders = {path.parent.name for path in (ROOT / package).glob("*/__init__.py")}
