@@ -8,7 +8,7 @@ from dataclasses import replace
 import naive
 import numpy as np
 import pytest
-from ibsi import PHANTOM
+from helpers.ibsi import PHANTOM
 
 from glcm_cuda import GLCMSettings
 from glcm_cuda.families.registry import FEATURES, NAMES

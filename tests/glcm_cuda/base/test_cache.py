@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import glcm_cuda
 
 MAPS = """
@@ -23,6 +25,7 @@ def run_maps(folder: Path) -> list[float]:
     return [float(line) for line in done.stdout.split()]
 
 
+@pytest.mark.slow
 def test_an_edit_of_the_definition_is_seen(tmp_path):
     package = tmp_path / "glcm_cuda"
     shutil.copytree(Path(glcm_cuda.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
