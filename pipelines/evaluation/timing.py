@@ -90,7 +90,7 @@ class Benchmark:
 
 def phantom_slices(count: int) -> Slices:
     """Return slices from the middle of a phantom patient that is in no phantom cohort of seed 0."""
-    from pipelines.cohorts.phantoms import phantom_volume
+    from pipelines.cohorts.phantom_images import phantom_volume
 
     depth = max(count, PHANTOM_SLICES)
     array, _ = phantom_volume(PHANTOM, size=PHANTOM_SIZE, slices=depth, seed=PHANTOM_SEED)
