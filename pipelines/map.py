@@ -26,7 +26,7 @@ from pipelines.shell.settings import glcm_settings_from, settings_options
 
 if TYPE_CHECKING:
     from glcm_cuda import GLCMSettings
-    from glcm_cuda.maps import Backend
+    from glcm_cuda.engines.choice import Backend
     from pipelines.images.dicom.series import Choice
     from pipelines.images.masks import MaskChoice
     from pipelines.images.preprocessing import Preprocessing

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from glcm_cuda import GLCMSettings
+    from glcm_cuda.engines.choice import Backend
     from glcm_cuda.families.feature import Feature
     from glcm_cuda.levels.bins import Bins
-    from glcm_cuda.maps import Backend
     from pipelines.images.volume import Volume
 
 _log = logging.getLogger(__name__)
@@ -141,7 +141,7 @@ def _groups(job: Job) -> Iterator[tuple[Feature, ...]]:
 
 
 def _taken(backend: Backend) -> str:
-    from glcm_cuda.maps import available_backends
+    from glcm_cuda.engines.choice import available_backends
 
     return available_backends()[-1] if backend == "auto" else backend
 
