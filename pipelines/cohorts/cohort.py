@@ -13,7 +13,7 @@ from pipelines.images.dicom.series import Choice
 COLUMNS = ("patient", "group", "image", "labels")
 
 CHOICE_COLUMNS = ("series", "phase")
-"""May be there too: which volume of a folder of DICOM is meant."""
+"""Optional columns: which volume of a DICOM folder is meant."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Case:
     Parameters
     ----------
     patient, group : str
-        Name of the patient, which also names the files made from the case, and the group.
+        Name of the patient, from which output files are named, and the group.
     image : Path
         A file, or the folder of one DICOM series.
     labels : Path or None
@@ -40,7 +40,7 @@ class Case:
 
     @property
     def chosen_image(self) -> str:
-        """Name of the image, without its folder, and what is chosen of it."""
+        """Name of the image without its folder, and the series and phase that are chosen."""
         chosen = "".join(f", {name} {value}" for name, value in self.choice.to_dict().items())
         return f"{self.image.name}{chosen}"
 
@@ -51,20 +51,20 @@ def read_cohort(path: str | os.PathLike[str]) -> list[Case]:
     Parameters
     ----------
     path : path
-        CSV in UTF-8 with a header; the columns series and phase may follow, others are ignored. Paths are
-        relative to it.
+        CSV in UTF-8 with a header; the columns series and phase are optional, others are ignored. Paths are
+        relative to the CSV.
 
     Returns
     -------
     list of Case
-        With absolute paths, which all exist.
+        With absolute paths to files and folders that exist.
 
     Raises
     ------
     FileNotFoundError, IsADirectoryError, ValueError
-        If the file does not exist or is no CSV, a column or a value is missing or a value too many,
-        a patient is there twice (upper and lower case are one) or cannot name a file, a path does not
-        exist, or there is no case.
+        If the file does not exist or is not a CSV, a column or value is missing or a row has too many values,
+        a patient is listed twice (upper and lower case count as equal) or cannot be a file name, a path does
+        not exist, or there is no case.
     """
     path = Path(path)
     if not path.exists():
@@ -93,14 +93,14 @@ def is_phantom(patients: Iterable[str]) -> bool:
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Line number and stripped values of every row."""
+    """Yield the line number and the stripped values of every row."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, restval="")
             columns = reader.fieldnames or ()
             _check_columns(path, columns)
             for row in reader:
-                if None in row:  # what csv calls the values beyond the header
+                if None in row:  # the csv module's key for values beyond the header
                     msg = (
                         f"cohort {path}, line {reader.line_num}: expected {len(columns)} values, got "
                         f"{len(columns) + len(row[None])}; put a value with a comma in quotes"
@@ -153,11 +153,11 @@ def _phase(where: str, text: str) -> int | None:
 
 
 def _existing(path: Path, line: int, name: str, value: str) -> Path:
-    found = (path.parent / value).absolute()
-    if not found.exists():
-        msg = f"cohort {path}, line {line}: {name} does not exist: {found}; paths are relative to the CSV"
+    absolute = (path.parent / value).absolute()
+    if not absolute.exists():
+        msg = f"cohort {path}, line {line}: {name} does not exist: {absolute}; paths are relative to the CSV"
         raise ValueError(msg)
-    return found
+    return absolute
 
 
 def _check_unique(path: Path, cases: list[Case]) -> None:
