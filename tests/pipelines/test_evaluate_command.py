@@ -16,7 +16,8 @@ from glcm_cuda import GLCMSettings, entropy_map
 from pipelines.cohorts import runs
 from pipelines.evaluate import command
 from pipelines.evaluation import comparison as subject
-from pipelines.evaluation.agreement_report import representative, table1
+from pipelines.evaluation.agreement_figures import representative
+from pipelines.evaluation.agreement_tables import table1
 from pipelines.images.provenance import sha256_of
 from surrogate.agreement import summarize
 
