@@ -100,6 +100,7 @@ def command(store: Path, run: Path, features: Sequence[str], force: bool, **sett
     training = TrainingSettings(**{name: settings[name] for name in _TRAINING_HELP})
     network = NetworkSettings(**{name: settings[name] for name in (*_ARCHITECTURE_HELP, *_LAYERS_HELP)})
     names = [feature.name for feature in features_from(features, "joint_entropy")]
+    # Refused before the library, which loads Keras, is imported.
     refuse_foreign_folder(run, _OWN_FILES, force=force)
     from pipelines.cohorts.training import train_run
 
