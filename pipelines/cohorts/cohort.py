@@ -8,12 +8,18 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from glcm_cuda.store.layout import is_phantom_name
 from pipelines.images.dicom.series import Choice
 
 COLUMNS = ("patient", "group", "image", "labels")
 
 CHOICE_COLUMNS = ("series", "phase")
 """Optional columns: which volume of a DICOM folder is meant."""
+
+PHANTOM_COLUMN = "phantom"
+"""Optional column: whether the image is synthetic, not of a patient."""
+
+_TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,8 @@ class Case:
         Tissue labels: 1 fatty, 2 glandular, 3 lesion.
     choice : Choice
         Which series and phase of the image.
+    phantom : bool
+        Whether the image is synthetic, not of a patient.
     """
 
     patient: str
@@ -37,6 +45,7 @@ class Case:
     image: Path
     labels: Path | None
     choice: Choice = field(default_factory=Choice)
+    phantom: bool = False
 
     @property
     def chosen_image(self) -> str:
@@ -51,8 +60,8 @@ def read_cohort(path: str | os.PathLike[str]) -> list[Case]:
     Parameters
     ----------
     path : path
-        CSV in UTF-8 with a header; the columns series and phase are optional, others are ignored. Paths are
-        relative to the CSV.
+        CSV in UTF-8 with a header; the columns series, phase and phantom are optional, others are ignored.
+        Paths are relative to the CSV. Without a value of phantom the patient's name tells a phantom.
 
     Returns
     -------
@@ -86,10 +95,9 @@ def case_files(cases: Iterable[Case]) -> list[Path]:
     return [path for case in cases for path in (case.image, case.labels) if path is not None]
 
 
-def is_phantom(patients: Iterable[str]) -> bool:
-    """Whether all patients are synthetic, as their names say."""
-    names = list(patients)
-    return bool(names) and all(name.startswith("phantom") for name in names)
+def phantom_text(phantom: bool | None) -> str:
+    """Return the value of the column phantom; empty if it is not known."""
+    return "" if phantom is None else str(phantom).lower()
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
@@ -106,7 +114,7 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
                         f"{len(columns) + len(row[None])}; put a value with a comma in quotes"
                     )
                     raise ValueError(msg)
-                read = (*COLUMNS, *CHOICE_COLUMNS)
+                read = (*COLUMNS, *CHOICE_COLUMNS, PHANTOM_COLUMN)
                 yield reader.line_num, {name: row.get(name, "").strip() for name in read}
     except (UnicodeDecodeError, csv.Error) as error:
         msg = f"cohort {path} must be a CSV in UTF-8, got something else ({error})"
@@ -142,6 +150,7 @@ def _case(path: Path, line: int, row: dict[str, str]) -> Case:
         image=_existing(path, line, "image", row["image"]),
         labels=_existing(path, line, "labels", row["labels"]) if row["labels"] else None,
         choice=Choice(series=row["series"] or None, phase=_phase(where, row["phase"])),
+        phantom=_phantom(where, row[PHANTOM_COLUMN], patient),
     )
 
 
@@ -150,6 +159,15 @@ def _phase(where: str, text: str) -> int | None:
         msg = f"{where}: phase must be a number from 1, or empty, got {text!r}"
         raise ValueError(msg)
     return int(text) if text else None
+
+
+def _phantom(where: str, text: str, patient: str) -> bool:
+    if not text:
+        return is_phantom_name(patient)
+    if text.casefold() not in _TRUTH:
+        msg = f"{where}: phantom must be true or false, or empty, got {text!r}"
+        raise ValueError(msg)
+    return _TRUTH[text.casefold()]
 
 
 def _existing(path: Path, line: int, name: str, value: str) -> Path:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from glcm_cuda.base.files import replacing
-from pipelines.cohorts.cohort import CHOICE_COLUMNS, COLUMNS
+from pipelines.cohorts.cohort import CHOICE_COLUMNS, COLUMNS, PHANTOM_COLUMN, phantom_text
 from pipelines.images.dicom.headers import Contents, Found, contents_of, files_below, hashed
 from pipelines.images.dicom.phases import Phase, phases_of, uneven, without_copies
 from pipelines.images.dicom.series import series_frames
@@ -46,6 +46,8 @@ class Row:
         Label image that belongs to the image.
     series, phase : str
         Which volume of the folder is meant; empty if it holds only one.
+    phantom : bool, optional
+        Whether the image is synthetic; None where nothing says so.
     about : dict
         Known values of the descriptive columns, `_MORE_COLUMNS`.
     """
@@ -56,6 +58,7 @@ class Row:
     labels: Path | None = None
     series: str = ""
     phase: str = ""
+    phantom: bool | None = None
     about: dict[str, str] = field(default_factory=dict)
 
 
@@ -141,11 +144,13 @@ def write_rows(rows: Sequence[Row], path: Path, *, force: bool = False) -> None:
         temporary.open("w", encoding="utf-8", newline="") as file,
     ):
         writer = csv.writer(file)
-        writer.writerow((*COLUMNS, *CHOICE_COLUMNS, *_MORE_COLUMNS))
+        said = any(row.phantom is not None for row in rows)
+        writer.writerow((*COLUMNS, *CHOICE_COLUMNS, *[PHANTOM_COLUMN] * said, *_MORE_COLUMNS))
         for row in rows:
             known = [row.about.get(name, "") for name in _MORE_COLUMNS]
             images = (relative(row.image), relative(row.labels))
-            writer.writerow((row.patient, row.group, *images, row.series, row.phase, *known))
+            phantom = [phantom_text(row.phantom)] * said
+            writer.writerow((row.patient, row.group, *images, row.series, row.phase, *phantom, *known))
 
 
 def _anonymous(row: Row) -> Row:

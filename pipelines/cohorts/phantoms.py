@@ -124,8 +124,10 @@ def _write(array: npt.NDArray[Any], path: Path) -> None:
 
 
 def _write_texts(folder: Path, cohort: list[tuple[str, str]], *, size: int, slices: int, seed: int) -> None:
-    rows = [f"{patient},{group},{_image_name(patient)},{_labels_name(patient)}" for patient, group in cohort]
-    table = "\n".join(["patient,group,image,labels", *rows, ""])
+    rows = [
+        f"{patient},{group},{_image_name(patient)},{_labels_name(patient)},true" for patient, group in cohort
+    ]
+    table = "\n".join(["patient,group,image,labels,phantom", *rows, ""])
     (folder / "cohort.csv").write_text(table, encoding="utf-8")
     text = _README.format(count=len(cohort), size=size, slices=slices, seed=seed, version=__version__)
     (folder / "README.txt").write_text(text, encoding="utf-8")

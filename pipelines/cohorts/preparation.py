@@ -103,6 +103,7 @@ def _preprocessed(case: Case, folder: Path, steps: Preprocessing) -> Row:
         image=image,
         group=case.group,
         labels=None if case.labels is None else labels,
+        phantom=case.phantom,
     )
 
 

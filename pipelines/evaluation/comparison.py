@@ -11,10 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from glcm_cuda import GLCMSettings, feature_maps
-from glcm_cuda.engines.choice import Backend, resolve_backend
+from glcm_cuda.engines.choice import Backend, available_backends
 from glcm_cuda.families.registry import feature_named
 from pipelines.cohorts.attempts import Attempts
-from pipelines.cohorts.cohort import is_phantom
 from pipelines.cohorts.runs import (
     ALL,
     TISSUES,
@@ -81,7 +80,7 @@ class Evaluation:
     @property
     def phantom_images(self) -> bool:
         """Whether any image is a phantom."""
-        return any(is_phantom([patient.entry.case.patient]) for patient in self.patients)
+        return any(patient.entry.case.phantom for patient in self.patients)
 
     @property
     def is_phantom(self) -> bool:
@@ -129,7 +128,8 @@ def evaluate(
         msg = f"the networks of {run_dir} give {', '.join(run.features)}, got --feature {feature}"
         raise ValueError(msg)
     entries = read_index(run_dir, run, feature)
-    backend = resolve_backend("auto")
+    # Not "auto", which would log its choice for every patient.
+    backend: Backend = "cuda" if "cuda" in available_backends() else "cpu"
     patients = []
     attempts = Attempts(len(entries), " went well")
     for number, entry in enumerate(entries):

@@ -13,7 +13,6 @@ import numpy.typing as npt
 from glcm_cuda import GLCMSettings
 from glcm_cuda.families.offsets import largest_entropy
 from glcm_cuda.store.reading import PatchStore
-from pipelines.cohorts.cohort import is_phantom
 from pipelines.cohorts.runs import ALL, TISSUES
 from pipelines.reports.explain_figures import (
     ExtremeRow,
@@ -148,7 +147,7 @@ def _subject(model: Any, path: Path, store: PatchStore, feature: str | None) -> 
     unit = unit_of(name, settings)
     quantity = name.replace("_", " ") + (f" ({unit})" if unit else "")
     largest = largest_entropy(settings) if name == "joint_entropy" else None
-    origin = f"{path.name}, phantom" if is_phantom(store.patients) else path.name
+    origin = f"{path.name}, phantom" if store.is_phantom else path.name
     network = f"{network_settings(model).architecture} ({origin})"
     return _Subject(
         model=model,

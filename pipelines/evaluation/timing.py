@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from glcm_cuda import GLCMSettings
-from pipelines.cohorts.cohort import is_phantom
+from glcm_cuda.store.layout import is_phantom_name
 from pipelines.cohorts.phantom_images import phantom_volume
 from pipelines.evaluation.baseline import dense
 from pipelines.evaluation.machine import describe_machine
@@ -43,11 +43,7 @@ class Slices:
     array: npt.NDArray[Any]
     name: str
     patient_slices: int
-
-    @property
-    def is_phantom(self) -> bool:
-        """Whether the slices are computer-generated."""
-        return is_phantom([self.name])
+    is_phantom: bool = False
 
 
 @dataclass
@@ -84,7 +80,7 @@ def phantom_slices(count: int) -> Slices:
     """Return slices from the middle of a phantom patient that the cohort of seed 0 does not contain."""
     depth = max(count, PHANTOM_SLICES)
     array, _ = phantom_volume(PHANTOM, size=PHANTOM_SIZE, slices=depth, seed=PHANTOM_SEED)
-    return Slices(_middle(array, count), f"{PHANTOM}, seed {PHANTOM_SEED}", depth)
+    return Slices(_middle(array, count), f"{PHANTOM}, seed {PHANTOM_SEED}", depth, is_phantom=True)
 
 
 def image_slices(path: Path, count: int) -> Slices:
@@ -100,7 +96,7 @@ def image_slices(path: Path, count: int) -> Slices:
     if len(array) < count:
         msg = f"{path} has {counted(len(array), 'slice')}, fewer than the {count} asked for with --slices"
         raise ValueError(msg)
-    return Slices(_middle(array, count), path.name, len(array))
+    return Slices(_middle(array, count), path.name, len(array), is_phantom_name(path.name))
 
 
 def measure(

@@ -288,6 +288,7 @@ def _source(case: Case) -> CaseSource:
         image=case.chosen_image,
         sha256=sha256_of(case.image),
         labels_sha256="" if case.labels is None else sha256_of(case.labels),
+        phantom=case.phantom,
     )
 
 

@@ -12,7 +12,15 @@ from pathlib import Path
 
 from glcm_cuda.base.files import replacing
 from pipelines.cohorts.attempts import Attempts
-from pipelines.cohorts.cohort import CHOICE_COLUMNS, COLUMNS, Case, case_files, read_cohort
+from pipelines.cohorts.cohort import (
+    CHOICE_COLUMNS,
+    COLUMNS,
+    PHANTOM_COLUMN,
+    Case,
+    case_files,
+    phantom_text,
+    read_cohort,
+)
 from pipelines.cohorts.runs import read_run, synthetic_column
 from pipelines.images.dicom.series import Choice
 from pipelines.images.provenance import sha256_of, sidecar_path
@@ -192,16 +200,16 @@ def _write_index(jobs: Sequence[Job], folder: Path, features: Sequence[str]) -> 
     ):
         writer = csv.writer(file)
         synthetic = [synthetic_column(feature, features) for feature in features]
-        writer.writerow((*COLUMNS, *CHOICE_COLUMNS, *synthetic, "model", "fold"))
+        writer.writerow((*COLUMNS, *CHOICE_COLUMNS, PHANTOM_COLUMN, *synthetic, "model", "fold"))
         writer.writerows(_index_row(job, folder) for job in jobs)
     return index
 
 
 def _index_row(job: Job, folder: Path) -> tuple[str, ...]:
-    labels = "" if job.case.labels is None else str(job.case.labels.resolve())
-    model = Path(os.path.relpath(job.model, folder)).as_posix()
-    image = str(job.case.image.resolve())
-    maps = [output.name for output in job.outputs.values()]
-    chosen = job.case.choice.to_dict()
+    case = job.case
+    labels = "" if case.labels is None else str(case.labels.resolve())
+    chosen = case.choice.to_dict()
     choice = [str(chosen.get(name, "")) for name in CHOICE_COLUMNS]
-    return job.case.patient, job.case.group, image, labels, *choice, *maps, model, job.fold
+    known = (case.patient, case.group, str(case.image.resolve()), labels, *choice, phantom_text(case.phantom))
+    model = Path(os.path.relpath(job.model, folder)).as_posix()
+    return *known, *(output.name for output in job.outputs.values()), model, job.fold

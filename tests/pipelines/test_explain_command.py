@@ -25,7 +25,7 @@ from pipelines.__main__ import main  # noqa: E402 (Keras first, or nothing)
 from pipelines.explain import command  # noqa: E402
 from pipelines.reports.explain_figures import _mosaic, _number  # noqa: E402
 from surrogate import NetworkSettings, build_model  # noqa: E402
-from surrogate.explanation import (
+from surrogate.explanation import (  # noqa: E402
     PARTS,
     exact_by,
     explain,

@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 
 from glcm_cuda import GLCMSettings, quantize
-from glcm_cuda.base import version
 from glcm_cuda.maps import entropy_of_levels
 from glcm_cuda.store import layout, sink
 from glcm_cuda.store.layout import CaseRecord, CaseSource
@@ -165,10 +164,10 @@ def test_rows_out_of_range_are_refused(finished, start, stop):
 _KILLED = """
 import os, signal, sys
 sys.path.insert(0, {tests!r})
-from glcm_cuda import store
+from glcm_cuda.store import sink
 from test_store import PATIENTS, case, source, writer
 writing = writer({path!r})
-write_all, budget = store._Sink._write_all, {budget}
+write_all, budget = sink.Sink._write_all, {budget}
 def killing(self, view):
     global budget
     budget -= len(view)
@@ -178,10 +177,10 @@ def killing(self, view):
     write_all(self, view)
 for patient in PATIENTS:
     if patient == {last!r}:
-        store._Sink._write_all = killing
+        sink.Sink._write_all = killing
     writing.add(*case(patient))
 if {last!r} is None:
-    store._Sink._write_all = killing
+    sink.Sink._write_all = killing
 writing.finish([source(patient) for patient in PATIENTS])
 """
 
@@ -241,9 +240,34 @@ def test_a_store_of_before_has_no_modality(tmp_path):
         assert [found.modality for found in opened.cases] == [""]
 
 
+@pytest.mark.parametrize("phantom", [False, True])
+def test_a_store_keeps_what_is_a_phantom(tmp_path, phantom):
+    writing = writer(tmp_path / "store.h5")
+    record, samples = case("phantom_x")
+    record = dataclasses.replace(record, phantom=phantom)
+    writing.add(record, samples)
+    assert writing.has(record.source)
+    assert not writing.has(dataclasses.replace(record.source, phantom=not phantom))
+    with PatchStore(writing.finish([record.source])) as opened:
+        assert [found.phantom for found in opened.cases] == [phantom]
+        assert opened.is_phantom is phantom
+
+
+def test_in_an_older_store_the_name_tells_a_phantom(tmp_path):
+    writing = writer(tmp_path / "store.h5")
+    for patient in ("phantom-benign-01", "A"):
+        writing.add(*case(patient))
+    path = writing.finish([source("phantom-benign-01"), source("A")])
+    with h5py.File(path, "r+") as file:
+        del file["cases/phantom"]
+    with PatchStore(path) as opened:
+        assert [found.phantom for found in opened.cases] == [True, False]
+        assert not opened.is_phantom
+
+
 def test_parts_of_other_software_are_not_mixed_in(tmp_path, monkeypatch):
     writer(tmp_path / "store.h5").add(*case("A"))
-    monkeypatch.setattr(version, "__version__", "0.0.9")
+    monkeypatch.setattr("glcm_cuda.store.writing.__version__", "0.0.9")
     assert not writer(tmp_path / "store.h5").has(source("A"))
 
 
