@@ -22,7 +22,7 @@ from pipelines.images.dicom.series import series_frames
 from pipelines.images.dicom.tilt import tilt_degrees, tilt_text
 from pipelines.images.reading import read_image
 from pipelines.images.volume import Volume
-from pipelines.images.writing import MAP_SUFFIXES
+from pipelines.images.output_paths import MAP_SUFFIXES
 from pipelines.reports.tables import counted
 from pipelines.shell.options import Command
 

@@ -21,7 +21,8 @@ from pipelines.images.preprocessing import Preprocessing
 from pipelines.images.provenance import sidecar_path, source_record, write_sidecar
 from pipelines.images.reading import read_image
 from pipelines.images.volume import Volume
-from pipelines.images.writing import refuse_output, write_volume
+from pipelines.images.output_paths import refuse_output
+from pipelines.images.writing import write_volume
 from pipelines.reports.tables import counted
 from pipelines.shell.errors import OneLineErrors
 from pipelines.shell.options import Command, force_option, preprocessing_options
@@ -101,7 +102,7 @@ def standard(cohort: Path, output: Path, force: bool) -> None:
       radsynth cohort standard cohort.csv -o t1.json
       radsynth map breast.nii.gz -o entropy.nii.gz --standardize t1.json
     """
-    from pipelines.images.preprocessing import learn_standard, write_standard
+    from pipelines.images.intensity_standard import learn_standard, write_standard
 
     refuse_output(output, force=force)
     cases = read_cohort(cohort)

@@ -15,7 +15,7 @@ from pipelines.cohorts.cohort import CHOICE_COLUMNS, COLUMNS
 from pipelines.images.dicom.headers import Contents, Found, contents_of, files_below, hashed
 from pipelines.images.dicom.phases import Phase, phases_of, uneven, without_copies
 from pipelines.images.dicom.series import series_frames
-from pipelines.images.writing import MAP_SUFFIXES
+from pipelines.images.output_paths import MAP_SUFFIXES
 
 _log = logging.getLogger(__name__)
 

@@ -292,7 +292,7 @@ def _write_map(exact: ExactCase, case: Case, path: Path, plan: Plan) -> None:
 
 def _refuse_other_maps(cases: Sequence[Case], maps: Path, plan: Plan) -> None:
     """Refuse maps that exist, unless a run that was killed left the very maps that are wanted."""
-    from pipelines.images.writing import check_map_path
+    from pipelines.images.output_paths import check_map_path
 
     for case in cases:
         path = map_path(maps, case.patient)
