@@ -37,7 +37,7 @@ def main() -> None:
     counts = Counter(widest_register(line) for line in assembly.splitlines())
     compares = len(re.findall(r"\n\tvpcmpeqw", assembly))
     print(
-        f"window {arguments.window}: {compares} vector comparisons of 16-bit codes, {vectors.LANES} lanes each"
+        f"window {arguments.window}: {compares} vector comparisons of 16-bit codes, {vectors.LANES} lanes"
     )
     for register, meaning in _WIDTHS:
         print(f"{counts[register]:6} instructions on {register} registers ({meaning})")

@@ -14,7 +14,7 @@ from glcm_cuda.families.glcm.scales import inverses
 from glcm_cuda.families.offsets import directions
 from glcm_cuda.families.registry import features_named
 from glcm_cuda.levels.bins import Bins
-from glcm_cuda.levels.quantize import bin_levels, find_bins, mask_array, real_array
+from glcm_cuda.levels.quantize import bin_levels, bins_for, mask_array, real_array
 from glcm_cuda.settings import GLCMSettings
 
 _LOG_ONE = 2.0**44
@@ -33,6 +33,7 @@ def roi_features(
     settings: GLCMSettings | None = None,
     *,
     mask: npt.ArrayLike | None = None,
+    bins: Bins | None = None,
     pool_slices: bool = False,
 ) -> dict[str, float]:
     """Features of the co-occurrence matrix of a region.
@@ -49,6 +50,8 @@ def roi_features(
         `pool_slices`), 3D (ITBB, IAZD).
     mask : array of the image's shape, optional
         Non-zero inside; by default everything is.
+    bins : Bins, optional
+        Where the bins of the grey levels lie; by default they are found in `image` (`find_bins`).
     pool_slices : bool
         Pool the counts of all slices, rather than average the features of the slices. Without
         meaning for ``dimensions=3``, where a pair may span two slices.
@@ -76,7 +79,7 @@ def roi_features(
     array = real_array(image)
     stack = array.reshape((-1, *array.shape[-2:]))
     inside = None if mask is None else mask_array(mask, array.shape).reshape(stack.shape)
-    bins = find_bins(stack, settings, inside)
+    bins = bins_for(stack, settings, inside, bins)
     levels = bin_levels(stack, bins, np.int32)
     if inside is not None:
         levels[inside == 0] = NO_PAIR

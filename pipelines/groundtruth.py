@@ -15,7 +15,7 @@ from pipelines.shell.options import Command, backend_option, force_option
 from pipelines.shell.settings import glcm_settings_from, settings_options
 
 if TYPE_CHECKING:
-    from glcm_cuda.maps import Backend
+    from glcm_cuda.engines.choice import Backend
 
 _log = logging.getLogger(__name__)
 

@@ -170,7 +170,7 @@ def compare(entry: Entry, settings: GLCMSettings, feature: str, *, seed: int) ->
 def read_maps(entry: Entry, settings: GLCMSettings, feature: str) -> Maps:
     """Return image, exact map, synthetic map and labels of one patient as stacks of slices."""
     from glcm_cuda import feature_maps
-    from glcm_cuda.maps import available_backends
+    from glcm_cuda.engines.choice import available_backends
     from pipelines.images.masks import read_labels
     from pipelines.images.reading import read_image
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from glcm_cuda.maps import Backend
+    from glcm_cuda.engines.choice import Backend
     from surrogate.settings import NetworkSettings
 
 WINDOWS = (3, 5, 7, 9, 11)
@@ -210,7 +210,7 @@ def _lines(timed: list[Timed]) -> dict[str, list[Line]]:
 
 
 def _exact_cases() -> Iterator[Case]:
-    from glcm_cuda.maps import available_backends
+    from glcm_cuda.engines.choice import available_backends
 
     slices = _noise(DEPTH, EDGE)
     devices: dict[str, Backend] = {"cpu": "cpu", "gpu": "cuda"}

@@ -212,7 +212,7 @@ def _exact_methods(settings: GLCMSettings) -> Iterator[Method]:
     from numba import get_num_threads
 
     from glcm_cuda import entropy_map
-    from glcm_cuda.maps import available_backends
+    from glcm_cuda.engines.choice import available_backends
 
     def on_cpu(image: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         return entropy_map(image, settings, backend="cpu")
@@ -234,7 +234,7 @@ def _exact_methods(settings: GLCMSettings) -> Iterator[Method]:
 def _dense_methods(settings: GLCMSettings) -> Iterator[Method]:
     from numba import get_num_threads
 
-    from glcm_cuda.maps import available_backends
+    from glcm_cuda.engines.choice import available_backends
     from pipelines.evaluation.baseline.dense import dense_entropy_map
 
     yield Method(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from glcm_cuda.maps import Backend
+    from glcm_cuda.engines.choice import Backend
     from glcm_cuda.settings import GLCMSettings
     from glcm_cuda.store.layout import CaseSource
     from glcm_cuda.store.patches import Samples
@@ -318,7 +318,7 @@ def _is_map_of(path: Path, source: CaseSource, choice: Choice, plan: Plan) -> bo
 
 def _with_backend(plan: Plan) -> Plan:
     """Choose the backend once, so that the log says it once."""
-    from glcm_cuda.maps import available_backends
+    from glcm_cuda.engines.choice import available_backends
 
     if plan.backend != "auto":
         return plan

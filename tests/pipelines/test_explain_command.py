@@ -8,13 +8,13 @@ import os
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from glcm_cuda.store.layout import CaseRecord, CaseSource
-from glcm_cuda.store.patches import Samples
-from glcm_cuda.store.writing import StoreWriter
 
 from glcm_cuda import GLCMSettings
 from glcm_cuda.families.offsets import largest_entropy
 from glcm_cuda.maps import entropy_of_levels
+from glcm_cuda.store.layout import CaseRecord, CaseSource
+from glcm_cuda.store.patches import Samples
+from glcm_cuda.store.writing import StoreWriter
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -399,7 +399,6 @@ def test_the_command_writes_figures_and_table(folder, tmp_path):
 
 def test_the_table_holds_what_the_library_gives(folder, tmp_path):
     from glcm_cuda.store.reading import PatchStore
-
     from surrogate import load_model
 
     result = run(

@@ -10,11 +10,11 @@ import re
 import numpy as np
 import pytest
 from click.testing import CliRunner
+
+from glcm_cuda import GLCMSettings
 from glcm_cuda.store.layout import CaseRecord, CaseSource
 from glcm_cuda.store.patches import Samples
 from glcm_cuda.store.writing import StoreWriter
-
-from glcm_cuda import GLCMSettings
 from pipelines.train import _summary, command
 from surrogate.settings import NetworkSettings, TrainingSettings
 

@@ -7,11 +7,11 @@ import os
 
 import numpy as np
 import pytest
+
+from glcm_cuda import GLCMSettings, PatchStore, feature_maps
 from glcm_cuda.store.layout import CaseRecord, CaseSource
 from glcm_cuda.store.patches import Samples
 from glcm_cuda.store.writing import StoreWriter
-
-from glcm_cuda import GLCMSettings, PatchStore, feature_maps
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")

@@ -15,13 +15,13 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+
+from glcm_cuda import GLCMSettings, feature_maps, quantize
+from glcm_cuda.maps import entropy_of_levels
 from glcm_cuda.store.layout import CaseRecord, CaseSource
 from glcm_cuda.store.patches import Samples
 from glcm_cuda.store.reading import PatchStore
 from glcm_cuda.store.writing import StoreWriter
-
-from glcm_cuda import GLCMSettings, feature_maps, quantize
-from glcm_cuda.maps import entropy_of_levels
 from surrogate import dataset as dataset_module
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

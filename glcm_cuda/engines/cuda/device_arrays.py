@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,7 +18,14 @@ from glcm_cuda.engines.cuda.slabs import Scratch, map_block, prepare
 from glcm_cuda.families import launching
 from glcm_cuda.families.registry import feature_named
 from glcm_cuda.families.stage import Task
-from glcm_cuda.levels.quantize import bins_between, mask_array, ruled_range
+from glcm_cuda.levels.bins import Bins
+from glcm_cuda.levels.quantize import (
+    bins_between,
+    mask_array,
+    refuse_voxels_not_finite,
+    ruled_range,
+    where_of,
+)
 from glcm_cuda.settings import GLCMSettings
 
 _EXTENT_THREADS = 1 << 15
@@ -25,10 +33,16 @@ _EXTENT_THREADS = 1 << 15
 
 
 def map_device_array(
-    image: Any, settings: GLCMSettings, mask: Any, out: Any, stream: Any, progress: Callable[[int, int], None]
+    image: Any,
+    settings: GLCMSettings,
+    mask: Any,
+    bins: Bins | None,
+    out: Any,
+    stream: Any,
+    progress: Callable[[int, int], None],
 ) -> Any:
     """Map an array that lies on a device, without a copy to the host; see `entropy_map`."""
-    _refuse_what_needs_the_host(settings)
+    _refuse_what_needs_the_host(settings, bins)
     with quiet():
         queue = _queue(stream)
         source, inside = _on_device("image", image), None
@@ -48,10 +62,14 @@ def map_device_array(
             got = f"{target.dtype} of shape {tuple(result.shape)}"
             msg = f"out must be float32 of shape {tuple(image.shape)}, got {got}"
             raise ValueError(msg)
-        bounds = ruled_range(settings, mask is not None, lambda every: _extent(source, inside, every, queue))
+        if bins is None:
+            extent_of = functools.partial(_extent, source, inside, stream=queue)
+            bounds = ruled_range(settings, mask is not None, extent_of)
+            bins = bins_between(*bounds, settings, source.dtype)
+        else:
+            refuse_voxels_not_finite(_extent(source, inside, False, queue)[2], where_of(mask is not None))
         if inside is not None and not settings.masked_window:
             _refuse_not_finite(_extent(source, None, True, queue)[2])
-        bins = bins_between(*bounds, settings, source.dtype)
         entropy = (feature_named("joint_entropy"),)
         task = Task(settings, bins, entropy, source.dtype, inside is not None, target.shape)
         task.check()
@@ -69,12 +87,12 @@ def map_device_array(
         return result
 
 
-def _refuse_what_needs_the_host(settings: GLCMSettings) -> None:
+def _refuse_what_needs_the_host(settings: GLCMSettings, bins: Bins | None) -> None:
     """Refuse ranges that are not found on a device, and slices that do not lie one after another there."""
     wrong = next((name for name in ("percentiles", "deviations") if getattr(settings, name) is not None), "")
     if settings.range_over == "crop" and settings.intensity_range is None:
         wrong = 'range_over="crop"'
-    if wrong:
+    if wrong and bins is None:
         msg = f"{wrong} needs an image in the host's memory; give intensity_range or copy it to the host"
         raise ValueError(msg)
     if settings.slice_axis:

@@ -14,7 +14,8 @@ import pytest
 
 from glcm_cuda import GLCMSettings, entropy_map
 from glcm_cuda.base.checks import is_device_array
-from glcm_cuda.maps import available_backends
+from glcm_cuda.engines import choice
+from glcm_cuda.engines.choice import available_backends
 
 if "cuda" not in available_backends():
     pytest.skip("no CUDA device or simulator", allow_module_level=True)
@@ -297,17 +298,15 @@ def test_a_kernel_runs():
 
 
 def test_a_device_on_which_no_kernel_runs(monkeypatch):
-    from glcm_cuda import maps
-
     def broken():
         msg = "the provided PTX was compiled with an unsupported toolchain\nand so on"
         raise OSError(msg)
 
     monkeypatch.setattr(engine, "probe", broken)
-    reason = maps._why_no_cuda.__wrapped__()
+    reason = choice.why_no_cuda.__wrapped__()
     assert reason.startswith("a CUDA kernel does not run here (the provided PTX")
     assert "\n" not in reason
-    monkeypatch.setattr(maps, "_why_no_cuda", lambda: reason)
+    monkeypatch.setattr(choice, "why_no_cuda", lambda: reason)
     with pytest.raises(RuntimeError, match="update driver"):
         entropy_map(np.ones((3, 3)), backend="cuda")
     np.testing.assert_array_equal(entropy_map(np.ones((3, 3))), np.zeros((3, 3)))

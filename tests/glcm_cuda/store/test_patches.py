@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from glcm_cuda.store.patches import sample_voxels, take_samples
 
 SHAPE = (3, 20, 16)

@@ -13,15 +13,15 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from glcm_cuda.store.layout import CaseRecord, CaseSource
-from glcm_cuda.store.patches import Samples, sample_voxels, take_samples
-from glcm_cuda.store.reading import PatchStore
-from glcm_cuda.store.writing import StoreWriter
 
 from glcm_cuda import GLCMSettings, quantize
 from glcm_cuda.base import version
 from glcm_cuda.maps import entropy_of_levels
 from glcm_cuda.store import layout, sink
+from glcm_cuda.store.layout import CaseRecord, CaseSource
+from glcm_cuda.store.patches import Samples, sample_voxels, take_samples
+from glcm_cuda.store.reading import PatchStore
+from glcm_cuda.store.writing import StoreWriter
 
 TESTS = str(Path(__file__).parent)
 SETTINGS = GLCMSettings(levels=16)

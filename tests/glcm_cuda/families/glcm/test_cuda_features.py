@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from glcm_cuda import GLCMSettings, entropy_map, feature_maps, quantize
+from glcm_cuda.engines.choice import available_backends
 from glcm_cuda.engines.cuda import slabs
 from glcm_cuda.families import stage
 from glcm_cuda.families.glcm.cuda import stages
 from glcm_cuda.families.glcm.features import FEATURES
 from glcm_cuda.families.registry import NAMES, features_named
-from glcm_cuda.maps import available_backends
 
 if "cuda" not in available_backends():
     pytest.skip("no CUDA device or simulator", allow_module_level=True)
