@@ -17,11 +17,11 @@ from pipelines.cohorts.attempts import Attempts, naming
 from pipelines.cohorts.cohort import Case, case_files, read_cohort
 from pipelines.cohorts.listing import Row, rows_of, write_rows
 from pipelines.images.masks import read_labels
+from pipelines.images.output_paths import refuse_output
 from pipelines.images.preprocessing import Preprocessing
 from pipelines.images.provenance import sidecar_path, source_record, write_sidecar
 from pipelines.images.reading import read_image
 from pipelines.images.volume import Volume
-from pipelines.images.output_paths import refuse_output
 from pipelines.images.writing import write_volume
 from pipelines.reports.tables import counted
 from pipelines.shell.errors import OneLineErrors

@@ -104,4 +104,5 @@ def standardized(array: npt.NDArray[Any], standard: npt.NDArray[np.float64]) -> 
     slopes = np.diff(standard) / np.diff(own)
     mapped = np.where(array < own[0], standard[0] + slopes[0] * (array - own[0]), mapped)
     mapped = np.where(array > own[-1], standard[-1] + slopes[-1] * (array - own[-1]), mapped)
-    return mapped.astype(array.dtype)
+    values: npt.NDArray[Any] = mapped.astype(array.dtype)
+    return values

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -43,37 +42,3 @@ AGGREGATIONS = {
     "3d-mean": Aggregation("ITBB", 3, "mean"),
     "3d-merge": Aggregation("IAZD", 3, "merge"),
 }
-
-
-def aggregations_named(names: Sequence[str]) -> tuple[str, ...]:
-    """Return the aggregations that are named, each once.
-
-    Parameters
-    ----------
-    names : sequence of str
-        Names or identifiers of the IBSI, in any case, several with commas between; "all" for every one.
-
-    Raises
-    ------
-    ValueError
-        If there is no such aggregation.
-    """
-    from glcm_cuda.base.checks import nearest
-
-    wanted = [part.strip().casefold() for name in names for part in name.split(",")]
-    if "all" in wanted:
-        return tuple(AGGREGATIONS)
-    identifiers = {aggregation.ibsi.casefold(): name for name, aggregation in AGGREGATIONS.items()}
-    chosen = [identifiers.get(name, name) for name in wanted]
-    for name in chosen:
-        if name not in AGGREGATIONS:
-            known = (*AGGREGATIONS, "all")
-            msg = f"no aggregation {name!r}{nearest(name, known)}; they are {', '.join(known)}"
-            raise ValueError(msg)
-    return tuple(dict.fromkeys(chosen))
-
-
-def default_aggregation(settings: GLCMSettings, *, pool_slices: bool) -> str:
-    """Return the aggregation that settings ask for; in 2D with or without the slices pooled."""
-    depth = "3d" if settings.dimensions == 3 else "2.5d" if pool_slices else "2d"
-    return f"{depth}-{settings.aggregate}"

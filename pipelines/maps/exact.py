@@ -75,7 +75,7 @@ class MapTarget:
     Parameters
     ----------
     output : Path
-        The map; of several features, each file has the feature's name before the suffix, but a .dcm holds all.
+        The map. With several features, each file name gets the feature's name; one .dcm holds them all.
     preview : Path, optional
         Picture of a slice of the first map.
     crop : bool
@@ -334,9 +334,7 @@ class _Writer:
     def _write_parametric(self, maps: dict[str, Map]) -> None:
         """Write all features into one Parametric Map."""
         record = self._record(self.job.features[0]) | {"features": list(maps)}
-        write_parametric_map(
-            maps, self._grid(), self.target.output, record, force=self.target.force
-        )
+        write_parametric_map(maps, self._grid(), self.target.output, record, force=self.target.force)
 
     def _record(self, feature: Feature) -> dict[str, Any]:
         bins = self.job.bins

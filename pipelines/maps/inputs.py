@@ -119,7 +119,5 @@ class Inputs:
     def record(self) -> dict[str, Any]:
         """Return what a sidecar says of the inputs, but for the image itself."""
         mask = {} if self.mask is None else source_record(self.mask, "mask") | self.mask_choice.to_dict()
-        parameters = (
-            {} if self.parameters is None else source_record(self.parameters.path, "parameter_file")
-        )
+        parameters = {} if self.parameters is None else source_record(self.parameters.path, "parameter_file")
         return {**self.choice.to_dict(), **self.steps.to_dict(), **mask, **parameters}

@@ -19,7 +19,8 @@ from glcm_cuda import GLCMSettings
 from glcm_cuda.base.checks import nearest
 from glcm_cuda.families.feature import Feature
 from glcm_cuda.families.glcm.features import FEATURES
-from pipelines.images.preprocessing import CornerGrid, Preprocessing
+from pipelines.images.preprocessing import Preprocessing
+from pipelines.images.resampling import CornerGrid
 
 if TYPE_CHECKING:
     import numpy as np

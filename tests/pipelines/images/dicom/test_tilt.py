@@ -15,7 +15,7 @@ from pipelines.images.dicom.tilt import tilt_degrees
 from pipelines.images.masks import read_mask
 from pipelines.images.parametric_map import read_parametric_map
 from pipelines.images.reading import read_image
-from pipelines.inspection import report
+from pipelines.images.contents import report
 from pipelines.map import command
 
 ACROSS, DOWN = np.array(OBLIQUE[:3]), np.array(OBLIQUE[3:])
