@@ -19,10 +19,10 @@ from glcm_cuda import GLCMSettings
 from glcm_cuda.levels.quantize import bounding_box
 from pipelines.images import nifti
 from pipelines.images.masks import MaskChoice, read_labels, read_mask
+from pipelines.images.output_paths import named_after, refuse_input_as_output
 from pipelines.images.provenance import provenance, sha256_of
 from pipelines.images.reading import read_image
 from pipelines.images.volume import Volume, image_of
-from pipelines.images.output_paths import named_after, refuse_input_as_output
 from pipelines.images.writing import write_map, write_volume
 
 ANGLE = 0.3
@@ -423,7 +423,7 @@ import resource, signal, sys
 import numpy as np
 sys.path.insert(0, {tests!r})
 import test_reading as test_imaging
-from pipelines.images.writing import write_map
+from pipelines.images.reading import write_map
 rng = np.random.default_rng(0)
 volume = test_imaging.straight(rng.random((6, 50, 60)))
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

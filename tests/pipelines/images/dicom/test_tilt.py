@@ -10,12 +10,12 @@ from test_regions import corners, two_masks, write_segmentation, write_structure
 from test_series import OBLIQUE, normal, write_slice
 
 from glcm_cuda import GLCMSettings, entropy_map
+from pipelines.images.contents import report
 from pipelines.images.dicom.series import Choice
 from pipelines.images.dicom.tilt import tilt_degrees
 from pipelines.images.masks import read_mask
 from pipelines.images.parametric_map import read_parametric_map
 from pipelines.images.reading import read_image
-from pipelines.images.contents import report
 from pipelines.map import command
 
 ACROSS, DOWN = np.array(OBLIQUE[:3]), np.array(OBLIQUE[3:])
