@@ -18,7 +18,7 @@ from pipelines.images.provenance import sha256_of
 from pipelines.maps.synthetic import Synthesis
 from pipelines.maps.synthetic_cohort import Job, is_done
 from pipelines.synthesize import command
-from surrogate.card import STATISTICS, make_card, read_card, window_statistics, write_card
+from surrogate.card import STATISTICS, read_card, window_statistics, write_card
 from surrogate.checks import spot_check
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -27,6 +27,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::F
 keras = pytest.importorskip("keras")
 
 from surrogate import NetworkSettings, TrainingSettings, build_model, load_model, train  # noqa: E402
+from surrogate.card_measurement import make_card  # noqa: E402
 
 
 @pytest.fixture(autouse=True)

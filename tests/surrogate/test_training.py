@@ -15,13 +15,13 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+
+from glcm_cuda import GLCMSettings, feature_maps, quantize
+from glcm_cuda.maps import entropy_of_levels
 from glcm_cuda.store.layout import CaseRecord, CaseSource
 from glcm_cuda.store.patches import Samples
 from glcm_cuda.store.reading import PatchStore
 from glcm_cuda.store.writing import StoreWriter
-
-from glcm_cuda import GLCMSettings, feature_maps, quantize
-from glcm_cuda.maps import entropy_of_levels
 from surrogate import dataset as dataset_module
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -46,7 +46,7 @@ from surrogate.dataset import Scale  # noqa: E402
 from surrogate.epochs import history_path, read_history  # noqa: E402
 from surrogate.exact import exact_values  # noqa: E402
 from surrogate.model import root_mean_squared_error  # noqa: E402
-from surrogate.training import model_path  # noqa: E402
+from surrogate.training_run import model_path  # noqa: E402
 
 GLCM = GLCMSettings(levels=16)
 GLCM_AS_LEVELS = GLCMSettings(levels=16, intensity_range=(0.0, 16.0))
