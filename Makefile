@@ -122,7 +122,7 @@ test-clean: ## the set-up of the README from nothing, and the whole chain with i
 # Needs no set-up of ours, so that it also runs on a machine that has numba-cuda, h5py and pytest only
 GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
 test-gpu: ## values and speed on a CUDA device, into benchmarks/results
-	@$(GPU_PYTHON) -c "import glcm_cuda.maps as maps; raise SystemExit(maps._why_no_cuda() or 0)"
+	@$(GPU_PYTHON) -c "from glcm_cuda.engines.choice import why_no_cuda; raise SystemExit(why_no_cuda() or 0)"
 	$(GPU_PYTHON) -m pytest -q $(SIMULATED)
 	PYTHONPATH=. $(GPU_PYTHON) benchmarks/bench_gpu.py
 

@@ -16,11 +16,11 @@ from pathlib import Path
 import keras
 import numpy as np
 from _machine import RESULTS, machine, write_json
+
+from glcm_cuda import GLCMSettings
 from glcm_cuda.store.layout import CaseRecord, CaseSource
 from glcm_cuda.store.patches import Samples
 from glcm_cuda.store.writing import StoreWriter
-
-from glcm_cuda import GLCMSettings
 from surrogate import NetworkSettings, PatchDataset, build_model
 
 CASES, ROWS, BATCH, STEPS, TURNS = 4, 100_000, 2000, 40, 5

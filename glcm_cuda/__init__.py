@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from glcm_cuda.levels.quantize import intensity_range, quantize
+from glcm_cuda.levels.quantize import find_bins, intensity_range, quantize
 from glcm_cuda.maps import entropy_map, feature_maps
 from glcm_cuda.settings import GLCMSettings
 
 __version__ = "0.1.0"
-__all__ = ["GLCMSettings", "PatchStore", "entropy_map", "feature_maps", "intensity_range", "quantize"]
+__all__ = [
+    "GLCMSettings",
+    "PatchStore",
+    "entropy_map",
+    "feature_maps",
+    "find_bins",
+    "intensity_range",
+    "quantize",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import functools
 import importlib
-import logging
-import os
 from collections.abc import Callable, Iterable
-from typing import Any, Literal, Protocol, TypeVar, overload
+from typing import Any, Protocol, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from glcm_cuda.base.checks import is_device_array
+from glcm_cuda.engines.choice import Backend, resolve_backend
 from glcm_cuda.families.feature import Feature
 from glcm_cuda.families.registry import feature_named, features_named
+from glcm_cuda.families.stage import Task
 from glcm_cuda.levels.bins import Bins
-from glcm_cuda.levels.quantize import bins_of_levels, find_bins, mask_array, real_array
+from glcm_cuda.levels.quantize import bins_for, bins_of_levels, mask_array, real_array
 from glcm_cuda.settings import GLCMSettings
 
-Backend = Literal["auto", "cpu", "cuda"]
 _Number = TypeVar("_Number", bound=np.generic)
 Progress = Callable[[int, int], None]
 _ENTROPY = (feature_named("joint_entropy"),)
-
-_log = logging.getLogger(__name__)
+_ENGINES = {"cpu": "glcm_cuda.engines.cpu", "cuda": "glcm_cuda.engines.cuda.engine"}
 
 
 class DeviceArray(Protocol):
@@ -42,6 +37,7 @@ def entropy_map(
     settings: GLCMSettings | None = None,
     *,
     mask: npt.ArrayLike | None = None,
+    bins: Bins | None = None,
     backend: Backend = "auto",
     progress: Progress | None = None,
     out: npt.NDArray[np.float32] | None = None,
@@ -54,6 +50,7 @@ def entropy_map(
     settings: GLCMSettings | None = None,
     *,
     mask: npt.ArrayLike | DeviceArray | None = None,
+    bins: Bins | None = None,
     backend: Backend = "auto",
     progress: Progress | None = None,
     out: DeviceArray | None = None,
@@ -66,6 +63,7 @@ def entropy_map(
     settings: GLCMSettings | None = None,
     *,
     mask: Any = None,
+    bins: Bins | None = None,
     backend: Backend = "auto",
     progress: Progress | None = None,
     out: Any = None,
@@ -82,6 +80,9 @@ def entropy_map(
         symmetric, mean, bits.
     mask : array of the image's shape, optional
         Non-zero inside. A pair counts if both its voxels are inside.
+    bins : Bins, optional
+        Where the bins of the grey levels lie. By default they are found in `image` (`find_bins`); those
+        of a whole image give a part of it the same levels.
     backend : {"auto", "cpu", "cuda"}
         "auto" takes the CUDA devices if there are any; the log says which was taken. The result has
         the same bits either way.
@@ -125,7 +126,7 @@ def entropy_map(
     """
     settings = settings or GLCMSettings()
     if is_device_array(image):
-        return _device_map(image, settings, mask, backend, progress, out, stream)
+        return _device_map(image, settings, mask, bins, backend, progress, out, stream)
     if stream is not None:
         msg = "stream is for images on a CUDA device, got one in the host's memory"
         raise ValueError(msg)
@@ -135,7 +136,7 @@ def entropy_map(
         got = f"{out.dtype} of shape {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
         msg = f"out must be a float32 NumPy array of shape {np.shape(image)}, got {got}"
         raise ValueError(msg)
-    _map(image, _ENTROPY, settings, mask, backend, progress, _stack(out)[np.newaxis])
+    _map(image, _ENTROPY, settings, mask, bins, backend, progress, _stack(out)[np.newaxis])
     return out
 
 
@@ -145,6 +146,7 @@ def feature_maps(
     settings: GLCMSettings | None = None,
     *,
     mask: npt.ArrayLike | None = None,
+    bins: Bins | None = None,
     backend: Backend = "auto",
     progress: Progress | None = None,
 ) -> dict[str, npt.NDArray[np.float32]]:
@@ -152,7 +154,7 @@ def feature_maps(
 
     Parameters
     ----------
-    image, settings, mask, backend, progress
+    image, settings, mask, bins, backend, progress
         See `entropy_map`; the image lies in the host's memory.
     features : str or iterable of str
         Names of features (`features.NAMES`), or synonyms of pyradiomics, IBSI and Haralick; ``"all"``.
@@ -185,7 +187,7 @@ def feature_maps(
     chosen = features_named(features)
     array = real_array(image)
     out = np.empty((len(chosen), *_stack(array).shape), np.float32)
-    _map(array, chosen, settings or GLCMSettings(), mask, backend, progress, out)
+    _map(array, chosen, settings or GLCMSettings(), mask, bins, backend, progress, out)
     return {feature.name: out[i].reshape(array.shape) for i, feature in enumerate(chosen)}
 
 
@@ -194,6 +196,7 @@ def _map(
     features: tuple[Feature, ...],
     settings: GLCMSettings,
     mask: npt.ArrayLike | None,
+    bins: Bins | None,
     backend: Backend,
     progress: Progress | None,
     out: npt.NDArray[np.float32],
@@ -205,11 +208,8 @@ def _map(
         msg = f"slice_axis={settings.slice_axis} needs a volume, got shape {array.shape}"
         raise ValueError(msg)
     inside = None if mask is None else mask_array(mask, array.shape).reshape(stack.shape)
-    bins = find_bins(stack, settings, inside)
-    from glcm_cuda.families.glcm.scales import check_levels  # brings Numba
-
-    check_levels(features, settings, bins.levels)
-    _fill(out, stack, bins, settings, inside, features, backend, progress)
+    task = Task(settings, bins_for(stack, settings, inside, bins), features)
+    _fill(out, stack, inside, task, backend, progress)
 
 
 def entropy_of_levels(
@@ -250,14 +250,9 @@ def entropy_of_levels(
     stack = _stack(array)
     inside = None if mask is None else mask_array(mask, array.shape).reshape(stack.shape)
     out = np.empty(array.shape, np.float32)
-    bins = bins_of_levels(settings.levels)
-    _fill(_stack(out)[np.newaxis], stack, bins, settings, inside, _ENTROPY, backend, progress)
+    task = Task(settings, bins_of_levels(settings.levels), _ENTROPY)
+    _fill(_stack(out)[np.newaxis], stack, inside, task, backend, progress)
     return out
-
-
-def available_backends() -> tuple[str, ...]:
-    """Return the backends that can run here: ``("cpu",)`` or ``("cpu", "cuda")``."""
-    return ("cpu",) if _why_no_cuda() else ("cpu", "cuda")
 
 
 def _stack(array: npt.NDArray[_Number]) -> npt.NDArray[_Number]:
@@ -270,14 +265,13 @@ def _stack(array: npt.NDArray[_Number]) -> npt.NDArray[_Number]:
 def _fill(
     out: npt.NDArray[np.float32],
     array: npt.NDArray[np.generic],
-    bins: Bins,
-    settings: GLCMSettings,
     inside: npt.NDArray[np.generic] | None,
-    features: tuple[Feature, ...],
+    task: Task,
     backend: Backend,
     progress: Progress | None,
 ) -> None:
-    engine = importlib.import_module(f".{_chosen(backend)}", __package__)
+    """Fill `out` (F, Z, Y, X) from a volume, whose slices may lie across any axis."""
+    engine = importlib.import_module(_ENGINES[resolve_backend(backend)])
     done = 0
 
     def advance(voxels: int) -> None:
@@ -286,12 +280,12 @@ def _fill(
         if progress is not None:
             progress(done, array.size)
 
-    axis = settings.slice_axis
+    axis = task.settings.slice_axis
     if inside is not None:
         inside = np.moveaxis(inside, axis, 0)
     # The engines want the rows of their maps without gaps.
     maps = out if axis == 0 else np.empty_like(np.moveaxis(out, axis + 1, 1), order="C")
-    engine.map_volume(np.moveaxis(array, axis, 0), bins, settings, inside, features, maps, advance)
+    engine.map_volume(np.moveaxis(array, axis, 0), inside, task, maps, advance)
     if axis != 0:
         out[:] = np.moveaxis(maps, 1, axis + 1)
 
@@ -300,72 +294,15 @@ def _device_map(
     image: Any,
     settings: GLCMSettings,
     mask: Any,
+    bins: Bins | None,
     backend: Backend,
     progress: Progress | None,
     out: Any,
     stream: Any,
 ) -> Any:
-    if _chosen(backend) != "cuda":
+    if resolve_backend(backend) != "cuda":
         msg = f"the image lies on a CUDA device, which backend {backend!r} does not use; copy it to the host"
         raise ValueError(msg)
     from glcm_cuda.engines.cuda.device_arrays import map_device_array
 
-    return map_device_array(image, settings, mask, out, stream, progress or (lambda done, total: None))
-
-
-def _chosen(backend: str) -> str:
-    """Return the backend to use, saying in the log which one "auto" took and why."""
-    if backend not in ("auto", "cpu", "cuda"):
-        msg = f"backend must be one of ('auto', 'cpu', 'cuda'), got {backend!r}"
-        raise ValueError(msg)
-    if backend == "cpu":
-        return "cpu"
-    reason = _why_no_cuda()
-    if reason and backend == "cuda":
-        msg = f"backend 'cuda' cannot be used: {reason}; use backend 'cpu'"
-        raise RuntimeError(msg)
-    taken = "cpu" if reason else "cuda"
-    if backend == "auto":
-        level = logging.WARNING if reason and _has_driver() else logging.INFO
-        _say(level, f"backend auto took {taken}" + (f": {reason}" if reason else ""))
-    return taken
-
-
-@functools.cache
-def _say(level: int, message: str) -> None:
-    """Tell the log, once."""
-    _log.log(level, message)
-
-
-@functools.cache
-def _why_no_cuda() -> str:
-    """Say why no CUDA device can be used, and what to do, or nothing if one can."""
-    if not _has_driver():
-        return "no CUDA driver was found (on a machine with a GPU, install NVIDIA's driver)"
-    try:
-        from numba import cuda
-    except ImportError as error:
-        return f"numba.cuda cannot be imported ({error}; install radsynth[cuda])"
-    try:
-        if not cuda.is_available():
-            return f"the CUDA driver finds no device ({cuda.cuda_error() or 'see nvidia-smi'})"
-        from glcm_cuda.engines.cuda.engine import probe
-
-        probe()
-    except Exception as error:
-        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
-        return (
-            f"a CUDA kernel does not run here ({first_line}; update driver and radsynth[cuda], free memory)"
-        )
-    return ""
-
-
-def _has_driver() -> bool:
-    """Whether there may be a CUDA driver. Numba would say, but takes half a second to import for it."""
-    if any(os.environ.get(name, "0") != "0" for name in ("NUMBA_ENABLE_CUDASIM", "NUMBA_CUDA_DRIVER")):
-        return True
-    for library in ("libcuda.so.1", "libcuda.so", "/usr/lib/wsl/lib/libcuda.so.1", "nvcuda.dll"):
-        with contextlib.suppress(OSError):
-            ctypes.CDLL(library)
-            return True
-    return False
+    return map_device_array(image, settings, mask, bins, out, stream, progress or (lambda done, total: None))

@@ -8,13 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from glcm_cuda.families.feature import Feature
-from glcm_cuda.families.glcm.definition import NO_PAIR, VALUES, Scale, Sums
-from glcm_cuda.families.glcm.features import FEATURES
+from glcm_cuda.families.glcm.definition import FORMULAS, Scale, Sums
 from glcm_cuda.families.glcm.scales import inverses
 from glcm_cuda.families.offsets import directions
 from glcm_cuda.families.registry import features_named
-from glcm_cuda.levels.bins import Bins
-from glcm_cuda.levels.quantize import bin_levels, find_bins, mask_array, real_array
+from glcm_cuda.levels.bins import OUTSIDE, Bins
+from glcm_cuda.levels.quantize import bin_levels, bins_for, mask_array, real_array
 from glcm_cuda.settings import GLCMSettings
 
 _LOG_ONE = 2.0**44
@@ -33,6 +32,7 @@ def roi_features(
     settings: GLCMSettings | None = None,
     *,
     mask: npt.ArrayLike | None = None,
+    bins: Bins | None = None,
     pool_slices: bool = False,
 ) -> dict[str, float]:
     """Features of the co-occurrence matrix of a region.
@@ -49,6 +49,8 @@ def roi_features(
         `pool_slices`), 3D (ITBB, IAZD).
     mask : array of the image's shape, optional
         Non-zero inside; by default everything is.
+    bins : Bins, optional
+        Where the bins of the grey levels lie; by default they are found in `image` (`find_bins`).
     pool_slices : bool
         Pool the counts of all slices, rather than average the features of the slices. Without
         meaning for ``dimensions=3``, where a pair may span two slices.
@@ -76,10 +78,10 @@ def roi_features(
     array = real_array(image)
     stack = array.reshape((-1, *array.shape[-2:]))
     inside = None if mask is None else mask_array(mask, array.shape).reshape(stack.shape)
-    bins = find_bins(stack, settings, inside)
+    bins = bins_for(stack, settings, inside, bins)
     levels = bin_levels(stack, bins, np.int32)
     if inside is not None:
-        levels[inside == 0] = NO_PAIR
+        levels[inside == 0] = OUTSIDE
     levels = np.moveaxis(levels, settings.slice_axis, 0)
     by_slice = settings.dimensions == 2 and not pool_slices
     parts = [levels[z : z + 1] for z in range(len(levels))] if by_slice else [levels]
@@ -109,7 +111,7 @@ def _pairs(levels: npt.NDArray[np.int32], offset: tuple[int, ...]) -> _Pairs:
         slice(max(0, step), max(0, size + step)) for step, size in zip(offset, levels.shape, strict=True)
     )
     first, second = levels[starts], levels[ends]
-    valid = (first != NO_PAIR) & (second != NO_PAIR)
+    valid = (first != OUTSIDE) & (second != OUTSIDE)
     return first[valid].astype(np.int64), second[valid].astype(np.int64)
 
 
@@ -133,7 +135,7 @@ def _values(
     return [
         _mcc(first, second, settings.symmetric, bins.flat)
         if feature.name == "mcc"
-        else float(VALUES[FEATURES.index(feature)](sums, scale))
+        else float(FORMULAS[feature.name](sums, scale))
         for feature in features
     ]
 

@@ -21,6 +21,7 @@ def quantize(
     settings: GLCMSettings | None = None,
     *,
     mask: npt.ArrayLike | None = None,
+    bins: Bins | None = None,
 ) -> npt.NDArray[Any]:
     """Grey levels of an image.
 
@@ -33,6 +34,8 @@ def quantize(
     mask : array of the image's shape, optional
         Non-zero inside. Outside it NaN and infinities are allowed, unless windows reach beyond it
         (``masked_window=False``); they become some level.
+    bins : Bins, optional
+        Where the bins lie, if that is known; by default they are found in `image` (`find_bins`).
 
     Returns
     -------
@@ -57,10 +60,9 @@ def quantize(
     >>> quantize([50, 74, 75, 166], GLCMSettings(bin_width=25)).tolist()
     [0, 0, 1, 4]
     """
-    settings = settings or GLCMSettings()
     array = real_array(image)
     inside = None if mask is None else mask_array(mask, array.shape)
-    bins = find_bins(array, settings, inside)
+    bins = bins_for(array, settings or GLCMSettings(), inside, bins)
     return bin_levels(array, bins, np.uint8 if bins.levels <= 256 else np.uint16)
 
 
@@ -79,17 +81,55 @@ def intensity_range(
     (low, high) : floats
         In the image's unit; equal if the image has one intensity.
     """
-    array = real_array(image)
-    inside = None if mask is None else mask_array(mask, array.shape)
-    bins = find_bins(array, settings or GLCMSettings(), inside)
+    bins = find_bins(image, settings, mask)
     return bins.low, bins.high
 
 
 def find_bins(
+    image: npt.ArrayLike, settings: GLCMSettings | None = None, mask: npt.ArrayLike | None = None
+) -> Bins:
+    """Where the bins of an image's grey levels lie.
+
+    A value to find once and hand on: to `quantize`, `entropy_map`, `feature_maps` and `roi_features`,
+    of this image or of parts of it.
+
+    Parameters, errors: those of `quantize`.
+
+    Returns
+    -------
+    Bins
+
+    Examples
+    --------
+    >>> find_bins([0, 3, 8], GLCMSettings(levels=4)).high
+    8.0
+    """
+    array = real_array(image)
+    inside = None if mask is None else mask_array(mask, array.shape)
+    return bins_for(array, settings or GLCMSettings(), inside, None)
+
+
+def bins_for(
+    array: npt.NDArray[np.generic],
+    settings: GLCMSettings,
+    inside: npt.NDArray[np.generic] | None,
+    bins: Bins | None,
+) -> Bins:
+    """Return the bins that are given, or those of an image; refuse what is not finite either way.
+
+    `inside` is the mask; both arrays have been checked.
+    """
+    if bins is None:
+        return _bins_of(array, settings, inside)
+    if array.dtype.kind == "f":
+        refuse_voxels_not_finite(_count_not_finite(array, inside), where_of(inside is not None))
+        _check_reach(array, settings, inside)
+    return bins
+
+
+def _bins_of(
     array: npt.NDArray[np.generic], settings: GLCMSettings, inside: npt.NDArray[np.generic] | None
 ) -> Bins:
-    """Return the bins of an image; `inside` is its mask. See `quantize`."""
-
     def extent_of(every: bool) -> tuple[float, float, int]:
         part = None if every else inside
         low, high = _extent(array, part)
@@ -98,9 +138,7 @@ def find_bins(
         wrong = _count_not_finite(array, part)
         return (*_extent(array, part, finite=True), wrong) if every else (low, high, wrong)
 
-    box = None if inside is None else bounding_box(inside, max(settings.radii))
-    if box is not None and not settings.masked_window:
-        _refuse_wrong(_count_not_finite(array[box], None), " where the mask's windows reach")
+    box = _check_reach(array, settings, inside)
     low, high = ruled_range(settings, inside is not None, extent_of)
     if settings.intensity_range is None:
         if settings.range_over == "crop" and box is not None:
@@ -108,6 +146,18 @@ def find_bins(
         if settings.percentiles is not None or settings.deviations is not None:
             low, high = _narrowed(settings, _domain(array, settings, inside, box), low, high)
     return bins_between(low, high, settings, array.dtype)
+
+
+def _check_reach(
+    array: npt.NDArray[np.generic], settings: GLCMSettings, inside: npt.NDArray[np.generic] | None
+) -> tuple[slice, ...] | None:
+    """Return the box that the mask's windows reach; refuse NaN and infinities there if they count."""
+    if inside is None:
+        return None
+    box = bounding_box(inside, max(settings.radii))
+    if not settings.masked_window:
+        refuse_voxels_not_finite(_count_not_finite(array[box], None), " where the mask's windows reach")
+    return box
 
 
 def ruled_range(
@@ -119,7 +169,7 @@ def ruled_range(
     finite: of every voxel, or of those inside the mask.
     """
     low, high, wrong = extent_of(False)
-    _refuse_wrong(wrong, " inside the mask" if masked else "")
+    refuse_voxels_not_finite(wrong, where_of(masked))
     if settings.intensity_range is not None:
         return settings.intensity_range
     if settings.range_over != "image" and not masked:
@@ -178,7 +228,13 @@ def _check_width(width: float, low: float, high: float) -> None:
         raise ValueError(msg)
 
 
-def _refuse_wrong(wrong: int, where: str) -> None:
+def where_of(masked: bool) -> str:
+    """Return where intensities count, for a message."""
+    return " inside the mask" if masked else ""
+
+
+def refuse_voxels_not_finite(wrong: int, where: str) -> None:
+    """Raise ValueError if there are voxels that are NaN or infinite where they would count."""
     if wrong:
         msg = (
             f"the image must hold finite intensities{where}, got {_voxels_not_finite(wrong)}; "

@@ -11,8 +11,7 @@ import pytest
 from helpers.ibsi import PHANTOM
 
 from glcm_cuda import GLCMSettings
-from glcm_cuda.families.glcm.features import FEATURES
-from glcm_cuda.families.registry import NAMES
+from glcm_cuda.families.registry import FEATURES, NAMES
 from glcm_cuda.roi import roi_features
 
 AGGREGATIONS = {

@@ -109,8 +109,8 @@ def test_methods_take_turns(image, monkeypatch):
 
         return subject.Method(kind, "cpu", name, run)
 
-    monkeypatch.setattr(subject, "_exact_methods", lambda _: [method("exact", "A")])
-    monkeypatch.setattr(subject, "_dense_methods", lambda _: [method("dense", "B")])
+    monkeypatch.setattr(subject, "exact_methods", lambda _: [method("exact", "A")])
+    monkeypatch.setattr(subject, "dense_methods", lambda _: [method("dense", "B")])
     subject.measure(subject.image_slices(image, 1), None, repeats=2)
     assert calls == ["A", "B"] * 3
 
@@ -130,7 +130,7 @@ def wrong_dense(change):
     ],
 )
 def test_maps_that_disagree_are_not_timed(image, monkeypatch, change, message):
-    monkeypatch.setattr(subject, "_dense_methods", wrong_dense(change))
+    monkeypatch.setattr(subject, "dense_methods", wrong_dense(change))
     with pytest.raises(ValueError, match=message):
         subject.measure(subject.image_slices(image, 1), None, repeats=1)
 

@@ -367,7 +367,7 @@ run = partial(radsynth, "explain")
 def undrawn(monkeypatch):
     """Leave out the figures, which take most of the time."""
     for name in ("draw_filters", "draw_extremes", "draw_explanation"):
-        monkeypatch.setattr(f"pipelines.explain_figures.{name}", lambda *_, **__: None)
+        monkeypatch.setattr(f"pipelines.evaluation.explanation.{name}", lambda *_, **__: None)
 
 
 def rows_of(path):

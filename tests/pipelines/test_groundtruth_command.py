@@ -19,7 +19,8 @@ from pipelines.cohorts.cohort import read_cohort
 from pipelines.images.provenance import sha256_of
 from pipelines.images.reading import read_image
 from pipelines.maps import exact_cohort
-from pipelines.maps.exact_cohort import Plan, exact_case, map_path, write_store
+from pipelines.maps.exact_cohort import exact_case, map_path, write_store
+from pipelines.maps.store_plan import Plan
 
 PLAN = Plan(settings=GLCMSettings(), seed=3, samples_per_case=90, backend="cpu")
 

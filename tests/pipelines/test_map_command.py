@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from helpers.commands import assert_refused, radsynth
 
-from glcm_cuda import GLCMSettings, entropy_map, feature_maps, maps
+from glcm_cuda import GLCMSettings, entropy_map, feature_maps
+from glcm_cuda.engines import choice
 from pipelines.images.provenance import sha256_of
 from pipelines.images.reading import read_image
 from pipelines.images.volume import Volume
@@ -83,7 +84,6 @@ def test_settings_mask_and_preview(tmp_path, image, volume):
 
 
 def test_auto_says_in_the_log_what_it_took(tmp_path, image):
-    maps._say.cache_clear()  # a process says it once
     result = run(image, "-o", tmp_path / "map.nii")
     assert result.exit_code == 0, result.output
     assert "backend auto took c" in result.stderr
@@ -429,7 +429,7 @@ def test_a_failure_of_map_or_preview_leaves_neither(tmp_path, image, monkeypatch
 
 
 def test_a_backend_that_is_not_there(tmp_path, image, monkeypatch):
-    monkeypatch.setattr(maps, "_why_no_cuda", lambda: "no CUDA device or driver was found")
+    monkeypatch.setattr(choice, "why_no_cuda", lambda: "no CUDA device or driver was found")
     result = run(image, "-o", tmp_path / "map.nii", "--backend", "cuda")
     assert_refused(result, "backend 'cuda' cannot be used: no CUDA device or driver was found")
 

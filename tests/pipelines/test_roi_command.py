@@ -13,13 +13,12 @@ from helpers.commands import assert_refused, radsynth
 from helpers.ibsi import PHANTOM
 
 from glcm_cuda import GLCMSettings
-from glcm_cuda.families.glcm.features import FEATURES
-from glcm_cuda.families.registry import NAMES
+from glcm_cuda.families.registry import FEATURES, NAMES
 from glcm_cuda.roi import roi_features
 from pipelines.images.provenance import sha256_of
 from pipelines.images.volume import Volume
 from pipelines.images.writing import write_volume
-from pipelines.maps.region import AGGREGATIONS
+from pipelines.maps.aggregations import AGGREGATIONS
 
 # Its consensus values of joint entropy and contrast.
 PUBLISHED = {

@@ -216,7 +216,7 @@ def test_a_cohort_is_mapped_by_the_fold_that_held_each_patient_out(cohort, run, 
     assert "new to the run, mapped with fold 0: 1 patient (new)" in result.stderr
     rows = read_index(folder)
     assert list(rows[0]) == [
-        *("patient", "group", "image", "labels", "series", "phase", "synthetic", "model", "fold")
+        *("patient", "group", "image", "labels", "series", "phase", "phantom", "synthetic", "model", "fold")
     ]
     assert [(row["patient"], row["fold"], row["model"]) for row in rows] == [
         ("p0", "1", "../fold1.keras"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,11 +14,18 @@ from numba import cuda
 from glcm_cuda.base.blocks import shape_of, size_of, start_in
 from glcm_cuda.base.checks import is_device_array
 from glcm_cuda.engines.cuda import kernels
-from glcm_cuda.engines.cuda.slabs import Scratch, map_block, prepare
-from glcm_cuda.families import launching
+from glcm_cuda.engines.cuda.slabs import Job, Scratch, map_block, prepare
+from glcm_cuda.families.launching import compiled
 from glcm_cuda.families.registry import feature_named
 from glcm_cuda.families.stage import Task
-from glcm_cuda.levels.quantize import bins_between, mask_array, ruled_range
+from glcm_cuda.levels.bins import Bins
+from glcm_cuda.levels.quantize import (
+    bins_between,
+    mask_array,
+    refuse_voxels_not_finite,
+    ruled_range,
+    where_of,
+)
 from glcm_cuda.settings import GLCMSettings
 
 _EXTENT_THREADS = 1 << 15
@@ -25,10 +33,16 @@ _EXTENT_THREADS = 1 << 15
 
 
 def map_device_array(
-    image: Any, settings: GLCMSettings, mask: Any, out: Any, stream: Any, progress: Callable[[int, int], None]
+    image: Any,
+    settings: GLCMSettings,
+    mask: Any,
+    bins: Bins | None,
+    out: Any,
+    stream: Any,
+    progress: Callable[[int, int], None],
 ) -> Any:
     """Map an array that lies on a device, without a copy to the host; see `entropy_map`."""
-    _refuse_what_needs_the_host(settings)
+    _refuse_what_needs_the_host(settings, bins)
     with quiet():
         queue = _queue(stream)
         source, inside = _on_device("image", image), None
@@ -48,33 +62,36 @@ def map_device_array(
             got = f"{target.dtype} of shape {tuple(result.shape)}"
             msg = f"out must be float32 of shape {tuple(image.shape)}, got {got}"
             raise ValueError(msg)
-        bounds = ruled_range(settings, mask is not None, lambda every: _extent(source, inside, every, queue))
+        if bins is None:
+            extent_of = functools.partial(_extent, source, inside, stream=queue)
+            bounds = ruled_range(settings, mask is not None, extent_of)
+            bins = bins_between(*bounds, settings, source.dtype)
+        else:
+            refuse_voxels_not_finite(_extent(source, inside, False, queue)[2], where_of(mask is not None))
         if inside is not None and not settings.masked_window:
             _refuse_not_finite(_extent(source, None, True, queue)[2])
-        bins = bins_between(*bounds, settings, source.dtype)
         entropy = (feature_named("joint_entropy"),)
-        task = Task(settings, bins, entropy, source.dtype, inside is not None, target.shape)
-        task.check()
-        parts, ((scratch,),) = prepare(task, Scratch, [contextlib.nullcontext()], 1)
+        job = Job(Task(settings, bins, entropy), source.dtype, inside is not None, target.shape)
+        parts, ((scratch,),) = prepare(job, Scratch, [contextlib.nullcontext()], 1)
         if queue:  # which need not wait for the default stream, on which tables and mask came
             cuda.default_stream().synchronize()
         mapped = 0
         for block in parts:
-            part = task.part(block)
+            part = job.part(block)
             mask_part = None if inside is None else inside[part]
             maps = target[block].reshape((1, *shape_of(block, target.shape[2])))
-            map_block(task, source[part], mask_part, start_in(part, block), scratch, maps, queue)
+            map_block(job, source[part], mask_part, start_in(part, block), scratch, maps, queue)
             mapped += size_of(block, target.shape[2])
             progress(mapped, target.size)
         return result
 
 
-def _refuse_what_needs_the_host(settings: GLCMSettings) -> None:
+def _refuse_what_needs_the_host(settings: GLCMSettings, bins: Bins | None) -> None:
     """Refuse ranges that are not found on a device, and slices that do not lie one after another there."""
     wrong = next((name for name in ("percentiles", "deviations") if getattr(settings, name) is not None), "")
     if settings.range_over == "crop" and settings.intensity_range is None:
         wrong = 'range_over="crop"'
-    if wrong:
+    if wrong and bins is None:
         msg = f"{wrong} needs an image in the host's memory; give intensity_range or copy it to the host"
         raise ValueError(msg)
     if settings.slice_axis:
@@ -131,7 +148,7 @@ def _extent(source: Any, inside: Any, every: bool, stream: Any) -> tuple[float, 
     counts = cuda.device_array((2, _EXTENT_THREADS), np.int64)
     ends = cuda.device_array((2, _EXTENT_THREADS), np.float64)
     masked = inside is not None and not every
-    launching.compiled(kernels.extent_kernel, masked)[_EXTENT_THREADS // 128, 128, stream](
+    compiled(kernels.extent_kernel, masked)[_EXTENT_THREADS // 128, 128, stream](
         source, inside if masked else source, ends, counts
     )
     found, numbers = ends.copy_to_host(stream=stream), counts.copy_to_host(stream=stream)

@@ -14,7 +14,8 @@ import pytest
 
 from glcm_cuda import GLCMSettings, entropy_map
 from glcm_cuda.base.checks import is_device_array
-from glcm_cuda.maps import available_backends
+from glcm_cuda.engines import choice
+from glcm_cuda.engines.choice import available_backends
 
 if "cuda" not in available_backends():
     pytest.skip("no CUDA device or simulator", allow_module_level=True)
@@ -23,7 +24,7 @@ from numba import cuda
 
 from glcm_cuda.engines.cuda import device_arrays, engine
 from glcm_cuda.engines.cuda import slabs as slabs_module
-from glcm_cuda.families import launching, stage
+from glcm_cuda.families import launching
 from glcm_cuda.families.glcm.cuda import stages
 from glcm_cuda.families.glcm.cuda.entropy_kernels import marches
 
@@ -71,7 +72,7 @@ def test_slabs_do_not_change_a_bit(monkeypatch, rng, volume, fields):
     mask = rng.random(volume.shape) < 0.8
     expected = entropy_map(volume, chosen, mask=mask, backend="cpu")
     for voxels, steps in ((40, [40, 60]), (8, [8, 16, 20, 28, 36, 40, 48, 56, 60]), (1, range(4, 61, 4))):
-        monkeypatch.setattr(stage, "_SLAB_VOXELS", dict.fromkeys((2, 3), voxels))
+        monkeypatch.setattr(slabs_module, "_SLAB_VOXELS", dict.fromkeys((2, 3), voxels))
         seen = []
         slabs = entropy_map(
             volume, chosen, mask=mask, backend="cuda", progress=lambda done, _, seen=seen: seen.append(done)
@@ -170,9 +171,10 @@ def test_devices_share_the_slabs(monkeypatch, volume):
                 other.set()
 
     other = threading.Event()
-    monkeypatch.setattr(slabs_module, "Slab", Patient)
-    monkeypatch.setattr(launching, "launch", one_at_a_time)
-    monkeypatch.setattr(stage, "_SLAB_VOXELS", dict.fromkeys((2, 3), 8))
+    monkeypatch.setattr(engine, "Slab", Patient)
+    for module in (slabs_module, stages):
+        monkeypatch.setattr(module, "launch", one_at_a_time)
+    monkeypatch.setattr(slabs_module, "_SLAB_VOXELS", dict.fromkeys((2, 3), 8))
     monkeypatch.setattr(cuda, "gpus", [Device("first"), Device("second")])
     np.testing.assert_array_equal(entropy_map(volume, backend="cuda"), entropy_map(volume, backend="cpu"))
     assert len(drivers) == 2
@@ -184,7 +186,7 @@ def test_an_error_on_one_device_ends_the_map(monkeypatch, volume):
         raise OSError(msg)
 
     monkeypatch.setattr(slabs_module, "map_block", broken)
-    monkeypatch.setattr(stage, "_SLAB_VOXELS", dict.fromkeys((2, 3), 8))
+    monkeypatch.setattr(slabs_module, "_SLAB_VOXELS", dict.fromkeys((2, 3), 8))
     monkeypatch.setattr(cuda, "gpus", [contextlib.nullcontext(), contextlib.nullcontext()])
     with pytest.raises(OSError, match="no such kernel"):
         entropy_map(volume, backend="cuda")
@@ -207,7 +209,7 @@ def test_arrays_on_a_device_stay_there(rng, shape, masked):
 
 
 def test_slabs_of_an_array_on_a_device(monkeypatch, volume):
-    monkeypatch.setattr(stage, "_SLAB_VOXELS", dict.fromkeys((2, 3), 8))
+    monkeypatch.setattr(slabs_module, "_SLAB_VOXELS", dict.fromkeys((2, 3), 8))
     found = entropy_map(cuda.to_device(volume))
     np.testing.assert_array_equal(found.copy_to_host(), entropy_map(volume, backend="cpu"))
 
@@ -297,17 +299,15 @@ def test_a_kernel_runs():
 
 
 def test_a_device_on_which_no_kernel_runs(monkeypatch):
-    from glcm_cuda import maps
-
     def broken():
         msg = "the provided PTX was compiled with an unsupported toolchain\nand so on"
         raise OSError(msg)
 
     monkeypatch.setattr(engine, "probe", broken)
-    reason = maps._why_no_cuda.__wrapped__()
+    reason = choice.why_no_cuda.__wrapped__()
     assert reason.startswith("a CUDA kernel does not run here (the provided PTX")
     assert "\n" not in reason
-    monkeypatch.setattr(maps, "_why_no_cuda", lambda: reason)
+    monkeypatch.setattr(choice, "why_no_cuda", lambda: reason)
     with pytest.raises(RuntimeError, match="update driver"):
         entropy_map(np.ones((3, 3)), backend="cuda")
     np.testing.assert_array_equal(entropy_map(np.ones((3, 3))), np.zeros((3, 3)))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from glcm_cuda import GLCMSettings, intensity_range, quantize
+from glcm_cuda import GLCMSettings, entropy_map, find_bins, intensity_range, quantize
 
 
 @pytest.mark.parametrize("levels", [2, 6, 64, 256])
@@ -165,3 +165,22 @@ def test_a_width_that_needs_too_many_levels():
         ValueError, match=r"bin_width=0.01 needs 219001 levels over the range 0 to 2190, .* 65536"
     ):
         quantize([0.0, 2190.0], GLCMSettings(bin_width=0.01))
+
+
+def test_the_bins_of_the_whole_give_a_part_the_same_levels(rng):
+    image = rng.random((20, 20))
+    settings = GLCMSettings(percentiles=(5, 95))
+    bins = find_bins(image, settings)
+    np.testing.assert_array_equal(quantize(image[3:9], settings, bins=bins), quantize(image, settings)[3:9])
+    inner = entropy_map(image[3:12], settings, bins=bins, backend="cpu")[2:-2]
+    np.testing.assert_array_equal(inner, entropy_map(image, settings, backend="cpu")[5:10])
+
+
+def test_what_is_not_finite_is_refused_though_the_bins_are_known():
+    image, mask = np.ones((4, 4)), np.ones((4, 4))
+    bins = find_bins(image)
+    image[0, 0] = np.nan
+    with pytest.raises(ValueError, match="got 1 NaN or infinite voxel"):
+        entropy_map(image, bins=bins)
+    mask[0, 0] = 0
+    assert np.isnan(entropy_map(image, mask=mask, bins=bins)[0, 0])

@@ -203,6 +203,31 @@ def test_a_store_of_before_has_no_modality(tmp_path):
         assert [found.modality for found in opened.cases] == [""]
 
 
+@pytest.mark.parametrize("phantom", [False, True])
+def test_a_store_keeps_what_is_a_phantom(tmp_path, phantom):
+    writing = writer(tmp_path / "store.h5")
+    record, samples = case("phantom_x")
+    record = dataclasses.replace(record, phantom=phantom)
+    writing.add(record, samples)
+    assert writing.has(record.source)
+    assert not writing.has(dataclasses.replace(record.source, phantom=not phantom))
+    with PatchStore(writing.finish([record.source])) as opened:
+        assert [found.phantom for found in opened.cases] == [phantom]
+        assert opened.is_phantom is phantom
+
+
+def test_in_an_older_store_the_name_tells_a_phantom(tmp_path):
+    writing = writer(tmp_path / "store.h5")
+    for patient in ("phantom-benign-01", "A"):
+        writing.add(*case(patient))
+    path = writing.finish([source("phantom-benign-01"), source("A")])
+    with h5py.File(path, "r+") as file:
+        del file["cases/phantom"]
+    with PatchStore(path) as opened:
+        assert [found.phantom for found in opened.cases] == [True, False]
+        assert not opened.is_phantom
+
+
 def test_parts_of_other_software_are_not_mixed_in(tmp_path, monkeypatch):
     writer(tmp_path / "store.h5").add(*case("A"))
     monkeypatch.setattr("glcm_cuda.store.writing.__version__", "0.0.9")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from glcm_cuda import GLCMSettings
+from glcm_cuda.levels.quantize import bins_of_levels
 
 pytestmark = pytest.mark.skipif(
     os.environ.get("NUMBA_ENABLE_CUDASIM") == "1", reason="the simulator replaces the compiler"
@@ -40,11 +41,10 @@ def kernels_of(chosen):
     from numba import types
 
     from glcm_cuda.engines.cuda import kernels
-    from glcm_cuda.families import stage
     from glcm_cuda.families.glcm.cuda import entropy_kernels
 
     array = kernel_counts.array
-    wide = chosen.levels > stage.MOST_LEVELS
+    wide = bins_of_levels(chosen.levels).wide
     image, whole, real = array(types.float32, 3), types.int64, types.float64
     levels = array(types.int32 if wide else types.int16, 3)
     if chosen in (GLCMSettings(), WIDE):  # the others' are the same

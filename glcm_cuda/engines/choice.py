@@ -1,0 +1,86 @@
+"""Which backend computes: the CPU, or the CUDA devices where they can be used."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import logging
+import os
+from typing import Literal
+
+Backend = Literal["auto", "cpu", "cuda"]
+
+_log = logging.getLogger(__name__)
+
+
+def available_backends() -> tuple[str, ...]:
+    """Return the backends that can run here: ``("cpu",)`` or ``("cpu", "cuda")``."""
+    return ("cpu",) if why_no_cuda() else ("cpu", "cuda")
+
+
+def resolve_backend(backend: str) -> Literal["cpu", "cuda"]:
+    """Return the backend that computes; the log says which one "auto" chose, and why not CUDA.
+
+    Parameters
+    ----------
+    backend : {"auto", "cpu", "cuda"}
+        "auto" chooses CUDA if a device can be used.
+
+    Raises
+    ------
+    ValueError
+        If there is no such backend.
+    RuntimeError
+        If ``backend="cuda"`` and no CUDA device can be used.
+    """
+    if backend not in ("auto", "cpu", "cuda"):
+        msg = f"backend must be one of ('auto', 'cpu', 'cuda'), got {backend!r}"
+        raise ValueError(msg)
+    if backend == "cpu":
+        return "cpu"
+    reason = why_no_cuda()
+    if reason and backend == "cuda":
+        msg = f"backend 'cuda' cannot be used: {reason}; use backend 'cpu'"
+        raise RuntimeError(msg)
+    if not reason:
+        if backend == "auto":
+            _log.info("backend auto took cuda")
+        return "cuda"
+    # A driver without a usable device is a fault that the user can repair; no driver at all is not.
+    _log.log(logging.WARNING if _has_driver() else logging.INFO, "backend auto took cpu: %s", reason)
+    return "cpu"
+
+
+@functools.cache
+def why_no_cuda() -> str:
+    """Return why no CUDA device can be used, and what to do about it; empty if one can."""
+    if not _has_driver():
+        return "no CUDA driver was found (on a machine with a GPU, install NVIDIA's driver)"
+    try:
+        from numba import cuda
+    except ImportError as error:
+        return f"numba.cuda cannot be imported ({error}; install radsynth[cuda])"
+    try:
+        if not cuda.is_available():
+            return f"the CUDA driver finds no device ({cuda.cuda_error() or 'see nvidia-smi'})"
+        from glcm_cuda.engines.cuda.engine import probe
+
+        probe()
+    except Exception as error:
+        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
+        return (
+            f"a CUDA kernel does not run here ({first_line}; update driver and radsynth[cuda], free memory)"
+        )
+    return ""
+
+
+def _has_driver() -> bool:
+    """Whether there may be a CUDA driver. Numba could tell, but takes half a second to import."""
+    if any(os.environ.get(name, "0") != "0" for name in ("NUMBA_ENABLE_CUDASIM", "NUMBA_CUDA_DRIVER")):
+        return True
+    for library in ("libcuda.so.1", "libcuda.so", "/usr/lib/wsl/lib/libcuda.so.1", "nvcuda.dll"):
+        with contextlib.suppress(OSError):
+            ctypes.CDLL(library)
+            return True
+    return False
