@@ -142,6 +142,7 @@ def adapter(tmp_path):
     return make
 
 
+@pytest.mark.slow
 def test_wrong_failing_and_missing_tools_are_told_and_the_others_measured(adapter, rng, capsys):
     missing = Tool(
         name="missing", title="Missing", script="", computes="", program="no-such", how_to_install="buy"

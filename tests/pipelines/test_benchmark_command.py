@@ -244,6 +244,7 @@ assert result.exit_code == 0, result.output
 """
 
 
+@pytest.mark.slow
 def test_a_model_is_timed_with_its_own_settings(image, tmp_path):
     command = [sys.executable, "-c", WITH_MODEL, str(tmp_path), str(image)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -97,6 +97,7 @@ print(keras.backend.backend())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
 def test_the_same_file_gives_the_same_map_elsewhere(finished, tmp_path, rng, backend):
     if backend == keras.backend.backend():

@@ -212,6 +212,7 @@ def train_and_interrupt(store, folder, settings, *, after):
         train(store, folder, settings, SMALL, progress=stop)
 
 
+@pytest.mark.slow
 def test_an_interrupted_fold_continues_the_same_curve(store, tmp_path):
     settings = TrainingSettings(folds=1, epochs=6, batch=250, learning_rate=0.01, augment=0.3)
     train(store, tmp_path / "whole", settings, SMALL)
@@ -230,6 +231,7 @@ def test_an_interrupted_fold_continues_the_same_curve(store, tmp_path):
     assert left == {"fold0.keras", "folds.csv", "history_fold0.csv", "run.json"} | cards
 
 
+@pytest.mark.slow
 def test_mixed_precision_leaves_a_model_in_float32(store, tmp_path):
     rmse = {}
     for precision in ("float32", "bfloat16"):
@@ -243,6 +245,7 @@ def test_mixed_precision_leaves_a_model_in_float32(store, tmp_path):
     assert rmse["bfloat16"][-1] < 0.5 * rmse["bfloat16"][0]
 
 
+@pytest.mark.slow
 def test_mixed_precision_continues_the_same_curve(store, tmp_path):
     settings = TrainingSettings(folds=1, epochs=3, batch=100, patience=0, augment=0, precision="bfloat16")
     train(store, tmp_path / "whole", settings, SMALL)

@@ -95,6 +95,7 @@ def test_more_levels_than_codes_have_bits(rng, levels, fields):
     )
 
 
+@pytest.mark.slow
 def test_features_of_many_levels_match_naive(rng):
     levels = rng.integers(0, 700, (5, 6)) // 3
     levels[0, 0] = 699

@@ -63,7 +63,13 @@ def kernels_of(chosen):
 @pytest.mark.parametrize("architecture", ARCHITECTURES, ids=str)
 @pytest.mark.parametrize(
     "fields",
-    [{}, {"window": 11}, {"window": 255}, {"aggregate": "merge", "symmetric": False}, {"dimensions": 3}],
+    [
+        {},
+        pytest.param({"window": 11}, marks=pytest.mark.slow),
+        pytest.param({"window": 255}, marks=pytest.mark.slow),
+        {"aggregate": "merge", "symmetric": False},
+        {"dimensions": 3},
+    ],
     ids=str,
 )
 def test_no_spills_and_no_local_memory(architecture, fields):

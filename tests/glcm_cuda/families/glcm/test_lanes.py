@@ -18,6 +18,7 @@ NAMED = [(3, 1), (3, 2), (5, 1), (5, 3), (7, 5)]
 SLIDING = [(7, 1), (7, 3), (9, 1), (15, 1)]
 MERGED = [(3, 1), (5, 1), (5, 2), (7, 1)]
 WINDOWS = [(*window, "mean") for window in NAMED + SLIDING] + [(*window, "merge") for window in MERGED]
+QUICK = [(3, 1, "mean"), (5, 1, "mean"), (7, 1, "mean"), (3, 1, "merge"), (5, 1, "merge")]
 
 
 def both_maps(levels, settings):
@@ -35,7 +36,10 @@ def fits(window, distance, **fields):
     return lanes.fits(settings, settings.levels)
 
 
-@pytest.mark.parametrize(("window", "distance", "aggregate"), WINDOWS)
+@pytest.mark.parametrize(
+    ("window", "distance", "aggregate"),
+    [pytest.param(*each, marks=() if each in QUICK else pytest.mark.slow) for each in WINDOWS],
+)
 def test_lanes_have_the_bits_of_the_tally(rng, window, distance, aggregate):
     for number_of_levels, symmetric in ((64, True), (255, False), (256, True), (3, False)):
         for shape in ((1, 1, 1), (2, 3, 2), (1, 70, 300), (2, 65, 257)):
