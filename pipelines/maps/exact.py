@@ -64,7 +64,7 @@ def planned(
     mask: npt.NDArray[np.bool_] | None,
 ) -> Job:
     """Find the bins and the part to map; refuse what cannot be mapped."""
-    from glcm_cuda.families.glcm.scales import check_levels
+    from glcm_cuda.families.registry import check_features
     from glcm_cuda.levels.quantize import find_bins
     from pipelines.images.reading import reached
 
@@ -73,7 +73,7 @@ def planned(
     except ValueError as error:
         msg = f"{source}: {error}"
         raise ValueError(msg) from None
-    check_levels(features, settings, bins.levels)
+    check_features(features, settings, bins)
     box, binning = reached(volume.array.shape, mask, settings, bins)
     return Job(
         volume=volume, mask=mask, box=box, features=features, settings=settings, binning=binning, bins=bins

@@ -6,14 +6,14 @@ import csv
 import json
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
 import SimpleITK
-from click.testing import CliRunner
+from helpers.commands import radsynth
 
 from glcm_cuda import GLCMSettings, entropy_map
-from pipelines.benchmark import command
 from pipelines.evaluation import timing as subject
 from pipelines.evaluation.timing_report import markdown, verdicts
 
@@ -33,8 +33,7 @@ def image(tmp_path_factory):
     return path
 
 
-def benchmark(*arguments):
-    return CliRunner().invoke(command, [str(a) for a in arguments])
+benchmark = partial(radsynth, "benchmark")
 
 
 @pytest.fixture(scope="module")

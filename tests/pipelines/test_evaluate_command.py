@@ -6,15 +6,15 @@ import csv
 import html
 import json
 import re
+from functools import partial
 
 import numpy as np
 import pytest
 import SimpleITK
-from click.testing import CliRunner
+from helpers.commands import radsynth
 
 from glcm_cuda import GLCMSettings, entropy_map
 from pipelines.cohorts import runs
-from pipelines.evaluate import command
 from pipelines.evaluation import comparison as subject
 from pipelines.evaluation.agreement_figures import representative
 from pipelines.evaluation.agreement_tables import table1
@@ -87,8 +87,7 @@ def read_rows(path):
         return list(csv.DictReader(file))
 
 
-def evaluate(*arguments):
-    return CliRunner().invoke(command, [str(a) for a in arguments])
+evaluate = partial(radsynth, "evaluate")
 
 
 @pytest.fixture(scope="module")

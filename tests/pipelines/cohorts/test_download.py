@@ -5,21 +5,20 @@ from __future__ import annotations
 import csv
 import shutil
 import sys
+from functools import partial
 
 import pytest
-from click.testing import CliRunner
+from helpers.commands import radsynth
 
 pytest.importorskip("idc_index_data")
 
-from pipelines.__main__ import main
 from pipelines.cohorts import downloads
 from pipelines.cohorts.downloads import query
 
 QUERY = ("--collection", "ispy2", "--description", "PE2", "--modality", "mr", "--license", "cc by")
 
 
-def run(*arguments):
-    return CliRunner().invoke(main, ["download", *(str(argument) for argument in arguments)])
+run = partial(radsynth, "download")
 
 
 @pytest.fixture

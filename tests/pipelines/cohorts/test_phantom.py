@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import itertools
 from collections import Counter
+from functools import partial
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from helpers.commands import radsynth
 
 from glcm_cuda import entropy_map
-from pipelines.__main__ import main
 from pipelines.cohorts import phantom_images, phantoms
 from pipelines.cohorts.phantom_images import phantom_patients, phantom_volume
 from pipelines.cohorts.phantoms import write_phantom
@@ -95,8 +95,7 @@ def test_an_unknown_patient_is_refused():
         phantom_volume("x")
 
 
-def run(*arguments):
-    return CliRunner().invoke(main, ["phantom", *map(str, arguments)], prog_name="radsynth")
+run = partial(radsynth, "phantom")
 
 
 def test_the_command_writes_the_whole_cohort(tmp_path):
