@@ -118,7 +118,7 @@ def without_copies(members: Sequence[Member]) -> tuple[list[Member], list[str]]:
 
 
 def uneven(phase: Phase) -> str | None:
-    """Return where the slices of a phase are unevenly spaced, as if one were missing; None if they are even."""
+    """Return where the slices of a phase are unevenly spaced, as if one were missing; None if nowhere."""
     gaps = np.diff(phase.along_mm)
     if gaps.size < 2:
         return None
