@@ -20,7 +20,8 @@ BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := demo
 .DELETE_ON_ERROR:
-.PHONY: demo groundtruth train synthesize evaluate benchmark real test test-sim test-oracles test-gpu lint format help clean
+.PHONY: demo groundtruth train synthesize evaluate benchmark real test test-sim test-slow coverage test-release test-oracles test-oldest \
+    test-clean test-gpu lint format help clean
 
 help: ## say what the targets do
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -73,13 +74,26 @@ $(RUN)/real: $(RUN)/training/run.json
 	    --preview $@/entropy_synthetic.png --force
 	touch $@
 
-test: $(VENV)/.test ## all tests, the simulator's among them
-	$(BIN)/pytest -q
+# Processes that share the tests by their files; `PARALLEL=` runs them in one
+PARALLEL ?= -n 2 --dist loadfile
+# What runs in Numba's simulator of CUDA, which needs its compiler off
+SIMULATED := tests/glcm_cuda/test_entropy_map.py tests/glcm_cuda/engines tests/glcm_cuda/families/glcm/test_cuda_features.py
+
+test: $(VENV)/.test ## the quick tests, the simulator's among them (about 5 minutes)
+	$(BIN)/pytest -q -m "not slow" $(PARALLEL)
 	$(MAKE) test-sim
 
 test-sim: $(VENV)/.test ## the CUDA backend in Numba's simulator
-	NUMBA_ENABLE_CUDASIM=1 NUMBA_DISABLE_JIT=1 \
-	    $(BIN)/pytest -q tests/glcm_cuda/test_entropy_map.py tests/glcm_cuda/engines tests/glcm_cuda/families/glcm/test_cuda_features.py
+	NUMBA_ENABLE_CUDASIM=1 NUMBA_DISABLE_JIT=1 $(BIN)/pytest -q $(PARALLEL) $(SIMULATED)
+
+test-slow: $(VENV)/.test ## the slow tests, then the coverage of the quick ones (about 15 minutes)
+	$(BIN)/pytest -q -m slow $(PARALLEL)
+	$(MAKE) coverage
+
+coverage: $(VENV)/.test ## the quick tests again, with the share of the code that they reach
+	$(BIN)/pytest -q -m "not slow" $(PARALLEL) --cov --cov-report=term
+
+test-release: test-oracles test-oldest test-clean ## what needs environments of its own
 
 ORACLES := .venv-oracles
 $(ORACLES)/.made: tests/oracles/requirements.txt
@@ -91,11 +105,25 @@ $(ORACLES)/.made: tests/oracles/requirements.txt
 test-oracles: $(ORACLES)/.made ## maps against pyradiomics, scikit-image, mahotas and ITK themselves
 	$(ORACLES)/bin/python -m pytest -q -c tests/oracles/pytest.ini tests/oracles
 
+OLDEST := .venv-oldest
+$(OLDEST)/.made: pyproject.toml
+	$(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/pip install --quiet uv
+	$(OLDEST)/bin/uv pip install --quiet --python $(OLDEST)/bin/python --resolution lowest-direct -e '.[$(TENSORFLOW),test]'
+	touch $@
+
+test-oldest: $(OLDEST)/.made ## the quick tests with the oldest versions that pyproject.toml allows
+	$(OLDEST)/bin/python -m pytest -q -m "not slow" $(PARALLEL)
+
+test-clean: ## the set-up of the README from nothing, and the whole chain with it
+	rm -rf .venv-clean runs/clean
+	$(MAKE) demo VENV=.venv-clean RUN=runs/clean
+
 # Needs no set-up of ours, so that it also runs on a machine that has numba-cuda, h5py and pytest only
 GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
 test-gpu: ## values and speed on a CUDA device, into benchmarks/results
 	@$(GPU_PYTHON) -c "from glcm_cuda.engines.choice import why_no_cuda; raise SystemExit(why_no_cuda() or 0)"
-	$(GPU_PYTHON) -m pytest -q tests/glcm_cuda/test_entropy_map.py tests/glcm_cuda/engines tests/glcm_cuda/families/glcm/test_cuda_features.py
+	$(GPU_PYTHON) -m pytest -q $(SIMULATED)
 	PYTHONPATH=. $(GPU_PYTHON) benchmarks/bench_gpu.py
 
 lint: $(VENV)/.test ## ruff and mypy
@@ -107,4 +135,4 @@ format: $(VENV)/.test ## format the code
 	$(BIN)/ruff format .
 
 clean: ## remove what the targets made
-	rm -rf $(VENV) $(ORACLES) runs build *.egg-info
+	rm -rf $(VENV) $(ORACLES) $(OLDEST) .venv-clean runs build *.egg-info

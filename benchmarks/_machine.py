@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.evaluation.timing import describe_machine
+from pipelines.evaluation.machine import describe_machine
 from pipelines.reports.figures import DPI
 from pipelines.reports.tables import counted
 

@@ -24,7 +24,7 @@ from _peer_tools import SCRIPTS, environment
 from pydicom import examples
 
 from glcm_cuda import GLCMSettings, feature_maps, quantize
-from glcm_cuda.families.glcm.features import FEATURES
+from glcm_cuda.families.registry import FEATURES
 
 TURNS, CROP = 5, 24
 SETTINGS = GLCMSettings(intensity_range=(0, 64))

@@ -31,7 +31,6 @@ from numba import cuda, types
 from glcm_cuda import GLCMSettings
 from glcm_cuda.families.glcm.cuda.entropy_kernels import March, count_kernel, marches
 from glcm_cuda.families.glcm.cuda.feature_kernels import feature_kernel, mcc_kernel, walk_of
-from glcm_cuda.families.glcm.features import FEATURES
 from glcm_cuda.families.registry import features_named
 
 ARCHITECTURES = ((7, 5), (8, 0), (9, 0), (12, 0))
@@ -47,7 +46,6 @@ CASES = {
     "5x5, merged": (GLCMSettings(aggregate="merge"), contextlib.nullcontext),
     "5x5x5": (GLCMSettings(dimensions=3), contextlib.nullcontext),
 }
-APART = ("joint_entropy", "mcc")
 FEATURE_CASES: dict[str, tuple[str | tuple[str, ...], bool, bool]] = {
     "contrast": ("contrast", True, False),
     "joint energy": ("joint_energy", True, False),
@@ -88,9 +86,9 @@ def other_kernels() -> dict[str, tuple[Callable[..., None], tuple[types.Type, ..
     """Return the kernels of all features but joint entropy, and the types of their arguments."""
     found = {}
     for name, (names, symmetric, merge) in FEATURE_CASES.items():
-        chosen = [feature for feature in features_named(names) if feature.name not in APART]
-        planes = [(FEATURES.index(feature), plane) for plane, feature in enumerate(chosen)]
-        found[name] = feature_kernel(walk_of(planes, symmetric, merge)), feature_signature()
+        chosen = [feature for feature in features_named(names) if feature.stage == "sums"]
+        walk = walk_of(list(enumerate(chosen)), symmetric, merge)
+        found[name] = feature_kernel(walk), feature_signature()
     for name, symmetric in (("MCC", True), ("MCC, not symmetric", False)):
         found[name] = mcc_kernel(symmetric, False), mcc_signature()
     return found

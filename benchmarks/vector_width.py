@@ -36,9 +36,7 @@ def main() -> None:
         arguments.listing.write_text(assembly)
     counts = Counter(widest_register(line) for line in assembly.splitlines())
     compares = len(re.findall(r"\n\tvpcmpeqw", assembly))
-    print(
-        f"window {arguments.window}: {compares} vector comparisons of 16-bit codes, {vectors.LANES} lanes"
-    )
+    print(f"window {arguments.window}: {compares} vector comparisons of 16-bit codes, {vectors.LANES} lanes")
     for register, meaning in _WIDTHS:
         print(f"{counts[register]:6} instructions on {register} registers ({meaning})")
 

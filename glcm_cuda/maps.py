@@ -13,6 +13,7 @@ from glcm_cuda.base.checks import is_device_array
 from glcm_cuda.engines.choice import Backend, resolve_backend
 from glcm_cuda.families.feature import Feature
 from glcm_cuda.families.registry import feature_named, features_named
+from glcm_cuda.families.stage import Task
 from glcm_cuda.levels.bins import Bins
 from glcm_cuda.levels.quantize import bins_for, bins_of_levels, mask_array, real_array
 from glcm_cuda.settings import GLCMSettings
@@ -207,11 +208,8 @@ def _map(
         msg = f"slice_axis={settings.slice_axis} needs a volume, got shape {array.shape}"
         raise ValueError(msg)
     inside = None if mask is None else mask_array(mask, array.shape).reshape(stack.shape)
-    bins = bins_for(stack, settings, inside, bins)
-    from glcm_cuda.families.glcm.scales import check_levels  # brings Numba
-
-    check_levels(features, settings, bins.levels)
-    _fill(out, stack, bins, settings, inside, features, backend, progress)
+    task = Task(settings, bins_for(stack, settings, inside, bins), features)
+    _fill(out, stack, inside, task, backend, progress)
 
 
 def entropy_of_levels(
@@ -252,8 +250,8 @@ def entropy_of_levels(
     stack = _stack(array)
     inside = None if mask is None else mask_array(mask, array.shape).reshape(stack.shape)
     out = np.empty(array.shape, np.float32)
-    bins = bins_of_levels(settings.levels)
-    _fill(_stack(out)[np.newaxis], stack, bins, settings, inside, _ENTROPY, backend, progress)
+    task = Task(settings, bins_of_levels(settings.levels), _ENTROPY)
+    _fill(_stack(out)[np.newaxis], stack, inside, task, backend, progress)
     return out
 
 
@@ -267,13 +265,12 @@ def _stack(array: npt.NDArray[_Number]) -> npt.NDArray[_Number]:
 def _fill(
     out: npt.NDArray[np.float32],
     array: npt.NDArray[np.generic],
-    bins: Bins,
-    settings: GLCMSettings,
     inside: npt.NDArray[np.generic] | None,
-    features: tuple[Feature, ...],
+    task: Task,
     backend: Backend,
     progress: Progress | None,
 ) -> None:
+    """Fill `out` (F, Z, Y, X) from a volume, whose slices may lie across any axis."""
     engine = importlib.import_module(_ENGINES[resolve_backend(backend)])
     done = 0
 
@@ -283,12 +280,12 @@ def _fill(
         if progress is not None:
             progress(done, array.size)
 
-    axis = settings.slice_axis
+    axis = task.settings.slice_axis
     if inside is not None:
         inside = np.moveaxis(inside, axis, 0)
     # The engines want the rows of their maps without gaps.
     maps = out if axis == 0 else np.empty_like(np.moveaxis(out, axis + 1, 1), order="C")
-    engine.map_volume(np.moveaxis(array, axis, 0), bins, settings, inside, features, maps, advance)
+    engine.map_volume(np.moveaxis(array, axis, 0), inside, task, maps, advance)
     if axis != 0:
         out[:] = np.moveaxis(maps, 1, axis + 1)
 

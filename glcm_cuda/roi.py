@@ -8,12 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from glcm_cuda.families.feature import Feature
-from glcm_cuda.families.glcm.definition import NO_PAIR, VALUES, Scale, Sums
-from glcm_cuda.families.glcm.features import FEATURES
+from glcm_cuda.families.glcm.definition import FORMULAS, Scale, Sums
 from glcm_cuda.families.glcm.scales import inverses
 from glcm_cuda.families.offsets import directions
 from glcm_cuda.families.registry import features_named
-from glcm_cuda.levels.bins import Bins
+from glcm_cuda.levels.bins import OUTSIDE, Bins
 from glcm_cuda.levels.quantize import bin_levels, bins_for, mask_array, real_array
 from glcm_cuda.settings import GLCMSettings
 
@@ -82,7 +81,7 @@ def roi_features(
     bins = bins_for(stack, settings, inside, bins)
     levels = bin_levels(stack, bins, np.int32)
     if inside is not None:
-        levels[inside == 0] = NO_PAIR
+        levels[inside == 0] = OUTSIDE
     levels = np.moveaxis(levels, settings.slice_axis, 0)
     by_slice = settings.dimensions == 2 and not pool_slices
     parts = [levels[z : z + 1] for z in range(len(levels))] if by_slice else [levels]
@@ -112,7 +111,7 @@ def _pairs(levels: npt.NDArray[np.int32], offset: tuple[int, ...]) -> _Pairs:
         slice(max(0, step), max(0, size + step)) for step, size in zip(offset, levels.shape, strict=True)
     )
     first, second = levels[starts], levels[ends]
-    valid = (first != NO_PAIR) & (second != NO_PAIR)
+    valid = (first != OUTSIDE) & (second != OUTSIDE)
     return first[valid].astype(np.int64), second[valid].astype(np.int64)
 
 
@@ -136,7 +135,7 @@ def _values(
     return [
         _mcc(first, second, settings.symmetric, bins.flat)
         if feature.name == "mcc"
-        else float(VALUES[FEATURES.index(feature)](sums, scale))
+        else float(FORMULAS[feature.name](sums, scale))
         for feature in features
     ]
 

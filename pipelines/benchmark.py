@@ -6,10 +6,8 @@ from pathlib import Path
 
 import click
 
-from pipelines.reports.tables import replacing_folder
 from pipelines.shell.options import Command, force_option
 from pipelines.shell.outputs import refuse_file
-from pipelines.shell.progress import progress_bar
 
 
 @click.command(cls=Command)
@@ -58,29 +56,13 @@ def command(
     prints the table and ends with
       runs/demo/benchmark/phantom_benchmark.md
     """
-    from pipelines.evaluation.timing import image_slices, measure, phantom_slices
-    from pipelines.evaluation.timing_report import markdown, write_benchmark
+    from pipelines.evaluation.timing_report import run_benchmark
 
     refuse_file(output)
-    with replacing_folder(output, marker="*benchmark.json", force=force) as folder:
-        chosen = phantom_slices(slices) if image is None else image_slices(image, slices)
-        with progress_bar("Timing") as progress:
-            result = measure(chosen, model, repeats=repeats, progress=progress)
-        path = write_benchmark(result, folder)
-        click.echo(markdown(result))
-        if crossover:
-            click.echo(_cross(folder, repeats))
-    click.echo(output / path.name)
-
-
-def _cross(folder: Path, repeats: int) -> str:
-    """Write the crossover and return its verdict."""
-    from pipelines.evaluation.crossover import measure, verdict, write
-
-    with progress_bar("Crossover") as progress:
-        timed = measure(repeats, progress)
-    write(timed, folder)
-    return f"\n{verdict(timed)}"
+    report = run_benchmark(
+        output, image, slices, model, repeats=repeats, crossover=crossover, force=force, show=click.echo
+    )
+    click.echo(report)
 
 
 if __name__ == "__main__":

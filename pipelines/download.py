@@ -4,26 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from pipelines.cohorts.downloads import (
-    LICENCES,
-    MANIFEST,
-    fetch,
-    licence_lines,
-    query,
-    series_rows,
-)
-from pipelines.reports.tables import counted
 from pipelines.shell.options import Command
-from pipelines.shell.outputs import refuse_foreign_folder
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-_SHOWN = 20
 
 
 @click.command(cls=Command)
@@ -58,29 +42,14 @@ def command(
       radsynth download --collection ispy2 --description "PE2" --limit 3 -o ispy2
       radsynth cohort scan ispy2 -o cohort.csv
     """
-    found = query(collection, description, modality, licence, patients, limit)
-    _print(found)
-    if output is None:
-        return
-    refuse_foreign_folder(output, (MANIFEST, LICENCES, collection), force=False)
-    fetch(found, output)
-    click.echo(output)
+    from pipelines.cohorts.downloads import fetch, query, series_lines
 
-
-def _print(found: pd.DataFrame) -> None:
-    for row in series_rows(found.head(_SHOWN)):
-        click.echo(
-            f"{row['patient']}  {row['modality']}  {row['description']}  {row['images']} images  "
-            f"{row['megabytes']:.1f} MB  {row['licence']}"
-        )
-    if len(found) > _SHOWN:
-        click.echo(f"... and {len(found) - _SHOWN} more")
-    click.echo(
-        f"{len(found)} series of {counted(found.patient.nunique(), 'patient')}, "
-        f"{found.megabytes.sum():,.0f} MB"
-    )
-    for line in licence_lines(found):
+    series = query(collection, description, modality, licence, patients, limit)
+    for line in series_lines(series):
         click.echo(line)
+    if output is not None:
+        fetch(series, output)
+        click.echo(output)
 
 
 if __name__ == "__main__":

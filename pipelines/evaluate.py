@@ -6,10 +6,8 @@ from pathlib import Path
 
 import click
 
-from pipelines.reports.tables import replacing_folder
 from pipelines.shell.options import Command, force_option
 from pipelines.shell.outputs import refuse_file
-from pipelines.shell.progress import progress_bar
 
 
 @click.command(cls=Command)
@@ -32,16 +30,12 @@ def command(run: Path, output: Path, feature: str | None, force: bool) -> None:
     prints both parts of Table 1 and ends with
       runs/demo/evaluation/phantom_report.html
     """
-    from pipelines.evaluation.agreement_report import table1, write_evaluation
-    from pipelines.evaluation.comparison import evaluate
+    from pipelines.evaluation.agreement_report import run_evaluation
 
     refuse_file(output)
-    with replacing_folder(output, marker="*report.html", force=force) as folder:
-        with progress_bar("Comparing") as progress:
-            result = evaluate(run, feature, progress=progress)
-        report = write_evaluation(result, folder)
-        click.echo(table1(result))
-    click.echo(output / report.name)
+    report, table = run_evaluation(run, output, feature, force=force)
+    click.echo(table)
+    click.echo(report)
 
 
 if __name__ == "__main__":

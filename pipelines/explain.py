@@ -3,24 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipelines.evaluation.explanation import (
-    choose_patches,
-    draw_network,
-    explain_patch,
-    read_sample,
-    subject_of,
-)
-from pipelines.reports.tables import counted, replacing_folder, write_csv
 from pipelines.shell.options import Command, FilePath, force_option
 from pipelines.shell.outputs import refuse_file
-from pipelines.shell.progress import progress_bar
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.command(cls=Command)
@@ -66,37 +53,23 @@ def command(
       runs/demo/explanation
       6 patches of 3 tissues: fatty, glandular, lesion
     """
-    import numpy as np
-
     from glcm_cuda.base.files import refuse_existing
-    from glcm_cuda.store.reading import PatchStore
 
+    # Refused before the library, which loads Keras, is imported.
     refuse_file(output)
     refuse_existing(output, force=force)
     _refuse_inputs_inside(output, model_path, store_path)
-    with PatchStore(store_path) as store:
-        from surrogate.model import load_model
+    from pipelines.evaluation.explanation import explain_model
 
-        subject = subject_of(load_model(model_path), model_path, store, feature)
-        sample = read_sample(store)
-    rng = np.random.default_rng(seed)
-    chosen = choose_patches(sample, patches, rng)
-    with replacing_folder(output, marker="explanation.csv", force=force) as folder:
-        draw_network(subject, sample, folder, rng)
-        with progress_bar("Explaining", len(chosen)) as progress:
-            rows: list[dict[str, Any]] = []
-            for number, one in enumerate(chosen, start=1):
-                rows += explain_patch(subject, one, folder)
-                progress(number, len(chosen))
-        write_csv(folder / "explanation.csv", rows)
-    tissues = list(dict.fromkeys(one.tissue for one in chosen))
+    summary = explain_model(
+        model_path, store_path, output, patches=patches, feature=feature, seed=seed, force=force
+    )
     click.echo(output)
-    named = f"{counted(len(tissues), 'tissue')}: {', '.join(tissues)}"
-    click.echo(f"{len(chosen)} patch{'es' * (len(chosen) != 1)} of {named}")
+    click.echo(summary)
 
 
 def _refuse_inputs_inside(folder: Path, *inputs: Path) -> None:
-    """Refuse an output folder that would be replaced with an input in it."""
+    """Refuse an output folder that contains an input: the folder is replaced as a whole."""
     for path in inputs:
         if folder.resolve() in path.resolve().parents:
             msg = f"{path} lies in the output folder {folder}, which is replaced as a whole; choose another"

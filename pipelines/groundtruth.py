@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipelines.maps.exact_cohort import SAMPLES_PER_CASE, Plan, cohort_range, write_store
+from pipelines.maps.store_plan import SAMPLES_PER_CASE, Plan
 from pipelines.shell.options import Command, backend_option, force_option
 from pipelines.shell.settings import glcm_settings_from, settings_options
 
 if TYPE_CHECKING:
     from glcm_cuda.engines.choice import Backend
 
-_log = logging.getLogger(__name__)
-
 SUFFIXES = (".h5", ".hdf5")
-
-_COHORT = "cohort"  # what --range-over takes here alone
 
 
 def _check_cohort_range(options: Mapping[str, Any]) -> None:
@@ -86,26 +80,21 @@ def command(
       runs/demo/store.h5
       24 cases, 480000 samples of 5x5 voxels at 64 levels; 1000 recomputed and found equal
     """
-    from glcm_cuda.base.files import refuse_existing
-    from pipelines.cohorts.cohort import read_cohort
-
     if output.suffix.lower() not in SUFFIXES:
         msg = f"-o must end in {' or '.join(SUFFIXES)}, got {output.name}"
         raise ValueError(msg)
-    over_cohort = settings["range_over"] == _COHORT
-    if over_cohort:
+    range_over_cohort = settings["range_over"] == "cohort"
+    if range_over_cohort:
         _check_cohort_range(settings)
         settings["range_over"] = "image"
     plan = Plan(
         settings=glcm_settings_from(settings), seed=seed, samples_per_case=samples_per_case, backend=backend
     )
-    cases = read_cohort(cohort)
-    if over_cohort:
-        refuse_existing(output, force=force)
-        found = cohort_range(cases)
-        _log.info("range of the cohort: %g to %g", *found)
-        plan = replace(plan, settings=replace(plan.settings, intensity_range=found))
-    summary = write_store(cases, output, plan, maps=maps, force=force)
+    from pipelines.maps.exact_cohort import write_ground_truth
+
+    summary = write_ground_truth(
+        cohort, output, plan, range_over_cohort=range_over_cohort, maps=maps, force=force
+    )
     click.echo(output)
     click.echo(summary)
 

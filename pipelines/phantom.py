@@ -1,8 +1,4 @@
-"""``radsynth phantom``: a synthetic cohort of breast volumes with tissue labels.
-
-Nothing here comes from a patient. The anatomy is a handful of curves and filtered noise, made to
-look like fat-suppressed, post-contrast MR of both breasts in an axial plane, front at the top.
-"""
+"""``radsynth phantom``: a synthetic cohort of breast volumes with tissue labels."""
 
 from __future__ import annotations
 
@@ -10,7 +6,6 @@ from pathlib import Path
 
 import click
 
-from pipelines.cohorts.phantoms import GROUPS, check_folder, write_phantom
 from pipelines.shell.options import Command, FilePath, force_option
 from pipelines.shell.progress import progress_bar
 
@@ -42,14 +37,12 @@ def command(output: Path, size: int, slices: int, seed: int, force: bool) -> Non
       phantom/cohort.csv
       24 phantom patients (10 benign, 10 malignant, 4 normal), 3x128x128 voxels, seed 0
     """
-    check_folder(output, force=force)
-    with progress_bar("phantom", sum(GROUPS.values())) as progress:
+    from pipelines.cohorts.phantoms import cohort_summary, write_phantom
+
+    with progress_bar("phantom") as progress:
         write_phantom(output, size=size, slices=slices, seed=seed, force=force, progress=progress)
-    groups = ", ".join(f"{count} {group}" for group, count in GROUPS.items())
     click.echo(output / "cohort.csv")
-    click.echo(
-        f"{sum(GROUPS.values())} phantom patients ({groups}), {slices}x{size}x{size} voxels, seed {seed}"
-    )
+    click.echo(cohort_summary(size=size, slices=slices, seed=seed))
 
 
 if __name__ == "__main__":

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import click
 
-from pipelines.reports.history import draw_history
-from pipelines.reports.tables import counted
-from pipelines.shell.options import Command, feature_option, features_from, force_option
+from pipelines.shell.options import Command, Decorated, feature_option, features_from, force_option
 from pipelines.shell.outputs import refuse_foreign_folder
-from pipelines.shell.progress import progress_bar
 from surrogate.settings import NetworkSettings, TrainingSettings
 
-if TYPE_CHECKING:
-    from surrogate.training import FoldResult
-
-_TRAINING = TrainingSettings()
-_NETWORK = NetworkSettings()
 _OWN_FILES = (
     "run.json",
     "run.unfinished.json",
@@ -31,97 +23,66 @@ _OWN_FILES = (
     "history*",
 )
 
+_TRAINING_HELP = {
+    "folds": "Folds; 1: one model of everybody, nobody held out.",
+    "folds_by": "Hold out patients, or whole groups: scanners, data sets.",
+    "epochs": "Passes at most.",
+    "patience": "Epochs without improvement, in the second half, before stopping; 0: nobody is set aside.",
+    "learning_rate": "Highest learning rate.",
+    "batch": "Patches in a minibatch.",
+    "seed": "Of folds, weights, order and dropout.",
+    "augment": "Share of each minibatch changed in contrast, brightness and noise, with its new exact "
+    "entropy.",
+    "precision": "What layers compute in while they learn; weights and model are float32.",
+}
+_ARCHITECTURE_HELP = {"architecture": "The paper's network, or the one that compares levels."}
+_LAYERS_HELP = {
+    "padding": "Padding of the convolutions (radsynth).",
+    "pool_stride": "Stride of the max pooling (radsynth).",
+}
+_METAVARS = {"architecture": "radsynth|equality"}
+"""Where not every value of the field can be trained: the analytic network has nothing to learn."""
+
+
+def _options_of(
+    settings: type[TrainingSettings | NetworkSettings], helps: Mapping[str, str]
+) -> Callable[[Decorated], Decorated]:
+    """Return a decorator that adds an option for each field named in `helps`, in that order.
+
+    Type, choices and default come from the dataclass. Choices are only shown: the dataclass refuses other
+    values, in its own words.
+    """
+    types = get_type_hints(settings)
+    defaults = {field.name: field.default for field in dataclasses.fields(settings)}
+
+    def decorate(function: Decorated) -> Decorated:
+        # Click lists the option of the innermost decorator last.
+        for name, text in reversed([*helps.items()]):
+            values = get_args(types[name]) if get_origin(types[name]) is Literal else ()
+            function = click.option(
+                f"--{name.replace('_', '-')}",
+                type=type(defaults[name]),
+                metavar=_METAVARS.get(name) or "|".join(map(str, values)) or None,
+                default=defaults[name],
+                show_default=True,
+                help=text,
+            )(function)
+        return function
+
+    return decorate
+
 
 @click.command(cls=Command)
 @click.argument("store", type=click.Path(path_type=Path))
 @click.option(
     "-o", "--output", "run", required=True, type=click.Path(path_type=Path), help="Folder for the run."
 )
-@click.option(
-    "--folds",
-    type=int,
-    default=_TRAINING.folds,
-    show_default=True,
-    help="Folds; 1: one model of everybody, nobody held out.",
-)
-@click.option(
-    "--folds-by",
-    metavar="patient|group",
-    default=_TRAINING.folds_by,
-    show_default=True,
-    help="Hold out patients, or whole groups: scanners, data sets.",
-)
-@click.option("--epochs", type=int, default=_TRAINING.epochs, show_default=True, help="Passes at most.")
-@click.option(
-    "--patience",
-    type=int,
-    default=_TRAINING.patience,
-    show_default=True,
-    help="Epochs without improvement, in the second half, before stopping; 0: nobody is set aside.",
-)
-@click.option(
-    "--learning-rate",
-    type=float,
-    default=_TRAINING.learning_rate,
-    show_default=True,
-    help="Highest learning rate.",
-)
-@click.option("--batch", type=int, default=_TRAINING.batch, show_default=True, help="Patches in a minibatch.")
-@click.option(
-    "--seed",
-    type=int,
-    default=_TRAINING.seed,
-    show_default=True,
-    help="Of folds, weights, order and dropout.",
-)
-@click.option(
-    "--augment",
-    type=float,
-    default=_TRAINING.augment,
-    show_default=True,
-    help="Share of each minibatch changed in contrast, brightness and noise, with its new exact entropy.",
-)
-@click.option(
-    "--precision",
-    metavar="float32|bfloat16",
-    default=_TRAINING.precision,
-    show_default=True,
-    help="What layers compute in while they learn; weights and model are float32.",
-)
-@click.option(
-    "--architecture",
-    metavar="radsynth|equality",
-    default=_NETWORK.architecture,
-    show_default=True,
-    help="The paper's network, or the one that compares levels.",
-)
+@_options_of(TrainingSettings, _TRAINING_HELP)
+@_options_of(NetworkSettings, _ARCHITECTURE_HELP)
 @feature_option("joint_entropy")
-@click.option(
-    "--padding",
-    metavar="same|valid",
-    default=_NETWORK.padding,
-    show_default=True,
-    help="Padding of the convolutions (radsynth).",
-)
-@click.option(
-    "--pool-stride",
-    type=int,
-    metavar="1|2",
-    default=_NETWORK.pool_stride,
-    show_default=True,
-    help="Stride of the max pooling (radsynth).",
-)
+@_options_of(NetworkSettings, _LAYERS_HELP)
 @force_option
-def command(
-    store: Path,
-    run: Path,
-    architecture: Any,
-    features: Sequence[str],
-    padding: Any,
-    pool_stride: Any,
-    force: bool,
-    **training: Any,
-) -> None:
+def command(store: Path, run: Path, features: Sequence[str], force: bool, **settings: Any) -> None:
     """Train a network on a patch store, one model per fold of patients.
 
     STORE is a patch store of `radsynth groundtruth`. The folder gets fold0.keras, fold1.keras, folds.csv
@@ -136,37 +97,17 @@ def command(
       fold 0: 24 epochs, validation RMSE 0.31 bits
       fold 1: 24 epochs, validation RMSE 0.32 bits
     """
-    settings = TrainingSettings(**training)
-    network = NetworkSettings(architecture=architecture, padding=padding, pool_stride=pool_stride)
+    training = TrainingSettings(**{name: settings[name] for name in _TRAINING_HELP})
+    network = NetworkSettings(**{name: settings[name] for name in (*_ARCHITECTURE_HELP, *_LAYERS_HELP)})
     names = [feature.name for feature in features_from(features, "joint_entropy")]
+    # Refused before the library, which loads Keras, is imported.
     refuse_foreign_folder(run, _OWN_FILES, force=force)
-    from surrogate import train
+    from pipelines.cohorts.training import train_run
 
-    with progress_bar("Training", settings.folds * settings.epochs) as progress:
-        results = train(store, run, settings, network, features=names, force=force, progress=progress)
-    description = json.loads((run / "run.json").read_text(encoding="utf-8"))
-    unit = _unit(description)
-    draw_history(run, len(results), unit, phantom=description["phantom"])
+    summaries = train_run(store, run, training, network, names, force=force)
     click.echo(run)
-    for fold, result in enumerate(results):
-        click.echo(f"fold {fold}: {_summary(result, unit)}")
-
-
-def _unit(description: dict[str, Any]) -> str:
-    """Return what the RMSE of a training is in."""
-    from glcm_cuda import GLCMSettings
-    from surrogate.exact import ENTROPY
-
-    if tuple(description["features"]) != ENTROPY:
-        return "standard deviations"
-    return GLCMSettings.from_dict(description["glcm"]).unit
-
-
-def _summary(result: FoldResult, unit: str) -> str:
-    epochs = counted(result.epochs, "epoch")
-    if result.validation_rmse is None:
-        return f"{epochs}, no patient to validate on"
-    return f"{epochs}, validation RMSE {result.validation_rmse:.3f} {unit}"
+    for summary in summaries:
+        click.echo(summary)
 
 
 if __name__ == "__main__":

@@ -84,6 +84,7 @@ class _Run:
     groups: Mapping[str, str]
     folds: Mapping[str, int | None]
     features: tuple[str, ...]
+    phantom: bool
 
     def trained_on(self, fold: int) -> dict[str, str]:
         """Return the patients that the fold's model may see, with their groups."""
@@ -196,6 +197,7 @@ def _prepared(
     with PatchStore(store) as opened:
         glcm = opened.settings
         groups = {case.patient: case.group for case in opened.cases}
+        phantom = opened.is_phantom
         for case in opened.cases:
             opened.read_entropy(case.start, case.start + case.count)  # refuses what is not finite
     check_two_dimensional(glcm)
@@ -204,7 +206,7 @@ def _prepared(
         msg = "the analytic network has nothing to learn; build_model and save it, or train another"
         raise ValueError(msg)
     folds = assign_folds(groups, training.folds, training.seed, training.folds_by)
-    return _Run(store, folder, glcm, network, training, groups, folds, names)
+    return _Run(store, folder, glcm, network, training, groups, folds, names, phantom)
 
 
 def _describe(run: _Run) -> dict[str, Any]:
@@ -215,8 +217,7 @@ def _describe(run: _Run) -> dict[str, Any]:
         "training": run.training.to_dict(),
         "store": str(run.store.resolve()),
         "store_sha256": _sha256(run.store),
-        # The cohort's convention: a phantom says so in every patient's name.
-        "phantom": all(patient.startswith("phantom") for patient in run.groups),
+        "phantom": run.phantom,
         "seed": run.training.seed,
         "keras_backend": keras.backend.backend(),
         "versions": {

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+pytest.register_assert_rewrite("helpers")
+
 collect_ignore = ["oracles"]  # they need the tools: make test-oracles
 
 DATA = Path(os.environ.get("RADSYNTH_DATA", Path(__file__).parents[1] / ".." / "shared" / "data")).resolve()

@@ -1,40 +1,32 @@
-"""The CPU backend: vector lanes for small 2D windows, a sliding tally for all others."""
+"""The CPU backend: a volume goes through the stages of its features block by block."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 
 from glcm_cuda.base.blocks import blocks, size_of, start_in, with_halo
-from glcm_cuda.families.feature import Feature
-from glcm_cuda.families.glcm.cpu import tally
-from glcm_cuda.families.glcm.cpu.stage import SLOWNESS, USUAL_SLOWNESS, map_features
-from glcm_cuda.families.glcm.definition import NO_PAIR
-from glcm_cuda.families.offsets import directions
-from glcm_cuda.levels.bins import Bins
+from glcm_cuda.families.registry import stages_of
+from glcm_cuda.families.stage import CPUStage, Task
+from glcm_cuda.levels.bins import OUTSIDE
 from glcm_cuda.levels.quantize import bin_levels
-from glcm_cuda.settings import GLCMSettings
 
 _BLOCK_VOXELS = 1 << 20
-
 _BLOCK_PAIRS = 1 << 26
 """Voxels, and pairs that enter their windows, mapped at a time: they bound the memory beyond input and
-output, and the time to a cancel."""
+output, and the time to a cancel. Slower stages get smaller blocks."""
 
 _LEAST_ROWS = 64
-"""Rows of a block even where windows are large, or threads would have nothing to share and halos most of
-the work."""
+"""Rows of a block even where windows are large. With fewer, threads would have nothing to share, and most of
+the work would be done twice, in the halos."""
 
 
 def map_volume(
     image: npt.NDArray[np.generic],
-    bins: Bins,
-    settings: GLCMSettings,
-    inside: npt.NDArray[np.generic] | None,
-    features: Sequence[Feature],
+    mask: npt.NDArray[np.generic] | None,
+    task: Task,
     out: npt.NDArray[np.float32],
     done: Callable[[int], None],
 ) -> None:
@@ -44,32 +36,38 @@ def map_volume(
     ----------
     image : (Z, Y, X) array
         Intensities.
-    bins : Bins
-        The bins of their levels.
-    settings : GLCMSettings
-        All but the quantisation.
-    inside : (Z, Y, X) array, optional
-        The mask: non-zero inside.
-    features : sequence of Feature
-        What is mapped.
+    mask : (Z, Y, X) array, optional
+        Non-zero inside.
+    task : Task
+        The features, and how they are computed.
     out : (F, Z, Y, X) float32 array
-        Takes the features around every voxel; NaN outside the mask and where the window holds no pair.
+        Takes the features around every voxel; NaN outside the mask and where a window holds nothing to count.
     done : callable
         Called after every block with its number of voxels.
+
+    Raises
+    ------
+    ValueError
+        If the settings or the number of levels exclude a feature.
     """
-    width = out.shape[3]
-    entering = len(directions(settings)) * math.prod(settings.edges[:2])
-    affordable = max(_BLOCK_PAIRS // entering, _LEAST_ROWS * width)
-    slowness = max(SLOWNESS.get(feature.name, USUAL_SLOWNESS) for feature in features)
-    voxels = min(_BLOCK_VOXELS, affordable) // slowness
-    kind = np.int16 if bins.levels <= tally.MOST_PLAIN_LEVELS else np.int32
-    for block in blocks(out.shape[1:], voxels):
-        part = with_halo(block, settings.radii, out.shape[1:])
-        levels = bin_levels(image[part], bins, kind)
-        if inside is not None and settings.masked_window:
-            levels[inside[part] == 0] = NO_PAIR
-        maps = out[(slice(None), *block)]
-        map_features(levels, maps, features, settings, bins, start_in(part, block))
-        if inside is not None:
-            maps[:, inside[block] == 0] = np.nan
-        done(size_of(block, width))
+    stages: list[CPUStage] = stages_of(task, "cpu")
+    settings, shape = task.settings, out.shape[1:]
+    for block in blocks(shape, min(_voxels(stage, shape[2]) for stage in stages)):
+        part = with_halo(block, settings.radii, shape)
+        first, maps = start_in(part, block), out[(slice(None), *block)]
+        sources = {"intensities": image[part]}
+        if any(stage.reads == "levels" for stage in stages):
+            sources["levels"] = bin_levels(image[part], task.bins, task.bins.level_type)
+            if mask is not None and settings.masked_window:
+                sources["levels"][mask[part] == 0] = OUTSIDE
+        for stage in stages:
+            stage.map(sources[stage.reads], first, maps)
+        if mask is not None:
+            maps[:, mask[block] == 0] = np.nan
+        done(size_of(block, shape[2]))
+
+
+def _voxels(stage: CPUStage, width: int) -> int:
+    """Return how many voxels a stage maps at a time, where rows have this width."""
+    affordable = max(_BLOCK_PAIRS // stage.entering, _LEAST_ROWS * width)
+    return min(_BLOCK_VOXELS, affordable) // stage.slowness

@@ -1,4 +1,4 @@
-"""A texture feature and its names."""
+"""A texture feature, its names, and the family it belongs to."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ class Feature:
 
     Parameters
     ----------
+    family : str
+        Name of its family, as pyradiomics writes it: ``"glcm"``.
+    stage : str
+        Which of the family's stages computes it; see `families.stage`.
     name : str
         pyradiomics' name in snake case.
     pyradiomics : str
@@ -20,13 +24,14 @@ class Feature:
     haralick : tuple of int
         Numbers in the paper of Haralick, Shanmugam and Dinstein (1973).
     others : tuple of str
-        What other tools and texts call it.
+        Names in other tools and texts.
     needs : tuple of str
-        Which sums over pairs it is made of, besides those of first and second powers: "powers" (third and
-        fourth), "inverse"; the logarithmic sums "joint", "total", "difference" and "ends"; "energy",
-        "largest"; or "mcc", which no sum gives. See `definition.Sums`.
+        What its stage must count for it beyond what it always counts; the family's `features` module says
+        which words there are.
     """
 
+    family: str
+    stage: str
     name: str
     pyradiomics: str
     ibsi: tuple[tuple[str, str], ...] = ()
@@ -39,3 +44,30 @@ class Feature:
         """Every name but its own."""
         haralick = tuple(f"f{number}" for number in self.haralick)
         return (self.pyradiomics, *(name for pair in self.ibsi for name in pair), *haralick, *self.others)
+
+
+@dataclass(frozen=True)
+class Family:
+    """A texture family.
+
+    Parameters
+    ----------
+    name : str
+        As pyradiomics writes it.
+    features : tuple of Feature
+        All its features, in pyradiomics' order.
+
+    Notes
+    -----
+    Its code is the package ``glcm_cuda.families.NAME``, whose modules ``cpu.stages`` and ``cuda.stages`` each
+    hold ``STAGES``: for every stage that its features name, the class that implements it
+    (`families.stage`). They are imported when a feature is computed.
+    """
+
+    name: str
+    features: tuple[Feature, ...]
+
+    @property
+    def package(self) -> str:
+        """The package that holds its code."""
+        return f"{__package__}.{self.name}"

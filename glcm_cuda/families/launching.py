@@ -12,6 +12,12 @@ BLOCK = (32, 4)
 """Threads of a block along x, a warp, and across."""
 
 
+@functools.cache
+def compiled(kernel: Callable[..., Callable[..., None]], *specification: Any) -> Any:
+    """Return a kernel for a specification, compiled or read from Numba's cache."""
+    return cuda.jit(kernel(*specification), cache=True)
+
+
 def launch(
     kernel: Any, shape: Sequence[int], stream: Any, *arguments: Any, block: tuple[int, int] = BLOCK
 ) -> None:
@@ -19,9 +25,3 @@ def launch(
     depth, height, width = shape
     grid = (-(-width // block[0]), -(-height // block[1]), depth)
     kernel[grid, block, stream](*arguments)
-
-
-@functools.cache
-def compiled(kernel: Callable[..., Callable[..., None]], *specification: Any) -> Any:
-    """Return a kernel of this module for a specification, compiled or read from Numba's cache."""
-    return cuda.jit(kernel(*specification), cache=True)

@@ -1,13 +1,22 @@
-"""The features of a co-occurrence matrix: their names, what others call them, what they are made of."""
+"""The texture families, their features by name, and the stages that compute them."""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterable
+from typing import Any, Literal
 
 from glcm_cuda.base.checks import nearest
 from glcm_cuda.families.feature import Feature
-from glcm_cuda.families.glcm.features import FEATURES
+from glcm_cuda.families.glcm.features import FAMILY as GLCM
+from glcm_cuda.families.stage import Task
+from glcm_cuda.levels.bins import Bins
+from glcm_cuda.settings import GLCMSettings
 
+FAMILIES = (GLCM,)
+"""Every family: one line each. Its folder holds the rest."""
+
+FEATURES = tuple(feature for family in FAMILIES for feature in family.features)
 NAMES = tuple(feature.name for feature in FEATURES)
 """Names of all features."""
 
@@ -33,12 +42,12 @@ def feature_named(name: str) -> Feature:
     >>> [feature_named(name).name for name in ("Idmn", "TU9B", "f2", "sum variance")]
     ['idmn', 'joint_entropy', 'contrast', 'cluster_tendency']
     """
-    found = _BY_NAME.get(_folded(str(name)))
-    if found is None:
+    feature = _BY_NAME.get(_folded(str(name)))
+    if feature is None:
         known = [spelling for feature in FEATURES for spelling in (feature.name, *feature.synonyms)]
         msg = f"no feature {name!r}{nearest(name, known)}; the features are {', '.join(NAMES)}"
         raise ValueError(msg)
-    return found
+    return feature
 
 
 def features_named(names: str | Iterable[str]) -> tuple[Feature, ...]:
@@ -56,3 +65,31 @@ def features_named(names: str | Iterable[str]) -> tuple[Feature, ...]:
         msg = f"features must name at least one of {', '.join(NAMES)}, got none"
         raise ValueError(msg)
     return tuple(dict.fromkeys(feature_named(name) for name in wanted))
+
+
+def check_features(features: tuple[Feature, ...], settings: GLCMSettings, bins: Bins) -> None:
+    """Raise ValueError if the settings or the number of levels exclude a feature, before work begins."""
+    stages_of(Task(settings, bins, features), "cpu")
+
+
+def stages_of(task: Task, backend: Literal["cpu", "cuda"]) -> list[Any]:
+    """Return the stages that compute a task's features on a backend (`stage.CPUStage`, `stage.CUDAStage`).
+
+    Only the families that are asked for are imported.
+
+    Raises
+    ------
+    ValueError
+        If the settings or the number of levels exclude a feature.
+    """
+    stages = []
+    for family in FAMILIES:
+        chosen = [pair for pair in enumerate(task.features) if pair[1].family == family.name]
+        if not chosen:
+            continue
+        kinds = importlib.import_module(f"{family.package}.{backend}.stages").STAGES
+        for name in dict.fromkeys(feature.stage for _, feature in chosen):
+            stages.append(kinds[name](task, [pair for pair in chosen if pair[1].stage == name]))
+    for stage in stages:
+        stage.check()
+    return stages

@@ -1,132 +1,107 @@
-"""What an engine asks of a texture family: the contract of a stage."""
+"""The contract between a texture family and an engine.
+
+An engine knows blocks of a volume; a stage knows textures. A stage computes some features of one family
+together. It says what it reads, which levels it allows, what a voxel costs, and on a device how much memory
+it needs, so that the engine can size the blocks it hands over.
+"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
-from glcm_cuda.base.blocks import Block, shape_of, size_of, with_halo
 from glcm_cuda.families.feature import Feature
 from glcm_cuda.levels.bins import Bins
-from glcm_cuda.settings import MAX_LEVELS, GLCMSettings
+from glcm_cuda.settings import GLCMSettings
 
-_SLAB_VOXELS = {2: 1 << 21, 3: 1 << 23}
-"""Voxels mapped at a time, with 2D and with 3D windows: enough to fill a device, few enough for copies and
-kernels to overlap and for pinned memory, which is slow to get. Slabs of 3D windows have halos."""
-
-_SHARES = 8
-"""Into so many times smaller slabs a map of many features goes, whose slabs are so much larger for it."""
-
-_MOST_COMPARISONS, _LEAST_VOXELS = 1 << 38, 1 << 16
-"""Comparisons of pairs that one launch of a kernel may take, and voxels that it gets all the same: a display
-that hangs on the device must not wait for seconds."""
+Chosen = Sequence[tuple[int, Feature]]
+"""Features, each with the plane of the maps (F, Z, Y, X) that it goes to."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """What is mapped, and how."""
+    """What is computed: features of windows, of an image whose bins are known."""
 
     settings: GLCMSettings
     bins: Bins
     features: tuple[Feature, ...]
-    dtype: np.dtype[Any]
-    masked: bool
-    shape: tuple[int, int, int]
-
-    def check(self) -> None:
-        """Refuse the one case in which a word is wanting for what is no pair."""
-        full = self.wide and self.bins.levels == MAX_LEVELS and not self.settings.symmetric
-        if full and "joint_entropy" in self.names:
-            msg = (
-                f"joint entropy of {MAX_LEVELS} levels, not symmetric, is not mapped on CUDA devices; "
-                "give fewer levels or use backend 'cpu'"
-            )
-            raise ValueError(msg)
-
-    @property
-    def names(self) -> list[str]:
-        """Names of the features."""
-        return [feature.name for feature in self.features]
-
-    @property
-    def wide(self) -> bool:
-        """Whether levels are so many that levels and words are wide."""
-        return self.bins.levels > MOST_LEVELS
-
-    @property
-    def level_type(self) -> type[np.signedinteger[Any]]:
-        """Type of the levels on the device."""
-        return np.int32 if self.wide else np.int16
 
     @property
     def merge(self) -> bool:
-        """Whether the pairs of all directions are counted in one matrix."""
+        """Whether the counts of all directions are pooled."""
         return self.settings.aggregate == "merge"
 
-    @property
-    def stages(self) -> list[type[_Stage]]:
-        """What makes the maps of the levels."""
-        from glcm_cuda.families.glcm.cuda.stages import CorrelationStage, EntropyStage, SumsStage
-
-        kinds: dict[str, type[_Stage]] = {"joint_entropy": EntropyStage, "mcc": CorrelationStage}
-        return list(dict.fromkeys(kinds.get(name, SumsStage) for name in self.names))
-
-    def part(self, block: Block) -> Block:
-        """Return what the windows of a block reach."""
-        return with_halo(block, self.settings.radii, self.shape)
-
     def places(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
-        """Return the shape of what the windows of a block reach, inside the volume or not."""
+        """Return the shape of all that the windows of a block reach, inside the volume or not."""
         z, y, x = (size + edge - 1 for size, edge in zip(shape, self.settings.edges, strict=True))
         return z, y, x
 
-    def most(self, parts: Sequence[Block]) -> Most:
-        """Return the largest numbers of voxels that blocks read, of places, and of voxels they write."""
-        width = self.shape[2]
-        return Most(
-            max(size_of(self.part(block), width) for block in parts),
-            max(math.prod(self.places(shape_of(block, width))) for block in parts),
-            max(size_of(block, width) for block in parts),
-        )
 
-    def voxels(self) -> int:
-        """Return how many voxels are mapped at a time where memory does not limit them."""
-        voxels = _SLAB_VOXELS[self.settings.dimensions] // min(len(self.features), _SHARES)
-        for stage in self.stages:
-            affordable = _MOST_COMPARISONS // stage.comparisons(self)
-            voxels = min(voxels, max(affordable, _LEAST_VOXELS))
-        return voxels
+class Stage(Protocol):
+    """What every stage of a family is, on any backend."""
+
+    reads: ClassVar[Literal["levels", "intensities"]]
+    """Which blocks it is handed: grey levels, `bins.OUTSIDE` where a voxel does not count, or intensities."""
+
+    def __init__(self, task: Task, chosen: Chosen) -> None: ...
+
+    def check(self) -> None:
+        """Raise ValueError if the settings or the number of levels exclude a feature."""
 
 
-class Most(NamedTuple):
-    """Voxels that the largest block reads, places from which its windows read, and voxels it writes."""
+class CPUStage(Stage, Protocol):
+    """A stage on the CPU."""
+
+    @property
+    def slowness(self) -> int:
+        """How many times as long a voxel takes as the joint entropy of its window."""
+
+    @property
+    def entering(self) -> int:
+        """How many pairs, runs or the like enter a window as it moves on by one voxel."""
+
+    def map(self, source: npt.NDArray[Any], first: tuple[int, int], out: npt.NDArray[np.float32]) -> None:
+        """Write the maps of a block.
+
+        Parameters
+        ----------
+        source : (Z, Y, X) array
+            What `reads` says, of all that the block's windows reach inside the volume.
+        first : (int, int)
+            Slice and row of `source` at which the block starts.
+        out : (F, N, M, X) float32 array
+            Takes the chosen features in their planes; NaN where a window holds nothing to count.
+        """
+
+
+class Extent(NamedTuple):
+    """What the largest block of a volume takes."""
 
     read: int
+    """Voxels that its windows reach inside the volume."""
+
     places: int
+    """Voxels that they reach inside it or not."""
+
     written: int
+    """Voxels of the block itself."""
 
 
-class _Stage(Protocol):
-    """From levels to maps: kernels, and arrays on the current device that they need."""
+class CUDAStage(Stage, Protocol):
+    """A stage on a CUDA device. It compiles its kernels; what it needs on a device is made by `scratch`."""
 
-    def __init__(self, task: Task, most: Most) -> None: ...
+    def comparisons(self) -> int:
+        """Return how many comparisons of pairs, or steps that cost as much, a voxel takes."""
 
-    @staticmethod
-    def bytes(task: Task, most: Most) -> int:
-        """Return what the arrays take that grow with the blocks."""
+    def bytes(self, most: Extent) -> int:
+        """Return the bytes of `scratch` that grow with the blocks."""
 
-    @staticmethod
-    def comparisons(task: Task) -> int:
-        """Return how many comparisons of pairs, or steps like these, a voxel takes."""
+    def scratch(self, most: Extent) -> Any:
+        """Return arrays and tables on the current device, for blocks of at most this extent."""
 
-    def map(self, levels: Any, first: tuple[int, int], out: Any, stream: Any) -> None:
-        """Start the kernels; the maps (F, Z, Y, X) start in slice and row `first` of the levels."""
-
-
-MOST_LEVELS = 1 << 8
-"""Levels whose pairs have such words. Those of more have wide ones, in which the code takes all 32 bits
-and leaves no place for marks."""
+    def map(self, source: Any, first: tuple[int, int], scratch: Any, out: Any, stream: Any) -> None:
+        """Start the kernels that write the maps of a block; the arguments are those of `CPUStage.map`."""

@@ -11,7 +11,6 @@ from numba import njit
 
 from glcm_cuda.base.cache import fingerprint
 from glcm_cuda.base.threads import run_in_parts
-from glcm_cuda.families.glcm import definition
 from glcm_cuda.levels.bins import Bins
 
 NATIVE = tuple(np.dtype(name) for name in ("uint8", "int16", "uint16", "float32", "float64"))
@@ -38,7 +37,7 @@ def bin_values(source: npt.NDArray[np.generic], bins: Bins, out: npt.NDArray[np.
 
 @functools.cache
 def _compiled() -> Any:
-    sources = fingerprint(definition)
+    sources = fingerprint(__name__)
 
     @njit(nogil=True, cache=True, error_model="numpy")
     def bin_range(source, how, out, start, stop):  # type: ignore[no-untyped-def]
@@ -52,7 +51,7 @@ def _compiled() -> Any:
 
 @functools.cache
 def _compiled_by_edges() -> Any:
-    sources = fingerprint(definition)
+    sources = fingerprint(__name__)
 
     @njit(nogil=True, cache=True, error_model="numpy")
     def bin_range_by_edges(source, how, out, start, stop):  # type: ignore[no-untyped-def]

@@ -33,6 +33,7 @@ CASE_DTYPES = {
     "image": TEXT,
     "sha256": TEXT,
     "labels_sha256": TEXT,
+    "phantom": np.bool_,
     "modality": TEXT,
     "intensity_range": np.float64,
     "shape": np.int32,
@@ -40,8 +41,13 @@ CASE_DTYPES = {
     "count": np.int64,
 }
 
-LATER_COLUMNS = ("modality",)
-"""Columns that stores of before do not have; they are then unknown."""
+LATER_COLUMNS = ("phantom", "modality")
+"""Columns that older stores lack: the modality is then unknown, and `is_phantom_name` tells phantoms."""
+
+
+def is_phantom_name(patient: str) -> bool:
+    """Whether a patient's name marks a phantom: the rule for stores and cohorts without that column."""
+    return patient.startswith("phantom")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +62,8 @@ class CaseSource:
         Name of the image's file or folder, without its path.
     sha256, labels_sha256 : str
         Checksums of the image and of its tissue labels; the latter is empty if there are none.
+    phantom : bool
+        Whether the image is synthetic, not of a patient.
     """
 
     patient: str
@@ -63,6 +71,7 @@ class CaseSource:
     image: str
     sha256: str
     labels_sha256: str = ""
+    phantom: bool = False
 
     @property
     def source(self) -> CaseSource:
@@ -95,5 +104,6 @@ class CaseRecord(CaseSource):
 
 
 def row_blocks(count: int) -> Iterator[slice]:
+    """Yield slices that cover `count` rows, each of a size that fits in memory."""
     for start in range(0, count, _BLOCK_ROWS):
         yield slice(start, min(start + _BLOCK_ROWS, count))

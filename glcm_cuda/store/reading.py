@@ -25,6 +25,7 @@ from glcm_cuda.store.layout import (
     SAMPLE_DTYPES,
     TEXT,
     CaseRecord,
+    is_phantom_name,
     row_blocks,
 )
 from glcm_cuda.store.patches import Samples
@@ -86,6 +87,11 @@ class PatchStore:
     def patients(self) -> list[str]:
         """Patients in the order of their cases."""
         return [case.patient for case in self.cases]
+
+    @property
+    def is_phantom(self) -> bool:
+        """Whether all cases are phantoms."""
+        return all(case.phantom for case in self.cases)
 
     def read(self, start: int, stop: int) -> Samples:
         """Return the rows `start` to `stop` (excluded), ``0 <= start <= stop <= len(store)``.
@@ -203,6 +209,7 @@ def _read_cases(group: h5py.Group) -> list[CaseRecord]:
     }
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     for row in rows:
+        row.setdefault("phantom", is_phantom_name(row["patient"]))
         row |= {"intensity_range": tuple(row["intensity_range"]), "shape": tuple(row["shape"])}
     return [CaseRecord(**row) for row in rows]
 

@@ -22,18 +22,23 @@ class Sink(io.RawIOBase):
         self._file = path.open("w+b", buffering=0)
 
     def seekable(self) -> bool:
+        """Return True."""
         return True
 
     def readable(self) -> bool:
+        """Return True."""
         return True
 
     def writable(self) -> bool:
+        """Return True."""
         return True
 
     def seek(self, offset: int, whence: int = 0) -> int:
+        """Move the position in the file."""
         return self._file.seek(offset, whence)
 
     def tell(self) -> int:
+        """Return the position in the file."""
         return self._file.tell()
 
     def readinto(self, buffer: Any) -> int:
@@ -44,15 +49,18 @@ class Sink(io.RawIOBase):
         return len(view)
 
     def write(self, data: Any) -> int:
+        """Write all of `data`, or drop it if an earlier write failed."""
         view = memoryview(data)
         self._try(lambda: self._write_all(view))
         return len(view)
 
     def truncate(self, size: int | None = None) -> int:
+        """Change the size of the file."""
         self._try(lambda: self._file.truncate(size))
         return self.tell() if size is None else size
 
     def close(self) -> None:
+        """Close the file."""
         super().close()
         self._file.close()
 

@@ -1,4 +1,4 @@
-"""Cases tried one after another: a failed one is reported and the rest go on."""
+"""Cases processed one after another: a failure is reported, and the rest go on."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ _log = logging.getLogger(__name__)
 
 
 class Attempts:
-    """Cases done one after another, where what is wrong with one does not stop the rest.
+    """Cases processed one after another; bad input of one does not stop the rest.
 
     Parameters
     ----------
     number : int
-        Of the cases.
+        Number of cases.
     kept : str
-        Said of the cases that went well.
+        What the message says about the cases that succeeded.
     """
 
     def __init__(self, number: int, kept: str = " are done and kept") -> None:
@@ -27,7 +27,7 @@ class Attempts:
 
     @contextmanager
     def of(self, patient: str) -> Iterator[None]:
-        """Note what is wrong with the input of a patient; anything else ends the run."""
+        """Record an error in the input of a patient; other errors end the run."""
         try:
             with naming(patient):
                 yield
@@ -35,7 +35,7 @@ class Attempts:
             self.failures[patient] = str(error)
 
     def finish(self) -> None:
-        """Raise ValueError if a case failed, naming all that did."""
+        """Raise ValueError if cases failed, naming all of them."""
         if not self.failures:
             return
         done = self.number - len(self.failures)
@@ -53,7 +53,7 @@ class Attempts:
 
 @contextmanager
 def naming(patient: str) -> Iterator[None]:
-    """Say in errors of the input which patient it was."""
+    """Name the patient in errors in the input."""
     try:
         yield
     except (TypeError, ValueError) as error:

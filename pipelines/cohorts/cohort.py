@@ -8,12 +8,18 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from glcm_cuda.store.layout import is_phantom_name
 from pipelines.images.dicom.series import Choice
 
 COLUMNS = ("patient", "group", "image", "labels")
 
 CHOICE_COLUMNS = ("series", "phase")
-"""May be there too: which volume of a folder of DICOM is meant."""
+"""Optional columns: which volume of a DICOM folder is meant."""
+
+PHANTOM_COLUMN = "phantom"
+"""Optional column: whether the image is synthetic, not of a patient."""
+
+_TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
 @dataclass(frozen=True)
@@ -23,13 +29,15 @@ class Case:
     Parameters
     ----------
     patient, group : str
-        Name of the patient, which also names the files made from the case, and the group.
+        Name of the patient, from which output files are named, and the group.
     image : Path
         A file, or the folder of one DICOM series.
     labels : Path or None
         Tissue labels: 1 fatty, 2 glandular, 3 lesion.
     choice : Choice
         Which series and phase of the image.
+    phantom : bool
+        Whether the image is synthetic, not of a patient.
     """
 
     patient: str
@@ -37,10 +45,11 @@ class Case:
     image: Path
     labels: Path | None
     choice: Choice = field(default_factory=Choice)
+    phantom: bool = False
 
     @property
     def chosen_image(self) -> str:
-        """Name of the image, without its folder, and what is chosen of it."""
+        """Name of the image without its folder, and the series and phase that are chosen."""
         chosen = "".join(f", {name} {value}" for name, value in self.choice.to_dict().items())
         return f"{self.image.name}{chosen}"
 
@@ -51,20 +60,20 @@ def read_cohort(path: str | os.PathLike[str]) -> list[Case]:
     Parameters
     ----------
     path : path
-        CSV in UTF-8 with a header; the columns series and phase may follow, others are ignored. Paths are
-        relative to it.
+        CSV in UTF-8 with a header; the columns series, phase and phantom are optional, others are ignored.
+        Paths are relative to the CSV. Without a value of phantom the patient's name tells a phantom.
 
     Returns
     -------
     list of Case
-        With absolute paths, which all exist.
+        With absolute paths to files and folders that exist.
 
     Raises
     ------
     FileNotFoundError, IsADirectoryError, ValueError
-        If the file does not exist or is no CSV, a column or a value is missing or a value too many,
-        a patient is there twice (upper and lower case are one) or cannot name a file, a path does not
-        exist, or there is no case.
+        If the file does not exist or is not a CSV, a column or value is missing or a row has too many values,
+        a patient is listed twice (upper and lower case count as equal) or cannot be a file name, a path does
+        not exist, or there is no case.
     """
     path = Path(path)
     if not path.exists():
@@ -86,27 +95,26 @@ def case_files(cases: Iterable[Case]) -> list[Path]:
     return [path for case in cases for path in (case.image, case.labels) if path is not None]
 
 
-def is_phantom(patients: Iterable[str]) -> bool:
-    """Whether all patients are synthetic, as their names say."""
-    names = list(patients)
-    return bool(names) and all(name.startswith("phantom") for name in names)
+def phantom_text(phantom: bool | None) -> str:
+    """Return the value of the column phantom; empty if it is not known."""
+    return "" if phantom is None else str(phantom).lower()
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Line number and stripped values of every row."""
+    """Yield the line number and the stripped values of every row."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, restval="")
             columns = reader.fieldnames or ()
             _check_columns(path, columns)
             for row in reader:
-                if None in row:  # what csv calls the values beyond the header
+                if None in row:  # the csv module's key for values beyond the header
                     msg = (
                         f"cohort {path}, line {reader.line_num}: expected {len(columns)} values, got "
                         f"{len(columns) + len(row[None])}; put a value with a comma in quotes"
                     )
                     raise ValueError(msg)
-                read = (*COLUMNS, *CHOICE_COLUMNS)
+                read = (*COLUMNS, *CHOICE_COLUMNS, PHANTOM_COLUMN)
                 yield reader.line_num, {name: row.get(name, "").strip() for name in read}
     except (UnicodeDecodeError, csv.Error) as error:
         msg = f"cohort {path} must be a CSV in UTF-8, got something else ({error})"
@@ -142,6 +150,7 @@ def _case(path: Path, line: int, row: dict[str, str]) -> Case:
         image=_existing(path, line, "image", row["image"]),
         labels=_existing(path, line, "labels", row["labels"]) if row["labels"] else None,
         choice=Choice(series=row["series"] or None, phase=_phase(where, row["phase"])),
+        phantom=_phantom(where, row[PHANTOM_COLUMN], patient),
     )
 
 
@@ -152,12 +161,21 @@ def _phase(where: str, text: str) -> int | None:
     return int(text) if text else None
 
 
-def _existing(path: Path, line: int, name: str, value: str) -> Path:
-    found = (path.parent / value).absolute()
-    if not found.exists():
-        msg = f"cohort {path}, line {line}: {name} does not exist: {found}; paths are relative to the CSV"
+def _phantom(where: str, text: str, patient: str) -> bool:
+    if not text:
+        return is_phantom_name(patient)
+    if text.casefold() not in _TRUTH:
+        msg = f"{where}: phantom must be true or false, or empty, got {text!r}"
         raise ValueError(msg)
-    return found
+    return _TRUTH[text.casefold()]
+
+
+def _existing(path: Path, line: int, name: str, value: str) -> Path:
+    absolute = (path.parent / value).absolute()
+    if not absolute.exists():
+        msg = f"cohort {path}, line {line}: {name} does not exist: {absolute}; paths are relative to the CSV"
+        raise ValueError(msg)
+    return absolute
 
 
 def _check_unique(path: Path, cases: list[Case]) -> None:

@@ -1,4 +1,4 @@
-"""The rows of a cohort CSV, found in folders of DICOM or NIfTI."""
+"""The CSV of a cohort, listed from folders of DICOM or NIfTI."""
 
 from __future__ import annotations
 
@@ -6,22 +6,24 @@ import csv
 import logging
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from glcm_cuda.base.files import replacing
-from pipelines.cohorts.cohort import CHOICE_COLUMNS, COLUMNS
+from pipelines.cohorts.cohort import CHOICE_COLUMNS, COLUMNS, PHANTOM_COLUMN, phantom_text
 from pipelines.images.dicom.headers import Contents, Found, contents_of, files_below, hashed
 from pipelines.images.dicom.phases import Phase, phases_of, uneven, without_copies
 from pipelines.images.dicom.series import series_frames
-from pipelines.images.output_paths import MAP_SUFFIXES
+from pipelines.images.output_paths import MAP_SUFFIXES, refuse_output
+from pipelines.reports.tables import counted
 
 _log = logging.getLogger(__name__)
 
 _SUFFIXES = (*MAP_SUFFIXES, ".mhd")
 _ENTITY = re.compile(r"(?:^|_)(sub|ses)-([^_/]+)")
-# Words by which files of labels are told from images, as BIDS and the usual tools name them.
+# Words that mark a label image in file names, as BIDS and common tools use them.
 _LABELS = re.compile(r"(?:^|[_.-])(dseg|seg|segmentation|mask|label|labels|roi)(?=[_.-]|$)", re.IGNORECASE)
 _IMAGE = re.compile(r"[_-](image|img)$", re.IGNORECASE)
 _MORE_COLUMNS = ("study", "session", "modality", "description", "slices")
@@ -30,22 +32,24 @@ _UNKNOWN = "unknown"
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One volume of a cohort.
+    """One row of a cohort's CSV: a volume.
 
     Parameters
     ----------
     patient : str
-        Name, as files may be called.
+        Name, usable as a file name.
     image : Path
         A file, or the folder of a series.
     group : str
         From participants.tsv of BIDS; otherwise "unknown".
     labels : Path, optional
-        Label image beside it.
+        Label image that belongs to the image.
     series, phase : str
-        What to choose in the folder; empty where there is one.
+        Which volume of the folder is meant; empty if it holds only one.
+    phantom : bool, optional
+        Whether the image is synthetic; None where nothing says so.
     about : dict
-        The columns of `_MORE_COLUMNS` that are known.
+        Known values of the descriptive columns, `_MORE_COLUMNS`.
     """
 
     patient: str
@@ -54,24 +58,73 @@ class Row:
     labels: Path | None = None
     series: str = ""
     phase: str = ""
+    phantom: bool | None = None
     about: dict[str, str] = field(default_factory=dict)
+
+
+def list_cohort(
+    folder: Path, output: Path, series: str | None, phase: int | None, *, keep_ids: bool, force: bool
+) -> str:
+    """Write the CSV of the volumes that a folder holds, and warn of patients with several.
+
+    Parameters
+    ----------
+    folder, series, phase, keep_ids
+        See `rows_of`.
+    output : path
+        The CSV.
+    force : bool
+        Replace a CSV that exists.
+
+    Returns
+    -------
+    str
+        One line: how many volumes of how many patients.
+
+    Raises
+    ------
+    NotADirectoryError, FileExistsError, ValueError
+        If `folder` is no folder or holds no such volume, or `output` exists and `force` is False.
+    """
+    if not folder.is_dir():
+        msg = f"FOLDER must be a folder, got {folder}"
+        raise NotADirectoryError(msg)
+    refuse_output(output, force=force)
+    rows = rows_of(folder, series, phase, keep_ids=keep_ids)
+    if not rows:
+        wanted = "" if series is None and phase is None else " that --series and --phase mean"
+        msg = f"{folder} holds no image{wanted}; `radsynth inspect` says what it holds"
+        raise ValueError(msg)
+    write_rows(rows, output, force=force)
+    counts = Counter(row.patient for row in rows)
+    _warn_of_several([patient for patient, count in counts.items() if count > 1])
+    return f"{counted(len(rows), 'volume')} of {counted(len(counts), 'patient')}"
+
+
+def _warn_of_several(patients: Sequence[str]) -> None:
+    if patients:
+        _log.warning(
+            "%s with several volumes (%s): choose one of each with --series and --phase, or delete rows",
+            counted(len(patients), "patient"),
+            ", ".join(patients[:5]) + (", ..." if len(patients) > 5 else ""),
+        )
 
 
 def rows_of(
     folder: Path, series: str | None = None, phase: int | None = None, *, keep_ids: bool = False
 ) -> list[Row]:
-    """Return the volumes that a folder holds; what cannot be used is warned of and left out.
+    """Return the volumes in a folder; unusable ones are left out with a warning.
 
     Parameters
     ----------
     folder : path
-        With folders in it.
+        Searched with its subfolders.
     series : str, optional
-        Part of a description, or of a file's name, in any case.
+        Part of a series description or of a file name, in upper or lower case.
     phase : int, optional
-        Of series with several.
+        The phase to take from series that have several.
     keep_ids : bool
-        Name patients by their IDs.
+        Name patients by their IDs instead of hashes of them.
     """
     contents = contents_of(folder)
     for problem in contents.problems:
@@ -81,7 +134,7 @@ def rows_of(
 
 
 def write_rows(rows: Sequence[Row], path: Path, *, force: bool = False) -> None:
-    """Write a cohort's CSV; images and labels relative to it."""
+    """Write a cohort's CSV, with the paths of images and labels relative to it."""
 
     def relative(image: Path | None) -> str:
         return "" if image is None else Path(os.path.relpath(image, path.parent)).as_posix()
@@ -91,11 +144,13 @@ def write_rows(rows: Sequence[Row], path: Path, *, force: bool = False) -> None:
         temporary.open("w", encoding="utf-8", newline="") as file,
     ):
         writer = csv.writer(file)
-        writer.writerow((*COLUMNS, *CHOICE_COLUMNS, *_MORE_COLUMNS))
+        said = any(row.phantom is not None for row in rows)
+        writer.writerow((*COLUMNS, *CHOICE_COLUMNS, *[PHANTOM_COLUMN] * said, *_MORE_COLUMNS))
         for row in rows:
             known = [row.about.get(name, "") for name in _MORE_COLUMNS]
             images = (relative(row.image), relative(row.labels))
-            writer.writerow((row.patient, row.group, *images, row.series, row.phase, *known))
+            phantom = [phantom_text(row.phantom)] * said
+            writer.writerow((row.patient, row.group, *images, row.series, row.phase, *phantom, *known))
 
 
 def _anonymous(row: Row) -> Row:
@@ -104,58 +159,61 @@ def _anonymous(row: Row) -> Row:
 
 def _dicom_rows(contents: Contents, wanted_phase: int | None, wanted: str | None) -> Iterator[Row]:
     studies: dict[str, int] = {}
-    for found in contents.series:
-        if found.is_localizer or not _has(found.description, wanted):
+    for series in contents.series:
+        if series.is_localizer or not _contains(series.description, wanted):
             continue
-        study = str(found.first.get("StudyInstanceUID") or "")
+        study = str(series.first.get("StudyInstanceUID") or "")
         number = studies.setdefault(study, len(studies) + 1)
-        for phase in _phases(found):
+        for phase in _phases(series):
             if len(phase.members) > 1 and (not phase.name or wanted_phase in (None, phase.number)):
-                yield _dicom_row(contents, found, phase, number)
+                yield _dicom_row(contents, series, phase, number)
 
 
-def _phases(found: Found) -> list[Phase]:
-    """Return the volumes of a series; none, with a warning, where it is not regular."""
-    members, copies = without_copies(found.members)
+def _phases(series: Found) -> list[Phase]:
+    """Return the volumes of a series; none, with a warning, if its slices are not regular."""
+    members, copies = without_copies(series.members)
     try:
-        phases = phases_of(Path(found.description), series_frames(members))
+        phases = phases_of(Path(series.description), series_frames(members))
     except ValueError as error:
         _log.warning("left out: %s", error)
         return []
-    problems = [*copies, *(how for how in map(uneven, phases) if how is not None)]
+    problems = [*copies, *(problem for problem in map(uneven, phases) if problem is not None)]
     if problems:
-        _log.warning("left out: %s, %s", found.summary(), problems[0])
+        _log.warning("left out: %s, %s", series.summary(), problems[0])
         return []
     return phases
 
 
-def _dicom_row(contents: Contents, found: Found, phase: Phase, study: int) -> Row:
-    image = _place(found)
-    shared = sum(_place(other) == image or image in _place(other).parents for other in contents.series) > 1
+def _dicom_row(contents: Contents, series: Found, phase: Phase, study: int) -> Row:
+    image = _location(series)
+    locations = [_location(other) for other in contents.series]
+    shared = sum(location == image or image in location.parents for location in locations) > 1
     return Row(
-        patient=found.patient or _UNKNOWN,
+        patient=series.patient or _UNKNOWN,
         image=image,
-        series=str(_number_in(contents, found, image)) if shared else "",
+        series=str(_number_in(contents, series, image)) if shared else "",
         phase=str(phase.number) if phase.name else "",
         about={
             "study": str(study),
-            "modality": found.modality,
-            "description": found.description,
+            "modality": series.modality,
+            "description": series.description,
             "slices": str(len(phase.members)),
         },
     )
 
 
-def _place(found: Found) -> Path:
-    """Return the one file of a series, or the folder that has all its files in or below it."""
-    paths = [path for path, _ in found.members]
+def _location(series: Found) -> Path:
+    """Return the single file of a series, or the deepest folder that holds all its files."""
+    paths = [path for path, _ in series.members]
     return paths[0] if len(paths) == 1 else Path(os.path.commonpath([path.parent for path in paths]))
 
 
-def _number_in(contents: Contents, found: Found, folder: Path) -> int:
-    """Return what number a series has in a folder of its own; the order is that of the whole."""
-    inside = [other for other in contents.series if all(folder in path.parents for path, _ in other.members)]
-    return inside.index(found) + 1
+def _number_in(contents: Contents, series: Found, folder: Path) -> int:
+    """Return the number of a series among those that lie entirely in a folder, from 1."""
+    in_folder = [
+        other for other in contents.series if all(folder in path.parents for path, _ in other.members)
+    ]
+    return in_folder.index(series) + 1
 
 
 def _file_rows(folder: Path, wanted: str | None) -> Iterator[Row]:
@@ -164,7 +222,7 @@ def _file_rows(folder: Path, wanted: str | None) -> Iterator[Row]:
     labels = [path for path in files if _LABELS.search(_stem(path))]
     groups = _groups(folder)
     for image in images:
-        if not _has(image.name, wanted):
+        if not _contains(image.name, wanted):
             continue
         entities = dict(_ENTITY.findall(_stem(image)))
         patient = f"sub-{entities['sub']}" if "sub" in entities else _IMAGE.sub("", _stem(image))
@@ -178,16 +236,16 @@ def _file_rows(folder: Path, wanted: str | None) -> Iterator[Row]:
 
 
 def _labels_of(image: Path, labels: Sequence[Path]) -> Path | None:
-    """Return the label image whose name begins as the image's does; of several none is taken."""
+    """Return the label image whose name begins like the image's; none if several do."""
     stem = _stem(image)
     starts = {stem, stem.rpartition("_")[0]} - {""}
-    found = [path for path in labels if _LABELS.split(_stem(path))[0].rstrip("_.-") in starts]
-    near = [path for path in found if path.parent == image.parent] or found
-    return near[0] if len(near) == 1 else None
+    matching = [path for path in labels if _LABELS.split(_stem(path))[0].rstrip("_.-") in starts]
+    candidates = [path for path in matching if path.parent == image.parent] or matching
+    return candidates[0] if len(candidates) == 1 else None
 
 
 def _groups(folder: Path) -> dict[str, str]:
-    """Return the group of each patient as BIDS' participants.tsv has it."""
+    """Return the group of each patient from BIDS' participants.tsv."""
     path = folder / "participants.tsv"
     if not path.is_file():
         return {}
@@ -202,5 +260,5 @@ def _stem(path: Path) -> str:
     return path.name[: -len(suffix)]
 
 
-def _has(text: str, part: str | None) -> bool:
+def _contains(text: str, part: str | None) -> bool:
     return part is None or part.casefold() in text.casefold()

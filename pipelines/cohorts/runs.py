@@ -7,12 +7,12 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from glcm_cuda import GLCMSettings
 from pipelines.cohorts.cohort import Case, read_cohort
-
-if TYPE_CHECKING:
-    from glcm_cuda import GLCMSettings
+from pipelines.images.provenance import sha256_of, sidecar_path
+from surrogate.exact import ENTROPY
 
 TISSUES = {1: "fatty", 2: "glandular", 3: "lesion"}
 ALL = "all"
@@ -20,7 +20,7 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class Run:
-    """What a training left: name, settings and features of the maps, the rest of run.json, folds."""
+    """What a training run left: its name, the maps' settings and features, run.json, and the folds."""
 
     name: str
     settings: GLCMSettings
@@ -41,10 +41,13 @@ class Entry:
 
 
 def read_run(run_dir: Path) -> Run:
-    """Return what run.json and folds.csv say."""
-    from glcm_cuda import GLCMSettings
-    from surrogate.exact import ENTROPY
+    """Return what run.json and folds.csv of a run say.
 
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If a file is missing or unreadable.
+    """
     path = run_dir / "run.json"
     _require(path, "run `radsynth train` first, and give its output folder")
     try:
@@ -62,10 +65,15 @@ def read_run(run_dir: Path) -> Run:
 
 
 def read_index(run_dir: Path, run: Run, feature: str) -> list[Entry]:
-    """Return the patients with a synthetic map of the feature; an index is a cohort with three more columns.
+    """Return the patients with a synthetic map of the feature; the index is a cohort with more columns.
 
-    A patient counts as held out if the map is by the model of the fold that folds.csv names for them,
-    or if the training did not know them at all.
+    A patient counts as held out if the map was made by the model of the fold that folds.csv gives them,
+    or if they were not part of the training.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If a file is missing or unreadable, or a map is not of the image and model that exist now.
     """
     path = run_dir / "synthetic" / "index.csv"
     _require(path, f"run `radsynth synthesize COHORT.csv -o {path.parent} --model {run_dir}` first")
@@ -82,12 +90,12 @@ def read_index(run_dir: Path, run: Run, feature: str) -> list[Entry]:
 
 
 def synthetic_column(feature: str, features: Sequence[str]) -> str:
-    """Return the column of an index that names the maps of a feature; the first one's has no name in it."""
+    """Return the index column with the maps of a feature; that of the first feature has no suffix."""
     return "synthetic" if feature == features[0] else f"synthetic_{feature}"
 
 
 def in_order(tissues: Iterable[str]) -> list[str]:
-    """Tissues in the order of their labels, `ALL` last."""
+    """Return the tissues in the order of their labels, `ALL` last."""
     labels = {name: label for label, name in TISSUES.items()} | {ALL: 256}
     return sorted(tissues, key=lambda name: labels.get(name) or int(name.removeprefix("label ")))
 
@@ -109,16 +117,14 @@ def _rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
 
 
 def _is_held_out(patient: str, fold: str, model: str, folds: dict[str, str]) -> bool:
-    """Whether the model never saw the patient; an empty fold means that nobody was held out."""
+    """Whether the model was not trained on the patient; an empty fold means that nobody was held out."""
     if patient not in folds:
         return True
     return fold != "" and folds[patient] == fold and model == f"fold{fold}.keras"
 
 
 def _check_current(synthetic: Path, case: Case, model: Path) -> None:
-    """Refuse a map that is of another image or model than are there now, or no network's at all."""
-    from pipelines.images.provenance import sha256_of, sidecar_path
-
+    """Refuse a map of another image or model than exist now, or one that no network made."""
     sidecar = sidecar_path(synthetic)
     if not sidecar.is_file():
         return

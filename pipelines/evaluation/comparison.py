@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from glcm_cuda import GLCMSettings, feature_maps
+from glcm_cuda.engines.choice import Backend, available_backends
 from glcm_cuda.families.registry import feature_named
 from pipelines.cohorts.attempts import Attempts
-from pipelines.cohorts.cohort import is_phantom
 from pipelines.cohorts.runs import (
     ALL,
     TISSUES,
@@ -19,14 +23,11 @@ from pipelines.cohorts.runs import (
     read_index,
     read_run,
 )
+from pipelines.images.masks import read_labels
+from pipelines.images.reading import read_image
+from pipelines.images.volume import Volume
 from pipelines.reports.names import unit_of
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-    from glcm_cuda import GLCMSettings
-    from surrogate.agreement import Agreement, Moments
+from surrogate.agreement import Agreement, Moments, agreement, pool, summarize
 
 POINTS_PER_PATIENT = 500
 _GROUPS = ("normal", "benign", "malignant")
@@ -34,7 +35,7 @@ _GROUPS = ("normal", "benign", "malignant")
 
 @dataclass(frozen=True)
 class Compared:
-    """Sums of one patient by tissue, and sampled (exact, synthetic) values to draw."""
+    """One patient: the moments of the maps by tissue, and sampled (exact, synthetic) values to plot."""
 
     entry: Entry
     moments: dict[str, Moments]
@@ -54,10 +55,14 @@ class Maps:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The result: pooled agreement by (group, tissue), and the patients it was pooled from."""
+    """Agreement by (group, tissue), and the patients it was pooled from.
+
+    `backend` is what computes the exact maps.
+    """
 
     run: Run
     feature: str
+    backend: Backend
     patients: list[Compared]
     pooled: list[Compared]
     table: dict[tuple[str, str], Agreement]
@@ -74,19 +79,19 @@ class Evaluation:
 
     @property
     def phantom_images(self) -> bool:
-        """Whether phantoms are among the images."""
-        return any(is_phantom([patient.entry.case.patient]) for patient in self.patients)
+        """Whether any image is a phantom."""
+        return any(patient.entry.case.phantom for patient in self.patients)
 
     @property
     def is_phantom(self) -> bool:
-        """Whether phantoms are among the images or trained the networks."""
+        """Whether any image is a phantom, or the networks were trained on phantoms."""
         return self.phantom_images or bool(self.run.description.get("phantom"))
 
     @property
     def groups(self) -> list[str]:
         """Groups in the paper's order, then others, then all."""
-        found = {patient.entry.case.group for patient in self.pooled} - {ALL}
-        return [*(group for group in _GROUPS if group in found), *sorted(found.difference(_GROUPS)), ALL]
+        groups = {patient.entry.case.group for patient in self.pooled} - {ALL}
+        return [*(group for group in _GROUPS if group in groups), *sorted(groups.difference(_GROUPS)), ALL]
 
     @property
     def tissues(self) -> list[str]:
@@ -102,7 +107,7 @@ def evaluate(
     Parameters
     ----------
     run_dir : path
-        Holds run.json, folds.csv and synthetic/index.csv.
+        Folder with run.json, folds.csv and synthetic/index.csv.
     feature : str, optional
         Which of the run's features, by any of its names; the first by default.
     progress : callable (done, total), optional
@@ -115,7 +120,7 @@ def evaluate(
 
     Notes
     -----
-    Pooled are the held-out patients, or all if none is (docs/evaluation.md).
+    The held-out patients are pooled, or all patients if none was held out (docs/evaluation.md).
     """
     run = read_run(run_dir)
     feature = run.features[0] if feature is None else feature_named(feature).name
@@ -123,30 +128,28 @@ def evaluate(
         msg = f"the networks of {run_dir} give {', '.join(run.features)}, got --feature {feature}"
         raise ValueError(msg)
     entries = read_index(run_dir, run, feature)
+    # Not "auto", which would log its choice for every patient.
+    backend: Backend = "cuda" if "cuda" in available_backends() else "cpu"
     patients = []
     attempts = Attempts(len(entries), " went well")
     for number, entry in enumerate(entries):
         with attempts.of(entry.case.patient):
-            patients.append(compare(entry, run.settings, feature, seed=number))
+            patients.append(compare(entry, run.settings, feature, backend, seed=number))
         if progress is not None:
             progress(number + 1, len(entries))
     attempts.finish()
     pooled = [patient for patient in patients if patient.entry.held_out] or patients
-    return Evaluation(run, feature, patients, pooled, _pooled_table(pooled))
+    return Evaluation(run, feature, backend, patients, pooled, _pooled_table(pooled))
 
 
-def compare(entry: Entry, settings: GLCMSettings, feature: str, *, seed: int) -> Compared:
-    """Return the sums of one patient by tissue.
+def compare(entry: Entry, settings: GLCMSettings, feature: str, backend: Backend, *, seed: int) -> Compared:
+    """Return the moments of one patient's maps by tissue.
 
-    Voxels closer to the border than the window's radius are left out: there the exact window is
-    clipped and the network's is reflected, so the two look at different things. Background (label 0)
-    is left out where there are labels.
+    Voxels closer to the border than the window's radius are left out: there the exact window is clipped
+    and the network's is reflected, so the two windows differ. With labels, the background (label 0) is
+    left out too. `seed` chooses the sampled values.
     """
-    import numpy as np
-
-    from surrogate.agreement import pool, summarize
-
-    maps = read_maps(entry, settings, feature)
+    maps = read_maps(entry, settings, feature, backend)
     inner = _inner(settings)
     exact, synthetic = maps.exact[inner], maps.synthetic[inner]
     if exact.size == 0:
@@ -167,15 +170,8 @@ def compare(entry: Entry, settings: GLCMSettings, feature: str, *, seed: int) ->
     return Compared(entry, moments | {ALL: pool(list(moments.values()))}, points)
 
 
-def read_maps(entry: Entry, settings: GLCMSettings, feature: str) -> Maps:
+def read_maps(entry: Entry, settings: GLCMSettings, feature: str, backend: Backend) -> Maps:
     """Return image, exact map, synthetic map and labels of one patient as stacks of slices."""
-    from glcm_cuda import feature_maps
-    from glcm_cuda.engines.choice import available_backends
-    from pipelines.images.masks import read_labels
-    from pipelines.images.reading import read_image
-
-    # Named, since "auto" would tell the log once per patient which one it took.
-    backend: Literal["cpu", "cuda"] = "cuda" if "cuda" in available_backends() else "cpu"
     volume = read_image(entry.case.image, entry.case.choice)
     synthetic = read_image(entry.synthetic)
     _check_grid(entry, volume, synthetic)
@@ -190,10 +186,8 @@ def read_maps(entry: Entry, settings: GLCMSettings, feature: str) -> Maps:
     )
 
 
-def _check_grid(entry: Entry, volume: Any, synthetic: Any) -> None:
-    """Refuse a map of another size or place; NIfTI keeps places as float32, hence the tolerance."""
-    import numpy as np
-
+def _check_grid(entry: Entry, volume: Volume, synthetic: Volume) -> None:
+    """Refuse a map on another grid; NIfTI stores the geometry as float32, hence the tolerance."""
     if synthetic.array.shape != volume.array.shape:
         msg = (
             f"{entry.synthetic} must have the size of its image {volume.array.shape[::-1]}, "
@@ -211,8 +205,6 @@ def _check_grid(entry: Entry, volume: Any, synthetic: Any) -> None:
 
 
 def _check_finite(path: Path, synthetic: npt.NDArray[np.float32]) -> None:
-    import numpy as np
-
     bad = np.count_nonzero(~np.isfinite(synthetic))
     if bad:
         msg = f"{path} must hold finite values, got {bad} NaN or infinite voxels; synthesize again"
@@ -221,14 +213,12 @@ def _check_finite(path: Path, synthetic: npt.NDArray[np.float32]) -> None:
 
 def _inner(settings: GLCMSettings) -> tuple[slice, slice, slice]:
     radius = settings.radius
-    inside = slice(radius, -radius)
-    return (inside if settings.dimensions == 3 else slice(None), inside, inside)
+    inner = slice(radius, -radius)
+    return (inner if settings.dimensions == 3 else slice(None), inner, inner)
 
 
 def _tissue_masks(labels: npt.NDArray[np.uint8] | None) -> dict[str, Any]:
-    """Where each tissue is; without labels the whole image is one, `ALL`."""
-    import numpy as np
-
+    """Return the mask of each tissue; without labels the whole image is one tissue, `ALL`."""
     if labels is None:
         return {ALL: ...}
     return {TISSUES.get(int(i), f"label {i}"): labels == i for i in np.unique(labels) if i != 0}
@@ -243,12 +233,10 @@ def _sampled(
 
 
 def _pooled_table(patients: Sequence[Compared]) -> dict[tuple[str, str], Agreement]:
-    """Agreement of every (group, tissue) that has voxels, groups and tissues together included."""
-    from surrogate.agreement import agreement
-
-    found: dict[tuple[str, str], list[Moments]] = {}
+    """Return the agreement of every (group, tissue) with voxels, `ALL` groups and tissues included."""
+    cells: dict[tuple[str, str], list[Moments]] = {}
     for patient in patients:
         for tissue, moments in patient.moments.items():
             for group in {patient.entry.case.group, ALL}:
-                found.setdefault((group, tissue), []).append(moments)
-    return {key: agreement(moments) for key, moments in found.items()}
+                cells.setdefault((group, tissue), []).append(moments)
+    return {key: agreement(moments) for key, moments in cells.items()}

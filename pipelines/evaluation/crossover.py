@@ -11,20 +11,22 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from glcm_cuda import feature_maps
+from glcm_cuda.engines.choice import Backend, available_backends
 from glcm_cuda.families.registry import NAMES
 from glcm_cuda.settings import GLCMSettings
-from pipelines.evaluation.timing import PAPERS_SLICE, describe_machine, keras_devices
+from pipelines.evaluation.machine import describe_machine
+from pipelines.evaluation.methods import keras_devices
+from pipelines.evaluation.timing import PAPERS_SLICE
 from pipelines.reports.figures import Line, draw_crossover
-from pipelines.reports.tables import markdown_table
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-    from glcm_cuda.engines.choice import Backend
-    from surrogate.settings import NetworkSettings
+from pipelines.reports.tables import counted, markdown_table
+from surrogate import NetworkSettings, build_model, dense_model, synthesize_features
 
 WINDOWS = (3, 5, 7, 9, 11)
 WINDOWS_3D = (3, 5, 7)
@@ -34,33 +36,33 @@ FEATURES: tuple[tuple[str, ...], ...] = (
     ("joint_entropy", "contrast", "correlation", "idm", "joint_energy"),
     NAMES,
 )
-"""One, several and all; with more an exact map takes longer, a network hardly."""
+"""One, several, all: more features cost the exact engine time, but a network hardly any."""
 
 EDGE, DEPTH = 256, 4
-"""Of what exact maps are timed on: one slice, or as many for windows in three dimensions."""
+"""Size of the image for exact maps: one slice for 2D windows, `DEPTH` slices for 3D."""
 
 TILE = 128
-"""Edge of what a network is timed on: `synthesize` works in such tiles."""
+"""Edge of the image for networks: the tiles that `synthesize` works in."""
 
 EXACT = "exact"
 
 
 @dataclass(frozen=True)
 class Case:
-    """One way to the maps of one setting.
+    """One method with one combination of settings.
 
     Parameters
     ----------
     method : str
         `EXACT` or the network's name.
     device : str
-        What computes: ``cpu``, or ``gpu`` for CUDA and for what Keras calls so.
+        ``cpu``, or ``gpu`` for CUDA and the GPU of the Keras backend.
     dimensions, window, features : int
-        Of the windows, their edge in voxels, how many features at once.
+        Dimensions of the windows, their edge in voxels, and the number of features mapped at once.
     voxels : int
-        That one call maps.
+        Voxels that one call maps.
     prepare : callable
-        Returns the call.
+        Returns the function to time.
     """
 
     method: str
@@ -72,8 +74,8 @@ class Case:
     prepare: Callable[[], Callable[[], object]]
 
     @property
-    def place(self) -> tuple[str, int, int, int]:
-        """What is compared: device, dimensions, window and features."""
+    def setting(self) -> tuple[str, int, int, int]:
+        """Device, dimensions, window and features: cases that share them are compared."""
         return self.device, self.dimensions, self.window, self.features
 
 
@@ -86,19 +88,19 @@ class Timed:
 
 
 def measure(repeats: int, progress: Callable[[int, int], None] | None = None) -> list[Timed]:
-    """Time exact maps and untrained networks, whose time does not depend on the weights.
+    """Time exact maps and untrained networks, whose speed does not depend on the weights.
 
     Parameters
     ----------
     repeats : int
-        Timed calls of each, after one that compiles.
+        Timed calls of each case, after one that compiles.
     progress : callable (done, total), optional
         Called after each case.
 
     Returns
     -------
     list of Timed
-        Exact first.
+        Exact maps first.
     """
     cases = [*_exact_cases(), *_network_cases()]
     timed = []
@@ -114,6 +116,13 @@ def measure(repeats: int, progress: Callable[[int, int], None] | None = None) ->
         if progress is not None:
             progress(number, len(cases))
     return timed
+
+
+def write_crossover(folder: Path, repeats: int, progress: Callable[[int, int], None] | None = None) -> str:
+    """Time all cases, write the results into an existing folder, and return the verdict."""
+    timed = measure(repeats, progress)
+    write(timed, folder)
+    return verdict(timed)
 
 
 def write(timed: list[Timed], folder: Path) -> Path:
@@ -160,12 +169,12 @@ def markdown(timed: list[Timed]) -> str:
 
 
 def verdict(timed: list[Timed]) -> str:
-    """Say where a network is faster than the exact engine on the same device, or how near one comes."""
-    exact = {one.case.place: one.seconds for one in timed if one.case.method == EXACT}
+    """Return where a network is faster than the exact engine on the same device, or how close one comes."""
+    exact = {one.case.setting: one.seconds for one in timed if one.case.method == EXACT}
     ratios = {
-        one.case: one.seconds / exact[one.case.place]
+        one.case: one.seconds / exact[one.case.setting]
         for one in timed
-        if one.case.method != EXACT and one.case.place in exact
+        if one.case.method != EXACT and one.case.setting in exact
     }
     faster = [case for case, ratio in ratios.items() if ratio < 1]
     if not faster:
@@ -174,13 +183,13 @@ def verdict(timed: list[Timed]) -> str:
             f"**No network is faster than the exact engine in any of these {len(ratios)} comparisons.** The "
             f"nearest, {_named(case)}, takes {ratios[case]:.1f} times as long."
         )
-    found = "; ".join(f"{_named(case)}, {1 / ratios[case]:.1f} times" for case in faster)
-    return f"**Faster than the exact engine in {len(faster)} of {len(ratios)} comparisons**: {found}."
+    listed = "; ".join(f"{_named(case)}, {1 / ratios[case]:.1f} times" for case in faster)
+    return f"**Faster than the exact engine in {len(faster)} of {len(ratios)} comparisons**: {listed}."
 
 
 def _named(case: Case) -> str:
-    count = "1 feature" if case.features == 1 else f"{case.features} features"
-    return f"{case.method}, window {case.window}, {count}, {case.device.upper()}"
+    features = counted(case.features, "feature")
+    return f"{case.method}, window {case.window}, {features}, {case.device.upper()}"
 
 
 def _row(one: Timed) -> dict[str, Any]:
@@ -200,8 +209,7 @@ def _lines(timed: list[Timed]) -> dict[str, list[Line]]:
     panels: dict[str, dict[str, list[tuple[int, float]]]] = {}
     for one in timed:
         case = one.case
-        count = "1 feature" if case.features == 1 else f"{case.features} features"
-        panel = panels.setdefault(f"{case.dimensions}D, {count}", {})
+        panel = panels.setdefault(f"{case.dimensions}D, {counted(case.features, 'feature')}", {})
         panel.setdefault(f"{case.method}, {case.device.upper()}", []).append((case.window, one.seconds))
     return {
         title: [Line(name, name.startswith(EXACT), points) for name, points in lines.items()]
@@ -210,14 +218,12 @@ def _lines(timed: list[Timed]) -> dict[str, list[Line]]:
 
 
 def _exact_cases() -> Iterator[Case]:
-    from glcm_cuda.engines.choice import available_backends
-
     slices = _noise(DEPTH, EDGE)
     devices: dict[str, Backend] = {"cpu": "cpu", "gpu": "cuda"}
     present = [device for device, backend in devices.items() if backend in available_backends()]
-    # All features of three-dimensional windows take minutes, and no network gives them.
-    kinds = [(2, features) for features in FEATURES] + [(3, features) for features in FEATURES[:-1]]
-    for device, (dimensions, features) in itertools.product(present, kinds):
+    # All features with 3D windows take minutes, and no network takes 3D windows.
+    settings = [(2, features) for features in FEATURES] + [(3, features) for features in FEATURES[:-1]]
+    for device, (dimensions, features) in itertools.product(present, settings):
         image = slices[0] if dimensions == 2 else slices
         for window in WINDOWS if dimensions == 2 else WINDOWS_3D:
             glcm = GLCMSettings(window=window, dimensions=dimensions)
@@ -228,8 +234,6 @@ def _exact_cases() -> Iterator[Case]:
 def _exact(
     image: npt.NDArray[Any], features: Sequence[str], glcm: GLCMSettings, backend: Backend
 ) -> Callable[[], object]:
-    from glcm_cuda import feature_maps
-
     return lambda: feature_maps(image, features, glcm, backend=backend)
 
 
@@ -239,13 +243,11 @@ def _network_cases() -> Iterator[Case]:
         for features, window in itertools.product(only, WINDOWS):
             if network.takes_window(window):
                 prepare = partial(_network, network, features, GLCMSettings(window=window), device)
-                kind = device.partition(":")[0]
-                yield Case(name, kind, 2, window, len(features), TILE**2, prepare)
+                platform = device.partition(":")[0]
+                yield Case(name, platform, 2, window, len(features), TILE**2, prepare)
 
 
 def _networks() -> dict[str, NetworkSettings]:
-    from surrogate import NetworkSettings
-
     return {
         "radsynth": NetworkSettings(),
         "radsynth, no padding": NetworkSettings(padding="valid", pool_stride=1),
@@ -257,10 +259,6 @@ def _networks() -> dict[str, NetworkSettings]:
 def _network(
     network: NetworkSettings, features: Sequence[str], glcm: GLCMSettings, device: str
 ) -> Callable[[], object]:
-    import keras
-
-    from surrogate import build_model, dense_model, synthesize_features
-
     tile = _noise(1, TILE)[0]
     with keras.device(device):
         model = dense_model(build_model(glcm, network, features))
@@ -273,7 +271,5 @@ def _network(
 
 
 def _noise(depth: int, edge: int) -> npt.NDArray[np.float64]:
-    import numpy as np
-
-    chance = np.random.default_rng(0)
-    return chance.normal(size=(depth, edge, edge)).cumsum(axis=1).cumsum(axis=2)
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(depth, edge, edge)).cumsum(axis=1).cumsum(axis=2)

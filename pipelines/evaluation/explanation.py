@@ -5,32 +5,51 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from glcm_cuda import GLCMSettings
+from glcm_cuda.families.offsets import largest_entropy
+from glcm_cuda.store.reading import PatchStore
+from pipelines.cohorts.runs import ALL, TISSUES
+from pipelines.reports.explain_figures import (
+    ExtremeRow,
+    Labels,
+    draw_explanation,
+    draw_extremes,
+    draw_filters,
+)
+from pipelines.reports.names import unit_of
+from pipelines.reports.tables import counted, replacing_folder, write_csv
 from pipelines.shell.options import features_from
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-    from glcm_cuda import GLCMSettings
-    from glcm_cuda.store.reading import PatchStore
-    from pipelines.reports.explain_figures import ExtremeRow, Labels
-    from surrogate.explanation import Evaluate, Explanation
+from pipelines.shell.progress import progress_bar
+from surrogate.explanation import (
+    Evaluate,
+    Explanation,
+    exact_by,
+    explain,
+    extremes,
+    first_layer_filters,
+    predicted_by,
+    search,
+)
+from surrogate.model import glcm_settings, load_model, model_features, network_settings
 
 EXAMINED = 50_000
-"""Patches of a store that are looked at, in equal shares by case."""
+"""Patches of a store that are examined, in equal shares by case."""
 
 EXTREMES = 5
 """Patches in a row of ``extremes.png``."""
 
 CHANGES = 250
-"""Changes of a voxel at most in each search, give or take a sweep: 10 sweeps of 5x5 voxels, 2 of 11x11."""
+"""Approximate number of voxel changes in each search: 10 sweeps over 5x5 voxels, 2 over 11x11."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Subject:
-    """A network's output, and what goes with it."""
+    """One output of a network: its model, feature, prediction, exact counterpart and labels of figures."""
 
     model: Any
     feature: str
@@ -45,43 +64,91 @@ class _Subject:
 
 @dataclass(frozen=True)
 class _Sample:
-    """Patches (n, w, w) of a store, their rows there (n,) and their tissues' labels (n,)."""
+    """Patches (n, w, w) of a store, their rows in it (n,) and their tissue labels (n,)."""
 
     patches: npt.NDArray[np.uint8]
     rows: npt.NDArray[np.int64]
     labels: npt.NDArray[np.uint8]
 
     def tissue(self, label: int) -> str:
-        """Name a tissue as `evaluate` does; without any label everything is one."""
-        from pipelines.cohorts.runs import ALL, TISSUES
-
+        """Return the name of a tissue, as `evaluate` has it; without labels there is only `ALL`."""
         nameless = "background" if self.labels.any() else ALL
         return TISSUES.get(label, f"label {label}") if label else nameless
 
 
 @dataclass(frozen=True)
 class _Patch:
+    """A patch to explain: its row in the store, its tissue, its (w, w) levels."""
+
     row: int
     tissue: str
     levels: npt.NDArray[np.uint8]
 
 
-def subject_of(model: Any, path: Path, store: PatchStore, feature: str | None) -> _Subject:
-    from glcm_cuda.families.offsets import largest_entropy
-    from pipelines.cohorts.cohort import is_phantom
-    from pipelines.reports.explain_figures import Labels
-    from pipelines.reports.names import unit_of
-    from surrogate.explanation import exact_by, predicted_by
-    from surrogate.model import glcm_settings, network_settings
+def explain_model(
+    model_path: Path,
+    store_path: Path,
+    output: Path,
+    *,
+    patches: int,
+    feature: str | None,
+    seed: int,
+    force: bool,
+) -> str:
+    """Write what a network sees in the patches of a store: figures and a table.
 
+    Parameters
+    ----------
+    model_path, store_path : path
+        The network (.keras), and a patch store with its settings.
+    output : path
+        Folder for figures and table; written as a whole or not at all.
+    patches : int
+        Patches of each tissue to explain.
+    feature : str, optional
+        Output of the network, by any of the feature's names; the first by default.
+    seed : int
+        Chooses patches, starts of the searches and their order.
+    force : bool
+        Replace an earlier explanation.
+
+    Returns
+    -------
+    str
+        One line: how many patches of which tissues.
+
+    Raises
+    ------
+    FileExistsError, FileNotFoundError, ValueError
+        If the output exists, an input is missing or unreadable, or model and store do not fit together.
+    """
+    with PatchStore(store_path) as store:
+        subject = _subject(load_model(model_path), model_path, store, feature)
+        sample = _read_sample(store)
+    rng = np.random.default_rng(seed)
+    chosen = _choose_patches(sample, patches, rng)
+    with replacing_folder(output, marker="explanation.csv", force=force) as folder:
+        _draw_network(subject, sample, folder, rng)
+        with progress_bar("Explaining", len(chosen)) as progress:
+            rows: list[dict[str, Any]] = []
+            for number, patch in enumerate(chosen, start=1):
+                rows += _explain_patch(subject, patch, folder)
+                progress(number, len(chosen))
+        write_csv(folder / "explanation.csv", rows)
+    tissues = list(dict.fromkeys(patch.tissue for patch in chosen))
+    named = f"{counted(len(tissues), 'tissue')}: {', '.join(tissues)}"
+    return f"{len(chosen)} patch{'es' * (len(chosen) != 1)} of {named}"
+
+
+def _subject(model: Any, path: Path, store: PatchStore, feature: str | None) -> _Subject:
     settings = glcm_settings(model)
     _check_settings(settings, path, store)
     name = _feature(model, path, feature)
     unit = unit_of(name, settings)
     quantity = name.replace("_", " ") + (f" ({unit})" if unit else "")
     largest = largest_entropy(settings) if name == "joint_entropy" else None
-    of = f"{path.name}, phantom" if is_phantom(store.patients) else path.name
-    network = f"{network_settings(model).architecture} ({of})"
+    origin = f"{path.name}, phantom" if store.is_phantom else path.name
+    network = f"{network_settings(model).architecture} ({origin})"
     return _Subject(
         model=model,
         feature=name,
@@ -92,7 +159,7 @@ def subject_of(model: Any, path: Path, store: PatchStore, feature: str | None) -
 
 
 def _check_settings(settings: GLCMSettings, path: Path, store: PatchStore) -> None:
-    """Refuse a store whose patches or exact values mean something else to the model."""
+    """Refuse a store whose settings are not those of the model."""
     theirs = store.settings.to_dict()
     different = [
         f"{name} {value} and {theirs[name]}"
@@ -108,22 +175,18 @@ def _check_settings(settings: GLCMSettings, path: Path, store: PatchStore) -> No
 
 
 def _feature(model: Any, path: Path, wanted: str | None) -> str:
-    from surrogate.model import model_features
-
     names = model_features(model)
     if wanted is None:
         return names[0]
-    found = [feature.name for feature in features_from([wanted], names)]
-    if len(found) != 1 or found[0] not in names:
+    named = [feature.name for feature in features_from([wanted], names)]
+    if len(named) != 1 or named[0] not in names:
         msg = f"--feature must be one that model {path} gives ({', '.join(names)}), got {wanted}"
         raise ValueError(msg)
-    return found[0]
+    return named[0]
 
 
-def read_sample(store: PatchStore) -> _Sample:
-    """Read as many patches of every case, whose samples are in random order."""
-    import numpy as np
-
+def _read_sample(store: PatchStore) -> _Sample:
+    """Read an equal share of patches of every case; a case's samples are in random order."""
     share = max(1, EXAMINED // len(store.cases))
     ranges = [(case.start, case.start + min(case.count, share)) for case in store.cases]
     parts = [store.read(start, stop) for start, stop in ranges]
@@ -134,40 +197,33 @@ def read_sample(store: PatchStore) -> _Sample:
     )
 
 
-def choose_patches(sample: _Sample, count: int, rng: np.random.Generator) -> list[_Patch]:
-    """Draw patches of every tissue, fewer where it has fewer; tissues in the order of their labels."""
-    import numpy as np
-
-    found = []
+def _choose_patches(sample: _Sample, count: int, rng: np.random.Generator) -> list[_Patch]:
+    """Draw patches of every tissue, as many as it has at most; tissues in the order of their labels."""
+    patches = []
     for label in np.unique(sample.labels):
         members = np.flatnonzero(sample.labels == label)
         for member in np.sort(rng.choice(members, min(count, len(members)), replace=False)):
             patch = _Patch(int(sample.rows[member]), sample.tissue(int(label)), sample.patches[member])
-            found.append(patch)
-    return found
+            patches.append(patch)
+    return patches
 
 
-def draw_network(subject: _Subject, sample: _Sample, folder: Path, rng: np.random.Generator) -> None:
-    from pipelines.reports.explain_figures import draw_extremes, draw_filters
-    from surrogate.explanation import first_layer_filters
-
+def _draw_network(subject: _Subject, sample: _Sample, folder: Path, rng: np.random.Generator) -> None:
+    """Draw the filters of the first layer, and the patches of extreme output."""
     draw_filters(first_layer_filters(subject.model), folder / "filters.png", subject.labels)
     draw_extremes(list(_extreme_rows(subject, sample, rng)), folder / "extremes.png", subject.labels)
 
 
 def _extreme_rows(subject: _Subject, sample: _Sample, rng: np.random.Generator) -> Iterator[ExtremeRow]:
-    """Highest and lowest of the store, and what searches find that start from patches drawn there."""
-    from pipelines.reports.explain_figures import ExtremeRow
-    from surrogate.explanation import extremes, search
-
+    """Yield the patches of highest and lowest output: in the store, and by search from patches of it."""
     predictions = subject.predicted(sample.patches)
     drawn = rng.choice(len(sample.patches), min(EXTREMES, len(sample.patches)), replace=False)
     starts = sample.patches[drawn]
     sweeps = max(2, CHANGES // starts[0].size)
     ends = extremes(sample.patches, predictions, EXTREMES)
-    for name, found, highest in (("highest", ends[0], True), ("lowest", ends[1], False)):
+    for name, in_store, highest in (("highest", ends[0], True), ("lowest", ends[1], False)):
         searched = search(subject.predicted, starts, subject.levels, rng=rng, highest=highest, sweeps=sweeps)
-        for where, patches in (("in the store", found), ("by search", searched)):
+        for where, patches in (("in the store", in_store), ("by search", searched)):
             yield ExtremeRow(
                 name=f"{name}\n{where}",
                 patches=patches,
@@ -176,24 +232,21 @@ def _extreme_rows(subject: _Subject, sample: _Sample, rng: np.random.Generator) 
             )
 
 
-def explain_patch(subject: _Subject, one: _Patch, folder: Path) -> Sequence[dict[str, Any]]:
+def _explain_patch(subject: _Subject, patch: _Patch, folder: Path) -> Sequence[dict[str, Any]]:
     """Draw one patch and return its rows of the table."""
-    from pipelines.reports.explain_figures import draw_explanation
-    from surrogate.explanation import explain
-
-    explanation = explain(one.levels, subject.predicted, subject.exact, subject.levels)
-    name = f"patch_{one.tissue.replace(' ', '-')}_{one.row}.png"
-    title = f"{one.tissue}, patch {one.row} of the store"
+    explanation = explain(patch.levels, subject.predicted, subject.exact, subject.levels)
+    name = f"patch_{patch.tissue.replace(' ', '-')}_{patch.row}.png"
+    title = f"{patch.tissue}, patch {patch.row} of the store"
     draw_explanation(explanation, folder / name, subject.labels, title=title)
-    return _rows(subject, one, explanation)
+    return _rows(subject, patch, explanation)
 
 
-def _rows(subject: _Subject, one: _Patch, explanation: Explanation) -> list[dict[str, Any]]:
+def _rows(subject: _Subject, patch: _Patch, explanation: Explanation) -> list[dict[str, Any]]:
     predicted, exact = explanation.predicted, explanation.exact
     return [
         {
-            "patch": one.row,
-            "tissue": one.tissue,
+            "patch": patch.row,
+            "tissue": patch.tissue,
             "feature": subject.feature,
             "part": part,
             "predicted": predicted.value,

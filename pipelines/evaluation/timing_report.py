@@ -2,15 +2,84 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from pipelines.evaluation.timing import PAPERS_SLICE, Benchmark, as_json, summary
+from pipelines.evaluation.timing import (
+    PAPERS_SLICE,
+    Benchmark,
+    as_json,
+    image_slices,
+    measure,
+    phantom_slices,
+    summary,
+)
 from pipelines.reports.figures import Bar, draw_speeds
-from pipelines.reports.tables import counted, markdown_table, write_csv
+from pipelines.reports.tables import counted, markdown_table, replacing_folder, write_csv
+from pipelines.shell.progress import progress_bar
 
 Row = dict[str, Any]
+
+
+def run_benchmark(
+    output: Path,
+    image: Path | None,
+    slices: int,
+    model: Path | None,
+    *,
+    repeats: int,
+    crossover: bool,
+    force: bool,
+    show: Callable[[str], object],
+) -> Path:
+    """Time exact and synthetic maps and write the results.
+
+    Parameters
+    ----------
+    output : path
+        Folder for the results; written as a whole or not at all.
+    image : path or None
+        Image to take slices from; None for a phantom.
+    slices : int
+        Slices from the middle of the image.
+    model : path or None
+        Network to time.
+    repeats : int
+        Timed calls of each method.
+    crossover : bool
+        Also time untrained networks over windows, features and dimensions; this needs Keras.
+    force : bool
+        Replace earlier results.
+    show : callable
+        Called with the table, and then with the verdict of the crossover, which takes minutes.
+
+    Returns
+    -------
+    path
+        The table as Markdown.
+
+    Raises
+    ------
+    FileExistsError, FileNotFoundError, ValueError
+        If the output exists, an input is missing or unfit, or the exact methods disagree.
+    """
+    with replacing_folder(output, marker="*benchmark.json", force=force) as folder:
+        chosen = phantom_slices(slices) if image is None else image_slices(image, slices)
+        with progress_bar("Timing") as progress:
+            result = measure(chosen, model, repeats=repeats, progress=progress)
+        path = write_benchmark(result, folder)
+        show(markdown(result))
+        if crossover:
+            show(_crossover(folder, repeats))
+    return output / path.name
+
+
+def _crossover(folder: Path, repeats: int) -> str:
+    from pipelines.evaluation.crossover import write_crossover  # needs Keras, the rest does not
+
+    with progress_bar("Crossover") as progress:
+        return f"\n{write_crossover(folder, repeats, progress)}"
 
 
 def write_benchmark(result: Benchmark, folder: Path) -> Path:
@@ -32,7 +101,7 @@ def write_benchmark(result: Benchmark, folder: Path) -> Path:
 
 
 def markdown(result: Benchmark) -> str:
-    """Return title, verdict, table and circumstances as Markdown."""
+    """Return title, verdicts, table, notes and machine as Markdown."""
     rows = summary(result)
     header = ["method", "s per 512x512 slice", "s per patient", "M voxel/s", "(slowest to fastest)"]
     header += ["x dense CPU", "x exact CPU", "first call, s", "r"]
@@ -42,7 +111,7 @@ def markdown(result: Benchmark) -> str:
 
 
 def verdicts(result: Benchmark) -> list[str]:
-    """Say which is faster, exact or surrogate, and by what factor; one sentence per device kind."""
+    """Return which is faster, exact or surrogate, and by what factor: one sentence per kind of device."""
     rows = summary(result)
     if not any(row["kind"] == "surrogate" for row in rows):
         return ["No surrogate was timed (give one with --model)."]
@@ -54,8 +123,8 @@ def verdicts(result: Benchmark) -> list[str]:
 
 
 def _pairs(rows: list[Row], device: str) -> Iterator[tuple[Row, Row]]:
-    """The fastest exact method and the fastest surrogate on a kind of device, if there are both."""
-    found = [
+    """Yield the fastest exact method and the fastest surrogate on a kind of device, if both exist."""
+    fastest = [
         min(
             (row for row in rows if (row["kind"], row["device"]) == (kind, device)),
             key=lambda row: float(row["median_seconds"]),
@@ -63,8 +132,8 @@ def _pairs(rows: list[Row], device: str) -> Iterator[tuple[Row, Row]]:
         )
         for kind in ("exact", "surrogate")
     ]
-    if found[0] is not None and found[1] is not None:
-        yield found[0], found[1]
+    if fastest[0] is not None and fastest[1] is not None:
+        yield fastest[0], fastest[1]
 
 
 def _verdict(exact: Row, surrogate: Row, device: str, result: Benchmark) -> str:
@@ -79,7 +148,7 @@ def _verdict(exact: Row, surrogate: Row, device: str, result: Benchmark) -> str:
 
 
 def _seconds(exact: Row, surrogate: Row, result: Benchmark) -> str:
-    """Seconds per slice of the paper's size, and of the size that was measured where that is far from it."""
+    """Return the seconds per slice of the paper's size; also of the measured size if it is much smaller."""
     scaled = (
         f"exact {_three(exact['seconds_per_512_slice'])} s, surrogate "
         f"{_three(surrogate['seconds_per_512_slice'])} s per 512x512 slice"
@@ -95,7 +164,7 @@ def _seconds(exact: Row, surrogate: Row, result: Benchmark) -> str:
 
 
 def _extrapolates(result: Benchmark) -> bool:
-    """Whether the slices are so small that fixed costs count, which scaling by voxels multiplies."""
+    """Whether the slices are so small that fixed costs matter, which scaling by voxels would multiply."""
     _, height, width = result.slices.array.shape
     return bool(height * width < PAPERS_SLICE / 4)
 

@@ -18,7 +18,7 @@ from glcm_cuda import GLCMSettings, feature_maps
 from glcm_cuda.base.files import replacing
 from glcm_cuda.engines.choice import Backend, resolve_backend
 from glcm_cuda.families.feature import Feature
-from glcm_cuda.families.glcm.scales import check_levels
+from glcm_cuda.families.registry import check_features
 from glcm_cuda.levels.bins import Bins
 from glcm_cuda.levels.quantize import bounding_box, find_bins
 from pipelines.images.archives import opened
@@ -198,7 +198,7 @@ class _Mapping:
         except ValueError as error:
             msg = f"{inputs.image}: {error}"
             raise ValueError(msg) from None
-        check_levels(settings.features, glcm, bins.levels)
+        check_features(settings.features, glcm, bins)
         whole = tuple(slice(0, size) for size in volume.array.shape)
         return cls(
             volume=volume,

@@ -8,87 +8,37 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from glcm_cuda import intensity_range, quantize
+from glcm_cuda.base.files import refuse_existing
+from glcm_cuda.engines.choice import resolve_backend
+from glcm_cuda.levels.quantize import find_bins
+from glcm_cuda.maps import entropy_of_levels
+from glcm_cuda.store.layout import CaseRecord, CaseSource
+from glcm_cuda.store.patches import Samples, sample_voxels, take_samples
+from glcm_cuda.store.reading import PatchStore
+from glcm_cuda.store.writing import StoreWriter
 from pipelines.cohorts.attempts import Attempts, naming
-from pipelines.cohorts.cohort import case_files
+from pipelines.cohorts.cohort import Case, case_files, read_cohort
 from pipelines.images.dicom.series import Choice
+from pipelines.images.masks import read_labels
+from pipelines.images.output_paths import check_map_path
+from pipelines.images.provenance import provenance, sha256_of, sidecar_path
+from pipelines.images.reading import read_image
+from pipelines.images.volume import Volume
+from pipelines.images.writing import write_map
+from pipelines.maps.store_plan import Plan
 from pipelines.reports.tables import counted
 from pipelines.shell.outputs import refuse_inputs
 from pipelines.shell.progress import progress_bar
 
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-    from glcm_cuda.engines.choice import Backend
-    from glcm_cuda.settings import GLCMSettings
-    from glcm_cuda.store.layout import CaseSource
-    from glcm_cuda.store.patches import Samples
-    from glcm_cuda.store.writing import StoreWriter
-    from pipelines.cohorts.cohort import Case
-    from pipelines.images.volume import Volume
-
 _log = logging.getLogger(__name__)
 
-SAMPLES_PER_CASE = 20_000
 VERIFIED_SAMPLES = 1000
-
-MOST_LEVELS = 256
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What is done with every case; beside the case all that its result depends on.
-
-    Parameters
-    ----------
-    settings : GLCMSettings
-        Settings of the maps: two-dimensional windows, a number of levels and a range that needs no mask.
-    seed, samples_per_case : int
-        Choose the samples.
-    backend : {"auto", "cpu", "cuda"}
-        Engine; it does not change the result.
-    """
-
-    settings: GLCMSettings
-    seed: int = 0
-    samples_per_case: int = SAMPLES_PER_CASE
-    backend: Backend = "auto"
-
-    def __post_init__(self) -> None:
-        self._check_settings()
-        if self.seed < 0:
-            msg = f"seed must not be negative, got {self.seed}"
-            raise ValueError(msg)
-        if self.samples_per_case < 1:
-            msg = f"samples per case must be at least 1, got {self.samples_per_case}"
-            raise ValueError(msg)
-
-    def _check_settings(self) -> None:
-        """Refuse what a network that sees patches of levels, and no mask, cannot learn from."""
-        settings = self.settings
-        if settings.dimensions != 2:
-            msg = f"a patch store holds 2D windows, dimensions must be 2, got {settings.dimensions}"
-            raise ValueError(msg)
-        if settings.range_over != "image":
-            msg = (
-                f'range_over must be "image" in a patch store, got "{settings.range_over}": a network '
-                "is given no mask; give a fixed range or --range-over cohort instead"
-            )
-            raise ValueError(msg)
-        if settings.bin_width is not None:
-            msg = (
-                "a patch store has one number of levels for all cases, got "
-                f"bin_width={settings.bin_width:g}; give levels instead"
-            )
-            raise ValueError(msg)
-        if settings.levels > MOST_LEVELS:
-            msg = f"a patch store holds at most {MOST_LEVELS} levels, got {settings.levels}"
-            raise ValueError(msg)
-        if settings.slice_axis != 0:
-            msg = f"a patch store holds windows across z, slice_axis must be 0, got {settings.slice_axis}"
-            raise ValueError(msg)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,29 +76,24 @@ def exact_case(case: Case, plan: Plan) -> ExactCase:
     Returns
     -------
     ExactCase
-        The same whatever other cases are done, before or beside it.
+        Independent of the other cases.
 
     Raises
     ------
     FileNotFoundError, TypeError, ValueError
         If the image or its labels are unfit.
     """
-    from glcm_cuda import intensity_range, quantize
-    from glcm_cuda.maps import entropy_of_levels
-    from glcm_cuda.store.patches import sample_voxels, take_samples
-    from pipelines.images.masks import read_labels
-    from pipelines.images.reading import read_image
-
     settings = plan.settings
     volume = read_image(case.image, case.choice)
     labels = None if case.labels is None else _stack(read_labels(case.labels, volume))
-    levels = _stack(quantize(volume.array, settings))
+    bins = find_bins(volume.array, settings)
+    levels = _stack(quantize(volume.array, settings, bins=bins))
     rng = _generator(plan.seed, case.patient)
     voxels = sample_voxels(labels, levels.shape, settings.radius, plan.samples_per_case, rng)
     entropy = entropy_of_levels(levels, settings, backend=plan.backend)
     return ExactCase(
         volume=volume,
-        intensity_range=intensity_range(volume.array, settings),
+        intensity_range=(bins.low, bins.high),
         entropy=entropy.reshape(volume.array.shape),
         samples=take_samples(levels, entropy, labels, voxels, settings.radius),
     )
@@ -162,9 +107,6 @@ def cohort_range(cases: Sequence[Case]) -> tuple[float, float]:
     FileNotFoundError, TypeError, ValueError
         If an image is unfit (the message names the patient), or all are of one intensity.
     """
-    from glcm_cuda import intensity_range
-    from pipelines.images.reading import read_image
-
     lows, highs = [], []
     with progress_bar("Range of the cohort", len(cases)) as progress:
         for done, case in enumerate(cases, start=1):
@@ -179,6 +121,39 @@ def cohort_range(cases: Sequence[Case]) -> tuple[float, float]:
     return min(lows), max(highs)
 
 
+def write_ground_truth(
+    cohort: Path, path: Path, plan: Plan, *, range_over_cohort: bool, maps: Path | None, force: bool
+) -> str:
+    """Write the patch store of a cohort's CSV.
+
+    Parameters
+    ----------
+    cohort : path
+        CSV of the cohort.
+    path, plan, maps, force
+        See `write_store`.
+    range_over_cohort : bool
+        Use one range of intensities for all images, instead of each image's own.
+
+    Returns
+    -------
+    str
+        That of `write_store`.
+
+    Raises
+    ------
+    TypeError, ValueError, OSError
+        Those of `read_cohort`, `cohort_range` and `write_store`.
+    """
+    cases = read_cohort(cohort)
+    if range_over_cohort:
+        refuse_existing(path, force=force)
+        low, high = cohort_range(cases)
+        _log.info("range of the cohort: %g to %g", low, high)
+        plan = replace(plan, settings=replace(plan.settings, intensity_range=(low, high)))
+    return write_store(cases, path, plan, maps=maps, force=force)
+
+
 def write_store(
     cases: Sequence[Case],
     path: Path,
@@ -189,7 +164,7 @@ def write_store(
 ) -> str:
     """Write the patch store of a cohort and verify a sample of it.
 
-    A run that was killed continues where it stopped.
+    An interrupted run continues where it stopped.
 
     Parameters
     ----------
@@ -207,20 +182,17 @@ def write_store(
     Returns
     -------
     str
-        One line: how much was written and verified.
+        One line: how many cases and samples were written, and how many verified.
 
     Raises
     ------
     TypeError, ValueError, OSError
-        If an input is unfit, an output exists or cannot be written.
+        If an input is unfit, or an output exists or cannot be written.
     """
-    from glcm_cuda.store.reading import PatchStore
-    from glcm_cuda.store.writing import StoreWriter
-
     writer = StoreWriter(
         path, plan.settings, seed=plan.seed, samples_per_case=plan.samples_per_case, force=force
     )
-    plan = _with_backend(plan)
+    plan = replace(plan, backend=resolve_backend(plan.backend))
     if maps is not None:
         refuse_inputs([map_path(maps, case.patient) for case in cases], case_files(cases))
     if maps is not None and not force:
@@ -244,12 +216,12 @@ def write_store(
 
 
 def map_path(maps: Path, patient: str) -> Path:
-    """Return where the exact map of a patient is written."""
+    """Return the path of a patient's exact map."""
     return maps / f"{patient}_entropy_exact.nii.gz"
 
 
 def _add(writer: StoreWriter, case: Case, plan: Plan, maps: Path | None) -> CaseSource:
-    """Make sure that the samples of a case, and its map if wanted, are there."""
+    """Add the samples of a case to the store, and write its map if asked for, unless they exist."""
     source = _source(case)
     stored = writer.has(source)
     mapped = maps is None or _is_map_of(map_path(maps, case.patient), source, case.choice, plan)
@@ -263,7 +235,6 @@ def _add(writer: StoreWriter, case: Case, plan: Plan, maps: Path | None) -> Case
 
 
 def _store(writer: StoreWriter, source: CaseSource, exact: ExactCase) -> None:
-    from glcm_cuda.store.layout import CaseRecord
 
     record = CaseRecord(
         **vars(source),
@@ -276,8 +247,6 @@ def _store(writer: StoreWriter, source: CaseSource, exact: ExactCase) -> None:
 
 
 def _write_map(exact: ExactCase, case: Case, path: Path, plan: Plan) -> None:
-    from pipelines.images.provenance import provenance
-    from pipelines.images.writing import write_map
 
     origin = provenance(
         source=case.image,
@@ -291,9 +260,7 @@ def _write_map(exact: ExactCase, case: Case, path: Path, plan: Plan) -> None:
 
 
 def _refuse_other_maps(cases: Sequence[Case], maps: Path, plan: Plan) -> None:
-    """Refuse maps that exist, unless a run that was killed left the very maps that are wanted."""
-    from pipelines.images.output_paths import check_map_path
-
+    """Refuse maps that exist, except those that an interrupted run of the same plan left."""
     for case in cases:
         path = map_path(maps, case.patient)
         if path.exists() and not _is_map_of(path, _source(case), case.choice, plan):
@@ -301,9 +268,7 @@ def _refuse_other_maps(cases: Sequence[Case], maps: Path, plan: Plan) -> None:
 
 
 def _is_map_of(path: Path, source: CaseSource, choice: Choice, plan: Plan) -> bool:
-    """Whether the map is there, of the same image and with the same settings."""
-    from pipelines.images.provenance import sidecar_path
-
+    """Whether the map exists and was made from the same image with the same settings."""
     try:
         origin = json.loads(sidecar_path(path).read_text(encoding="utf-8"))
         return bool(
@@ -316,20 +281,7 @@ def _is_map_of(path: Path, source: CaseSource, choice: Choice, plan: Plan) -> bo
         return False
 
 
-def _with_backend(plan: Plan) -> Plan:
-    """Choose the backend once, so that the log says it once."""
-    from glcm_cuda.engines.choice import available_backends
-
-    if plan.backend != "auto":
-        return plan
-    taken: Backend = "cuda" if "cuda" in available_backends() else "cpu"
-    _log.info("backend auto took %s", taken)
-    return replace(plan, backend=taken)
-
-
 def _source(case: Case) -> CaseSource:
-    from glcm_cuda.store.layout import CaseSource
-    from pipelines.images.provenance import sha256_of
 
     return CaseSource(
         patient=case.patient,
@@ -337,6 +289,7 @@ def _source(case: Case) -> CaseSource:
         image=case.chosen_image,
         sha256=sha256_of(case.image),
         labels_sha256="" if case.labels is None else sha256_of(case.labels),
+        phantom=case.phantom,
     )
 
 
@@ -346,8 +299,6 @@ def _stack(array: npt.NDArray[Any]) -> Any:
 
 
 def _generator(seed: int, patient: str) -> np.random.Generator:
-    """Chance of one patient: the same whatever was done before, in this run or another."""
-    import numpy as np
-
+    """Return the random generator of a patient, which does not depend on the other patients."""
     digest = hashlib.sha256(patient.encode()).digest()
     return np.random.default_rng([seed, int.from_bytes(digest[:8], "big")])

@@ -1,4 +1,4 @@
-"""Synthetic maps of a cohort: each patient's by the network that has not seen them."""
+"""Synthetic maps of a cohort, each by a network that was not trained on the patient."""
 
 from __future__ import annotations
 
@@ -10,9 +10,21 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from glcm_cuda.base.files import replacing
 from pipelines.cohorts.attempts import Attempts
-from pipelines.cohorts.cohort import CHOICE_COLUMNS, COLUMNS, Case, case_files, read_cohort
+from pipelines.cohorts.cohort import (
+    CHOICE_COLUMNS,
+    COLUMNS,
+    PHANTOM_COLUMN,
+    Case,
+    case_files,
+    phantom_text,
+    read_cohort,
+)
+from pipelines.cohorts.runs import read_run, synthetic_column
 from pipelines.images.dicom.series import Choice
+from pipelines.images.provenance import sha256_of, sidecar_path
+from pipelines.images.reading import read_image
 from pipelines.maps.synthetic import (
     MapFiles,
     Model,
@@ -25,6 +37,8 @@ from pipelines.maps.synthetic import (
 from pipelines.reports.tables import counted
 from pipelines.shell.outputs import refuse_foreign_folder, refuse_inputs
 from pipelines.shell.progress import progress_bar
+from surrogate.checks import refuse_other_settings
+from surrogate.exact import ENTROPY
 
 _log = logging.getLogger(__name__)
 
@@ -33,7 +47,7 @@ _OWN_FILES = ("index.csv", "*_synthetic.nii.gz", "*_synthetic.nii.gz.json")
 
 @dataclass(frozen=True)
 class Job:
-    """One patient of a cohort and the model that may be used: one that has not seen them.
+    """One patient of a cohort, the model that maps them, and the outputs.
 
     Parameters
     ----------
@@ -42,9 +56,9 @@ class Job:
     model : Path
         Model of the fold that held the patient out.
     fold : str
-        The fold's number; empty if the run does not know the patient.
+        Number of the fold; empty if the patient was not part of the training.
     outputs : dict
-        The map of every feature.
+        Path of the map of every feature.
     """
 
     case: Case
@@ -53,20 +67,18 @@ class Job:
     outputs: dict[str, Path]
 
 
-def synthesize_cohort(cohort: Path, folder: Path, run: Path, how: Synthesis, *, force: bool) -> Path:
+def synthesize_cohort(cohort: Path, folder: Path, run: Path, synthesis: Synthesis, *, force: bool) -> Path:
     """Write the maps of a cohort and their index; return the index's path."""
-    from pipelines.images.reading import read_image
-
     refuse_foreign_folder(folder, _OWN_FILES, force=force)
     cases = read_cohort(cohort)
     features = _features(run)
     jobs = _jobs(cases, folder, _read_folds(run), run, features)
     outputs = [path for job in jobs for path in job.outputs.values()]
     refuse_inputs([folder / "index.csv", *outputs], [cohort, *case_files(cases)])
-    wanted = [job for job in jobs if not is_done(job, how)]
+    wanted = [job for job in jobs if not is_done(job, synthesis)]
     if not force:
         for job in wanted:
-            _refuse_other(job, how)
+            _refuse_other(job, synthesis)
     if len(wanted) < len(jobs):
         kept = len(jobs) - len(wanted)
         _log.info("%d of %s mapped already and kept", kept, counted(len(jobs), "patient"))
@@ -78,25 +90,19 @@ def synthesize_cohort(cohort: Path, folder: Path, run: Path, how: Synthesis, *, 
                 path, choice = job.case.image, job.case.choice
                 image = SourceImage(path=path, volume=read_image(path, choice), choice=choice)
                 files = MapFiles(maps=job.outputs, force=True)
-                write_maps(image, models[job.model], how, files, fold=job.fold)
+                write_maps(image, models[job.model], synthesis, files, fold=job.fold)
             progress(done, len(wanted))
     attempts.finish()
     return _write_index(jobs, folder, features)
 
 
 def _features(run: Path) -> tuple[str, ...]:
-    """Return what the models of a run give."""
-    from pipelines.cohorts.runs import read_run
-    from surrogate.exact import ENTROPY
-
+    """Return the features that the models of a run predict."""
     return read_run(run).features if (run / "run.json").is_file() else ENTROPY
 
 
 def _models(run: Path, paths: Collection[Path], features: tuple[str, ...]) -> dict[Path, Model]:
-    """Load the models of a run, refusing what cannot be mapped or evaluated together."""
-    from pipelines.cohorts.runs import read_run
-    from surrogate.checks import refuse_other_settings
-
+    """Load the models of a run; refuse those whose maps could not be evaluated together."""
     models = {path: load(path) for path in sorted(paths)}
     for path, model in models.items():
         if model.features != features:
@@ -112,7 +118,7 @@ def _models(run: Path, paths: Collection[Path], features: tuple[str, ...]) -> di
 
 
 def _read_folds(run: Path) -> dict[str, str]:
-    """Return the fold that held out each patient of a run; empty where nobody was held out."""
+    """Return the fold that held out each patient of a run; empty if nobody was held out."""
     path = run / "folds.csv"
     if not path.is_file():
         msg = f"a cohort needs the folder of a training run, with folds.csv in it; {run} is none"
@@ -128,11 +134,11 @@ def _read_folds(run: Path) -> dict[str, str]:
 def _jobs(
     cases: Sequence[Case], folder: Path, folds: dict[str, str], run: Path, features: Sequence[str]
 ) -> list[Job]:
-    """Choose the model of every patient, saying where it is not one that held them out."""
+    """Choose the model of every patient; the log names those whom it did not hold out."""
     _announce(cases, folds)
     jobs = []
     for case in cases:
-        # Where nobody was held out there is one model, fold 0; a stranger may have any.
+        # If nobody was held out there is one model, fold 0; new patients may have any.
         fold = folds.get(case.patient) or "0"
         shown = fold if case.patient in folds else ""
         model = run / f"fold{fold}.keras"
@@ -150,9 +156,9 @@ def _map_name(patient: str, feature: str) -> str:
 
 
 def _announce(cases: Sequence[Case], folds: dict[str, str]) -> None:
-    strangers = [case.patient for case in cases if case.patient not in folds]
-    if strangers:
-        _log.info("new to the run, mapped with fold 0: %s", _some(strangers))
+    new = [case.patient for case in cases if case.patient not in folds]
+    if new:
+        _log.info("new to the run, mapped with fold 0: %s", _some(new))
     seen = [case.patient for case in cases if folds.get(case.patient) == ""]
     if seen:
         _log.info("nobody was held out, trained on were: %s", _some(seen))
@@ -162,14 +168,12 @@ def _some(names: Sequence[str]) -> str:
     return f"{counted(len(names), 'patient')} ({', '.join(names[:5])}{', ...' if len(names) > 5 else ''})"
 
 
-def is_done(job: Job, how: Synthesis) -> bool:
-    """Whether the maps are there, checked, of this image and model, exact or not as is asked for now."""
-    return all(_is_current(output, job, how) for output in job.outputs.values())
+def is_done(job: Job, synthesis: Synthesis) -> bool:
+    """Whether all maps exist, of this image and model, and exact or synthetic as `synthesis` asks."""
+    return all(_is_current(output, job, synthesis) for output in job.outputs.values())
 
 
-def _is_current(output: Path, job: Job, how: Synthesis) -> bool:
-    from pipelines.images.provenance import sha256_of, sidecar_path
-
+def _is_current(output: Path, job: Job, synthesis: Synthesis) -> bool:
     try:
         record = json.loads(sidecar_path(output).read_text(encoding="utf-8"))
         return bool(
@@ -177,23 +181,20 @@ def _is_current(output: Path, job: Job, how: Synthesis) -> bool:
             and record["source_sha256"] == sha256_of(job.case.image)
             and Choice(series=record.get("series"), phase=record.get("phase")) == job.case.choice
             and record["model_sha256"] == sha256_of(job.model)
-            and (record["fallback"] == "exact") == (record["spot_check"]["failed"] and how.fallback)
+            and (record["fallback"] == "exact") == (record["spot_check"]["failed"] and synthesis.fallback)
         )
     except (FileNotFoundError, NotADirectoryError, ValueError, LookupError, TypeError):
         return False
 
 
-def _refuse_other(job: Job, how: Synthesis) -> None:
+def _refuse_other(job: Job, synthesis: Synthesis) -> None:
     for output in job.outputs.values():
-        if output.exists() and not _is_current(output, job, how):
+        if output.exists() and not _is_current(output, job, synthesis):
             msg = f"{output} exists, of another image, model or --fallback; give --force to replace it"
             raise FileExistsError(msg)
 
 
 def _write_index(jobs: Sequence[Job], folder: Path, features: Sequence[str]) -> Path:
-    from glcm_cuda.base.files import replacing
-    from pipelines.cohorts.runs import synthetic_column
-
     index = folder / "index.csv"
     with (
         replacing(index, force=True) as temporary,
@@ -201,16 +202,16 @@ def _write_index(jobs: Sequence[Job], folder: Path, features: Sequence[str]) -> 
     ):
         writer = csv.writer(file)
         synthetic = [synthetic_column(feature, features) for feature in features]
-        writer.writerow((*COLUMNS, *CHOICE_COLUMNS, *synthetic, "model", "fold"))
+        writer.writerow((*COLUMNS, *CHOICE_COLUMNS, PHANTOM_COLUMN, *synthetic, "model", "fold"))
         writer.writerows(_index_row(job, folder) for job in jobs)
     return index
 
 
 def _index_row(job: Job, folder: Path) -> tuple[str, ...]:
-    labels = "" if job.case.labels is None else str(job.case.labels.resolve())
-    model = Path(os.path.relpath(job.model, folder)).as_posix()
-    image = str(job.case.image.resolve())
-    maps = [output.name for output in job.outputs.values()]
-    chosen = job.case.choice.to_dict()
+    case = job.case
+    labels = "" if case.labels is None else str(case.labels.resolve())
+    chosen = case.choice.to_dict()
     choice = [str(chosen.get(name, "")) for name in CHOICE_COLUMNS]
-    return job.case.patient, job.case.group, image, labels, *choice, *maps, model, job.fold
+    known = (case.patient, case.group, str(case.image.resolve()), labels, *choice, phantom_text(case.phantom))
+    model = Path(os.path.relpath(job.model, folder)).as_posix()
+    return *known, *(output.name for output in job.outputs.values()), model, job.fold

@@ -10,42 +10,42 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.ticker import MaxNLocator
 
-from pipelines.reports.figures import COLOURS, DPI
+from pipelines.reports.figures import COLOURS, new_figure, save_figure
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-    from matplotlib.image import AxesImage
-
     from surrogate.explanation import Drops, Explanation, Filters
 
 NUMBERED_WINDOW = 7
-"""Patches up to this edge have their levels written in their voxels; in wider ones nobody could read them."""
+"""Widest patches with the levels written in their voxels; in wider ones they would be illegible."""
 
 _COLUMNS_OF_FILTERS = 16
 _PART_NAMES = {"smooth": "smooth part"}
 
 _SMALL = 1e-3
-"""What is smaller may be an error of float32 where 0 is meant."""
+"""Smaller values may be rounding errors of float32."""
 
 _BAR: dict[str, Any] = {"shrink": 0.85, "aspect": 18, "pad": 0.015}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Labels:
-    """What all figures of a network say.
+    """Texts and limits that all figures of a network share.
 
     Parameters
     ----------
     network : str
         Name of the network.
     quantity : str
-        What it gives, with its unit: ``joint entropy (bits)``.
+        What it predicts, with the unit: ``joint entropy (bits)``.
     levels : int
         Number of grey levels.
     largest : float, optional
-        The largest value that the quantity can have, where that is known.
+        Upper bound of the quantity, if known.
     """
 
     network: str
@@ -69,7 +69,7 @@ def draw_filters(filters: Filters, path: Path, labels: Labels) -> None:
     count, height, width = filters.weights.shape
     columns = min(_COLUMNS_OF_FILTERS, count)
     rows = math.ceil(count / columns)
-    figure = _figure(
+    figure = new_figure(
         1.6 + 0.55 * columns, 1.25 + 0.52 * rows * height / width, _filters_title(filters, labels)
     )
     ax = figure.subplots()
@@ -95,7 +95,7 @@ def draw_extremes(rows: Sequence[ExtremeRow], path: Path, labels: Labels) -> Non
     if labels.largest is not None:
         title += f"; no patch has more than {labels.largest:.3g}"
     reach = max(float(np.abs(values).max()) for row in rows for values in (row.predicted, row.exact))
-    figure = _figure(2.2 + 1.75 * columns, 0.9 + 2.2 * len(rows), title)
+    figure = new_figure(2.2 + 1.75 * columns, 0.9 + 2.2 * len(rows), title)
     axes = figure.subplots(len(rows), columns, squeeze=False)
     for row, line in zip(rows, axes, strict=True):
         for ax in line[len(row.patches) :]:
@@ -115,7 +115,7 @@ def draw_explanation(explanation: Explanation, path: Path, labels: Labels, *, ti
 
     `title` names the patch.
     """
-    figure = _figure(12.0, 6.4, f"{labels.network}: {title}")
+    figure = new_figure(12.0, 6.4, f"{labels.network}: {title}")
     halves: Any = figure.subfigures(2, 1, height_ratios=(1, 1.15))
     upper, lower = halves
     _draw_patches(upper, explanation, labels)
@@ -126,8 +126,6 @@ def draw_explanation(explanation: Explanation, path: Path, labels: Labels, *, ti
 
 
 def _draw_patches(figure: Any, explanation: Explanation, labels: Labels) -> None:
-    from matplotlib.ticker import MaxNLocator
-
     patches = {"patch": explanation.patch}
     patches |= {f"without {_PART_NAMES.get(part, part)}": rest for part, rest in explanation.without.items()}
     everything = np.stack(list(patches.values()))
@@ -192,7 +190,7 @@ def _draw_patch(ax: Axes, patch: npt.NDArray[np.uint8], span: tuple[int, int]) -
 def _write_numbers(
     ax: Axes, values: npt.NDArray[Any], texts: Sequence[str], dark: npt.NDArray[np.bool_]
 ) -> None:
-    """Write a number in every voxel, white where the voxel is dark."""
+    """Write a number into every voxel, in white on dark voxels."""
     edge = len(values)
     if edge > NUMBERED_WINDOW:
         return
@@ -203,7 +201,7 @@ def _write_numbers(
 
 
 def _filters_title(filters: Filters, labels: Labels) -> str:
-    """Return the title; of learned kernels with the share of their power that lies in their means."""
+    """Return the title; for learned kernels with the share of power in their means."""
     what = f"{labels.network}: first layer, {filters.layer}"
     count, height, width = filters.weights.shape
     if filters.random_share is None:
@@ -214,7 +212,7 @@ def _filters_title(filters: Filters, labels: Labels) -> str:
 
 
 def _mosaic(weights: npt.NDArray[np.float32], rows: int, columns: int) -> npt.NDArray[np.float32]:
-    """Kernels side by side, a voxel apart; NaN between them."""
+    """Return the kernels side by side, one voxel of NaN between them."""
     count, height, width = weights.shape
     tiles = np.full((rows * columns, height + 1, width + 1), np.nan, np.float32)
     tiles[:count, :height, :width] = weights
@@ -227,18 +225,10 @@ def _values_text(predicted: float, exact: float, reach: float) -> str:
 
 
 def _number(value: float, reach: float, figures: int) -> str:
-    """Return the value with as many decimals as give numbers near `reach` so many significant figures."""
+    """Return a value with the decimals that numbers near `reach` need for `figures` significant figures."""
     digits = max(0, figures - 1 - math.floor(math.log10(max(reach, _SMALL))))
     return f"{round(value, digits) + 0.0:.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
-def _figure(width: float, height: float, title: str) -> Figure:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    figure.suptitle(title, fontsize=12)
-    return figure
-
-
 def _save(figure: Figure, path: Path) -> None:
-    figure.savefig(path, dpi=DPI, bbox_inches="tight", metadata={"Software": "radsynth"})
+    save_figure(figure, path, bbox_inches="tight")

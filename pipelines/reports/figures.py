@@ -9,23 +9,20 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from pipelines.reports.names import with_unit
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-    from surrogate.agreement import Agreement
+from surrogate.agreement import Agreement
 
 Values = npt.NDArray[np.floating[Any]]
 
 DPI = 150
-# Okabe and Ito's colours, distinct for the colour-blind.
+# The palette of Okabe and Ito, which colour-blind readers can tell apart.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 LESION_COLOUR = "#FF9500"
 
@@ -81,14 +78,14 @@ def draw_maps(rows: Sequence[MapRow], path: Path, *, title: str, feature: str, u
     The two maps share one colour scale over all rows (from the 0.5th to the 99.5th percentile of the
     exact values), the differences another, symmetric about 0.
     """
-    figure = _figure(10.6, 0.9 + 2.55 * len(rows), title)
+    figure = new_figure(10.6, 0.9 + 2.55 * len(rows), title)
     axes = figure.subplots(len(rows), 4, squeeze=False)
     low, high = _percentiles([row.exact for row in rows], (0.5, 99.5))
     (reach,) = _percentiles([np.abs(row.synthetic - row.exact) for row in rows], (99.5,))
     reach = max(reach, 1e-6)
     for row, line in zip(rows, axes, strict=True):
         difference = row.synthetic - row.exact
-        # Clipped, or one bright vessel would leave everything else dark.
+        # Clipped: one bright vessel would leave everything else dark.
         dark, bright = _percentiles([row.image], (0.5, 99.5))
         line[0].imshow(row.image, cmap="gray", vmin=dark, vmax=bright, aspect=row.aspect)
         maps = [
@@ -113,7 +110,7 @@ def draw_maps(rows: Sequence[MapRow], path: Path, *, title: str, feature: str, u
     }
     figure.colorbar(maps[0], ax=axes[:, 1:3], label=with_unit(feature, unit), **bar)
     figure.colorbar(errors, ax=axes[:, 3], label=with_unit("difference", unit), **(bar | {"aspect": 18}))
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_agreement(
@@ -125,7 +122,7 @@ def draw_agreement(
     ----------
     Bland and Altman 1986, Lancet 327:307-310.
     """
-    figure = _figure(0.8 + 3.6 * len(panels), 7.6, title)
+    figure = new_figure(0.8 + 3.6 * len(panels), 7.6, title)
     axes = figure.subplots(2, len(panels), squeeze=False, sharex=True, sharey="row")
     # One colour per group in every panel, although some groups lack a tissue.
     groups = list(dict.fromkeys(group for panel in panels for group in panel.points))
@@ -139,12 +136,12 @@ def draw_agreement(
     axes[1, 0].set_ylabel(with_unit("synthetic − exact", unit))
     _set_ranges(axes, panels)
     _legend(axes[0, 0], colours)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_speeds(bars: Sequence[Bar], path: Path, *, title: str, subtitle: str) -> None:
     """Write the voxels per second of each method on a logarithmic axis, with the spread."""
-    figure = _figure(9.6, 1.6 + 0.55 * len(bars), title)
+    figure = new_figure(9.6, 1.6 + 0.55 * len(bars), title)
     ax = figure.subplots()
     places = np.arange(len(bars))[::-1]
     medians = np.array([bar.median for bar in bars])
@@ -155,7 +152,7 @@ def draw_speeds(bars: Sequence[Bar], path: Path, *, title: str, subtitle: str) -
     ax.errorbar(medians, places, xerr=spread, fmt="none", ecolor="black", capsize=4, linewidth=1.2)
     ax.set_yticks(places, [bar.name for bar in bars])
     ax.set_xscale("log")
-    # Bars have no natural foot on a logarithmic axis: start a decade below the slowest.
+    # A logarithmic axis has no zero for the bars to start from: start below the slowest.
     ax.set_xlim(10 ** math.floor(math.log10(min(bar.low for bar in bars)) - 0.5), _top(bars))
     for place, bar in zip(places, bars, strict=True):
         ax.annotate(
@@ -166,15 +163,15 @@ def draw_speeds(bars: Sequence[Bar], path: Path, *, title: str, subtitle: str) -
     ax.grid(axis="x", which="major", alpha=0.4)
     ax.set_axisbelow(True)
     ax.spines[["top", "right"]].set_visible(False)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_crossover(panels: dict[str, list[Line]], path: Path, *, title: str) -> None:
-    """Write the seconds of each method over windows, one panel for dimensions and number of features.
+    """Write the seconds of each method over windows, one panel per dimensions and number of features.
 
     Exact methods are solid; a method has one colour in all panels.
     """
-    figure = _figure(3.4 * min(len(panels), 3) + 2.4, 3.2 * math.ceil(len(panels) / 3) + 0.8, title)
+    figure = new_figure(3.4 * min(len(panels), 3) + 2.4, 3.2 * math.ceil(len(panels) / 3) + 0.8, title)
     axes = figure.subplots(math.ceil(len(panels) / 3), min(len(panels), 3), sharey=True, squeeze=False)
     names = list(dict.fromkeys(line.name for lines in panels.values() for line in lines))
     for ax, (name, lines) in zip(axes.flat, panels.items(), strict=False):
@@ -197,30 +194,30 @@ def draw_crossover(panels: dict[str, list[Line]], path: Path, *, title: str) -> 
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)
     }
     figure.legend(handles.values(), handles, loc="outside right upper", fontsize=9)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def p_text(p: float) -> str:
-    """Return a p-value as it is printed; nothing for NaN."""
+    """Return a p-value as figures and tables print it; empty for NaN."""
     if math.isnan(p):
         return ""
     return "< 0.001" if p < 0.001 else f"= {p:.3f}"
 
 
-def _figure(width: float, height: float, title: str) -> Figure:
-    from matplotlib.figure import Figure
-
+def new_figure(width: float, height: float, title: str) -> Figure:
+    """Return an empty figure of a size in inches, with its title."""
     figure = Figure(figsize=(width, height), layout="constrained")
     figure.suptitle(title, fontsize=12)
     return figure
 
 
-def _save(figure: Figure, path: Path) -> None:
-    figure.savefig(path, dpi=DPI, metadata={"Software": "radsynth"})
+def save_figure(figure: Figure, path: Path, **options: Any) -> None:
+    """Write a figure as PNG; `options` go to matplotlib's `savefig`."""
+    figure.savefig(path, dpi=DPI, metadata={"Software": "radsynth"}, **options)
 
 
 def _percentiles(arrays: Sequence[npt.NDArray[Any]], percent: tuple[float, ...]) -> tuple[float, ...]:
-    """Percentiles over the finite values of all arrays; NaN only where a window holds no pair."""
+    """Return percentiles over the finite values of all arrays; windows without a pair are NaN."""
     values = np.concatenate([array[np.isfinite(array)] for array in arrays])
     return tuple(float(p) for p in np.percentile(values, percent))
 
@@ -256,7 +253,7 @@ def _draw_bland_altman(ax: Axes, panel: Panel, colours: dict[str, str], unit: st
 
 
 def _shuffled(panel: Panel, colours: dict[str, str]) -> tuple[Values, Values, list[str]]:
-    """Points of all groups in one random order, so that the last group does not hide the others."""
+    """Return the points of all groups in random order, so that no group hides the others."""
     exact, synthetic = (np.concatenate(values) for values in zip(*panel.points.values(), strict=True))
     colour = [colours[group] for group, pair in panel.points.items() for _ in pair[0]]
     order = np.random.default_rng(0).permutation(exact.size)
@@ -281,7 +278,7 @@ def _note(ax: Axes, text: str) -> None:
 
 
 def _set_ranges(axes: npt.NDArray[Any], panels: Sequence[Panel]) -> None:
-    """Frame nearly all points: a few outliers must not squeeze the cloud into a corner."""
+    """Frame nearly all points: a few outliers must not compress the rest."""
     pairs = [pair for panel in panels for pair in panel.points.values()]
     low, high = _percentiles([values for pair in pairs for values in pair], (0.1, 99.9))
     margin = max(0.05 * (high - low), 1e-3)
@@ -295,6 +292,6 @@ def _set_ranges(axes: npt.NDArray[Any], panels: Sequence[Panel]) -> None:
 
 
 def _top(bars: Sequence[Bar]) -> float:
-    """Leave room for the notes beside the longest bar."""
+    """Return the end of the axis, which leaves room for the note beside the longest bar."""
     highest, lowest = max(bar.high for bar in bars), min(bar.low for bar in bars)
     return float(highest * max(highest / lowest, 10) ** 0.6)

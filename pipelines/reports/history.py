@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from glcm_cuda.base.files import replacing
+from surrogate.epochs import history_path, read_history
 
 
 def draw_history(run: Path, folds: int, unit: str, *, phantom: bool) -> None:
@@ -21,16 +24,10 @@ def draw_history(run: Path, folds: int, unit: str, *, phantom: bool) -> None:
     folds : int
         Number of folds.
     unit : str
-        Of the RMSE, for the axis.
+        Unit of the RMSE, for the axis.
     phantom : bool
-        Whether the patients are phantoms; the title says so.
+        Whether the patients are phantoms; the titles say so.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    from glcm_cuda.base.files import replacing
-    from surrogate.epochs import history_path, read_history
-
     figure = Figure(figsize=(4 * max(folds, 2), 3.5), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, folds, sharey=True, squeeze=False)[0]

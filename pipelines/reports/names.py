@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from glcm_cuda import GLCMSettings
+from glcm_cuda.families.registry import feature_named
 
 
 def unit_of(feature: str, settings: GLCMSettings) -> str | None:
@@ -29,9 +30,7 @@ def with_unit(text: str, unit: str | None) -> str:
 
 
 def feature_names(feature: str) -> dict[str, Any]:
-    """Return what a feature is called here, by pyradiomics and by IBSI."""
-    from glcm_cuda.families.registry import feature_named
-
-    found = feature_named(feature)
-    ibsi = [f"{name} ({identifier})" for name, identifier in found.ibsi]
-    return {"name": found.name, "pyradiomics": found.pyradiomics, "ibsi": ibsi}
+    """Return the names of a feature: ours, that of pyradiomics, and those of IBSI."""
+    known = feature_named(feature)
+    ibsi = [f"{name} ({identifier})" for name, identifier in known.ibsi]
+    return {"name": known.name, "pyradiomics": known.pyradiomics, "ibsi": ibsi}

@@ -1,4 +1,4 @@
-"""What evaluate and benchmark write: a whole folder at once, CSV and Markdown tables, an HTML page."""
+"""Tables as CSV, Markdown and HTML, a page, and an output folder that is replaced as a whole."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def replacing_folder(path: str | os.PathLike[str], *, marker: str, force: bool) 
     path : path
         The output folder.
     marker : str
-        Pattern of a file that only an earlier output of the same command holds. A folder without it
-        is never replaced: ``--force`` must not delete somebody's data.
+        Pattern of a file that only outputs of the same command contain. A folder without it is never
+        replaced: ``--force`` must not delete other data.
     force : bool
         Replace an earlier output.
 
@@ -61,7 +61,7 @@ def replacing_folder(path: str | os.PathLike[str], *, marker: str, force: bool) 
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows of equal keys; floats with six significant digits, NaN as an empty cell."""
+    """Write rows with the same keys; floats with six significant digits, NaN as an empty cell."""
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(rows[0])
@@ -69,12 +69,12 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def counted(number: int, noun: str) -> str:
-    """Return the number with its noun, in the plural where it is not one."""
+    """Return a number with its noun, in the plural unless it is one."""
     return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return an aligned Markdown table: the first column to the left, the others to the right."""
+    """Return a Markdown table, the first column aligned left, the others right."""
     lines = [list(header), *(list(row) for row in rows)]
     lines = [[cell.replace("|", "\\|") for cell in line] for line in lines]
     widths = [max(3, *(len(line[i]) for line in lines)) for i in range(len(header))]
@@ -92,7 +92,7 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def html_table(caption: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return the same table for a page."""
+    """Return a table as HTML."""
     head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
     body = "\n".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     return (
@@ -102,12 +102,12 @@ def html_table(caption: str, header: Sequence[str], rows: Iterable[Sequence[str]
 
 
 def html_notice(text: str) -> str:
-    """Return a paragraph that nobody overlooks."""
+    """Return a highlighted paragraph as HTML."""
     return f'<p class="notice">{escape(text)}</p>'
 
 
 def html_figure(png: Path, caption: str) -> str:
-    """Return a figure whose picture is part of the page."""
+    """Return a figure as HTML, with its picture embedded."""
     data = base64.b64encode(png.read_bytes()).decode("ascii")
     return (
         f'<figure><img alt="{escape(caption)}" src="data:image/png;base64,{data}">'
@@ -116,7 +116,7 @@ def html_figure(png: Path, caption: str) -> str:
 
 
 def html_page(title: str, parts: Iterable[str]) -> str:
-    """Return a whole page that needs no other file."""
+    """Return a complete HTML page that needs no other file."""
     body = "\n".join(parts)
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'

@@ -8,11 +8,10 @@ from dataclasses import replace
 import naive
 import numpy as np
 import pytest
-from ibsi import PHANTOM
+from helpers.ibsi import PHANTOM
 
 from glcm_cuda import GLCMSettings
-from glcm_cuda.families.glcm.features import FEATURES
-from glcm_cuda.families.registry import NAMES
+from glcm_cuda.families.registry import FEATURES, NAMES
 from glcm_cuda.roi import roi_features
 
 AGGREGATIONS = {

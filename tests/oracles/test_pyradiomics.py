@@ -11,8 +11,7 @@ import SimpleITK as sitk
 from radiomics.featureextractor import RadiomicsFeatureExtractor
 
 from glcm_cuda import GLCMSettings, feature_maps
-from glcm_cuda.families.glcm.features import FEATURES
-from glcm_cuda.families.registry import feature_named
+from glcm_cuda.families.registry import FEATURES, feature_named
 from pipelines.images.preprocessing import preprocess_with_mask
 from pipelines.images.volume import image_of, volume_of
 from pipelines.shell.parameter_file import read_parameter_file

@@ -6,14 +6,14 @@ import csv
 import json
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
 import SimpleITK
-from click.testing import CliRunner
+from helpers.commands import radsynth
 
 from glcm_cuda import GLCMSettings, entropy_map
-from pipelines.benchmark import command
 from pipelines.evaluation import timing as subject
 from pipelines.evaluation.timing_report import markdown, verdicts
 
@@ -33,8 +33,7 @@ def image(tmp_path_factory):
     return path
 
 
-def benchmark(*arguments):
-    return CliRunner().invoke(command, [str(a) for a in arguments])
+benchmark = partial(radsynth, "benchmark")
 
 
 @pytest.fixture(scope="module")
@@ -110,8 +109,8 @@ def test_methods_take_turns(image, monkeypatch):
 
         return subject.Method(kind, "cpu", name, run)
 
-    monkeypatch.setattr(subject, "_exact_methods", lambda _: [method("exact", "A")])
-    monkeypatch.setattr(subject, "_dense_methods", lambda _: [method("dense", "B")])
+    monkeypatch.setattr(subject, "exact_methods", lambda _: [method("exact", "A")])
+    monkeypatch.setattr(subject, "dense_methods", lambda _: [method("dense", "B")])
     subject.measure(subject.image_slices(image, 1), None, repeats=2)
     assert calls == ["A", "B"] * 3
 
@@ -131,7 +130,7 @@ def wrong_dense(change):
     ],
 )
 def test_maps_that_disagree_are_not_timed(image, monkeypatch, change, message):
-    monkeypatch.setattr(subject, "_dense_methods", wrong_dense(change))
+    monkeypatch.setattr(subject, "dense_methods", wrong_dense(change))
     with pytest.raises(ValueError, match=message):
         subject.measure(subject.image_slices(image, 1), None, repeats=1)
 

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import csv
+from functools import partial
 
 import numpy as np
 import pytest
 import SimpleITK
-from click.testing import CliRunner
-from test_series import write_series, write_slice
+from helpers.commands import radsynth
+from helpers.dicom import write_series, write_slice
 
-from pipelines.__main__ import main
 from pipelines.cohorts.cohort import read_cohort
 from pipelines.images.dicom.headers import hashed
 from pipelines.images.reading import read_image
 
-
-def scan(*arguments):
-    return CliRunner().invoke(main, ["cohort", "scan", *(str(argument) for argument in arguments)])
+scan = partial(radsynth, "cohort", "scan")
 
 
 def rows_in(path):

@@ -6,17 +6,18 @@ import csv
 import html
 import json
 import re
+from functools import partial
 
 import numpy as np
 import pytest
 import SimpleITK
-from click.testing import CliRunner
+from helpers.commands import radsynth
 
 from glcm_cuda import GLCMSettings, entropy_map
 from pipelines.cohorts import runs
-from pipelines.evaluate import command
 from pipelines.evaluation import comparison as subject
-from pipelines.evaluation.agreement_report import representative, table1
+from pipelines.evaluation.agreement_figures import representative
+from pipelines.evaluation.agreement_tables import table1
 from pipelines.images.provenance import sha256_of
 from surrogate.agreement import summarize
 
@@ -86,8 +87,7 @@ def read_rows(path):
         return list(csv.DictReader(file))
 
 
-def evaluate(*arguments):
-    return CliRunner().invoke(command, [str(a) for a in arguments])
+evaluate = partial(radsynth, "evaluate")
 
 
 @pytest.fixture(scope="module")
@@ -186,6 +186,16 @@ def test_phantoms_are_named_in_every_file_and_title(tmp_path):
     assert "<title>Exact against synthetic entropy: phantom run " in page
     captions = re.findall(r"<(?:fig)?caption>(.*?)</(?:fig)?caption>", page)
     assert all("hantom" in caption for caption in captions if "Table 1" in caption or "Figure" in caption)
+
+
+def test_a_patient_called_phantom_is_none_if_the_column_says_so(tmp_path):
+    run = make_run(tmp_path, PATIENTS[:2], prefix="phantom_")
+    index = run / "synthetic" / "index.csv"
+    header, *rows = index.read_text().splitlines()
+    index.write_text("\n".join([f"{header},phantom", *(f"{row},false" for row in rows), ""]))
+    assert not subject.evaluate(run).is_phantom
+    index.write_text("\n".join([f"{header},phantom", f"{rows[0]},true", f"{rows[1]},false", ""]))
+    assert subject.evaluate(run).is_phantom
 
 
 def test_a_model_trained_on_phantoms_is_named_so(tmp_path):

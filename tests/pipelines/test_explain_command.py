@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import os
+from functools import partial
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from helpers.commands import radsynth
 
 from glcm_cuda import GLCMSettings
 from glcm_cuda.families.offsets import largest_entropy
@@ -21,11 +22,9 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::F
 
 pytest.importorskip("keras")
 
-from pipelines.__main__ import main  # noqa: E402 (Keras first, or nothing)
-from pipelines.explain import command  # noqa: E402
 from pipelines.reports.explain_figures import _mosaic, _number  # noqa: E402
 from surrogate import NetworkSettings, build_model  # noqa: E402
-from surrogate.explanation import (
+from surrogate.explanation import (  # noqa: E402
     PARTS,
     exact_by,
     explain,
@@ -361,15 +360,14 @@ def folder(tmp_path_factory):
     return path
 
 
-def run(*arguments):
-    return CliRunner().invoke(command, [str(argument) for argument in arguments])
+run = partial(radsynth, "explain")
 
 
 @pytest.fixture
 def undrawn(monkeypatch):
     """Leave out the figures, which take most of the time."""
     for name in ("draw_filters", "draw_extremes", "draw_explanation"):
-        monkeypatch.setattr(f"pipelines.explain_figures.{name}", lambda *_, **__: None)
+        monkeypatch.setattr(f"pipelines.evaluation.explanation.{name}", lambda *_, **__: None)
 
 
 def rows_of(path):
@@ -380,7 +378,7 @@ def rows_of(path):
 def test_the_command_writes_figures_and_table(folder, tmp_path):
     output = tmp_path / "out"
     arguments = [str(folder / name) for name in ("two.keras", "s.h5")]
-    result = CliRunner().invoke(main, ["explain", *arguments, "-o", str(output)])
+    result = run(*arguments, "-o", output)
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
     assert lines == [str(output), "6 patches of 3 tissues: glandular, lesion, label 9"]

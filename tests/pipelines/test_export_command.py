@@ -8,7 +8,7 @@ import os
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from helpers.commands import radsynth
 
 from glcm_cuda import GLCMSettings
 
@@ -21,7 +21,6 @@ onnxruntime = pytest.importorskip("onnxruntime")
 if keras.backend.backend() != "tensorflow":
     pytest.skip("the exports are TensorFlow's", allow_module_level=True)
 
-from pipelines.export import command  # noqa: E402
 from surrogate import (  # noqa: E402
     NetworkSettings,
     build_model,
@@ -114,13 +113,13 @@ def test_several_features_in_onnxruntime(rng):
 def test_the_command(model, tmp_path):
     source, output = tmp_path / "m.keras", tmp_path / "m.onnx"
     model.save(source)
-    result = CliRunner().invoke(command, [str(source), "-o", str(output)])
+    result = radsynth("export", source, "-o", output)
     assert (result.exit_code, result.stdout) == (0, f"{output}\n")
     assert output.stat().st_size > 1000
-    again = CliRunner().invoke(command, [str(source), "-o", str(output)])
+    again = radsynth("export", source, "-o", output)
     assert again.exit_code == 2
     assert "exists; give --force" in again.stderr
-    other = CliRunner().invoke(command, [str(source), "-o", str(tmp_path / "m.pb")])
+    other = radsynth("export", source, "-o", tmp_path / "m.pb")
     assert other.exit_code == 2
     assert "must end in .onnx or .tflite" in other.stderr
     assert glcm_settings(model) == GLCM

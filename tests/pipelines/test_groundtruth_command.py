@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import errno
 import json
+from functools import partial
 
 import h5py
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from click.testing import CliRunner
-from test_series import write_series
+from helpers.commands import radsynth
+from helpers.dicom import write_series
 
 from glcm_cuda import GLCMSettings, PatchStore, entropy_map, quantize
 from glcm_cuda.store import sink
-from pipelines import groundtruth
 from pipelines.cohorts.cohort import read_cohort
 from pipelines.images.provenance import sha256_of
 from pipelines.images.reading import read_image
 from pipelines.maps import exact_cohort
-from pipelines.maps.exact_cohort import Plan, exact_case, map_path, write_store
+from pipelines.maps.exact_cohort import exact_case, map_path, write_store
+from pipelines.maps.store_plan import Plan
 
 PLAN = Plan(settings=GLCMSettings(), seed=3, samples_per_case=90, backend="cpu")
 
@@ -56,8 +57,7 @@ def content(path):
     return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in found.items()}
 
 
-def run(*arguments):
-    return CliRunner().invoke(groundtruth.command, [str(argument) for argument in arguments])
+run = partial(radsynth, "groundtruth")
 
 
 def read_array(path):

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import os
 import zipfile
+from functools import partial
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
-from test_series import write_series, write_slice
+from helpers.commands import radsynth
+from helpers.dicom import write_series, write_slice
 
 from pipelines.images.dicom import headers
 from pipelines.images.dicom.headers import contents_of, hashed
-from pipelines.inspection import command
 
-
-def inspect(*arguments):
-    return CliRunner().invoke(command, [str(argument) for argument in arguments])
+inspect = partial(radsynth, "inspect")
 
 
 @pytest.fixture

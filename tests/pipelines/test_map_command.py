@@ -8,14 +8,14 @@ import subprocess
 import sys
 import zipfile
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from helpers.commands import assert_refused, radsynth
 
 from glcm_cuda import GLCMSettings, entropy_map, feature_maps
 from glcm_cuda.engines import choice
-from pipelines.__main__ import main
 from pipelines.images.provenance import sha256_of
 from pipelines.images.reading import read_image
 from pipelines.images.volume import Volume
@@ -38,16 +38,7 @@ def image(tmp_path, volume):
     return path
 
 
-def run(*arguments):
-    return CliRunner().invoke(main, ["map", *map(str, arguments)], prog_name="radsynth")
-
-
-def assert_refused(result, line):
-    assert result.exit_code == 2, result.output
-    assert result.stdout == ""
-    assert line in result.stderr
-    assert result.stderr.startswith("Error: ")
-    assert result.stderr.count("\n") == 1
+run = partial(radsynth, "map")
 
 
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".mha"])

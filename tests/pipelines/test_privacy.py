@@ -8,10 +8,8 @@ import os
 import h5py
 import pydicom
 import pytest
-from click.testing import CliRunner
-from test_series import write_series
-
-from pipelines.__main__ import main
+from helpers.commands import radsynth
+from helpers.dicom import write_series
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -36,7 +34,7 @@ WORDS = [*PLANTED.values(), "Plantedsurname", "Plantedgiven"]
 
 
 def run(*arguments):
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    result = radsynth(*arguments)
     assert result.exit_code == 0, result.output
     return result.stdout + result.stderr
 

@@ -9,14 +9,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
-from ibsi import PHANTOM
+from helpers.commands import assert_refused, radsynth
+from helpers.ibsi import PHANTOM
 
 from glcm_cuda import GLCMSettings
-from glcm_cuda.families.glcm.features import FEATURES
-from glcm_cuda.families.registry import NAMES
+from glcm_cuda.families.registry import FEATURES, NAMES
 from glcm_cuda.roi import roi_features
-from pipelines.__main__ import main
 from pipelines.images.provenance import sha256_of
 from pipelines.images.volume import Volume
 from pipelines.images.writing import write_volume
@@ -46,20 +44,12 @@ def phantom(tmp_path):
 
 def run(image, *arguments, output="f.csv"):
     given = ["roi", image, "--mask", image.with_name("mask.nrrd"), "-o", image.with_name(output), *arguments]
-    return CliRunner().invoke(main, [str(word) for word in given], prog_name="radsynth")
+    return radsynth(*given)
 
 
 def rows_of(image):
     with image.with_name("f.csv").open(newline="") as file:
         return list(csv.DictReader(file))
-
-
-def assert_refused(result, line):
-    assert result.exit_code == 2, result.output
-    assert result.stdout == ""
-    assert line in result.stderr
-    assert result.stderr.startswith("Error: ")
-    assert result.stderr.count("\n") == 1
 
 
 def test_the_ibsi_digital_phantom(phantom):
@@ -263,7 +253,7 @@ def test_pyradiomics_baseline(data_dir, tmp_path, name, variant):
     params.write_text(json.dumps({"setting": settings, "featureClass": {"glcm": None}}))
     inputs = [folder / f"{name}_image.nrrd", "--mask", folder / f"{name}_label.nrrd", "--params", params]
     arguments = ["roi", *inputs, "-o", tmp_path / "f.csv", "--names", "pyradiomics"]
-    result = CliRunner().invoke(main, [str(word) for word in arguments])
+    result = radsynth(*arguments)
     assert result.exit_code == 0, result.output
     (row,) = rows_of(tmp_path / "x")
     assert row["aggregation"] == ("2.5d-mean" if settings["force2D"] else "3d-mean")

@@ -8,15 +8,15 @@ import json
 import os
 import re
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from click.testing import CliRunner
+from helpers.commands import radsynth
 
 from glcm_cuda import GLCMSettings, feature_maps
-from pipelines.evaluate import command as evaluate
 from pipelines.synthesize import command
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -84,8 +84,7 @@ def two_features(tmp_path_factory):
     return path
 
 
-def synthesize(*arguments: object):
-    return CliRunner().invoke(command, [str(argument) for argument in arguments])
+synthesize = partial(radsynth, "synthesize")
 
 
 def expected_map(image: Path, model: Path) -> np.ndarray:
@@ -217,7 +216,7 @@ def test_a_cohort_is_mapped_by_the_fold_that_held_each_patient_out(cohort, run, 
     assert "new to the run, mapped with fold 0: 1 patient (new)" in result.stderr
     rows = read_index(folder)
     assert list(rows[0]) == [
-        *("patient", "group", "image", "labels", "series", "phase", "synthetic", "model", "fold")
+        *("patient", "group", "image", "labels", "series", "phase", "phantom", "synthetic", "model", "fold")
     ]
     assert [(row["patient"], row["fold"], row["model"]) for row in rows] == [
         ("p0", "1", "../fold1.keras"),
@@ -510,8 +509,7 @@ def test_a_cohort_is_mapped_and_evaluated_feature_by_feature(cohort, run, two_fe
     assert "2 of 3 patients mapped already and kept" in again.stderr
 
     def evaluated(*options):
-        arguments = [run, "-o", tmp_path / "out", "--force", *options]
-        return CliRunner().invoke(evaluate, [str(argument) for argument in arguments])
+        return radsynth("evaluate", run, "-o", tmp_path / "out", "--force", *options)
 
     for options, name in (((), "contrast"), (("--feature", "entropy"), "entropy")):
         result = evaluated(*options)

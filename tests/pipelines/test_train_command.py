@@ -15,7 +15,7 @@ from glcm_cuda import GLCMSettings
 from glcm_cuda.store.layout import CaseRecord, CaseSource
 from glcm_cuda.store.patches import Samples
 from glcm_cuda.store.writing import StoreWriter
-from pipelines.train import _summary, command
+from pipelines.train import command
 from surrogate.settings import NetworkSettings, TrainingSettings
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -39,6 +39,7 @@ def store(tmp_path, rng):
 @pytest.fixture
 def calls(monkeypatch):
     """Replace the training by one that notes how it was called and leaves what the command reads."""
+    from pipelines.cohorts import training as library
     from surrogate.epochs import HISTORY_COLUMNS
     from surrogate.training import FoldResult
 
@@ -57,7 +58,7 @@ def calls(monkeypatch):
         rmse = [0.25, None]
         return [FoldResult(run / f"fold{fold}.keras", 2, rmse[fold], None) for fold in range(training.folds)]
 
-    monkeypatch.setattr("surrogate.training.train", train)
+    monkeypatch.setattr(library, "train", train)
     return noted
 
 
@@ -97,9 +98,10 @@ def test_several_features_are_trained_in_standard_deviations(calls, tmp_path):
 
 
 def test_one_epoch_is_singular():
+    from pipelines.cohorts.training import fold_summary
     from surrogate.training import FoldResult
 
-    assert _summary(FoldResult("m", 1, 0.5, 1.0), "bits") == "1 epoch, validation RMSE 0.500 bits"
+    assert fold_summary(FoldResult("m", 1, 0.5, 1.0), "bits") == "1 epoch, validation RMSE 0.500 bits"
 
 
 def test_a_folder_of_something_else_needs_force(calls, tmp_path):

@@ -20,7 +20,7 @@ keras = pytest.importorskip("keras")
 
 from surrogate import NetworkSettings, build_model  # noqa: E402
 from surrogate import card as card_module  # noqa: E402
-from surrogate import exact as exact_module
+from surrogate import exact as exact_module  # noqa: E402
 from surrogate.card import card_path, make_card, read_card, write_card  # noqa: E402
 from surrogate.exact import exact_values, known_values  # noqa: E402
 

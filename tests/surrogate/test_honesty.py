@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from functools import partial
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from click.testing import CliRunner
-from test_training import write_store
+from helpers.commands import radsynth
+from helpers.stores import write_store
 
 from glcm_cuda import GLCMSettings, PatchStore, entropy_map
 from pipelines.cohorts.cohort import Case
@@ -17,7 +18,6 @@ from pipelines.cohorts.runs import _check_current
 from pipelines.images.provenance import sha256_of
 from pipelines.maps.synthetic import Synthesis
 from pipelines.maps.synthetic_cohort import Job, is_done
-from pipelines.synthesize import command
 from surrogate.card import STATISTICS, make_card, read_card, window_statistics, write_card
 from surrogate.checks import spot_check
 
@@ -165,8 +165,7 @@ def test_training_writes_the_card(store, tmp_path):
 # The command
 
 
-def run(*arguments):
-    return CliRunner().invoke(command, [str(argument) for argument in arguments], prog_name="synthesize")
+run = partial(radsynth, "synthesize")
 
 
 def write(path, array):

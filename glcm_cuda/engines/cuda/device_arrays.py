@@ -14,8 +14,8 @@ from numba import cuda
 from glcm_cuda.base.blocks import shape_of, size_of, start_in
 from glcm_cuda.base.checks import is_device_array
 from glcm_cuda.engines.cuda import kernels
-from glcm_cuda.engines.cuda.slabs import Scratch, map_block, prepare
-from glcm_cuda.families import launching
+from glcm_cuda.engines.cuda.slabs import Job, Scratch, map_block, prepare
+from glcm_cuda.families.launching import compiled
 from glcm_cuda.families.registry import feature_named
 from glcm_cuda.families.stage import Task
 from glcm_cuda.levels.bins import Bins
@@ -71,17 +71,16 @@ def map_device_array(
         if inside is not None and not settings.masked_window:
             _refuse_not_finite(_extent(source, None, True, queue)[2])
         entropy = (feature_named("joint_entropy"),)
-        task = Task(settings, bins, entropy, source.dtype, inside is not None, target.shape)
-        task.check()
-        parts, ((scratch,),) = prepare(task, Scratch, [contextlib.nullcontext()], 1)
+        job = Job(Task(settings, bins, entropy), source.dtype, inside is not None, target.shape)
+        parts, ((scratch,),) = prepare(job, Scratch, [contextlib.nullcontext()], 1)
         if queue:  # which need not wait for the default stream, on which tables and mask came
             cuda.default_stream().synchronize()
         mapped = 0
         for block in parts:
-            part = task.part(block)
+            part = job.part(block)
             mask_part = None if inside is None else inside[part]
             maps = target[block].reshape((1, *shape_of(block, target.shape[2])))
-            map_block(task, source[part], mask_part, start_in(part, block), scratch, maps, queue)
+            map_block(job, source[part], mask_part, start_in(part, block), scratch, maps, queue)
             mapped += size_of(block, target.shape[2])
             progress(mapped, target.size)
         return result
@@ -149,7 +148,7 @@ def _extent(source: Any, inside: Any, every: bool, stream: Any) -> tuple[float, 
     counts = cuda.device_array((2, _EXTENT_THREADS), np.int64)
     ends = cuda.device_array((2, _EXTENT_THREADS), np.float64)
     masked = inside is not None and not every
-    launching.compiled(kernels.extent_kernel, masked)[_EXTENT_THREADS // 128, 128, stream](
+    compiled(kernels.extent_kernel, masked)[_EXTENT_THREADS // 128, 128, stream](
         source, inside if masked else source, ends, counts
     )
     found, numbers = ends.copy_to_host(stream=stream), counts.copy_to_host(stream=stream)

@@ -18,13 +18,9 @@ from numba import cuda
 from glcm_cuda.base.blocks import Block, size_of
 from glcm_cuda.engines.cuda import kernels
 from glcm_cuda.engines.cuda.device_arrays import quiet
-from glcm_cuda.engines.cuda.slabs import Slab, copy_in_parallel, prepare, share_blocks
-from glcm_cuda.families import launching
-from glcm_cuda.families.feature import Feature
-from glcm_cuda.families.launching import launch
+from glcm_cuda.engines.cuda.slabs import Job, Slab, copy_in_parallel, prepare, share_blocks
+from glcm_cuda.families.launching import compiled, launch
 from glcm_cuda.families.stage import Task
-from glcm_cuda.levels.bins import Bins
-from glcm_cuda.settings import GLCMSettings
 
 _NATIVE = tuple(np.dtype(name) for name in ("uint8", "int16", "uint16", "int32", "float32", "float64"))
 """Types that devices bin; others go there as float64, in which all are binned."""
@@ -35,21 +31,18 @@ _TURNS = 2
 
 def map_volume(
     image: npt.NDArray[np.generic],
-    bins: Bins,
-    settings: GLCMSettings,
-    inside: npt.NDArray[np.generic] | None,
-    features: Sequence[Feature],
+    mask: npt.NDArray[np.generic] | None,
+    task: Task,
     out: npt.NDArray[np.float32],
     done: Callable[[int], None],
 ) -> None:
     """Map a volume that lies in the host's memory; see `cpu.map_volume`.
 
-    Joint entropy has the bits of the CPU; the others are as near as a float64 rounded once or twice more.
+    Joint entropy has the bits of the CPU; other features are as near as a float64 rounded once or twice more.
     """
     if image.dtype not in _NATIVE:
         image = image.astype(np.float64)
-    task = Task(settings, bins, tuple(features), image.dtype, inside is not None, out.shape[1:])
-    task.check()
+    job = Job(task, image.dtype, mask is not None, out.shape[1:])
     lock = threading.Lock()
 
     def finish(block: Block, maps: npt.NDArray[np.float32]) -> None:
@@ -62,14 +55,14 @@ def map_volume(
         line = itertools.cycle(slabs)
         for block, slab in zip(waiting, line, strict=False):
             slab.collect(finish)
-            slab.send(image, inside, block)
+            slab.send(image, mask, block)
         for slab in itertools.islice(line, len(slabs)):
             slab.collect(finish)
 
     with quiet():
         cuda.current_context()  # stays when the devices' are left, for what is freed then
         devices = list(cuda.gpus)
-        parts, lines = prepare(task, Slab, devices, _TURNS)
+        parts, lines = prepare(job, Slab, devices, _TURNS)
         share_blocks(parts, lines, devices, work)
 
 
@@ -77,7 +70,7 @@ def probe() -> None:
     """Run a kernel on a device; raises an error if driver, compiler or memory are unfit."""
     with quiet():
         source, out = cuda.to_device(np.ones((1, 1, 1), np.float32)), cuda.device_array((1, 1, 1), np.int16)
-        bin_kernel = launching.compiled(kernels.bin_kernel, False, False)
+        bin_kernel = compiled(kernels.bin_kernel, False, False)
         launch(bin_kernel, out.shape, 0, source, source, source, 1.0, 0.0, 1.0, 2.0, 1.0, out)
         if int(out.copy_to_host()[0, 0, 0]) != 1:
             msg = "a kernel gave a wrong value"

@@ -9,17 +9,16 @@ import numpy as np
 from numba import cuda
 
 from glcm_cuda.base.cache import fingerprint
-from glcm_cuda.families.glcm import definition
-from glcm_cuda.families.glcm.definition import NO_PAIR
 from glcm_cuda.levels.binning import bin_level, level_by_edges
+from glcm_cuda.levels.bins import OUTSIDE
 
 
 def bin_kernel(masked: bool, edged: bool) -> Callable[..., None]:
-    """Levels (Z, Y, X) int16 or int32 of intensities, NO_PAIR outside a mask; see `quantize.Bins`.
+    """Levels (Z, Y, X) int16 or int32 of intensities, OUTSIDE outside a mask; see `quantize.Bins`.
 
     `edged` says that `edges` is used, and of the numbers `span` alone.
     """
-    sources = fingerprint(definition)
+    sources = fingerprint(__name__)
 
     def bins(source, inside, edges, top, low, high, factor, span, out):  # type: ignore[no-untyped-def]
         _ = sources
@@ -33,14 +32,14 @@ def bin_kernel(masked: bool, edged: bool) -> Callable[..., None]:
         else:
             level = np.int32(bin_level(value, top, low, high, factor, span) if span > 0 else 0.0)
         if masked and inside[z, y, x] == 0:
-            level = np.int32(NO_PAIR)
+            level = np.int32(OUTSIDE)
         out[z, y, x] = level
 
     return bins
 
 
 def blank_kernel() -> Callable[..., None]:
-    """NaN in maps (F, Z, Y, X) outside a mask that does not mark the levels; see `definition.NO_PAIR`."""
+    """NaN in maps (F, Z, Y, X) outside a mask that does not mark the levels; see `bins.OUTSIDE`."""
 
     def blank(inside, first_z, first_y, out):  # type: ignore[no-untyped-def]
         x, y, z = cuda.grid(3)
@@ -59,7 +58,7 @@ def extent_kernel(masked: bool) -> Callable[..., None]:
 
     Lowest and highest of the finite numbers; how many there are, and how many are not finite.
     """
-    sources = fingerprint(definition)
+    sources = fingerprint(__name__)
 
     def extent(source, inside, ends, counts):  # type: ignore[no-untyped-def]
         _ = sources

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import functools
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from numba import cuda
 
-from glcm_cuda.base.blocks import Block, blocks, shape_of, start_in
+from glcm_cuda.base.blocks import Block, blocks, shape_of, size_of, start_in, with_halo
 from glcm_cuda.base.threads import run_in_parts
 from glcm_cuda.engines.cuda import kernels
-from glcm_cuda.families import launching
-from glcm_cuda.families.launching import launch
-from glcm_cuda.families.stage import Task
+from glcm_cuda.families.launching import compiled, launch
+from glcm_cuda.families.registry import stages_of
+from glcm_cuda.families.stage import CUDAStage, Extent, Task
 
 MEMORY_VARIABLE = "GLCM_CUDA_MEMORY"
 """Environment variable: MiB of a device that a map may use. Without it, four fifths of what is free."""
@@ -31,53 +34,101 @@ _OUT_OF_MEMORY = 2
 """CUDA_ERROR_OUT_OF_MEMORY"""
 
 
+_SLAB_VOXELS = {2: 1 << 21, 3: 1 << 23}
+"""Voxels mapped at a time, with 2D and with 3D windows: enough to fill a device, few enough for copies and
+kernels to overlap and for pinned memory, which is slow to get. Slabs of 3D windows have halos."""
+
+_SHARES = 8
+"""A map of many features goes in slabs that are up to so many times smaller, since it is so much larger."""
+
+_MOST_COMPARISONS, _LEAST_VOXELS = 1 << 38, 1 << 16
+"""Comparisons of pairs that one launch of a kernel may take, and voxels that it gets all the same: a display
+that hangs on the device must not wait for seconds."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A task on a volume: what its blocks read and write, and how large they may be."""
+
+    task: Task
+    dtype: np.dtype[Any]
+    masked: bool
+    shape: tuple[int, int, int]
+
+    @functools.cached_property
+    def stages(self) -> list[CUDAStage]:
+        """What makes the maps; raises ValueError if the settings or levels exclude a feature."""
+        return stages_of(self.task, "cuda")
+
+    def part(self, block: Block) -> Block:
+        """Return what the windows of a block reach inside the volume."""
+        return with_halo(block, self.task.settings.radii, self.shape)
+
+    def most(self, parts: Sequence[Block]) -> Extent:
+        """Return what the largest of some blocks takes."""
+        width = self.shape[2]
+        return Extent(
+            read=max(size_of(self.part(block), width) for block in parts),
+            places=max(math.prod(self.task.places(shape_of(block, width))) for block in parts),
+            written=max(size_of(block, width) for block in parts),
+        )
+
+    def voxels(self) -> int:
+        """Return how many voxels are mapped at a time where memory does not limit them."""
+        voxels = _SLAB_VOXELS[self.task.settings.dimensions] // min(len(self.task.features), _SHARES)
+        for stage in self.stages:
+            affordable = _MOST_COMPARISONS // stage.comparisons()
+            voxels = min(voxels, max(affordable, _LEAST_VOXELS))
+        return voxels
+
+
 class Scratch:
     """Arrays on the current device that lie between a block of intensities and its maps."""
 
-    def __init__(self, task: Task, parts: Sequence[Block]) -> None:
-        most = task.most(parts)
-        self.levels = cuda.device_array(most.read, task.level_type)
-        self.edges = None if task.bins.edges is None else cuda.to_device(task.bins.edges)
-        self.stages = [stage(task, most) for stage in task.stages]
+    def __init__(self, job: Job, parts: Sequence[Block]) -> None:
+        most, bins = job.most(parts), job.task.bins
+        self.levels = cuda.device_array(most.read, bins.level_type)
+        self.edges = None if bins.edges is None else cuda.to_device(bins.edges)
+        self.stages = [(stage, stage.scratch(most)) for stage in job.stages]
 
     @staticmethod
-    def bytes(task: Task, parts: Sequence[Block]) -> int:
+    def bytes(job: Job, parts: Sequence[Block]) -> int:
         """Return what the arrays of one take."""
-        most = task.most(parts)
-        levels = most.read * np.dtype(task.level_type).itemsize
-        return levels + sum(stage.bytes(task, most) for stage in task.stages)
+        most = job.most(parts)
+        levels = most.read * np.dtype(job.task.bins.level_type).itemsize
+        return levels + sum(stage.bytes(most) for stage in job.stages)
 
 
 class Slab:
     """A block on its way through the current device."""
 
-    def __init__(self, task: Task, parts: Sequence[Block]) -> None:
-        read, _, written = task.most(parts)
-        self._task = task
-        written *= len(task.features)
-        self._scratch = Scratch(task, parts)
+    def __init__(self, job: Job, parts: Sequence[Block]) -> None:
+        read, _, written = job.most(parts)
+        self._job = job
+        written *= len(job.task.features)
+        self._scratch = Scratch(job, parts)
         self._stream = cuda.stream()
-        self._image = _Staged(read, task.dtype)
-        self._mask = _Staged(read if task.masked else 1, np.dtype(np.uint8))
+        self._image = _Staged(read, job.dtype)
+        self._mask = _Staged(read if job.masked else 1, np.dtype(np.uint8))
         self._maps = _Staged(written, np.dtype(np.float32))
         self._block: Block | None = None
 
     @staticmethod
-    def bytes(task: Task, parts: Sequence[Block]) -> int:
+    def bytes(job: Job, parts: Sequence[Block]) -> int:
         """Return what the arrays of one take on the device."""
-        read, _, written = task.most(parts)
-        sent = read * (task.dtype.itemsize + task.masked)
-        return Scratch.bytes(task, parts) + sent + 4 * written * len(task.features)
+        read, _, written = job.most(parts)
+        sent = read * (job.dtype.itemsize + job.masked)
+        return Scratch.bytes(job, parts) + sent + 4 * written * len(job.task.features)
 
     def send(
         self, image: npt.NDArray[np.generic], mask: npt.NDArray[np.generic] | None, block: Block
     ) -> None:
         """Start to map a block; nothing here waits for the device."""
-        part, shape = self._task.part(block), shape_of(block, self._task.shape[2])
+        part, shape = self._job.part(block), shape_of(block, self._job.shape[2])
         source = self._image.send(image[part], self._stream)
         inside = None if mask is None else self._mask.send(mask[part] != 0, self._stream)
-        out = self._maps.device((len(self._task.features), *shape))
-        map_block(self._task, source, inside, start_in(part, block), self._scratch, out, self._stream)
+        out = self._maps.device((len(self._job.task.features), *shape))
+        map_block(self._job, source, inside, start_in(part, block), self._scratch, out, self._stream)
         self._maps.start_back(out.size, self._stream)
         self._block = block
 
@@ -87,7 +138,7 @@ class Slab:
             return
         self._stream.synchronize()
         block, self._block = self._block, None
-        finish(block, self._maps.host((len(self._task.features), *shape_of(block, self._task.shape[2]))))
+        finish(block, self._maps.host((len(self._job.task.features), *shape_of(block, self._job.shape[2]))))
 
 
 class _Staged:
@@ -118,40 +169,40 @@ class _Staged:
 
 
 def map_block(
-    task: Task, source: Any, inside: Any, first: tuple[int, int], scratch: Scratch, out: Any, stream: Any
+    job: Job, source: Any, inside: Any, first: tuple[int, int], scratch: Scratch, out: Any, stream: Any
 ) -> None:
     """Start the kernels that map intensities; the maps start in slice and row `first` of them."""
     levels = scratch.levels[: source.size].reshape(source.shape)
-    marks = inside is not None and task.settings.masked_window
-    bins, edges = task.bins, scratch.edges
-    bin_kernel = launching.compiled(kernels.bin_kernel, marks, edges is not None)
+    marks = inside is not None and job.task.settings.masked_window
+    bins, edges = job.task.bins, scratch.edges
+    bin_kernel = compiled(kernels.bin_kernel, marks, edges is not None)
     launch(
         bin_kernel, source.shape, stream, source, inside if marks else source,
         source if edges is None else edges, bins.levels - 1.0, bins.low, bins.high, bins.factor, bins.span,
         levels,
     )  # fmt: skip
-    for stage in scratch.stages:
-        stage.map(levels, first, out, stream)
+    for stage, arrays in scratch.stages:
+        stage.map(levels if stage.reads == "levels" else source, first, arrays, out, stream)
     if inside is not None and not marks:
-        launch(launching.compiled(kernels.blank_kernel), out.shape[1:], stream, inside, *first, out)
+        launch(compiled(kernels.blank_kernel), out.shape[1:], stream, inside, *first, out)
 
 
 def prepare(
-    task: Task, kind: type[Any], devices: Sequence[Any], turns: int
+    job: Job, kind: type[Any], devices: Sequence[Any], turns: int
 ) -> tuple[list[Block], list[list[Any]]]:
     """Return blocks that fit all devices, and for each device the arrays through which they go."""
-    _, height, width = task.shape
-    voxels = min(task.voxels(), _MOST_SLICES * height * width, _MOST_ROWS * width)
+    _, height, width = job.shape
+    voxels = min(job.voxels(), _MOST_SLICES * height * width, _MOST_ROWS * width)
     while True:
-        parts = list(blocks(task.shape, voxels))
-        needed = kind.bytes(task, parts) * min(turns, len(parts))
+        parts = list(blocks(job.shape, voxels))
+        needed = kind.bytes(job, parts) * min(turns, len(parts))
         try:
             lines = []
             for device in devices[: len(parts)]:
                 with device:
                     if needed > _allowed_bytes():
                         raise MemoryError
-                    lines.append([kind(task, parts) for _ in range(min(turns, len(parts)))])
+                    lines.append([kind(job, parts) for _ in range(min(turns, len(parts)))])
             return parts, lines
         except Exception as error:
             if not _is_out_of_memory(error):

@@ -7,15 +7,13 @@ order in which a backend meets the pairs: all backends give the same bits. See d
 from __future__ import annotations
 
 import math
-from decimal import Decimal, localcontext
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from numba import njit
 
-LOG_ONE = 1 << 32
-"""One bit in the fixed-point logarithms."""
+from glcm_cuda.families.fixed_point import LOG_ONE
 
 NO_PAIR = -1
 """Code of a pair with an end outside the image or the mask; also the level of such a voxel."""
@@ -66,23 +64,6 @@ class Scale(NamedTuple):
     log_one: Any  # one bit in the fixed-point logarithms
     log_unit: Any  # one bit in the unit of the entropies
     inverse_one: Any  # 1 in the fixed-point inverses
-
-
-def fixed_log2(counts: npt.NDArray[np.integer], one: int = LOG_ONE) -> npt.NDArray[np.int64]:
-    """``round(one * log2(n))`` for every count n, and 0 for n = 0.
-
-    Libraries differ in the last bit of ``log2``, which matters only next to a tie of the rounding;
-    there the logarithm is taken with 40 digits, so that every machine has the same integers.
-    """
-    scaled = np.log2(np.maximum(counts, 1)) * one
-    doubtful = max(2.0**-8, one * 2.0**-48)
-    rounded: npt.NDArray[np.int64] = np.rint(scaled).astype(np.int64)
-    with localcontext() as context:
-        context.prec = 40
-        for place in np.flatnonzero(np.abs(np.abs(scaled - rounded) - 0.5) < doubtful):
-            exact = Decimal(int(counts.flat[place])).ln() / Decimal(2).ln() * one
-            rounded.flat[place] = int(exact.to_integral_value())
-    return rounded
 
 
 @njit(inline="always")
@@ -143,12 +124,25 @@ def last_start(centre, radius, step, size):  # type: ignore[no-untyped-def]
     return min(centre + radius - max(step, 0), size - 1)
 
 
-# Features of one matrix, each from what `features.Feature.needs` says of its `Sums`.
+FORMULAS: dict[str, Any] = {}
+"""The features of one matrix by name: functions ``(Sums, Scale) -> float64``. Of its `Sums`, each reads those
+that the feature's `needs` name."""
+
 # Formulas: docs/definition.md, section 6.
-_feature = njit(error_model="numpy")
+_scalar = njit(error_model="numpy")
 
 
-@_feature
+def _formula(name: str) -> Callable[[Callable[..., Any]], Any]:
+    """Compile the formula of a feature and enter it into the table."""
+
+    def enter(function: Callable[..., Any]) -> Any:
+        FORMULAS[name] = _scalar(function)
+        return FORMULAS[name]
+
+    return enter
+
+
+@_scalar
 def centred(s):  # type: ignore[no-untyped-def]
     """Sums of the powers of a + b about the whole number next to its mean, so that no digits are lost.
 
@@ -162,7 +156,7 @@ def centred(s):  # type: ignore[no-untyped-def]
     return first, second, third, fourth, c
 
 
-@_feature
+@_scalar
 def spreads(s):  # type: ignore[no-untyped-def]
     """Variances of both ends and their covariance, times ``4 * pairs**2``: whole numbers."""
     first, second, _, _, c = centred(s)
@@ -176,26 +170,26 @@ def spreads(s):  # type: ignore[no-untyped-def]
     )
 
 
-@_feature
+@_scalar
 def entropy_in_unit(s, log_sum, distinct, scale):  # type: ignore[no-untyped-def]
     """Entropy of codes of the pairs, in the unit of the map."""
     return entropy_of(s.pairs, s.log_pairs, log_sum, distinct, scale.log_one) / scale.log_one * scale.log_unit
 
 
-@_feature
+@_formula("autocorrelation")
 def autocorrelation(s, scale):  # type: ignore[no-untyped-def]
     """Mean of the product of the two levels: ``a b = ((a + b)**2 - (a - b)**2) / 4``."""
     lowest = scale.first_level
     return (s.total2 - s.difference2) / (4 * s.pairs) + lowest * (s.total / s.pairs) + lowest * lowest
 
 
-@_feature
+@_formula("joint_average")
 def joint_average(s, scale):  # type: ignore[no-untyped-def]
     """Mean of the first level; of both in a symmetric matrix."""
     return (s.total + s.signed) / (2 * s.pairs) + scale.first_level
 
 
-@_feature
+@_formula("cluster_prominence")
 def cluster_prominence(s, scale):  # type: ignore[no-untyped-def]
     """Fourth central moment of a + b."""
     first, second, third, fourth, _ = centred(s)
@@ -203,7 +197,7 @@ def cluster_prominence(s, scale):  # type: ignore[no-untyped-def]
     return fourth / s.pairs - 4 * t * (third / s.pairs) + 6 * t * t * (second / s.pairs) - 3 * t * t * t * t
 
 
-@_feature
+@_formula("cluster_shade")
 def cluster_shade(s, scale):  # type: ignore[no-untyped-def]
     """Third central moment of a + b."""
     first, second, third, _, _ = centred(s)
@@ -211,20 +205,20 @@ def cluster_shade(s, scale):  # type: ignore[no-untyped-def]
     return third / s.pairs - 3 * t * (second / s.pairs) + 2 * t * t * t
 
 
-@_feature
+@_formula("cluster_tendency")
 def cluster_tendency(s, scale):  # type: ignore[no-untyped-def]
     """Variance of a + b."""
     first, second, _, _, _ = centred(s)
     return (s.pairs * second - first * first) / (s.pairs * s.pairs)
 
 
-@_feature
+@_formula("contrast")
 def contrast(s, scale):  # type: ignore[no-untyped-def]
     """Mean square of the difference."""
     return s.difference2 / s.pairs
 
 
-@_feature
+@_formula("correlation")
 def correlation(s, scale):  # type: ignore[no-untyped-def]
     """Correlation of the two ends; 1 where an end has one level."""
     first, second, shared = spreads(s)
@@ -233,37 +227,37 @@ def correlation(s, scale):  # type: ignore[no-untyped-def]
     return shared / math.sqrt(float(first) * float(second))
 
 
-@_feature
+@_formula("difference_average")
 def difference_average(s, scale):  # type: ignore[no-untyped-def]
     """Mean difference."""
     return s.difference / s.pairs
 
 
-@_feature
+@_formula("difference_entropy")
 def difference_entropy(s, scale):  # type: ignore[no-untyped-def]
     """Entropy of the difference."""
     return entropy_in_unit(s, s.log_difference, 0, scale)
 
 
-@_feature
+@_formula("difference_variance")
 def difference_variance(s, scale):  # type: ignore[no-untyped-def]
     """Variance of the difference."""
     return (s.pairs * s.difference2 - s.difference * s.difference) / (s.pairs * s.pairs)
 
 
-@_feature
+@_formula("joint_energy")
 def joint_energy(s, scale):  # type: ignore[no-untyped-def]
     """Sum of the squares of the cells."""
     return s.energy / (scale.orders * s.pairs * s.pairs)
 
 
-@_feature
+@_formula("joint_entropy")
 def joint_entropy(s, scale):  # type: ignore[no-untyped-def]
     """Entropy of the cells."""
     return entropy_in_unit(s, s.log_joint, s.distinct, scale)
 
 
-@_feature
+@_scalar
 def information(s, scale):  # type: ignore[no-untyped-def]
     """Mutual information of the two ends, and the larger of their entropies, times `log_one`."""
     ends = scale.orders * s.pairs
@@ -274,104 +268,69 @@ def information(s, scale):  # type: ignore[no-untyped-def]
     return (shared if shared >= RESOLUTION else 0.0), max(first, second)
 
 
-@_feature
+@_formula("imc1")
 def imc1(s, scale):  # type: ignore[no-untyped-def]
     """First measure of information correlation; 0 where both ends have one level."""
     shared, largest = information(s, scale)
     return 0.0 - shared / largest if largest > 0 else 0.0
 
 
-@_feature
+@_formula("imc2")
 def imc2(s, scale):  # type: ignore[no-untyped-def]
     """Second measure of information correlation; it depends on the unit of the entropies."""
     shared, _ = information(s, scale)
     return math.sqrt(1.0 - math.exp(-2.0 * (shared / scale.log_one * scale.log_unit)))
 
 
-@_feature
+@_formula("idm")
 def inverse_difference_moment(s, scale):  # type: ignore[no-untyped-def]
     """Mean of ``1 / (1 + (a - b)**2)``."""
     return s.inverse2 / s.pairs / scale.inverse_one
 
 
-@_feature
-def maximal_correlation(s, scale):  # type: ignore[no-untyped-def]
-    """NaN: no sum gives it; see `mcc`."""
-    return math.nan
-
-
-@_feature
+@_formula("idmn")
 def normalised_inverse_difference_moment(s, scale):  # type: ignore[no-untyped-def]
     """Mean of ``1 / (1 + ((a - b) / G)**2)``."""
     return s.inverse2_n / s.pairs / scale.inverse_one
 
 
-@_feature
+@_formula("id")
 def inverse_difference(s, scale):  # type: ignore[no-untyped-def]
     """Mean of ``1 / (1 + |a - b|)``."""
     return s.inverse / s.pairs / scale.inverse_one
 
 
-@_feature
+@_formula("idn")
 def normalised_inverse_difference(s, scale):  # type: ignore[no-untyped-def]
     """Mean of ``1 / (1 + |a - b| / G)``."""
     return s.inverse_n / s.pairs / scale.inverse_one
 
 
-@_feature
+@_formula("inverse_variance")
 def inverse_variance(s, scale):  # type: ignore[no-untyped-def]
     """Sum of ``p / (a - b)**2`` where the levels differ."""
     return s.inverse_variance / s.pairs / scale.inverse_one
 
 
-@_feature
+@_formula("maximum_probability")
 def maximum_probability(s, scale):  # type: ignore[no-untyped-def]
     """The largest cell."""
     return s.largest / (scale.orders * s.pairs)
 
 
-@_feature
+@_formula("sum_average")
 def sum_average(s, scale):  # type: ignore[no-untyped-def]
     """Mean of the sum of the levels."""
     return s.total / s.pairs + 2 * scale.first_level
 
 
-@_feature
+@_formula("sum_entropy")
 def sum_entropy(s, scale):  # type: ignore[no-untyped-def]
     """Entropy of the sum."""
     return entropy_in_unit(s, s.log_total, 0, scale)
 
 
-@_feature
+@_formula("sum_squares")
 def sum_squares(s, scale):  # type: ignore[no-untyped-def]
     """Variance of the first level; of both in a symmetric matrix."""
     return spreads(s)[0] / (4 * s.pairs * s.pairs)
-
-
-VALUES = (
-    autocorrelation,
-    joint_average,
-    cluster_prominence,
-    cluster_shade,
-    cluster_tendency,
-    contrast,
-    correlation,
-    difference_average,
-    difference_entropy,
-    difference_variance,
-    joint_energy,
-    joint_entropy,
-    imc1,
-    imc2,
-    inverse_difference_moment,
-    maximal_correlation,
-    normalised_inverse_difference_moment,
-    inverse_difference,
-    normalised_inverse_difference,
-    inverse_variance,
-    maximum_probability,
-    sum_average,
-    sum_entropy,
-    sum_squares,
-)
-"""The functions ``(Sums, Scale) -> float64`` of the features, in the order of `features.FEATURES`."""

@@ -21,10 +21,10 @@ from numba import njit
 
 from glcm_cuda.base.cache import fingerprint
 from glcm_cuda.base.threads import run_in_parts
-from glcm_cuda.families.glcm import definition
 from glcm_cuda.families.glcm.definition import first_start, last_start, mean_entropy
 from glcm_cuda.families.glcm.scales import most_pairs
 from glcm_cuda.families.offsets import directions
+from glcm_cuda.families.stage import Task
 from glcm_cuda.settings import GLCMSettings
 
 _RELATIVE, _NOTHING, _TINY = 2.0**-27, 2.0**-40, 2.0**-500
@@ -34,16 +34,13 @@ _RELATIVE, _NOTHING, _TINY = 2.0**-27, 2.0**-40, 2.0**-500
 def map_levels(
     levels: npt.NDArray[np.integer],
     out: npt.NDArray[np.float32],
-    settings: GLCMSettings,
-    number_of_levels: int,
+    task: Task,
     first: tuple[int, int],
-    *,
-    flat: bool,
 ) -> None:
-    """Fill `out` as `cpu.map_levels` does, with MCC; `flat` says that the whole image has one level."""
+    """Write MCC around every voxel of a block; see `stage.CPUStage.map`."""
+    settings, flat, merge = task.settings, task.bins.flat, task.merge
     offsets, radii = directions(settings), np.array(settings.radii)
-    merge = settings.aggregate == "merge"
-    sizes = (number_of_levels, *scratch_sizes(settings, number_of_levels))
+    sizes = (task.bins.levels, *scratch_sizes(settings, task.bins.levels))
     map_rows = _compiled()
 
     def map_some(start: int, stop: int) -> None:
@@ -71,7 +68,7 @@ def scratch_sizes(settings: GLCMSettings, number_of_levels: int) -> tuple[int, i
 @functools.cache
 def _compiled() -> Any:
     """Return the loop over rows, compiled or read from Numba's cache."""
-    sources = fingerprint(definition)
+    sources = fingerprint(__name__)
 
     @njit(nogil=True, cache=True)
     def map_rows(levels, offsets, first, radii, sizes, symmetric, merge, flat, out, start, stop):  # type: ignore[no-untyped-def]

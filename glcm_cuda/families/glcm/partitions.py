@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from glcm_cuda.families.glcm.definition import fixed_log2
+from glcm_cuda.families.fixed_point import fixed_log2
 from glcm_cuda.families.glcm.vectors import UNIT
 
 MOST_PAIRS = 20

@@ -9,8 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from glcm_cuda.families.feature import Feature
-from glcm_cuda.families.glcm.definition import Scale, fixed_log2
+from glcm_cuda.families.fixed_point import fixed_log2
+from glcm_cuda.families.glcm.definition import Scale
 from glcm_cuda.families.offsets import directions
+from glcm_cuda.families.stage import Task
 from glcm_cuda.settings import GLCMSettings
 
 _FINEST = 44
@@ -74,18 +76,16 @@ def inverse_table(number_of_levels: int, scale: Scale) -> npt.NDArray[np.int64]:
     return table
 
 
-def check_levels(features: Iterable[Feature], settings: GLCMSettings, number_of_levels: int) -> None:
+def check_levels(features: Iterable[Feature], task: Task) -> None:
     """Refuse more levels than the sums of a window have room for.
 
     Raises
     ------
     ValueError
-        For cluster shade and prominence, and for any feature but entropies of very large windows.
+        For cluster shade and prominence, and for other features of very large windows.
     """
-    pairs = most_pairs(settings)
+    pairs, number_of_levels = most_pairs(task.settings), task.bins.levels
     for feature in features:
-        if feature.name == "joint_entropy" or feature.needs == ("mcc",):
-            continue
         most = _most_levels(feature, pairs)
         if number_of_levels > most:
             msg = (

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import glcm_cuda
 
 MAPS = """
@@ -23,11 +25,12 @@ def run_maps(folder: Path) -> list[float]:
     return [float(line) for line in done.stdout.split()]
 
 
+@pytest.mark.slow
 def test_an_edit_of_the_definition_is_seen(tmp_path):
     package = tmp_path / "glcm_cuda"
     shutil.copytree(Path(glcm_cuda.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
     assert run_maps(tmp_path) == [1.5, 1.5]
-    definition = package / "definition.py"
+    definition = package / "families" / "glcm" / "definition.py"
     source = definition.read_text()
     edited = source.replace("+ distinct * log_one) / pairs", ") / pairs")
     assert edited != source

@@ -24,7 +24,7 @@ from numba import cuda
 
 from glcm_cuda.engines.cuda import device_arrays, engine
 from glcm_cuda.engines.cuda import slabs as slabs_module
-from glcm_cuda.families import launching, stage
+from glcm_cuda.families import launching
 from glcm_cuda.families.glcm.cuda import stages
 from glcm_cuda.families.glcm.cuda.entropy_kernels import marches
 
@@ -72,7 +72,7 @@ def test_slabs_do_not_change_a_bit(monkeypatch, rng, volume, fields):
     mask = rng.random(volume.shape) < 0.8
     expected = entropy_map(volume, chosen, mask=mask, backend="cpu")
     for voxels, steps in ((40, [40, 60]), (8, [8, 16, 20, 28, 36, 40, 48, 56, 60]), (1, range(4, 61, 4))):
-        monkeypatch.setattr(stage, "_SLAB_VOXELS", dict.fromkeys((2, 3), voxels))
+        monkeypatch.setattr(slabs_module, "_SLAB_VOXELS", dict.fromkeys((2, 3), voxels))
         seen = []
         slabs = entropy_map(
             volume, chosen, mask=mask, backend="cuda", progress=lambda done, _, seen=seen: seen.append(done)
@@ -171,9 +171,10 @@ def test_devices_share_the_slabs(monkeypatch, volume):
                 other.set()
 
     other = threading.Event()
-    monkeypatch.setattr(slabs_module, "Slab", Patient)
-    monkeypatch.setattr(launching, "launch", one_at_a_time)
-    monkeypatch.setattr(stage, "_SLAB_VOXELS", dict.fromkeys((2, 3), 8))
+    monkeypatch.setattr(engine, "Slab", Patient)
+    for module in (slabs_module, stages):
+        monkeypatch.setattr(module, "launch", one_at_a_time)
+    monkeypatch.setattr(slabs_module, "_SLAB_VOXELS", dict.fromkeys((2, 3), 8))
     monkeypatch.setattr(cuda, "gpus", [Device("first"), Device("second")])
     np.testing.assert_array_equal(entropy_map(volume, backend="cuda"), entropy_map(volume, backend="cpu"))
     assert len(drivers) == 2
@@ -185,7 +186,7 @@ def test_an_error_on_one_device_ends_the_map(monkeypatch, volume):
         raise OSError(msg)
 
     monkeypatch.setattr(slabs_module, "map_block", broken)
-    monkeypatch.setattr(stage, "_SLAB_VOXELS", dict.fromkeys((2, 3), 8))
+    monkeypatch.setattr(slabs_module, "_SLAB_VOXELS", dict.fromkeys((2, 3), 8))
     monkeypatch.setattr(cuda, "gpus", [contextlib.nullcontext(), contextlib.nullcontext()])
     with pytest.raises(OSError, match="no such kernel"):
         entropy_map(volume, backend="cuda")
@@ -208,7 +209,7 @@ def test_arrays_on_a_device_stay_there(rng, shape, masked):
 
 
 def test_slabs_of_an_array_on_a_device(monkeypatch, volume):
-    monkeypatch.setattr(stage, "_SLAB_VOXELS", dict.fromkeys((2, 3), 8))
+    monkeypatch.setattr(slabs_module, "_SLAB_VOXELS", dict.fromkeys((2, 3), 8))
     found = entropy_map(cuda.to_device(volume))
     np.testing.assert_array_equal(found.copy_to_host(), entropy_map(volume, backend="cpu"))
 

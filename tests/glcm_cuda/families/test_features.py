@@ -10,9 +10,8 @@ import pytest
 from glcm_cuda import GLCMSettings, entropy_map, feature_maps
 from glcm_cuda.families.glcm import mcc
 from glcm_cuda.families.glcm.cpu import lanes
-from glcm_cuda.families.glcm.features import FEATURES
 from glcm_cuda.families.offsets import directions
-from glcm_cuda.families.registry import NAMES, feature_named, features_named
+from glcm_cuda.families.registry import FEATURES, NAMES, feature_named, features_named
 
 needs_machine_code = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="slow without machine code")
 

@@ -4,59 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import errno
-import functools
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+from helpers import TESTS
+from helpers.stores import COUNT, PATIENTS, SETTINGS, case, source, write, writer
 
-from glcm_cuda import GLCMSettings, quantize
-from glcm_cuda.base import version
-from glcm_cuda.maps import entropy_of_levels
+from glcm_cuda import GLCMSettings
 from glcm_cuda.store import layout, sink
-from glcm_cuda.store.layout import CaseRecord, CaseSource
-from glcm_cuda.store.patches import Samples, sample_voxels, take_samples
+from glcm_cuda.store.layout import CaseRecord
+from glcm_cuda.store.patches import Samples
 from glcm_cuda.store.reading import PatchStore
-from glcm_cuda.store.writing import StoreWriter
-
-TESTS = str(Path(__file__).parent)
-SETTINGS = GLCMSettings(levels=16)
-PATIENTS = ("A", "B/ü", "C")
-COUNT = 300
-
-
-def source(patient):
-    return CaseSource(patient=patient, group="benign", image=f"{patient[0]}.nii", sha256="0" * 64)
-
-
-@functools.cache
-def case(patient, settings=SETTINGS, count=COUNT):
-    """Record and samples of a made-up case: random texture of the patient's own."""
-    rng = np.random.default_rng(ord(patient[0]))
-    image = rng.normal(size=(2, 20, 24)) * rng.random((2, 1, 24))
-    levels = quantize(image, settings)
-    voxels = sample_voxels(None, levels.shape, settings.radius, count, rng)
-    entropy = entropy_of_levels(levels, settings, backend="cpu")
-    samples = take_samples(levels, entropy, None, voxels, settings.radius)
-    record = CaseRecord(
-        **vars(source(patient)), intensity_range=(-1.5, 2.5), shape=levels.shape, count=len(voxels)
-    )
-    return record, samples
-
-
-def writer(path, settings=SETTINGS, **changes):
-    return StoreWriter(path, settings, **{"seed": 1, "samples_per_case": COUNT, **changes})
-
-
-def write(path, patients=PATIENTS, settings=SETTINGS, **changes):
-    writing = writer(path, settings, **changes)
-    for patient in patients:
-        writing.add(*case(patient, settings))
-    return writing.finish([source(patient) for patient in patients])
 
 
 def content(path):
@@ -165,10 +127,10 @@ def test_rows_out_of_range_are_refused(finished, start, stop):
 _KILLED = """
 import os, signal, sys
 sys.path.insert(0, {tests!r})
-from glcm_cuda import store
-from test_store import PATIENTS, case, source, writer
+from glcm_cuda.store.sink import Sink
+from helpers.stores import PATIENTS, case, source, writer
 writing = writer({path!r})
-write_all, budget = store._Sink._write_all, {budget}
+write_all, budget = Sink._write_all, {budget}
 def killing(self, view):
     global budget
     budget -= len(view)
@@ -178,10 +140,10 @@ def killing(self, view):
     write_all(self, view)
 for patient in PATIENTS:
     if patient == {last!r}:
-        store._Sink._write_all = killing
+        Sink._write_all = killing
     writing.add(*case(patient))
 if {last!r} is None:
-    store._Sink._write_all = killing
+    Sink._write_all = killing
 writing.finish([source(patient) for patient in PATIENTS])
 """
 
@@ -241,9 +203,34 @@ def test_a_store_of_before_has_no_modality(tmp_path):
         assert [found.modality for found in opened.cases] == [""]
 
 
+@pytest.mark.parametrize("phantom", [False, True])
+def test_a_store_keeps_what_is_a_phantom(tmp_path, phantom):
+    writing = writer(tmp_path / "store.h5")
+    record, samples = case("phantom_x")
+    record = dataclasses.replace(record, phantom=phantom)
+    writing.add(record, samples)
+    assert writing.has(record.source)
+    assert not writing.has(dataclasses.replace(record.source, phantom=not phantom))
+    with PatchStore(writing.finish([record.source])) as opened:
+        assert [found.phantom for found in opened.cases] == [phantom]
+        assert opened.is_phantom is phantom
+
+
+def test_in_an_older_store_the_name_tells_a_phantom(tmp_path):
+    writing = writer(tmp_path / "store.h5")
+    for patient in ("phantom-benign-01", "A"):
+        writing.add(*case(patient))
+    path = writing.finish([source("phantom-benign-01"), source("A")])
+    with h5py.File(path, "r+") as file:
+        del file["cases/phantom"]
+    with PatchStore(path) as opened:
+        assert [found.phantom for found in opened.cases] == [True, False]
+        assert not opened.is_phantom
+
+
 def test_parts_of_other_software_are_not_mixed_in(tmp_path, monkeypatch):
     writer(tmp_path / "store.h5").add(*case("A"))
-    monkeypatch.setattr(version, "__version__", "0.0.9")
+    monkeypatch.setattr("glcm_cuda.store.writing.__version__", "0.0.9")
     assert not writer(tmp_path / "store.h5").has(source("A"))
 
 
@@ -266,7 +253,7 @@ def test_a_damaged_part_counts_as_missing(tmp_path):
 _FULL = """
 import resource, signal, sys
 sys.path.insert(0, {tests!r})
-from test_store import PATIENTS, case, source, writer
+from helpers.stores import PATIENTS, case, source, writer
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 def limit(bytes):
     resource.setrlimit(resource.RLIMIT_FSIZE, (bytes, resource.RLIM_INFINITY))

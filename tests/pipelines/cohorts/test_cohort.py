@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines.cohorts.cohort import Case, is_phantom, read_cohort
+from pipelines.cohorts.cohort import Case, read_cohort
 
 HEADER = "patient,group,image,labels\n"
 
@@ -89,7 +89,19 @@ def test_other_encoding(cohort):
         read_cohort(cohort(HEADER + "P1,Läsion,a.nii,\n", encoding="latin-1"))
 
 
-def test_is_phantom():
-    assert is_phantom(["phantom-benign-01", "phantom-normal-02"])
-    assert not is_phantom(["phantom-benign-01", "UCSF-BR-06"])
-    assert not is_phantom([])
+@pytest.mark.parametrize("value", ["true", "True", "yes", "1", "false", "FALSE", "no", "0"])
+def test_the_column_tells_a_phantom_whatever_the_name(cohort, value):
+    path = cohort(f"phantom,{HEADER}{value},phantom_x,g,a.nii,\n{value},P1,g,b.nii,\n")
+    assert [case.phantom for case in read_cohort(path)] == [value.lower() in ("true", "yes", "1")] * 2
+
+
+@pytest.mark.parametrize("column", [False, True])
+def test_without_a_value_the_name_tells_a_phantom(cohort, column):
+    header, end = (HEADER.strip() + ",phantom\n", ",\n") if column else (HEADER, "\n")
+    path = cohort(f"{header}phantom-benign-01,g,a.nii,{end}UCSF-BR-06,g,b.nii,{end}")
+    assert [case.phantom for case in read_cohort(path)] == [True, False]
+
+
+def test_another_value_is_refused(cohort):
+    with pytest.raises(ValueError, match="line 2: phantom must be true or false, or empty, got 'maybe'"):
+        read_cohort(cohort(f"{HEADER.strip()},phantom\nP1,g,a.nii,,maybe\n"))

@@ -5,22 +5,20 @@ from __future__ import annotations
 import csv
 import shutil
 import sys
+from functools import partial
 
 import pytest
-from click.testing import CliRunner
+from helpers.commands import radsynth
 
 pytest.importorskip("idc_index_data")
 
-from pipelines import download
-from pipelines.__main__ import main
 from pipelines.cohorts import downloads
 from pipelines.cohorts.downloads import query
 
 QUERY = ("--collection", "ispy2", "--description", "PE2", "--modality", "mr", "--license", "cc by")
 
 
-def run(*arguments):
-    return CliRunner().invoke(main, ["download", *(str(argument) for argument in arguments)])
+run = partial(radsynth, "download")
 
 
 @pytest.fixture
@@ -101,7 +99,7 @@ def test_a_series_that_came_in_part_is_not_there(fetched, tmp_path, monkeypatch)
 
 def test_a_full_disk_is_told_before_anything_is_fetched(fetched, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)._replace(free=1_000_000)
-    monkeypatch.setattr(download.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(downloads.shutil, "disk_usage", lambda _: usage)
     result = run(*QUERY, "--limit", 1, "-o", tmp_path / "out")
     assert result.exit_code == 2
     assert "MB are to come and 1 MB are free; make room or ask for less" in result.stderr

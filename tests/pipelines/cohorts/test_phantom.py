@@ -5,15 +5,16 @@ from __future__ import annotations
 import csv
 import itertools
 from collections import Counter
+from functools import partial
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from helpers.commands import radsynth
 
 from glcm_cuda import entropy_map
-from pipelines.__main__ import main
-from pipelines.cohorts import phantoms
-from pipelines.cohorts.phantoms import phantom_patients, phantom_volume, write_phantom
+from pipelines.cohorts import phantom_images, phantoms
+from pipelines.cohorts.phantom_images import phantom_patients, phantom_volume
+from pipelines.cohorts.phantoms import write_phantom
 from pipelines.images.masks import read_labels
 from pipelines.images.reading import read_image
 
@@ -80,9 +81,9 @@ def test_other_sizes(size, slices):
 
 
 def test_fields_have_mean_0_and_deviation_1(rng):
-    grid = phantoms._grid(256, 4)
+    grid = phantom_images._grid(256, 4)
     for scale in (2.0, 6.0, 20.0):
-        fields = [phantoms._field(rng, grid, scale) for _ in range(4)]
+        fields = [phantom_images._field(rng, grid, scale) for _ in range(4)]
         assert abs(np.mean(fields)) < 0.15
         assert 0.6 < np.std(fields) < 1.1  # linear interpolation takes some of it
 
@@ -94,8 +95,7 @@ def test_an_unknown_patient_is_refused():
         phantom_volume("x")
 
 
-def run(*arguments):
-    return CliRunner().invoke(main, ["phantom", *map(str, arguments)], prog_name="radsynth")
+run = partial(radsynth, "phantom")
 
 
 def test_the_command_writes_the_whole_cohort(tmp_path):

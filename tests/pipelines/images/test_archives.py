@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK
-from test_series import write_series
+from helpers.dicom import write_series
 
 from pipelines.images import archives
 from pipelines.images.archives import opened

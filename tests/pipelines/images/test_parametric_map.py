@@ -14,10 +14,8 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK
-from click.testing import CliRunner
-from test_phases import group, write_enhanced
-from test_regions import series  # noqa: F401 (a fixture)
-from test_series import write_series, write_slice
+from helpers.commands import radsynth
+from helpers.dicom import group, write_enhanced, write_series, write_slice
 
 from glcm_cuda import GLCMSettings, feature_maps
 from glcm_cuda.families.registry import NAMES
@@ -25,8 +23,6 @@ from pipelines.images.archives import opened
 from pipelines.images.dicom.series import Choice
 from pipelines.images.parametric_map import read_parametric_map, write_parametric_map
 from pipelines.images.reading import read_image
-from pipelines.map import command
-from pipelines.synthesize import command as synthesize_command
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
@@ -70,11 +66,10 @@ def assert_voxels_where_they_were(made, feature, volume, values):
 
 
 def make(source, output, *options):
-    arguments = [source, "-o", output, *options]
-    return CliRunner().invoke(command, [str(argument) for argument in arguments])
+    return radsynth("map", source, "-o", output, *options)
 
 
-def test_values_positions_and_settings_come_back(series, tmp_path):  # noqa: F811
+def test_values_positions_and_settings_come_back(series, tmp_path):
     names = ("joint_entropy", "contrast", "mcc")
     options = [part for name in names for part in ("--feature", name)]
     result = make(series, tmp_path / "m.dcm", *SMALL, *options)
@@ -93,7 +88,7 @@ def test_values_positions_and_settings_come_back(series, tmp_path):  # noqa: F81
     assert record["source"] == "series"
 
 
-def test_the_object_belongs_to_the_image_and_is_new(series, tmp_path):  # noqa: F811
+def test_the_object_belongs_to_the_image_and_is_new(series, tmp_path):
     assert make(series, tmp_path / "m.dcm", *SMALL).exit_code == 0
     made = pydicom.dcmread(tmp_path / "m.dcm")
     sources = [pydicom.dcmread(path) for path in series.iterdir()]
@@ -115,7 +110,7 @@ def test_the_object_belongs_to_the_image_and_is_new(series, tmp_path):  # noqa: 
     assert made.SeriesDescription == "GLCM joint entropy, 8 levels, window 3"
 
 
-def test_voxels_without_a_value_are_padding(series, tmp_path):  # noqa: F811
+def test_voxels_without_a_value_are_padding(series, tmp_path):
     volume = read_image(series)
     inside = np.zeros(volume.array.shape, np.uint8)
     inside[1, 1:4, 1:4] = 1
@@ -144,7 +139,7 @@ def test_voxels_without_a_value_are_padding(series, tmp_path):  # noqa: F811
     np.testing.assert_allclose(found.origin_mm, volume.cropped(box).origin_mm, atol=1e-6)
 
 
-def test_what_is_refused_before_anything_is_computed(series, tmp_path, rng):  # noqa: F811
+def test_what_is_refused_before_anything_is_computed(series, tmp_path, rng):
     SimpleITK.WriteImage(SimpleITK.GetImageFromArray(np.ones((3, 9, 9), np.int16)), str(tmp_path / "i.nii"))
     write_series(tmp_path / "lone", rng)
     (tmp_path / "old.dcm").write_text("precious")
@@ -168,7 +163,7 @@ def test_what_is_refused_before_anything_is_computed(series, tmp_path, rng):  # 
     assert make(series, tmp_path / "old.dcm", *SMALL, "--force").exit_code == 0
 
 
-def test_what_is_no_map_of_ours_is_refused(series, tmp_path):  # noqa: F811
+def test_what_is_no_map_of_ours_is_refused(series, tmp_path):
     (tmp_path / "text").write_text("no DICOM")
     volume = read_image(series)
     write_parametric_map({"contrast": numbered(volume)}, volume, tmp_path / "m.dcm", RECORD)
@@ -189,7 +184,7 @@ def test_what_is_no_map_of_ours_is_refused(series, tmp_path):  # noqa: F811
             read_parametric_map(path)
 
 
-def test_what_cannot_be_written_is_refused_in_one_line(series, tmp_path):  # noqa: F811
+def test_what_cannot_be_written_is_refused_in_one_line(series, tmp_path):
     volume = read_image(series)
     values = numbered(volume)
     (tmp_path / "text").write_text("no DICOM")
@@ -289,7 +284,7 @@ def test_a_slice_keeps_its_thickness_and_distance(tmp_path):
 
 
 @pytest.mark.parametrize("lowest", [0.0, 3.5, -0.25, -(2.0**24), -5e8])
-def test_padding_is_no_value(series, tmp_path, lowest):  # noqa: F811
+def test_padding_is_no_value(series, tmp_path, lowest):
     volume = read_image(series)
     values = numbered(volume) + np.float32(lowest)
     values[0, 0, 0], values[3, 5, 4] = lowest, np.nan
@@ -298,7 +293,7 @@ def test_padding_is_no_value(series, tmp_path, lowest):  # noqa: F811
     np.testing.assert_array_equal(maps["cluster_shade"], values)
 
 
-def test_a_map_without_any_value(series, tmp_path):  # noqa: F811
+def test_a_map_without_any_value(series, tmp_path):
     volume = read_image(series)
     nothing = np.full(volume.array.shape, np.nan, np.float32)
     write_parametric_map({"contrast": nothing}, volume, tmp_path / "m.dcm", RECORD)
@@ -306,7 +301,7 @@ def test_a_map_without_any_value(series, tmp_path):  # noqa: F811
     assert errors_of(tmp_path / "m.dcm") == []
 
 
-def test_each_feature_says_what_it_is(series, tmp_path):  # noqa: F811
+def test_each_feature_says_what_it_is(series, tmp_path):
     volume = read_image(series)
     maps = {name: numbered(volume) / 1000 + place for place, name in enumerate(NAMES)}
     write_parametric_map(maps, volume, tmp_path / "m.dcm", RECORD)
@@ -360,7 +355,7 @@ def test_patients_with_little_or_odd_data(tmp_path, rng, caplog, attributes, mal
     assert errors_of(tmp_path / "m.dcm") == []
 
 
-def test_where_in_the_body_is_what_the_image_says(series, tmp_path):  # noqa: F811
+def test_where_in_the_body_is_what_the_image_says(series, tmp_path):
     for path in series.iterdir():
         header = pydicom.dcmread(path)
         breast = pydicom.Dataset()
@@ -373,7 +368,7 @@ def test_where_in_the_body_is_what_the_image_says(series, tmp_path):  # noqa: F8
     assert (anatomy.FrameLaterality, anatomy.AnatomicRegionSequence[0].CodeMeaning) == ("L", "Breast")
 
 
-def test_a_parametric_map_is_no_image(series, tmp_path):  # noqa: F811
+def test_a_parametric_map_is_no_image(series, tmp_path):
     assert make(series, tmp_path / "m.dcm", *SMALL).exit_code == 0
     with pytest.raises(ValueError, match=r"m\.dcm must be a DICOM image, got an object of modality"):
         read_image(tmp_path / "m.dcm")
@@ -411,7 +406,7 @@ def test_real_images_there_and_back(data_dir, tmp_path, image, phase):
     assert errors_of(output) == []
 
 
-def test_an_archive_is_named_as_the_source(series, tmp_path):  # noqa: F811
+def test_an_archive_is_named_as_the_source(series, tmp_path):
     with zipfile.ZipFile(tmp_path / "s.zip", "w") as archive:
         for path in series.iterdir():
             archive.write(path, path.name)
@@ -459,7 +454,7 @@ def test_frames_that_each_say_how_they_lie(tmp_path, rng):
     assert errors_of(tmp_path / "m.dcm") == []
 
 
-def test_synthetic_maps_say_that_they_are(series, tmp_path):  # noqa: F811
+def test_synthetic_maps_say_that_they_are(series, tmp_path):
     import keras
 
     from surrogate import NetworkSettings, build_model
@@ -470,8 +465,7 @@ def test_synthetic_maps_say_that_they_are(series, tmp_path):  # noqa: F811
     build_model(glcm, network, ("joint_entropy", "contrast")).save(tmp_path / "m.keras")
 
     def synthesize(*options):
-        arguments = [series, "--model", tmp_path / "m.keras", *options]
-        return CliRunner().invoke(synthesize_command, [str(argument) for argument in arguments])
+        return radsynth("synthesize", series, "--model", tmp_path / "m.keras", *options)
 
     result = synthesize("-o", tmp_path / "s.dcm")
     assert result.exit_code == 0, result.output

@@ -8,10 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import SimpleITK
-from click.testing import CliRunner
+from helpers.commands import radsynth
 from scipy import ndimage
 
-from pipelines.__main__ import main
 from pipelines.cohorts.cohort import read_cohort
 from pipelines.images.intensity_standard import (
     PERCENTILES,
@@ -198,10 +197,6 @@ def test_digits_of_an_image_are_kept(volume, dtype, kept):
     )
 
 
-def run(*arguments):
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -215,7 +210,7 @@ def run(*arguments):
 def test_bad_options_are_one_line(volume, tmp_path, monkeypatch, options, message):
     monkeypatch.chdir(tmp_path)
     write_volume(volume, tmp_path / "i.nii")
-    result = run("map", "i.nii", "-o", "m.nii", *options)
+    result = radsynth("map", "i.nii", "-o", "m.nii", *options)
     assert result.exit_code == 2
     assert message in result.stderr
     assert result.stderr.count("\n") == 1
@@ -230,21 +225,21 @@ def test_a_map_is_of_the_preprocessed_image_and_says_so(volume, tmp_path, monkey
     mask.SetOrigin(volume.origin_mm)
     SimpleITK.WriteImage(mask, "mask.nii")
     steps = ("--resample", "0.5,0.5,0", "--normalize", "zscore")
-    assert run("map", "i.nii", "-o", "m.nii", *steps).exit_code == 0
+    assert radsynth("map", "i.nii", "-o", "m.nii", *steps).exit_code == 0
     after = preprocess(volume, Preprocessing(spacing_mm=(0.5, 0.5, 0), normalize="zscore"))
     write_volume(after, tmp_path / "after.nii")
-    assert run("map", "after.nii", "-o", "expected.nii").exit_code == 0
+    assert radsynth("map", "after.nii", "-o", "expected.nii").exit_code == 0
     np.testing.assert_array_equal(read_image("m.nii").array, read_image("expected.nii").array)
     record = json.loads((tmp_path / "m.nii.json").read_text())
     assert list(record["preprocessing"]) == ["resample", "normalize"]
-    assert run("roi", "i.nii", "--mask", "mask.nii", "-o", "f.csv", *steps).exit_code == 0
+    assert radsynth("roi", "i.nii", "--mask", "mask.nii", "-o", "f.csv", *steps).exit_code == 0
 
 
 def test_an_image_that_is_subtracted_is_not_overwritten(volume, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("post.nii", "pre.nii"):
         write_volume(volume, tmp_path / name)
-    result = run("map", "post.nii", "-o", "pre.nii", "--subtract", "pre.nii", "--force")
+    result = radsynth("map", "post.nii", "-o", "pre.nii", "--subtract", "pre.nii", "--force")
     assert result.exit_code == 2
     assert "pre.nii is an input and must not be overwritten" in result.stderr
 
@@ -257,10 +252,10 @@ def test_a_standard_of_a_cohort(rng, tmp_path, monkeypatch):
         write_volume(volume, tmp_path / f"{number}.nii.gz")
         rows.append(f"p{number},a,{number}.nii.gz,")
     (tmp_path / "c.csv").write_text("\n".join(rows) + "\n")
-    assert run("cohort", "standard", "c.csv", "-o", "s.json").exit_code == 0
+    assert radsynth("cohort", "standard", "c.csv", "-o", "s.json").exit_code == 0
     np.testing.assert_allclose(read_standard(tmp_path / "s.json"), learn_standard(volumes)["landmarks"])
-    assert run("cohort", "standard", "c.csv", "-o", "s.json").exit_code == 2
-    assert run("map", "0.nii.gz", "-o", "m.nii", "--standardize", "s.json").exit_code == 0
+    assert radsynth("cohort", "standard", "c.csv", "-o", "s.json").exit_code == 2
+    assert radsynth("map", "0.nii.gz", "-o", "m.nii", "--standardize", "s.json").exit_code == 0
 
 
 def test_a_cohort_is_preprocessed_and_continues(rng, tmp_path, monkeypatch):
@@ -276,13 +271,13 @@ def test_a_cohort_is_preprocessed_and_continues(rng, tmp_path, monkeypatch):
     whole = (tmp_path / "1.nii.gz").read_bytes()
     (tmp_path / "1.nii.gz").write_bytes(whole[:-50])
     steps = ("--resample", "0.5,0.5,0", "--normalize", "zscore")
-    failed = run("cohort", "preprocess", "c.csv", "-o", "out", *steps)
+    failed = radsynth("cohort", "preprocess", "c.csv", "-o", "out", *steps)
     assert failed.exit_code == 2
     assert "patient p1: " in failed.stderr
     assert "the other 2 are done and kept" in failed.stderr
     before = (tmp_path / "out" / "p0.nii.gz").stat().st_mtime_ns
     (tmp_path / "1.nii.gz").write_bytes(whole)
-    result = run("cohort", "preprocess", "c.csv", "-o", "out", *steps)
+    result = radsynth("cohort", "preprocess", "c.csv", "-o", "out", *steps)
     assert result.exit_code == 0, result.output
     assert (tmp_path / "out" / "p0.nii.gz").stat().st_mtime_ns == before
     cases = read_cohort(tmp_path / "out" / "cohort.csv")
@@ -296,7 +291,7 @@ def test_a_cohort_is_preprocessed_and_continues(rng, tmp_path, monkeypatch):
     record = json.loads((tmp_path / "out" / "p0.nii.gz.json").read_text())
     assert list(record["preprocessing"]) == ["resample", "normalize"]
     for options, message in (((), "give at least one step"), (("--subtract", "0.nii.gz"), "takes one image")):
-        refused = run("cohort", "preprocess", "c.csv", "-o", "out", *options)
+        refused = radsynth("cohort", "preprocess", "c.csv", "-o", "out", *options)
         assert refused.exit_code == 2
         assert message in refused.stderr
 

@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK
+from helpers import TESTS
+from helpers.volumes import IDENTITY
 
 from glcm_cuda import GLCMSettings
 from glcm_cuda.levels.quantize import bounding_box
@@ -31,7 +33,6 @@ ROTATION = (
     np.sin(ANGLE) * 0.8, np.cos(ANGLE) * 0.8, -0.6,
     np.sin(ANGLE) * 0.6, np.cos(ANGLE) * 0.6, 0.8,
 )  # fmt: skip
-IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 FORMATS = [".nii", ".nii.gz", ".nrrd", ".mha"]
 
 
@@ -42,10 +43,6 @@ def oblique(rng):
 
 def flat(rng):
     return Volume(rng.random((9, 8)).astype(np.float32), (0.5, 0.6), (-3.0, 4.0), (1.0, 0.0, 0.0, 1.0))
-
-
-def straight(array):
-    return Volume(np.asarray(array), (1.0, 1.0, 2.0), (0.0, 0.0, 0.0), IDENTITY)
 
 
 def assert_same_place(one, two):
@@ -422,10 +419,10 @@ FULL_DISK = """
 import resource, signal, sys
 import numpy as np
 sys.path.insert(0, {tests!r})
-import test_reading as test_imaging
-from pipelines.images.reading import write_map
+from helpers.volumes import straight
+from pipelines.images.writing import write_map
 rng = np.random.default_rng(0)
-volume = test_imaging.straight(rng.random((6, 50, 60)))
+volume = straight(rng.random((6, 50, 60)))
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
 try:
@@ -439,7 +436,7 @@ except OSError as error:
 def test_a_full_disk_leaves_existing_outputs_untouched(tmp_path, suffix):
     path = tmp_path / f"map{suffix}"
     path.write_text("old")
-    script = FULL_DISK.format(tests=str(Path(__file__).parent), path=str(path))
+    script = FULL_DISK.format(tests=TESTS, path=str(path))
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert re.match(
         r"could not write the whole of .*map\.\S+ \(\d+ MB free on that disk\); free some space", done.stdout

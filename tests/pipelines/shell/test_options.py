@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from glcm_cuda import GLCMSettings
-from glcm_cuda.families.glcm.features import FEATURES
+from glcm_cuda.families.registry import FEATURES
 from glcm_cuda.settings import PRESETS
 from pipelines.__main__ import COMMANDS, main
 from pipelines.shell import options, settings

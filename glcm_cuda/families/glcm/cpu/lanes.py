@@ -20,8 +20,8 @@ from numba.core.config import DISABLE_JIT
 
 from glcm_cuda.base.cache import fingerprint
 from glcm_cuda.base.threads import run_in_parts
-from glcm_cuda.families.glcm import definition, vectors
-from glcm_cuda.families.glcm.definition import LOG_ONE, fixed_log2, mean_entropy, scaled_entropy
+from glcm_cuda.families.fixed_point import LOG_ONE, fixed_log2, log_steps
+from glcm_cuda.families.glcm.definition import mean_entropy, scaled_entropy
 from glcm_cuda.families.glcm.partitions import MOST_PAIRS, sums_by_name
 from glcm_cuda.families.glcm.vectors import (
     COLUMNS,
@@ -34,6 +34,7 @@ from glcm_cuda.families.glcm.vectors import (
     shapes,
 )
 from glcm_cuda.families.offsets import directions
+from glcm_cuda.families.stage import Task
 from glcm_cuda.settings import GLCMSettings
 
 MOST_COUNTED = 255
@@ -71,12 +72,14 @@ def fits(settings: GLCMSettings, number_of_levels: int) -> bool:
 def map_levels(
     levels: npt.NDArray[np.int16],
     out: npt.NDArray[np.float32],
-    settings: GLCMSettings,
-    number_of_levels: int,
+    task: Task,
     first: tuple[int, int],
 ) -> None:
-    """Fill `out` as `cpu.map_levels` does, for a window that `fits`, which no number of levels slows."""
-    specification = _specification(settings)
+    """Write the joint entropy around every voxel of a block, for a window that `fits`.
+
+    The time does not depend on the number of levels. See `stage.CPUStage.map`.
+    """
+    settings, specification = task.settings, _specification(task.settings)
     map_tiles, (tables, log_table) = compiled(settings), _tables(*specification)
     offsets, scale = directions(settings), settings.log_unit / LOG_ONE
     grid = (-(-out.shape[1] // ROWS), -(-out.shape[2] // COLUMNS))
@@ -134,14 +137,13 @@ def changes_by_counts(pairs: int) -> npt.NDArray[np.float64]:
     (pairs**2,) float64 array
         At ``a + pairs * b`` for pairs that meet a and b equal ones.
     """
-    counts = np.arange(pairs + 1)
-    change = np.diff(counts * fixed_log2(counts)).astype(np.float64)
+    change = log_steps(fixed_log2(np.arange(pairs + 1))).astype(np.float64)
     return (change + change[:, np.newaxis]).reshape(-1)
 
 
 @functools.cache
 def _compiled(edge: int, short: int, merge: int, named: int) -> Any:
-    sources = fingerprint(definition, vectors)
+    sources = fingerprint(__name__)
     plane, begin = buffer_size(edge), edge * STRIDE
 
     @njit(nogil=True, cache=True, error_model="numpy")

@@ -14,13 +14,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+from numba import njit, types
+from numba.extending import overload
 
 from glcm_cuda.base.cache import fingerprint
 from glcm_cuda.base.threads import run_in_parts
 from glcm_cuda.families.feature import Feature
-from glcm_cuda.families.glcm import definition
-from glcm_cuda.families.glcm.cpu import tally
+from glcm_cuda.families.fixed_point import log_steps
 from glcm_cuda.families.glcm.cpu.tally import (
     BAND,
     DIFFERENCE,
@@ -34,12 +34,11 @@ from glcm_cuda.families.glcm.cpu.tally import (
     fill_codes,
     pairs_in_window,
     plane_places,
-    steps_of,
 )
-from glcm_cuda.families.glcm.definition import Sums
-from glcm_cuda.families.glcm.features import FEATURES
+from glcm_cuda.families.glcm.definition import FORMULAS, Sums
 from glcm_cuda.families.glcm.scales import inverse_table, log_table, most_pairs, scale_of
 from glcm_cuda.families.offsets import directions
+from glcm_cuda.families.stage import Chosen, Task
 from glcm_cuda.settings import GLCMSettings
 
 _FIELD = {name: place for place, name in enumerate(Sums._fields)}
@@ -67,6 +66,7 @@ class _Plan(NamedTuple):
     weights: Any  # and whether energy or maximum are
     codes: Any  # (kind, field) of every tally
     log_table: Any
+    steps: Any  # see `log_steps`
     inverse_table: Any
     scale: Any
 
@@ -74,41 +74,27 @@ class _Plan(NamedTuple):
 def map_levels(
     levels: npt.NDArray[np.integer],
     out: npt.NDArray[np.float32],
-    chosen: Sequence[tuple[int, Feature]],
-    settings: GLCMSettings,
-    number_of_levels: int,
+    chosen: Chosen,
+    task: Task,
     first: tuple[int, int],
 ) -> None:
-    """Map features of a block of a stack of levels.
-
-    Parameters
-    ----------
-    levels : (Z, Y, X) int16 or int32 array
-        Grey levels in ``[0, number_of_levels)`` or NO_PAIR.
-    out : (F, N, M, X) float32 array
-        Takes the maps; NaN where the window holds no pair.
-    chosen : sequence of (int, Feature)
-        Features, and where in `out` each goes.
-    settings, number_of_levels, first
-        See `cpu.map_levels`.
-    """
-    plan = _plan([feature for _, feature in chosen], settings, number_of_levels)
-    places = [FEATURES.index(feature) for _, feature in chosen]
-    sum_band, add_values = _compiled(), _adder()
+    """Write the chosen features around every voxel of a block; see `stage.CPUStage.map`."""
+    plan = _plan([feature for _, feature in chosen], task.settings, task.bins.levels)
+    sum_band, adders = _compiled(), [_adder(feature.name) for _, feature in chosen]
     bands = -(-out.shape[2] // BAND)
 
     def map_some(start: int, stop: int) -> None:
         room = np.empty((BAND, _KINDS, out.shape[3]), np.int64)
-        for task in range(start, stop):
-            z, top = task // bands, task % bands * BAND
+        for band in range(start, stop):
+            z, top = band // bands, band % bands * BAND
             maps = out[:, z, top : top + BAND]
             totals, terms = np.zeros((len(chosen), *maps.shape[1:])), np.zeros(maps.shape[1:], np.int32)
             for offsets in plan.offsets[np.newaxis] if plan.merge else plan.offsets[:, np.newaxis]:
                 sums = room[: maps.shape[1]]
                 sums.fill(0)
                 sum_band(levels, offsets, first[0] + z, first[1] + top, plan, sums, terms)
-                for total, place in zip(totals, places, strict=True):
-                    add_values(place, total, sums, plan.scale)
+                for total, add_values in zip(totals, adders, strict=True):
+                    add_values(total, sums, plan.scale)
             with np.errstate(invalid="ignore"):  # no matrix, no value: 0 / 0
                 for (slot, _), total in zip(chosen, totals, strict=True):
                     np.divide(total, terms, out=maps[slot], casting="same_kind")
@@ -120,6 +106,7 @@ def _plan(features: Sequence[Feature], settings: GLCMSettings, number_of_levels:
     needs = {need for feature in features for need in feature.needs}
     pairs = most_pairs(settings)
     scale = scale_of(settings, pairs)
+    logs = log_table(pairs, scale)
     joint = bool(needs & {"joint", "energy", "largest"})
     ends = ((ENDS, "log_first"),) if settings.symmetric else ((FIRST, "log_first"), (SECOND, "log_second"))
     codes = [
@@ -144,7 +131,8 @@ def _plan(features: Sequence[Feature], settings: GLCMSettings, number_of_levels:
         joint="joint" in needs,
         weights=bool(needs & {"energy", "largest"}),
         codes=np.array(codes, np.int64).reshape(-1, 2),
-        log_table=log_table(pairs, scale),
+        log_table=logs,
+        steps=log_steps(logs),
         inverse_table=inverse_table(number_of_levels, scale),
         scale=scale,
     )
@@ -165,16 +153,15 @@ def _compiled() -> Any:
 
     The sums are (rows, `Sums`, X) int64; where a window holds pairs, its place in `terms` is raised.
     """
-    sources = fingerprint(definition, tally)
+    sources = fingerprint(__name__)
 
     @njit(nogil=True, cache=True)
     def sum_band(levels, chosen, z, top, plan, sums, terms):  # type: ignore[no-untyped-def]
         _ = sources
-        steps = steps_of(plan.log_table)
         for j in range(len(chosen)):
             _add_boxes(sums, levels, chosen[j], z, top, plan)
         for j in range(len(plan.codes)):
-            _tally_band(sums, levels, chosen, plan.codes[j, 0], plan.codes[j, 1], z, top, steps, plan)
+            _tally_band(sums, levels, chosen, plan.codes[j, 0], plan.codes[j, 1], z, top, plan)
         for row in range(len(sums)):
             for x in range(sums.shape[2]):
                 n = sums[row, 0, x]
@@ -193,74 +180,39 @@ def _sums_at(sums, x):  # type: ignore[no-untyped-def]
     )  # fmt: skip
 
 
+def _value(place: int, sums: Any, scale: Any) -> Any:
+    """Value of a feature by its place in the table of formulas."""
+    return tuple(FORMULAS.values())[place](sums, scale)
+
+
+@overload(_value, prefer_literal=True, jit_options={"error_model": "numpy"})
+def _compiled_value(place, sums, scale):  # type: ignore[no-untyped-def]
+    # Where the place is a literal the formula is known as the caller is compiled, and can be inlined.
+    if not isinstance(place, types.IntegerLiteral):
+        return None
+    formula = tuple(FORMULAS.values())[place.literal_value]
+    return lambda place, sums, scale: formula(sums, scale)
+
+
 @functools.cache
-def _adder() -> Any:
-    """Return a function that adds a feature, by its place, of every window of a band.
+def _adder(name: str) -> Any:
+    """Return a function that adds a feature of every window of a band to its totals.
 
-    A loop of its own for each feature reads only the sums that it needs. Numba does not cache functions
-    that close over others or take them out of a tuple: hence the list.
+    Each feature has a loop of its own, which reads only the sums that it needs, and which is compiled when
+    the feature is first asked for. The loop closes over a number, since Numba would not cache one that closes
+    over a function.
     """
-    sources = fingerprint(definition)
+    sources, place = fingerprint(__name__), tuple(FORMULAS).index(name)
 
-    @njit(nogil=True, cache=True)
-    def add_values(place, totals, sums, scale):  # type: ignore[no-untyped-def]
+    @njit(nogil=True, cache=True, error_model="numpy")
+    def add_values(totals, sums, scale):  # type: ignore[no-untyped-def]
         _ = sources
-        if place == 0:
-            _each(definition.autocorrelation, totals, sums, scale)
-        elif place == 1:
-            _each(definition.joint_average, totals, sums, scale)
-        elif place == 2:
-            _each(definition.cluster_prominence, totals, sums, scale)
-        elif place == 3:
-            _each(definition.cluster_shade, totals, sums, scale)
-        elif place == 4:
-            _each(definition.cluster_tendency, totals, sums, scale)
-        elif place == 5:
-            _each(definition.contrast, totals, sums, scale)
-        elif place == 6:
-            _each(definition.correlation, totals, sums, scale)
-        elif place == 7:
-            _each(definition.difference_average, totals, sums, scale)
-        elif place == 8:
-            _each(definition.difference_entropy, totals, sums, scale)
-        elif place == 9:
-            _each(definition.difference_variance, totals, sums, scale)
-        elif place == 10:
-            _each(definition.joint_energy, totals, sums, scale)
-        elif place == 11:
-            _each(definition.joint_entropy, totals, sums, scale)
-        elif place == 12:
-            _each(definition.imc1, totals, sums, scale)
-        elif place == 13:
-            _each(definition.imc2, totals, sums, scale)
-        elif place == 14:
-            _each(definition.inverse_difference_moment, totals, sums, scale)
-        elif place == 16:
-            _each(definition.normalised_inverse_difference_moment, totals, sums, scale)
-        elif place == 17:
-            _each(definition.inverse_difference, totals, sums, scale)
-        elif place == 18:
-            _each(definition.normalised_inverse_difference, totals, sums, scale)
-        elif place == 19:
-            _each(definition.inverse_variance, totals, sums, scale)
-        elif place == 20:
-            _each(definition.maximum_probability, totals, sums, scale)
-        elif place == 21:
-            _each(definition.sum_average, totals, sums, scale)
-        elif place == 22:
-            _each(definition.sum_entropy, totals, sums, scale)
-        elif place == 23:
-            _each(definition.sum_squares, totals, sums, scale)
+        for row in range(len(totals)):
+            for x in range(totals.shape[1]):
+                if sums[row, 0, x] > 0:
+                    totals[row, x] += _value(place, _sums_at(sums[row], x), scale)
 
     return add_values
-
-
-@njit(error_model="numpy")
-def _each(value, totals, sums, scale):  # type: ignore[no-untyped-def]
-    for row in range(len(totals)):
-        for x in range(totals.shape[1]):
-            if sums[row, 0, x] > 0:
-                totals[row, x] += value(_sums_at(sums[row], x), scale)
 
 
 @njit
@@ -380,7 +332,7 @@ def _add_inverses(sums, a, b, sign, table):  # type: ignore[no-untyped-def]
 
 
 @njit
-def _tally_band(sums, levels, chosen, kind, field, z, top, steps, plan):  # type: ignore[no-untyped-def]
+def _tally_band(sums, levels, chosen, kind, field, z, top, plan):  # type: ignore[no-untyped-def]
     """Fill in what a tally of one kind of code gives, for the windows of a band."""
     rows, _, width = sums.shape
     offsets = np.concatenate((chosen, chosen)) if kind == ENDS else chosen
@@ -393,7 +345,7 @@ def _tally_band(sums, levels, chosen, kind, field, z, top, steps, plan):  # type
     for row in range(rows):
         if kind != JOINT or plan.joint:
             _tally_row(
-                codes, row, places, most, plan.radii[2], counts, steps, plan.log_table, sums[row, field]
+                codes, row, places, most, plan.radii[2], counts, plan.steps, plan.log_table, sums[row, field]
             )
         if kind == ENDS:
             sums[row, field + 1] = sums[row, field]

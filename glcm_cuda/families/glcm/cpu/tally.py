@@ -19,23 +19,15 @@ from numba import njit
 
 from glcm_cuda.base.cache import fingerprint
 from glcm_cuda.base.threads import run_in_parts
-from glcm_cuda.families.glcm import definition
-from glcm_cuda.families.glcm.definition import (
-    LOG_ONE,
-    NO_PAIR,
-    fixed_log2,
-    is_distinct,
-    mean_entropy,
-    pair_code,
-    scaled_entropy,
-)
+from glcm_cuda.families.fixed_point import LOG_ONE, fixed_log2, log_steps
+from glcm_cuda.families.glcm.definition import NO_PAIR, is_distinct, mean_entropy, pair_code, scaled_entropy
 from glcm_cuda.families.offsets import directions
-from glcm_cuda.settings import GLCMSettings
+from glcm_cuda.families.stage import Task
 
 BAND = 16
 """Rows that share one buffer of pair codes: small enough for the cache, large against the halo."""
 
-MOST_PLAIN_LEVELS = 256
+_MOST_PLAIN_LEVELS = 256
 """Levels up to which every code of a pair has its cell in the tally. Beyond, codes are numbered as they
 appear in a band, so that a tally is never larger than what is counted in it."""
 
@@ -47,20 +39,21 @@ JOINT, TOTAL, DIFFERENCE, FIRST, SECOND, ENDS = range(6)
 def map_levels(
     levels: npt.NDArray[np.integer],
     out: npt.NDArray[np.float32],
-    settings: GLCMSettings,
-    number_of_levels: int,
+    task: Task,
     first: tuple[int, int],
 ) -> None:
-    """Fill `out` as `cpu.map_levels` does, for any window."""
+    """Write the joint entropy around every voxel of a block, for any window; see `stage.CPUStage.map`."""
+    settings, number_of_levels = task.settings, task.bins.levels
     offsets, radii = directions(settings), np.array(settings.radii)
     log_table = fixed_log2(np.arange(len(offsets) * math.prod(settings.edges) + 1))
-    merge, scale = settings.aggregate == "merge", settings.log_unit / LOG_ONE
+    steps = log_steps(log_table)
+    merge, scale = task.merge, settings.log_unit / LOG_ONE
     map_bands = _compiled()
 
     def map_some(start: int, stop: int) -> None:
         map_bands(
-            levels, offsets, first, radii, number_of_levels, settings.symmetric, merge, log_table, scale,
-            out, start, stop,
+            levels, offsets, first, radii, number_of_levels, settings.symmetric, merge, log_table, steps,
+            scale, out, start, stop,
         )  # fmt: skip
 
     run_in_parts(map_some, len(out) * -(-out.shape[1] // BAND))
@@ -69,17 +62,16 @@ def map_levels(
 @functools.cache
 def _compiled() -> Any:
     """Return the loop over bands, compiled or read from Numba's cache."""
-    sources = fingerprint(definition)
+    sources = fingerprint(__name__)
 
     @njit(nogil=True, cache=True)
     def map_bands(  # type: ignore[no-untyped-def]
-        levels, offsets, first, radii, number_of_levels, symmetric, merge, log_table, scale,
+        levels, offsets, first, radii, number_of_levels, symmetric, merge, log_table, steps, scale,
         out, start_band, stop_band
     ):  # fmt: skip
         _ = sources
         _, height, width = out.shape
         bands = (height + BAND - 1) // BAND
-        steps = steps_of(log_table)
         group = len(offsets) if merge else 1
         for task in range(start_band, stop_band):
             z = task // bands
@@ -111,15 +103,6 @@ def _compiled() -> Any:
 
 
 @njit
-def steps_of(log_table):  # type: ignore[no-untyped-def]
-    """What the n-th pair of a code adds to the sum of ``n * log2(n)``, from the first (at 0) on."""
-    steps = np.empty(len(log_table) - 1, np.int64)
-    for n in range(len(steps)):
-        steps[n] = (n + 1) * log_table[n + 1] - n * log_table[n]
-    return steps
-
-
-@njit
 def code_buffer(width, group, rows, radii):  # type: ignore[no-untyped-def]
     """Room for the codes of a band, by x, direction, z and y; it reaches beyond the image on every side."""
     return np.empty((width + 4 * radii[2] + 2, group, 2 * radii[0] + 1, rows + 2 * radii[1]), np.uint32)
@@ -129,7 +112,7 @@ def code_buffer(width, group, rows, radii):  # type: ignore[no-untyped-def]
 def cells(kind, pairs, number_of_levels):  # type: ignore[no-untyped-def]
     """Number of codes of a kind that so many pairs can have; what is no pair has the next."""
     if kind == JOINT:
-        plain = number_of_levels <= MOST_PLAIN_LEVELS
+        plain = number_of_levels <= _MOST_PLAIN_LEVELS
         return number_of_levels * number_of_levels if plain else number_of_levels + pairs
     return 2 * number_of_levels if kind == TOTAL else number_of_levels
 
@@ -144,7 +127,7 @@ def fill_codes(codes, levels, offsets, radii, z, top, kind, number_of_levels, sy
     depth, height, width = levels.shape
     margin = 2 * radii[2] + 1
     absent = cells(kind, codes.size, number_of_levels)
-    numbered = kind == JOINT and number_of_levels > MOST_PLAIN_LEVELS
+    numbered = kind == JOINT and number_of_levels > _MOST_PLAIN_LEVELS
     size = 1
     while numbered and size < 2 * codes.size:
         size *= 2

@@ -22,16 +22,8 @@ import numpy.typing as npt
 from numba import cuda, njit
 
 from glcm_cuda.base.cache import fingerprint
-from glcm_cuda.families.glcm import definition, partitions, vectors
-from glcm_cuda.families.glcm.definition import (
-    LOG_ONE,
-    NO_PAIR,
-    fixed_log2,
-    is_distinct,
-    mean_entropy,
-    pair_code,
-    scaled_entropy,
-)
+from glcm_cuda.families.fixed_point import LOG_ONE, fixed_log2, log_steps
+from glcm_cuda.families.glcm.definition import NO_PAIR, is_distinct, mean_entropy, pair_code, scaled_entropy
 from glcm_cuda.families.glcm.partitions import MOST_PAIRS, NAMES, sums_by_name
 from glcm_cuda.families.glcm.vectors import UNIT
 from glcm_cuda.families.launching import BLOCK
@@ -122,8 +114,7 @@ def marches(settings: GLCMSettings, wide: bool = False) -> tuple[March, ...]:
 @functools.cache
 def lookup_table(pairs: int, named: bool) -> npt.NDArray[np.int64]:
     """Return what kernels look up for windows of so many pairs: sums by name, or what a rank adds."""
-    counts = np.arange(pairs + 1)
-    table = sums_by_name(pairs).astype(np.int64) if named else np.diff(counts * fixed_log2(counts))
+    table = sums_by_name(pairs).astype(np.int64) if named else log_steps(fixed_log2(np.arange(pairs + 1)))
     table.flags.writeable = False
     return table
 
@@ -139,7 +130,7 @@ def word_kernel(wide: bool) -> Callable[..., None]:
 
     `start` is the first voxel of the pair of the first place; see `first_end`.
     """
-    sources = fingerprint(definition)
+    sources = fingerprint(__name__)
     none = NO_WIDE if wide else NONE
 
     def words_of_pairs(  # type: ignore[no-untyped-def]
@@ -177,7 +168,7 @@ def count_kernel(march: March) -> Callable[..., None]:
     merge: sum of ``n * log2(n)`` and pairs that are none); levels, whose negative ones are outside the
     mask, and where the map starts in them; the scale of the result; the map (Z, Y, X) float32.
     """
-    sources = fingerprint(definition, partitions, vectors)
+    sources = fingerprint(__name__)
     planes, me, merge, named = march.planes, march.me, march.merge, march.named
     solid, mine = march.dimensions == 3, march.group[march.me]
     late, rows, columns = mine.late, mine.rows, mine.columns

@@ -12,21 +12,22 @@ device's memory, that go from voxel to voxel.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from numba import cuda, njit
 
 from glcm_cuda.base.cache import fingerprint
-from glcm_cuda.families.glcm import definition, mcc
-from glcm_cuda.families.glcm.definition import VALUES, Scale, Sums, mean_entropy
+from glcm_cuda.families.glcm.definition import FORMULAS, Scale, Sums, mean_entropy
 from glcm_cuda.families.glcm.features import FEATURES
 from glcm_cuda.families.glcm.mcc import Scratch, gather_pairs, mcc_of_pairs
+from glcm_cuda.families.stage import Chosen
 
-NUMBER = len(VALUES)
+_PLACES = {name: place for place, name in enumerate(FORMULAS)}
+NUMBER = len(_PLACES)
+"""The features that sums give, and how many there are."""
 
 _RANKED = {"joint", "total", "difference", "ends", "energy", "largest"}
 """What is counted by ranks."""
@@ -56,7 +57,7 @@ class Walk:
     Parameters
     ----------
     planes : tuple of int
-        For each of `features.FEATURES` where in the maps it goes, -1 if nowhere.
+        For each of `definition.FORMULAS` the plane of the maps that it goes to, -1 if it is not wanted.
     symmetric, merge : bool
         See `GLCMSettings`.
     """
@@ -68,8 +69,8 @@ class Walk:
     @property
     def counted(self) -> Counted:
         """Return what is counted."""
-        wanted = zip(FEATURES, self.planes, strict=True)
-        needs = {need for feature, plane in wanted if plane >= 0 for need in feature.needs}
+        wanted = {name for name, place in _PLACES.items() if self.planes[place] >= 0}
+        needs = {need for feature in FEATURES if feature.name in wanted for need in feature.needs}
         return Counted(
             self.symmetric,
             "powers" in needs,
@@ -81,16 +82,10 @@ class Walk:
         )
 
 
-def walk_of(planes: Iterable[tuple[int, int]], symmetric: bool, merge: bool) -> Walk:
-    """Return the specification for features by their places in `FEATURES`, each with its plane."""
-    by_place = dict(planes)
-    return Walk(tuple(by_place.get(place, -1) for place in range(NUMBER)), symmetric, merge)
-
-
-def steps_of(log_table: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Return what a pair adds to the sum of ``n * log2(n)``, by its rank; see `tally.steps_of`."""
-    steps: npt.NDArray[np.int64] = np.diff(np.arange(len(log_table)) * log_table)
-    return steps
+def walk_of(chosen: Chosen, symmetric: bool, merge: bool) -> Walk:
+    """Return the specification for features, each with its plane."""
+    planes = {feature.name: plane for plane, feature in chosen}
+    return Walk(tuple(planes.get(name, -1) for name in FORMULAS), symmetric, merge)
 
 
 class _Tables(NamedTuple):
@@ -142,10 +137,10 @@ def feature_kernel(walk: Walk) -> Callable[..., None]:
     """Return the kernel of some features as a Python function.
 
     Its arguments: levels, flat, and their shape; the directions (K, 3); the radii of the window; the tables:
-    what a rank adds (`steps_of`), logarithms and inverses (`scales`), all int64; the fields of `Scale` but
+    what a rank adds (`log_steps`), logarithms and inverses (`scales`), all int64; the fields of `Scale` but
     the first; slice and row of the levels at which the maps start; the maps (F, Z, Y, X) float32.
     """
-    sources = fingerprint(definition)
+    sources = fingerprint(__name__)
     planes, counted, merge = walk.planes, walk.counted, walk.merge
     ranked = walk.counted.ranked
     orders = 2 if walk.symmetric else 1
@@ -336,13 +331,13 @@ def _complete(sums, tables, counted):  # type: ignore[no-untyped-def]
 
 
 def _adding(place: int) -> Any:
-    """Return a function that adds the features that are wanted from a place in `FEATURES` on.
+    """Return a function that adds the features that are wanted from a place in `FORMULAS` on.
 
     Each is compiled to its own instructions, and the values stay in registers.
     """
     if place == NUMBER:
         return njit(lambda values, planes, sums, scale: None)
-    value, add_others = VALUES[place], _adding(place + 1)
+    value, add_others = tuple(FORMULAS.values())[place], _adding(place + 1)
 
     @njit
     def add(values, planes, sums, scale):  # type: ignore[no-untyped-def]
@@ -379,7 +374,7 @@ def mcc_kernel(symmetric: bool, merge: bool) -> Callable[..., None]:
     the threads, which are as many as have room there, along the last axis: they work in step, and what they
     read then lies side by side; the map (Z, Y, X) float32.
     """
-    sources = fingerprint(definition, mcc)
+    sources = fingerprint(__name__)
 
     def correlation(  # type: ignore[no-untyped-def]
         levels, offsets, radii, flat, first_z, first_y, pairs, names, matrix, diagonal, beside, out

@@ -1,73 +1,107 @@
-"""The CUDA stages of the co-occurrence family: kernels, and the device arrays they need."""
+"""The co-occurrence family on CUDA devices: which kernels compute which feature, and what they need there."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numba import cuda
 
-from glcm_cuda.families import launching
+from glcm_cuda.families.fixed_point import LOG_ONE, fixed_log2, log_steps
 from glcm_cuda.families.glcm.cuda import entropy_kernels, feature_kernels
-from glcm_cuda.families.glcm.definition import LOG_ONE, fixed_log2
-from glcm_cuda.families.glcm.features import FEATURES
 from glcm_cuda.families.glcm.mcc import scratch_sizes
-from glcm_cuda.families.glcm.scales import inverse_table, log_table, most_pairs, scale_of
-from glcm_cuda.families.launching import launch
+from glcm_cuda.families.glcm.scales import check_levels, inverse_table, log_table, most_pairs, scale_of
+from glcm_cuda.families.launching import compiled, launch
 from glcm_cuda.families.offsets import directions
-from glcm_cuda.families.stage import Most, Task
-from glcm_cuda.settings import GLCMSettings
+from glcm_cuda.families.stage import Chosen, CUDAStage, Extent, Task
+from glcm_cuda.settings import MAX_LEVELS, GLCMSettings
 
 _MATRIX_THREADS, _MATRIX_BYTES = 1 << 16, 1 << 28
-"""Threads that have matrices for MCC, and bytes of them that are enough for fewer threads."""
+"""Threads that have matrices for MCC, and bytes of matrices beyond which there are fewer threads."""
 
 _MATRIX_BLOCK = 64
 """Threads of a block of these."""
 
 _THREADS = 1 << 18
-"""Threads that are worth more than longer strips, whose first planes are work without a result."""
+"""Threads that are worth more than longer strips. The first planes of a strip are work without a result."""
 
 _LONGEST_STRIP = 64
 
 
-class EntropyStage:
-    """Joint entropy, by marches."""
+class _Stage:
+    """What the stages share: they read levels."""
 
-    def __init__(self, task: Task, most: Most) -> None:
+    reads: ClassVar[Literal["levels", "intensities"]] = "levels"
+
+    def __init__(self, task: Task, chosen: Chosen) -> None:
         self._task = task
-        self._plane = task.names.index("joint_entropy")
-        self._marches = entropy_kernels.marches(task.settings, task.wide)
-        self._words = cuda.device_array(most.places * self._together(task), np.uint32)
-        self._totals = cuda.device_array(most.written, np.int64 if task.merge else np.float64)
-        self._terms = cuda.device_array(most.written, np.int32)
-        kinds = dict.fromkeys((march.pairs, march.named) for march in self._marches)
-        self._tables = {kind: cuda.to_device(entropy_kernels.lookup_table(*kind)) for kind in kinds}
-        self._log_table = cuda.to_device(fixed_log2(np.arange(max(pairs for pairs, _ in kinds) + 1)))
+        self._chosen = chosen
 
-    @staticmethod
-    def _together(task: Task) -> int:
-        """Directions whose words are needed at once."""
-        return len(entropy_kernels.marches(task.settings)[0].group)
+    def check(self) -> None:
+        """Allow any number of levels, unless a stage says otherwise."""
 
-    @staticmethod
-    def bytes(task: Task, most: Most) -> int:
-        return 4 * most.places * EntropyStage._together(task) + 12 * most.written
 
-    @staticmethod
-    def comparisons(task: Task) -> int:
+@dataclass(frozen=True)
+class _EntropyScratch:
+    words: Any  # codes of the pairs of the directions that are counted together
+    totals: Any  # entropies added up over the directions, and the number of these
+    terms: Any
+    tables: dict[tuple[int, bool], Any]  # what the counting looks up, by number of pairs and naming
+    log_table: Any
+
+
+class EntropyStage(_Stage):
+    """Joint entropy, by marches; see `entropy_kernels`."""
+
+    def __init__(self, task: Task, chosen: Chosen) -> None:
+        super().__init__(task, chosen)
+        self._marches = entropy_kernels.marches(task.settings, task.bins.wide)
+        self._together = len(self._marches[0].group)  # directions whose words are needed at once
+
+    def check(self) -> None:
+        """Refuse the one setting that leaves no word free for a missing pair."""
+        if self._task.bins.levels == MAX_LEVELS and not self._task.settings.symmetric:
+            msg = (
+                f"joint entropy of {MAX_LEVELS} levels, not symmetric, is not mapped on CUDA devices; "
+                "give fewer levels or use backend 'cpu'"
+            )
+            raise ValueError(msg)
+
+    def comparisons(self) -> int:
+        """See `CUDAStage`: marches share their comparisons among windows, so that they are few."""
         return 1
 
-    def map(self, levels: Any, first: tuple[int, int], out: Any, stream: Any) -> None:
-        out = out[self._plane]
+    def bytes(self, most: Extent) -> int:
+        """See `CUDAStage`: a word for every place, and a total and a count for every voxel."""
+        return 4 * most.places * self._together + 12 * most.written
+
+    def scratch(self, most: Extent) -> _EntropyScratch:
+        """See `CUDAStage`."""
+        kinds = dict.fromkeys((march.pairs, march.named) for march in self._marches)
+        return _EntropyScratch(
+            words=cuda.device_array(most.places * self._together, np.uint32),
+            totals=cuda.device_array(most.written, np.int64 if self._task.merge else np.float64),
+            terms=cuda.device_array(most.written, np.int32),
+            tables={kind: cuda.to_device(entropy_kernels.lookup_table(*kind)) for kind in kinds},
+            log_table=cuda.to_device(fixed_log2(np.arange(max(pairs for pairs, _ in kinds) + 1))),
+        )
+
+    def map(
+        self, source: Any, first: tuple[int, int], scratch: _EntropyScratch, out: Any, stream: Any
+    ) -> None:
+        """See `CUDAStage`."""
+        ((plane, _),) = self._chosen
+        out = out[plane]
         places = self._task.places(out.shape)
-        last = len(self._marches) - 1
-        words = self._words[: self._together(self._task) * math.prod(places)]
-        for together in [range(last + 1)] if self._task.merge else [[k] for k in range(last + 1)]:
-            for k in together:
-                self._write_words(k, levels, first, words.reshape((-1, *places)), stream)
-            for k in together:
-                self._count(k, last, words, levels, first, out, stream)
+        words = scratch.words[: self._together * math.prod(places)]
+        numbers = range(len(self._marches))
+        for group in [numbers] if self._task.merge else [[k] for k in numbers]:
+            for k in group:
+                self._write_words(k, source, first, words.reshape((-1, *places)), stream)
+            for k in group:
+                self._count(k, source, first, scratch, words, out, stream)
 
     def _write_words(self, k: int, levels: Any, first: tuple[int, int], words: Any, stream: Any) -> None:
         task, settings = self._task, self._task.settings
@@ -75,122 +109,119 @@ class EntropyStage:
         ways = entropy_kernels.first_end(offset, settings.dimensions), (*first, 0), settings.radii
         start = tuple(end + begin - radius for end, begin, radius in zip(*ways, strict=True))
         launch(
-            launching.compiled(entropy_kernels.word_kernel, task.wide), words.shape[1:], stream, levels, start, offset,
-            task.bins.levels, settings.symmetric, self._marches[k].me, words,
+            compiled(entropy_kernels.word_kernel, task.bins.wide), words.shape[1:], stream,
+            levels, start, offset, task.bins.levels, settings.symmetric, self._marches[k].me, words,
         )  # fmt: skip
 
     def _count(
-        self, k: int, last: int, words: Any, levels: Any, first: tuple[int, int], out: Any, stream: Any
+        self, k: int, levels: Any, first: tuple[int, int], scratch: Any, words: Any, out: Any, stream: Any
     ) -> None:
         march, settings = self._marches[k], self._task.settings
-        totals, terms = (array[: out.size].reshape(out.shape) for array in (self._totals, self._terms))
+        totals, terms = (array[: out.size].reshape(out.shape) for array in (scratch.totals, scratch.terms))
         strip = min(max(4 * (march.planes - 1), out.size // _THREADS, 1), _LONGEST_STRIP)
         length, across = out.shape[:2] if settings.dimensions == 3 else out.shape[1::-1]
         threads = (-(-length // strip), across, out.shape[2])
         launch(
-            launching.compiled(entropy_kernels.count_kernel, march), threads, stream, words,
-            strip, self._tables[march.pairs, march.named], self._log_table, k == 0, k == last, totals, terms,
+            compiled(entropy_kernels.count_kernel, march), threads, stream,
+            words, strip, scratch.tables[march.pairs, march.named], scratch.log_table,
+            k == 0, k == len(self._marches) - 1, totals, terms,
             levels, *first, settings.log_unit / LOG_ONE, out, block=march.block,
         )  # fmt: skip
 
 
-class SumsStage:
-    """All other features but MCC, by sums over the pairs of a window."""
+class SumsStage(_Stage):
+    """The features that sums over the pairs give: all but joint entropy and MCC; see `feature_kernels`."""
 
-    def __init__(self, task: Task, most: Most) -> None:
-        settings = task.settings
-        self._radii = settings.radii
-        self._kernel = launching.compiled(feature_kernels.feature_kernel, _walk(task))
-        pairs = most_pairs(settings)
-        scale = scale_of(settings, pairs)
-        logs = log_table(pairs, scale)
-        tables = feature_kernels.steps_of(logs), logs, inverse_table(task.bins.levels, scale)
-        self._tables = [cuda.to_device(table) for table in (directions(settings), *tables)]
-        self._scale = scale[1:]
+    def __init__(self, task: Task, chosen: Chosen) -> None:
+        super().__init__(task, chosen)
+        self._walk = feature_kernels.walk_of(chosen, task.settings.symmetric, task.merge)
+        self._scale = scale_of(task.settings, most_pairs(task.settings))
 
-    @staticmethod
-    def bytes(task: Task, most: Most) -> int:
+    def check(self) -> None:
+        """Refuse more levels than the sums have room for."""
+        check_levels((feature for _, feature in self._chosen), self._task)
+
+    def comparisons(self) -> int:
+        """See `CUDAStage`: where pairs are ranked, each is compared with all before it."""
+        pairs = most_pairs(self._task.settings)
+        matrices = 1 if self._task.merge else len(directions(self._task.settings))
+        return matrices * pairs * (pairs if self._walk.counted.ranked else 1)
+
+    def bytes(self, most: Extent) -> int:
+        """See `CUDAStage`: all sums lie in registers."""
         return 0
 
-    @staticmethod
-    def comparisons(task: Task) -> int:
-        pairs = most_pairs(task.settings)
-        matrices = 1 if task.merge else len(directions(task.settings))
-        return matrices * pairs * (pairs if _walk(task).counted.ranked else 1)
+    def scratch(self, most: Extent) -> list[Any]:
+        """Return the directions and the tables that `feature_kernels.feature_kernel` names."""
+        settings = self._task.settings
+        logs = log_table(most_pairs(settings), self._scale)
+        inverses = inverse_table(self._task.bins.levels, self._scale)
+        tables = directions(settings), log_steps(logs), logs, inverses
+        return [cuda.to_device(table) for table in tables]
 
-    def map(self, levels: Any, first: tuple[int, int], out: Any, stream: Any) -> None:
-        offsets, *tables = self._tables
+    def map(self, source: Any, first: tuple[int, int], scratch: list[Any], out: Any, stream: Any) -> None:
+        """See `CUDAStage`."""
+        offsets, *tables = scratch
         launch(
-            self._kernel, out.shape[1:], stream, levels.reshape(levels.size), levels.shape, offsets,
-            self._radii, *tables, *self._scale, *first, out,
+            compiled(feature_kernels.feature_kernel, self._walk), out.shape[1:], stream,
+            source.reshape(source.size), source.shape, offsets, self._task.settings.radii, *tables,
+            *self._scale[1:], *first, out,
         )  # fmt: skip
 
 
-class CorrelationStage:
-    """MCC, by matrices."""
+class MCCStage(_Stage):
+    """The maximal correlation coefficient: threads with a matrix each go from voxel to voxel."""
 
-    def __init__(self, task: Task, most: Most) -> None:
-        settings = task.settings
-        self._plane, self._flat = task.names.index("mcc"), task.bins.flat
-        self._radii = settings.radii
-        self._kernel = launching.compiled(feature_kernels.mcc_kernel, settings.symmetric, task.merge)
-        self._offsets = cuda.to_device(directions(settings))
-        self._threads = self._count(task, most)
-        self._scratch = [
-            cuda.device_array((*shape, self._threads), kind) for shape, kind in self._shapes(task)
-        ]
+    def comparisons(self) -> int:
+        """See `CUDAStage`: a reduction to tridiagonal form takes the third power of the matrix's edge."""
+        _, edge = scratch_sizes(self._task.settings, self._task.bins.levels)
+        matrices = 1 if self._task.merge else len(directions(self._task.settings))
+        return int(matrices * edge**3)
 
-    @staticmethod
-    def _shapes(task: Task) -> list[tuple[tuple[int, ...], type[np.number[Any]]]]:
+    def bytes(self, most: Extent) -> int:
+        """See `CUDAStage`."""
+        return self._threads(most) * self._bytes_a_thread()
+
+    def scratch(self, most: Extent) -> list[Any]:
+        """Return the directions and the fields of `mcc.Scratch` for as many threads as are worth it."""
+        arrays = [cuda.device_array((*shape, self._threads(most)), dtype) for shape, dtype in self._shapes()]
+        return [cuda.to_device(directions(self._task.settings)), *arrays]
+
+    def map(self, source: Any, first: tuple[int, int], scratch: list[Any], out: Any, stream: Any) -> None:
+        """See `CUDAStage`."""
+        ((plane, _),) = self._chosen
+        settings = self._task.settings
+        kernel = compiled(feature_kernels.mcc_kernel, settings.symmetric, self._task.merge)
+        offsets, *arrays = scratch
+        blocks_of_threads = -(-arrays[0].shape[-1] // _MATRIX_BLOCK)
+        kernel[blocks_of_threads, _MATRIX_BLOCK, stream](
+            source, offsets, settings.radii, self._task.bins.flat, *first, *arrays, out[plane]
+        )
+
+    def _shapes(self) -> list[tuple[tuple[int, ...], type[np.number[Any]]]]:
         """Return the shapes of a thread's arrays, those of `mcc.Scratch`, and their types."""
-        pairs, edge = scratch_sizes(task.settings, task.bins.levels)
-        named = 1 if task.settings.symmetric else 2
+        settings, number_of_levels = self._task.settings, self._task.bins.levels
+        pairs, edge = scratch_sizes(settings, number_of_levels)
+        ends = 1 if settings.symmetric else 2
         return [
             ((2, pairs), np.int32),
-            ((named, task.bins.levels), np.int32),
+            ((ends, number_of_levels), np.int32),
             ((edge, edge), np.float64),
             ((edge,), np.float64),
             ((edge,), np.float64),
         ]
 
-    @classmethod
-    def _bytes_a_thread(cls, task: Task) -> int:
-        return sum(math.prod(shape) * np.dtype(kind).itemsize for shape, kind in cls._shapes(task))
+    def _bytes_a_thread(self) -> int:
+        return sum(math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in self._shapes())
 
-    @classmethod
-    def _count(cls, task: Task, most: Most) -> int:
-        """Return the number of threads."""
-        enough = max(_MATRIX_BYTES // cls._bytes_a_thread(task), _MATRIX_BLOCK)
+    def _threads(self, most: Extent) -> int:
+        enough = max(_MATRIX_BYTES // self._bytes_a_thread(), _MATRIX_BLOCK)
         return min(_MATRIX_THREADS, most.written, enough)
-
-    @staticmethod
-    def bytes(task: Task, most: Most) -> int:
-        return CorrelationStage._count(task, most) * CorrelationStage._bytes_a_thread(task)
-
-    @staticmethod
-    def comparisons(task: Task) -> int:
-        _, edge = scratch_sizes(task.settings, task.bins.levels)
-        matrices = 1 if task.merge else len(directions(task.settings))
-        return int(matrices * edge**3)
-
-    def map(self, levels: Any, first: tuple[int, int], out: Any, stream: Any) -> None:
-        blocks_of_threads = -(-self._threads // _MATRIX_BLOCK)
-        self._kernel[blocks_of_threads, _MATRIX_BLOCK, stream](
-            levels, self._offsets, self._radii, self._flat, *first, *self._scratch, out[self._plane]
-        )
-
-
-def _walk(task: Task) -> feature_kernels.Walk:
-    """Return what the kernel of the features that are sums is compiled for."""
-    others = [(plane, feature) for plane, feature in enumerate(task.features) if feature.name not in _APART]
-    planes = [(FEATURES.index(feature), plane) for plane, feature in others]
-    return feature_kernels.walk_of(planes, task.settings.symmetric, task.merge)
-
-
-_APART = ("joint_entropy", "mcc")
-"""Features with kernels of their own."""
 
 
 def _offset(settings: GLCMSettings, k: int) -> tuple[int, int, int]:
     z, y, x = directions(settings)[k].tolist()
     return z, y, x
+
+
+STAGES: dict[str, type[CUDAStage]] = {"entropy": EntropyStage, "sums": SumsStage, "mcc": MCCStage}

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from glcm_cuda import GLCMSettings
+from glcm_cuda.levels.quantize import bins_of_levels
 
 pytestmark = pytest.mark.skipif(
     os.environ.get("NUMBA_ENABLE_CUDASIM") == "1", reason="the simulator replaces the compiler"
@@ -19,7 +20,12 @@ sys.path.insert(0, str(Path(__file__).parents[4] / "benchmarks"))
 
 import kernel_counts  # noqa: E402
 
-ARCHITECTURES = [(7, 5), (8, 0), (9, 0), (12, 0)]
+ARCHITECTURES = [
+    pytest.param((7, 5), marks=pytest.mark.slow),
+    pytest.param((8, 0), marks=pytest.mark.slow),
+    (9, 0),
+    pytest.param((12, 0), marks=pytest.mark.slow),
+]
 # 128 registers let 512 threads live on a multiprocessor with 65,536: four blocks of ours.
 MOST_REGISTERS = 128
 WIDE = GLCMSettings(levels=1000)
@@ -35,11 +41,10 @@ def kernels_of(chosen):
     from numba import types
 
     from glcm_cuda.engines.cuda import kernels
-    from glcm_cuda.families import stage
     from glcm_cuda.families.glcm.cuda import entropy_kernels
 
     array = kernel_counts.array
-    wide = chosen.levels > stage.MOST_LEVELS
+    wide = bins_of_levels(chosen.levels).wide
     image, whole, real = array(types.float32, 3), types.int64, types.float64
     levels = array(types.int32 if wide else types.int16, 3)
     if chosen in (GLCMSettings(), WIDE):  # the others' are the same
@@ -67,6 +72,7 @@ def test_no_spills_and_no_local_memory(architecture, fields):
         assert registers <= MOST_REGISTERS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fields",
     [
@@ -89,6 +95,7 @@ def test_other_features_need_no_local_memory(architecture, name):
     assert registers <= (96 if name == "contrast" else 224)
 
 
+@pytest.mark.slow
 def test_less_usual_features_need_no_local_memory():
     from numba import types
 

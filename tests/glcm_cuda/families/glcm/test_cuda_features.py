@@ -12,9 +12,7 @@ import pytest
 from glcm_cuda import GLCMSettings, entropy_map, feature_maps, quantize
 from glcm_cuda.engines.choice import available_backends
 from glcm_cuda.engines.cuda import slabs
-from glcm_cuda.families import stage
 from glcm_cuda.families.glcm.cuda import stages
-from glcm_cuda.families.glcm.features import FEATURES
 from glcm_cuda.families.registry import NAMES, features_named
 
 if "cuda" not in available_backends():
@@ -115,8 +113,8 @@ def test_features_are_the_oracles(rng, fields):
 
 def test_only_what_is_asked_for_is_counted():
     def counted(names):
-        places = [(FEATURES.index(feature), plane) for plane, feature in enumerate(features_named(names))]
-        return walk_of(places, symmetric=True, merge=False).counted
+        chosen = list(enumerate(features_named(names)))
+        return walk_of(chosen, symmetric=True, merge=False).counted
 
     assert not any(counted(["contrast", "correlation"])[1:])
     assert not counted(["contrast", "idn", "cluster_shade"]).ranked
@@ -139,7 +137,7 @@ def test_slabs_do_not_change_a_bit(monkeypatch, rng, fields):
     mask = rng.random(image.shape) < 0.8
     names = ["joint_energy", "mcc", "joint_entropy", "idm"]
     expected = feature_maps(image, names, chosen, mask=mask, backend="cuda")
-    monkeypatch.setattr(stage, "_SLAB_VOXELS", dict.fromkeys((2, 3), 4 * 6))
+    monkeypatch.setattr(slabs, "_SLAB_VOXELS", dict.fromkeys((2, 3), 4 * 6))
     monkeypatch.setattr(stages, "_MATRIX_THREADS", 4)
     steps = []
     found = feature_maps(
@@ -151,8 +149,8 @@ def test_slabs_do_not_change_a_bit(monkeypatch, rng, fields):
 
 
 def test_a_launch_takes_few_comparisons(monkeypatch, rng):
-    monkeypatch.setattr(stage, "_MOST_COMPARISONS", 4 * 20 * 20 * 5)
-    monkeypatch.setattr(stage, "_LEAST_VOXELS", 1)
+    monkeypatch.setattr(slabs, "_MOST_COMPARISONS", 4 * 20 * 20 * 5)
+    monkeypatch.setattr(slabs, "_LEAST_VOXELS", 1)
     image, steps = image_of(rng, (3, 4)), []
     for names, expected in (("sum_entropy", [4, 8, 12]), ("contrast", [12])):
         steps.clear()

@@ -11,6 +11,8 @@ import pytest
 from glcm_cuda import GLCMSettings
 from glcm_cuda.families.glcm import partitions, vectors
 from glcm_cuda.families.glcm.cpu import lanes, tally
+from glcm_cuda.families.stage import Task
+from glcm_cuda.levels.quantize import bins_of_levels
 
 NAMED = [(3, 1), (3, 2), (5, 1), (5, 3), (7, 5)]
 SLIDING = [(7, 1), (7, 3), (9, 1), (15, 1)]
@@ -23,7 +25,7 @@ def both_maps(levels, settings):
     maps = []
     for engine in (lanes, tally):
         out = np.full(levels.shape, -1, np.float32)
-        engine.map_levels(levels, out, settings, settings.levels, (0, 0))
+        engine.map_levels(levels, out, Task(settings, bins_of_levels(settings.levels), ()), (0, 0))
         maps.append(out)
     return maps
 
@@ -81,7 +83,7 @@ def test_a_name_belongs_to_one_sum(pairs):
 
 
 def test_a_name_of_two_sums_is_refused(monkeypatch):
-    monkeypatch.setattr(vectors, "UNIT", 1)
+    monkeypatch.setattr(partitions, "UNIT", 1)
     with pytest.raises(
         AssertionError, match=r"two partitions of 20 pairs have the name \d+; choose another UNIT"
     ):

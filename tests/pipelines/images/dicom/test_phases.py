@@ -7,10 +7,7 @@ import logging
 import numpy as np
 import pydicom
 import pytest
-from pydicom.dataset import Dataset
-from pydicom.sequence import Sequence
-from pydicom.uid import EnhancedMRImageStorage
-from test_series import normal, write_series, write_slice
+from helpers.dicom import OBLIQUE, group, normal, write_enhanced, write_series, write_slice
 
 from pipelines.images.dicom.series import Choice
 from pipelines.images.reading import read_image
@@ -170,42 +167,6 @@ def test_the_volume_names_its_files_in_order(tmp_path, rng):
 # Multi-frame
 
 
-def group(position, *, phase=None, slope=None):
-    """Return the functional groups of one frame."""
-    found = Dataset()
-    found.PlanePositionSequence = Sequence([Dataset()])
-    found.PlanePositionSequence[0].ImagePositionPatient = [float(number) for number in position]
-    if phase is not None:
-        found.FrameContentSequence = Sequence([Dataset()])
-        found.FrameContentSequence[0].TemporalPositionIndex = phase
-    if slope is not None:
-        found.PixelValueTransformationSequence = Sequence([Dataset()])
-        found.PixelValueTransformationSequence[0].RescaleSlope = slope
-        found.PixelValueTransformationSequence[0].RescaleIntercept = -1
-    return found
-
-
-def write_enhanced(path, pixels, groups, orientation=(1, 0, 0, 0, 1, 0)):
-    shared = Dataset()
-    shared.PlaneOrientationSequence = Sequence([Dataset()])
-    shared.PlaneOrientationSequence[0].ImageOrientationPatient = list(orientation)
-    shared.PixelMeasuresSequence = Sequence([Dataset()])
-    shared.PixelMeasuresSequence[0].PixelSpacing = [0.8, 0.7]
-    write_slice(
-        path,
-        pixels,
-        None,
-        NumberOfFrames=len(pixels),
-        SOPClassUID=EnhancedMRImageStorage,
-        SharedFunctionalGroupsSequence=Sequence([shared]),
-        PerFrameFunctionalGroupsSequence=Sequence(groups),
-    )
-    header = pydicom.dcmread(path)
-    del header.PixelSpacing
-    header.save_as(path)
-    return path
-
-
 def test_frames_are_sorted_by_their_positions(tmp_path, rng):
     pixels = rng.integers(0, 1000, (3, 6, 5))
     groups = [group((10, 20, z)) for z in (0.0, 6.0, 3.0)]
@@ -230,8 +191,6 @@ def test_frames_have_phases_and_slopes_of_their_own(tmp_path, rng):
 
 
 def test_oblique_frames_lie_where_single_slices_would(tmp_path, rng):
-    from test_series import OBLIQUE
-
     pixels = write_series(tmp_path / "slices", rng)
     groups = [group(np.array([1.0, 2.0, 3.0]) + place * normal()) for place in PLACES]
     frames = read_image(write_enhanced(tmp_path / "frames.dcm", pixels, groups, OBLIQUE))

@@ -6,51 +6,13 @@ import zipfile
 
 import numpy as np
 import pytest
+from helpers.dicom import OBLIQUE, normal, write_series, write_slice
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
+from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from pipelines.images.dicom.series import Choice
 from pipelines.images.masks import read_mask
 from pipelines.images.reading import read_image
-
-OBLIQUE = (0.96, 0.28, 0.0, 0.0, 0.0, -1.0)
-
-
-def write_slice(path, pixels, position, *, series="1.2.3", orientation=OBLIQUE, **attributes):
-    header = Dataset()
-    header.file_meta = FileMetaDataset()
-    header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    header.file_meta.MediaStorageSOPClassUID = header.SOPClassUID = MRImageStorage
-    header.file_meta.MediaStorageSOPInstanceUID = header.SOPInstanceUID = generate_uid()
-    header.SeriesInstanceUID, header.StudyInstanceUID = series, "1.2"
-    header.Modality, header.PatientID = "MR", "nobody"
-    header.Rows, header.Columns = pixels.shape[-2:]
-    header.PixelSpacing = [0.8, 0.7]
-    header.SamplesPerPixel, header.PhotometricInterpretation = 1, "MONOCHROME2"
-    header.BitsAllocated = header.BitsStored = 16
-    header.HighBit, header.PixelRepresentation = 15, 0
-    if position is not None:
-        header.ImagePositionPatient = list(position)
-        header.ImageOrientationPatient = list(orientation)
-    for name, value in attributes.items():
-        setattr(header, name, value)
-    header.PixelData = np.ascontiguousarray(pixels, np.uint16).tobytes()
-    header.save_as(path, enforce_file_format=True)
-
-
-def normal():
-    return np.cross(OBLIQUE[:3], OBLIQUE[3:])
-
-
-def write_series(folder, rng, places=(0.0, 2.5, 5.0, 7.5), **attributes):
-    """Write slices at these places (mm along the normal), named against their order."""
-    folder.mkdir(exist_ok=True)
-    pixels = rng.integers(0, 1000, (len(places), 6, 5))
-    for index, place in enumerate(places):
-        name = f"{len(places) - index:03d}-{attributes.get('series', '')}"
-        position = np.array([1.0, 2.0, 3.0]) + place * normal()
-        write_slice(folder / name, pixels[index], position, **attributes)
-    return pixels
 
 
 def test_a_series_is_sorted_along_its_normal(tmp_path, rng):

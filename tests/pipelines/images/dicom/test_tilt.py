@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
-from test_phases import group, write_enhanced
-from test_regions import corners, two_masks, write_segmentation, write_structures
-from test_series import OBLIQUE, normal, write_slice
+from helpers.commands import radsynth
+from helpers.dicom import OBLIQUE, group, normal, write_enhanced, write_slice
+from helpers.regions import corners, two_masks, write_segmentation, write_structures
 
 from glcm_cuda import GLCMSettings, entropy_map
 from pipelines.images.contents import report
@@ -16,7 +15,6 @@ from pipelines.images.dicom.tilt import tilt_degrees
 from pipelines.images.masks import read_mask
 from pipelines.images.parametric_map import read_parametric_map
 from pipelines.images.reading import read_image
-from pipelines.map import command
 
 ACROSS, DOWN = np.array(OBLIQUE[:3]), np.array(OBLIQUE[3:])
 CORRECTED = Choice(correct_tilt=True)
@@ -106,10 +104,10 @@ def test_the_tilt_is_listed(tmp_path, rng):
 def test_the_map_of_each_slice_is_that_of_the_slice(tmp_path, rng):
     pixels = write_tilted(tmp_path / "series", rng, STEPS[0])
     arguments = [tmp_path / "series", "-o", tmp_path / "m.dcm", "--levels", 8, "--range", 0, 1000]
-    refused = CliRunner().invoke(command, [str(argument) for argument in arguments])
+    refused = radsynth("map", *arguments)
     assert refused.exit_code == 2
     assert "give --correct-tilt" in refused.output
-    result = CliRunner().invoke(command, [str(argument) for argument in [*arguments, "--correct-tilt"]])
+    result = radsynth("map", *arguments, "--correct-tilt")
     assert result.exit_code == 0, result.output
     maps, volume, record = read_parametric_map(tmp_path / "m.dcm")
     assert record["correct_tilt"] is True

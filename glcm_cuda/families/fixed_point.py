@@ -1,0 +1,45 @@
+"""Logarithms as whole numbers, so that sums of them do not depend on the order of their terms."""
+
+from __future__ import annotations
+
+from decimal import Decimal, localcontext
+
+import numpy as np
+import numpy.typing as npt
+
+LOG_ONE = 1 << 32
+"""One bit in the fixed-point logarithms."""
+
+
+def fixed_log2(counts: npt.NDArray[np.integer], one: int = LOG_ONE) -> npt.NDArray[np.int64]:
+    """``round(one * log2(n))`` for every count n, and 0 for n = 0.
+
+    Libraries differ in the last bit of ``log2``, which matters only next to a tie of the rounding;
+    there the logarithm is taken with 40 digits, so that every machine has the same integers.
+    """
+    scaled = np.log2(np.maximum(counts, 1)) * one
+    doubtful = max(2.0**-8, one * 2.0**-48)
+    rounded: npt.NDArray[np.int64] = np.rint(scaled).astype(np.int64)
+    with localcontext() as context:
+        context.prec = 40
+        for place in np.flatnonzero(np.abs(np.abs(scaled - rounded) - 0.5) < doubtful):
+            exact = Decimal(int(counts.flat[place])).ln() / Decimal(2).ln() * one
+            rounded.flat[place] = int(exact.to_integral_value())
+    return rounded
+
+
+def log_steps(logs: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """What one more equal item adds to the sum of ``n log2 n`` over the numbers n of equal items.
+
+    Parameters
+    ----------
+    logs : (N + 1,) int64 array
+        The logarithms of 0 to N (`fixed_log2`).
+
+    Returns
+    -------
+    (N,) int64 array
+        ``(n + 1) log2(n + 1) - n log2(n)`` where there are n so far.
+    """
+    steps: npt.NDArray[np.int64] = np.diff(np.arange(len(logs)) * logs)
+    return steps
