@@ -17,7 +17,7 @@ from pipelines.images.dicom.multiframe import geometry_of, read_frames
 from pipelines.images.dicom.series import (
     Choice,
     Series,
-    placed,
+    at_positions,
     refuse_other_object,
     series_of_file,
     series_of_folder,
@@ -101,7 +101,7 @@ def _read_dicom(path: Path, choice: Choice | None) -> Volume:
     series = series_of_folder(path, choice) if path.is_dir() else series_of_file(path, choice)
     image = _frames_image(series) if series.frames else _files_image(path, series)
     volume = replace(volume_of(image), sources=series.files, modality=series.modality)
-    return placed(path, volume, series, choice)
+    return at_positions(path, volume, series, choice)
 
 
 def _files_image(path: Path, series: Series) -> SimpleITK.Image:

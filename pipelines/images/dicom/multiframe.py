@@ -48,10 +48,10 @@ def frames_of(path: Path, header: Any) -> tuple[Member, ...]:
     groups = header.get("PerFrameFunctionalGroupsSequence") or []
     shared = (header.get("SharedFunctionalGroupsSequence") or [None])[0]
     frames = [_frame(header, shared, group, index) for index, group in enumerate(groups)]
-    placed = sum("ImagePositionPatient" in frame for frame in frames)
-    if placed != number:
+    positions = sum("ImagePositionPatient" in frame for frame in frames)
+    if positions != number:
         msg = (
-            f"{path} has {number} frames and must give the position of each, got {placed}; "
+            f"{path} has {number} frames and must give the position of each, got {positions}; "
             "export it as single-frame DICOM or convert it to NIfTI"
         )
         raise ValueError(msg)

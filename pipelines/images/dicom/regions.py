@@ -145,16 +145,16 @@ def _segments(dataset: Any) -> list[Segment]:
 
 
 def _chosen(path: Path, segments: Sequence[Segment], wanted: str | None) -> Segment:
-    found = [one for one in segments if wanted is None or _is_meant(one, wanted)]
-    if len(found) == 1:
-        return found[0]
+    matching = [one for one in segments if wanted is None or _matches(one, wanted)]
+    if len(matching) == 1:
+        return matching[0]
     listed = ", ".join(f"{one.number} {one.label}" for one in segments) or "none"
-    got = "no --segment" if wanted is None else f"--segment {wanted}, which means {len(found)}"
+    got = "no --segment" if wanted is None else f"--segment {wanted}, which means {len(matching)}"
     msg = f"{path} has the segments {listed}; give --segment with a number or a name, got {got}"
     raise ValueError(msg)
 
 
-def _is_meant(segment: Segment, wanted: str) -> bool:
+def _matches(segment: Segment, wanted: str) -> bool:
     if wanted.isdecimal():
         return segment.number == int(wanted)
     return segment.label.casefold() == wanted.casefold()

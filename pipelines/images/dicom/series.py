@@ -169,7 +169,7 @@ def refuse_other_object(path: Path) -> None:
         raise ValueError(msg)
 
 
-def placed(source: Path, volume: Volume, series: Series, choice: Choice) -> Volume:
+def at_positions(source: Path, volume: Volume, series: Series, choice: Choice) -> Volume:
     """Return a volume with its slices at the positions that their headers give.
 
     Raises
