@@ -19,6 +19,8 @@ from pipelines.images.provenance import sha256_of
 from pipelines.images.volume import Volume
 from pipelines.images.writing import write_volume
 from pipelines.maps.aggregations import AGGREGATIONS
+from pipelines.maps.inputs import Inputs
+from pipelines.maps.region import RegionSettings, TableTarget, write_table
 
 # Its consensus values of joint entropy and contrast.
 PUBLISHED = {
