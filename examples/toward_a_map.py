@@ -1,6 +1,6 @@
-"""Change an image until its entropy map is a given one: what an exact engine cannot do.
+"""Change an image until it has a given entropy map, by gradient descent through the entropy layer.
 
-Runs on any backend of Keras:
+The exact engine has no gradient. Runs with any Keras backend:
 
     python examples/toward_a_map.py
 """
@@ -19,7 +19,7 @@ STEPS = 600
 
 
 class Image(keras.layers.Layer):
-    """An image that is trained, whatever the input."""
+    """An image as trainable weights; the input only sets the batch size."""
 
     def __init__(self, start: np.ndarray) -> None:
         super().__init__()
@@ -32,13 +32,13 @@ class Image(keras.layers.Layer):
 
 
 def main() -> None:
-    """Print the exact entropy of both halves before and after."""
+    """Print the exact entropy of both halves of the image, before and after."""
     settings = GLCMSettings()
-    chance = np.random.default_rng(0)
-    # Wanted: 1 bit on the left, 4 bits on the right. Given: the same noise everywhere.
+    rng = np.random.default_rng(0)
+    # The target is 1 bit on the left and 4 bits on the right; the start is the same noise everywhere.
     target = np.where(np.arange(EDGE) < EDGE // 2, 1.0, 4.0) * np.ones((1, EDGE, 1))
     target = target[..., None].astype(np.float32)
-    start = (32 + 2 * chance.standard_normal((1, EDGE, EDGE, 1))).astype(np.float32)
+    start = (32 + 2 * rng.standard_normal((1, EDGE, EDGE, 1))).astype(np.float32)
     image = Image(start)
     inputs = keras.Input((EDGE, EDGE, 1))
     model = keras.Model(inputs, GLCMEntropy(settings, temperature=0.5)(image(inputs)))
@@ -52,8 +52,8 @@ def main() -> None:
     after = entropy_of_levels(levels[0, ..., 0], settings)
     half = EDGE // 2
     print(f"loss {history.history['loss'][0]:.2f} -> {history.history['loss'][-1]:.2f} bits squared")
-    for name, found in (("before", before), ("after", after)):
-        left, right = found[:, :half].mean(), found[:, half:].mean()
+    for name, entropy in (("before", before), ("after", after)):
+        left, right = entropy[:, :half].mean(), entropy[:, half:].mean()
         print(f"exact entropy {name}: left {left:.2f}, right {right:.2f} bits")
 
 

@@ -1,7 +1,7 @@
 """Networks that learn a GLCM map from exact ground truth and stand in for it.
 
-Importing this package is cheap; Keras and its backend are loaded with the first name that needs
-them.
+Importing this package is quick: Keras and its backend are loaded on the first use of a name that
+needs them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from surrogate.training import train
 
 _BACKENDS = ("tensorflow", "jax", "torch")
-_HOME = {
+_MODULE_OF = {
     "GLCMEntropy": "entropy_layer",
     "LevelScaling": "model",
     "PatchDataset": "dataset",
@@ -67,14 +67,14 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import the module of a name that needs Keras when the name is first used."""
-    if name not in _HOME:
+    """Import the module of a name that needs Keras on the first use of that name."""
+    if name not in _MODULE_OF:
         msg = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(msg)
-    # TensorFlow greets with a dozen lines on stderr; errors are still shown.
+    # Without this, importing TensorFlow prints a dozen lines on stderr. Errors are still shown.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
-        return getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
+        return getattr(importlib.import_module(f".{_MODULE_OF[name]}", __name__), name)
     except ModuleNotFoundError as error:
         missing = str(error.name).split(".")[0]
         if missing not in _BACKENDS:

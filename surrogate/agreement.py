@@ -1,7 +1,7 @@
 """How well synthetic values agree with exact ones: correlation, percentage difference, Bland-Altman.
 
-Everything follows from a handful of sums per patient, so a cohort of any size is compared with one
-patient in memory at a time. The choices are explained in docs/evaluation.md.
+Every statistic is computed from a few sums per patient, so a cohort of any size needs only one
+patient in memory at a time. docs/evaluation.md explains the choices.
 """
 
 from __future__ import annotations
@@ -12,22 +12,27 @@ from dataclasses import astuple, dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import stdtr
 
 Array = npt.NDArray[np.float64]
 
 RESAMPLES = 2000
-_BLOCK = 1 << 20
+"""Bootstrap resamples."""
 
-# Maps are float32: a relative spread below this is rounding, not variation.
+_BLOCK = 1 << 20
+"""Voxels whose float64 copies are in memory at a time."""
+
 _CONSTANT = 1e-9
+"""Relative spread below which values count as constant: in float32 maps it is rounding, not variation."""
 
 
 @dataclass(frozen=True)
 class Moments:
-    """Sums over the voxels of one patient (or several) that every statistic below follows from.
+    """Sums over the voxels of one or more patients, from which every statistic below is computed.
 
-    Means and differences are in the unit of the maps; ``ss_*`` are sums of squares (and of products)
-    of the deviations from the means; `percent_*` are of |synthetic - exact| / exact x 100 over the
+    Means and differences are in the unit of the maps, a difference being synthetic minus exact.
+    ``ss_*`` are sums of squared deviations from the means, `ss_product` the sum of the products of
+    both deviations. The percentage difference is 100 |synthetic - exact| / |exact|, over the
     `nonzero` voxels whose exact value is not 0.
     """
 
@@ -46,16 +51,17 @@ class Moments:
     @property
     def pearson(self) -> float:
         """Pearson correlation over the voxels; NaN if either map is constant."""
+        # The correlation of constant values would be a quotient of rounding errors.
         if _is_constant(self.ss_exact, self.voxels, self.mean_exact) or _is_constant(
             self.ss_synthetic, self.voxels, self.mean_synthetic
         ):
             return math.nan
         r = self.ss_product / math.sqrt(self.ss_exact * self.ss_synthetic)
-        return min(1.0, max(-1.0, r))
+        return min(1.0, max(-1.0, r))  # rounding may exceed the bounds
 
     @property
     def percent(self) -> tuple[float, float]:
-        """Mean and standard deviation of the percentage difference; NaN where not defined."""
+        """Mean and standard deviation of the percentage difference; NaN where undefined."""
         mean = self.mean_percent if self.nonzero else math.nan
         return mean, _standard_deviation(self.ss_percent, self.nonzero)
 
@@ -73,7 +79,23 @@ class Moments:
 
 @dataclass(frozen=True)
 class Agreement:
-    """Agreement over the voxels of several patients; NaN where a value is not defined."""
+    """Agreement over the voxels of all patients; NaN where a value is undefined.
+
+    Parameters
+    ----------
+    voxels, patients : int
+        Number of voxels and of patients.
+    pearson, pearson_low, pearson_high : float
+        Correlation and its 95 % bootstrap interval.
+    percent_mean, percent_sd : float
+        Mean and standard deviation of the percentage difference.
+    zeros_left_out : int
+        Voxels without a percentage difference, because their exact value is 0.
+    bias, limit_low, limit_high : float
+        Mean difference and Bland-Altman limits of agreement, in the unit of the maps.
+    bias_p : float
+        p-value of the patients' mean differences, see `bias_p_value`.
+    """
 
     voxels: int
     patients: int
@@ -94,8 +116,8 @@ def summarize(exact: npt.ArrayLike, synthetic: npt.ArrayLike) -> Moments:
 
     Parameters
     ----------
-    exact, synthetic : arrays of one shape
-        Values of the same voxels, in the same unit, all finite, at least one.
+    exact, synthetic : arrays of the same shape
+        Values of the same voxels in the same unit: at least one, all of them finite.
 
     Raises
     ------
@@ -119,13 +141,13 @@ def summarize(exact: npt.ArrayLike, synthetic: npt.ArrayLike) -> Moments:
         if bad:
             msg = f"{name} values must be finite, got {bad} of {values.size} voxels NaN or infinite"
             raise ValueError(msg)
-    # Blocks keep the float64 copies small beside a float32 volume.
+    # Block by block, since float64 copies of a whole float32 volume would triple the memory.
     x, y = exact.reshape(-1), synthetic.reshape(-1)
-    return pool([_block(x[i : i + _BLOCK], y[i : i + _BLOCK]) for i in range(0, x.size, _BLOCK)])
+    return pool([_block_moments(x[i : i + _BLOCK], y[i : i + _BLOCK]) for i in range(0, x.size, _BLOCK)])
 
 
 def pool(parts: Sequence[Moments]) -> Moments:
-    """Return the sums over all voxels of several parts, none of which is empty.
+    """Return the sums over the voxels of all parts, given the sums of each (none of them empty).
 
     References
     ----------
@@ -142,6 +164,7 @@ def pool(parts: Sequence[Moments]) -> Moments:
             (table.mean_percent, nonzero),
         )
     )
+    # Deviations of the parts' means from the pooled means: of x exact, y synthetic, d difference, p percent.
     dx, dy = table.mean_exact - exact, table.mean_synthetic - synthetic
     dd, dp = table.mean_difference - difference, table.mean_percent - percent
     return Moments(
@@ -165,9 +188,9 @@ def agreement(patients: Sequence[Moments], *, seed: int = 0, resamples: int = RE
     Parameters
     ----------
     patients : sequence of Moments
-        One per patient: the independent units of the interval and of the test.
+        One per patient. The interval and the test treat patients as the independent units.
     seed, resamples : int
-        Of the bootstrap for the interval of the correlation.
+        Seed and number of resamples of the bootstrap interval of the correlation.
 
     Raises
     ------
@@ -200,10 +223,10 @@ def agreement(patients: Sequence[Moments], *, seed: int = 0, resamples: int = RE
 def pearson_interval(
     patients: Sequence[Moments], *, seed: int = 0, resamples: int = RESAMPLES
 ) -> tuple[float, float]:
-    """Return the 95 % percentile bootstrap interval of the correlation, patients resampled.
+    """Return the 95 % percentile bootstrap interval of the correlation, resampling patients.
 
-    The voxels of one patient overlap in their windows and share a scanner, so patients, not voxels,
-    are drawn with replacement. (NaN, NaN) for one patient.
+    Patients, not voxels, are drawn with replacement: the voxels of one patient share a scanner, and their
+    windows overlap. (NaN, NaN) for a single patient.
 
     References
     ----------
@@ -222,10 +245,10 @@ def pearson_interval(
 
 
 def bias_p_value(differences: Sequence[float]) -> float:
-    """Two-sided p-value of a one-sample t-test that the patients' mean differences average 0.
+    """Two-sided p-value of a one-sample t-test of the patients' mean differences against 0.
 
-    NaN for one patient. Where all patients have the same difference the limit of the test is
-    returned: 1 if it is 0, otherwise 0.
+    NaN for a single patient. If all patients have the same difference, the test statistic has no finite
+    value and its limit is used: p is 1 if the difference is 0, otherwise 0.
     """
     values = np.asarray(differences, np.float64)
     if values.size < 2:
@@ -234,14 +257,12 @@ def bias_p_value(differences: Sequence[float]) -> float:
     mean = float(values.mean())
     if error == 0:
         return 1.0 if mean == 0 else 0.0
-    from scipy.special import stdtr
-
     return 2 * float(stdtr(values.size - 1, -abs(mean) / error))
 
 
 @dataclass(frozen=True)
 class _Columns:
-    """The fields of several `Moments`, each as one array."""
+    """A list of `Moments` as a table: each field is an array with one value per item."""
 
     voxels: Array
     nonzero: Array
@@ -260,7 +281,7 @@ def _columns(parts: Sequence[Moments]) -> _Columns:
     return _Columns(*np.array([astuple(part) for part in parts], np.float64).T)
 
 
-def _block(exact: npt.NDArray[np.generic], synthetic: npt.NDArray[np.generic]) -> Moments:
+def _block_moments(exact: npt.NDArray[np.generic], synthetic: npt.NDArray[np.generic]) -> Moments:
     x, y = exact.astype(np.float64), synthetic.astype(np.float64)
     difference = y - x
     nonzero = x != 0
@@ -289,8 +310,11 @@ def _pooled_mean(means: Array, counts: Array) -> float:
 
 
 def _weighted_pearson(table: _Columns, draws: Array) -> Array:
-    """Correlation of each resample; `draws` (resamples, patients) says how often a patient was drawn."""
-    # Deviations from the overall means keep the sums of squares free of cancellation.
+    """Return the correlation of each resample, (resamples,); NaN where a map is constant.
+
+    `draws` (resamples, patients) says how often each patient was drawn.
+    """
+    # Means are taken relative to the overall means, so that the sums of squares do not cancel.
     n = table.voxels
     centre_x, centre_y = _pooled_mean(table.mean_exact, n), _pooled_mean(table.mean_synthetic, n)
     dx, dy = table.mean_exact - centre_x, table.mean_synthetic - centre_y
@@ -299,6 +323,7 @@ def _weighted_pearson(table: _Columns, draws: Array) -> Array:
     ss_x = draws @ (table.ss_exact + n * dx * dx) - voxels * shift_x**2
     ss_y = draws @ (table.ss_synthetic + n * dy * dy) - voxels * shift_y**2
     product = draws @ (table.ss_product + n * dx * dy) - voxels * shift_x * shift_y
+    # The same test as `_is_constant`, for every resample at once.
     constant = (ss_x <= voxels * (_CONSTANT * centre_x) ** 2) | (ss_y <= voxels * (_CONSTANT * centre_y) ** 2)
     scale = np.sqrt(np.where(constant, 1.0, ss_x) * np.where(constant, 1.0, ss_y))
     return np.where(constant, np.nan, np.clip(product / scale, -1.0, 1.0))

@@ -1,4 +1,4 @@
-"""The networks: what each makes of a patch of scaled grey levels."""
+"""The three network architectures, as functions from scaled grey levels to feature values."""
 
 from __future__ import annotations
 
@@ -20,23 +20,25 @@ from surrogate.pairs import (
 from surrogate.settings import POOLED_BLOCKS, NetworkSettings
 
 NORMALIZATION_MOMENTUM = 0.9
-"""Weight of the past in the running statistics, MATLAB's and PyTorch's default.
+"""Momentum of the running statistics of batch normalisation, the default of MATLAB and PyTorch.
 
-Keras' 0.99 still remembers its initial variance of 1 after the few hundred steps of a short
-training, and the predictions come out scaled."""
+With Keras' default of 0.99 the initial variance of 1 still contributes after the few hundred steps of a
+short training, and the predictions are off by a factor."""
 
 Architecture = Callable[[KerasTensor, GLCMSettings, NetworkSettings, tuple[str, ...]], KerasTensor]
-"""From scaled grey levels (N, w, w, 1) to values (N, features), or (N, 1, 1, features) if all layers are
-convolutions: those take (N, Y, X, 1) as well, and give values for every whole window."""
+"""From scaled grey levels (N, w, w, 1) to values (N, F), F being the number of features.
 
-_OF_EQUALITY = {"joint_entropy", "joint_energy", "maximum_probability"}
-"""Features that do not change when the levels are numbered in another order."""
+Networks made of convolutions alone return (N, 1, 1, F). They accept whole slices (N, Y, X, 1) too and then
+return the values of every whole window, (N, Y-w+1, X-w+1, F)."""
+
+_ORDER_FREE = {"joint_entropy", "joint_energy", "maximum_probability"}
+"""Features that stay the same if the grey levels are renumbered: only equality of levels matters."""
 
 
 def radsynth(
     x: KerasTensor, glcm: GLCMSettings, network: NetworkSettings, features: tuple[str, ...]
 ) -> KerasTensor:
-    """Return the paper's network.
+    """Return the output of the paper's network.
 
     References
     ----------
@@ -56,47 +58,55 @@ def radsynth(
 def equality(
     x: KerasTensor, glcm: GLCMSettings, network: NetworkSettings, features: tuple[str, ...]
 ) -> KerasTensor:
-    """Return the network that compares pairs of voxels, and learns to count and to weigh what is alike.
+    """Return the output of the network that compares pairs of voxels and learns to count the equal ones.
 
-    Of the differences between any two voxels of the window, ``relu(1 - |difference|)`` is 1 where they are
-    equal and 0 where they are a level or more apart; products of these say which pairs of voxels are alike.
-    The first dense layer adds what is alike and takes logarithms; features that weigh the differences are
-    shown them too, and their squares.
+    For any two voxels of the window, ``relu(1 - |difference|)`` is 1 if their levels are equal and 0 if they
+    are at least one level apart. The product of two such values says whether two pairs of voxels are equal.
+    The first dense layer learns which of these products to count; the next ones see ``log(1 + count)``.
+    Networks for features that depend on the size of the differences also see the differences and their
+    squares.
     """
     top = glcm.levels - 1
+    # (N, Y-w+1, X-w+1, D) absolute level differences of the D = w²(w²-1)/2 pairs of voxels in a window.
     distances = ops.abs(_fixed(x, top * difference_kernel(glcm.edge), "valid", "differences"))
     equal = ops.relu(1 - distances)
-    found = comparisons(glcm)
-    seen = [_pairs_alike(equal, found, symmetric=glcm.symmetric), ops.take(equal, found.ends, axis=-1)]
-    if not _OF_EQUALITY.issuperset(features):
-        seen += [distances / top, ops.square(distances / top)]
-    x = ops.concatenate(seen, axis=-1)
-    outputs = []
+    compared = comparisons(glcm)
+    inputs = [
+        _equal_pairs(equal, compared, symmetric=glcm.symmetric),
+        ops.take(equal, compared.ends, axis=-1),
+    ]
+    if not _ORDER_FREE.issuperset(features):
+        inputs += [distances / top, ops.square(distances / top)]
+    x = ops.concatenate(inputs, axis=-1)
+    hidden = []
     for number, units in enumerate(network.hidden, start=1):
-        x = layers.Conv2D(units, 1, activation="relu", kernel_initializer="he_normal", name=f"dense{number}")(
-            x
+        # A convolution of one voxel is a dense layer that also applies to whole slices.
+        dense = layers.Conv2D(
+            units, 1, activation="relu", kernel_initializer="he_normal", name=f"dense{number}"
         )
+        x = dense(x)
         x = ops.log(1 + x) if number == 1 else x
-        outputs.append(x)
-    x = ops.concatenate(outputs, axis=-1) if len(outputs) > 1 else x
+        hidden.append(x)
+    x = ops.concatenate(hidden, axis=-1) if len(hidden) > 1 else x
     return layers.Conv2D(len(features), 1, dtype="float32", name="output")(x)
 
 
 def analytic(
     x: KerasTensor, glcm: GLCMSettings, network: NetworkSettings, features: tuple[str, ...]
 ) -> KerasTensor:
-    """Return the network whose weights follow from the definition of the entropy.
+    """Return the output of the network whose weights follow from the definition of the entropy.
 
-    Two pairs of voxels (a, b) and (c, d) are alike by ``exp(-((a-c)^2 + (b-d)^2) / 2 T^2)``, and in the
-    other order too if the matrix is symmetric. The sum over the pairs of a window is the number of equal
-    ones, kept smooth by the temperature T, and the entropy is linear in the logarithms of these numbers.
+    The similarity of two pairs of voxels (a, b) and (c, d) is ``exp(-((a-c)^2 + (b-d)^2) / 2 T^2)``; if the
+    matrix is symmetric, that of (a, b) and (d, c) is added. Summed over the pairs of a window, it gives a
+    count of equal pairs that the temperature T makes smooth. The entropy is linear in the logarithms of
+    these counts.
     """
     kernels = pair_kernels(glcm)
     scale = (glcm.levels - 1) / (math.sqrt(2) * network.temperature)
-    alike = _alike(x, scale, kernels.straight, "straight")
+    similarity = _similarity(x, scale, kernels.straight, "straight")
     if glcm.symmetric:
-        alike = layers.Add(name="alike")([alike, _alike(x, scale, kernels.crossed, "crossed")])
-    counts = _fixed(alike, kernels.matches, "valid", "counts")
+        similarity = layers.Add(name="alike")([similarity, _similarity(x, scale, kernels.crossed, "crossed")])
+    counts = _fixed(similarity, kernels.matches, "valid", "counts")
     weights, constant = entropy_weights(glcm, kernels)
     return _fixed(ops.log(counts), weights.reshape(1, 1, -1, 1), "valid", "output", constant)
 
@@ -104,18 +114,20 @@ def analytic(
 ARCHITECTURES: dict[str, Architecture] = {"radsynth": radsynth, "equality": equality, "analytic": analytic}
 
 
-def _pairs_alike(equal: KerasTensor, found: Comparisons, *, symmetric: bool) -> KerasTensor:
-    # A voxel that two pairs share is equal to itself.
+def _equal_pairs(equal: KerasTensor, compared: Comparisons, *, symmetric: bool) -> KerasTensor:
+    """Return, (..., C), 1 for each comparison of equal pairs, plus 1 if they are equal with one swapped."""
+    # Pairs may share a voxel. Its equality with itself is the constant 1 behind the others.
     equal = ops.concatenate([equal, ops.ones_like(equal[..., :1])], axis=-1)
     straight, crossed = (
         ops.take(equal, first, axis=-1) * ops.take(equal, second, axis=-1)
-        for first, second in (found.straight, found.crossed)
+        for first, second in (compared.straight, compared.crossed)
     )
     return straight + crossed if symmetric else straight
 
 
-def _alike(x: KerasTensor, scale: float, kernels: tuple[Kernel, Kernel], name: str) -> KerasTensor:
-    # What the zeros around the patch do to the comparisons that reach there is seen by no window's counts.
+def _similarity(x: KerasTensor, scale: float, kernels: tuple[Kernel, Kernel], name: str) -> KerasTensor:
+    """Return (N, Y, X, C) similarities of the pairs of each comparison, placed at the first pair."""
+    # "same" padding spoils comparisons that reach beyond the patch, but no whole window counts those.
     first, second = (
         ops.square(_fixed(x, scale * kernel, "same", f"{name}_{end}"))
         for end, kernel in zip(("first", "second"), kernels, strict=True)
@@ -124,9 +136,9 @@ def _alike(x: KerasTensor, scale: float, kernels: tuple[Kernel, Kernel], name: s
 
 
 def _fixed(x: KerasTensor, kernel: Kernel, padding: str, name: str, bias: float | None = None) -> KerasTensor:
-    """Apply a convolution with given weights that training leaves alone.
+    """Apply a convolution with given weights, which training does not change.
 
-    Differences of levels need all digits of float32, whatever the precision of the training.
+    It computes in float32 whatever the precision of the training: differences of levels need all digits.
     """
     layer = layers.Conv2D(
         kernel.shape[-1],

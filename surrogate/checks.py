@@ -1,6 +1,6 @@
-"""Is a synthetic map to be trusted: a sample of it against the engine, and the image against the training.
+"""Whether to trust a synthetic map: a sample of it against the engine, the image against the training data.
 
-The rules are in docs/honesty.md.
+docs/honesty.md has the rules.
 """
 
 from __future__ import annotations
@@ -19,45 +19,44 @@ from surrogate.card import STATISTICS, UNKNOWN, Agreement, Card, window_statisti
 from surrogate.exact import exact_values
 
 VOXELS = 2000
-"""Voxels that are checked: their share with an error above any bound is known to 2 percent."""
+"""Voxels that are checked: enough to know the share with an error above any bound to about 2 %."""
 
 WORSE = 1.5
-"""How many times the RMSE and the largest error of the model card a map may have."""
+"""A map fails if its RMSE or its largest error is more than this many times that of the model card."""
 
 ROUNDING = 1e-5
-"""Of the largest value: what a dense network may differ by from one of patches, and no fault of the map."""
+"""Error that is never a fault, relative to the largest value: dense and patch networks differ by as much."""
 
 OUTSIDE = 0.1
-"""Share of the voxels that may lie outside the range of the training, where 0.01 of the training's do."""
+"""Share of the voxels that may be outside the training range, which excludes 0.01 of the training windows."""
 
 _NUMBERS = ("pearson", "bias", "rmse", "percent", "largest")
 
 
 @dataclass(frozen=True)
 class SpotCheck:
-    """Agreement of some voxels of a synthetic map with their exact values, in the unit of the map.
+    """Agreement of a sample of voxels of a synthetic map with their exact values, in the unit of the map.
 
     Parameters
     ----------
     voxels : int
-        Number of voxels compared: all with whole windows and both values finite.
+        Number of voxels compared; all have a whole window and finite values.
     pearson : float
-        Correlation; NaN where one of both is constant.
+        Correlation; NaN if the exact or the synthetic values are constant.
     bias : float
         Mean of synthetic minus exact.
     rmse : float
         Root mean square of the difference.
     percent : float
-        Mean of the absolute difference in percent of the exact value, where that is not 0.
+        Mean of the absolute difference in percent of the exact value, over the voxels where that is not 0.
     largest : float
-        Largest absolute difference. These five are NaN if no voxel could be compared.
+        Largest absolute difference. This and the four above are NaN if no voxel could be compared.
     outside : dict
-        Of each statistic of `card.STATISTICS`, the share of the voxels outside the range of the training;
-        empty without a card.
+        Share of the voxels outside the training range, for each of `card.STATISTICS`; empty without a card.
     failures : tuple of str
-        In what the map is worse than the card says.
+        How the map is worse than the card promises; one line each.
     flags : tuple of str
-        In what the image is unlike those of the training, which does not make the map wrong.
+        How the image differs from the training images, which does not make the map wrong; one line each.
     """
 
     voxels: int
@@ -72,12 +71,12 @@ class SpotCheck:
 
     @property
     def failed(self) -> bool:
-        """Whether the map is worse than the card says, or no map at all."""
+        """Whether the map is worse than the card promises, or has values that are not finite."""
         return bool(self.failures)
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """All that is to be warned of, failures first."""
+        """Failures, then flags."""
         return self.failures + self.flags
 
     def to_dict(self) -> dict[str, Any]:
@@ -102,36 +101,42 @@ def spot_check(
     Parameters
     ----------
     image : (Y, X) or (Z, Y, X) array
-        What was mapped; a whole window must fit in its slices.
+        Intensities; the slices must be large enough for a whole window.
     synthetic : float32 array of the image's shape
-        Its map.
+        Synthetic map of the image.
     settings : GLCMSettings
-        That the model carries.
+        Settings of the model.
     feature : str
-        Which feature the map is of.
+        Feature of the map.
     card : Card or None
-        What was measured of the model; without one a map fails only where its values are not finite.
+        Card of the model. Without one a map fails only if it has values that are not finite.
     modality : str
-        Of the image, as MR; empty where it is not known.
+        DICOM modality of the image, such as MR; empty if unknown.
     seed : int
-        Of the choice.
+        Seed of the random choice of voxels.
+
+    Returns
+    -------
+    SpotCheck
+        Agreement, failures and flags.
 
     Raises
     ------
     ValueError
-        If the card has no such feature.
+        If the card does not have this feature.
     """
     if card is not None and feature not in card.features:
         msg = f"the model card knows {', '.join(card.features)}, got a map of {feature}"
         raise ValueError(msg)
     levels = quantize(image, settings).reshape((-1, *np.shape(image)[-2:]))
-    z, y, x = _chosen(levels.shape, settings.radius, np.random.default_rng(seed))
+    z, y, x = _random_voxels(levels.shape, settings.radius, np.random.default_rng(seed))
+    # (Z, Y-w+1, X-w+1, w, w), of which the voxels' own windows are copied: (N, w, w).
     windows = np.lib.stride_tricks.sliding_window_view(levels, (settings.edge,) * 2, axis=(1, 2))
     patches = windows[z, y - settings.radius, x - settings.radius]
     exact = exact_values(patches, settings, (feature,))[:, 0]
-    found = synthetic.reshape(levels.shape)[z, y, x]
-    defined, finite = np.isfinite(exact), np.isfinite(found)
-    compared = _compared(exact[defined & finite], found[defined & finite])
+    sample = synthetic.reshape(levels.shape)[z, y, x]
+    defined, finite = np.isfinite(exact), np.isfinite(sample)
+    compared = _compared(exact[defined & finite], sample[defined & finite])
     outside = {} if card is None else _outside(patches, card)
     failures = _not_finite(int(np.count_nonzero(defined & ~finite)), len(exact))
     if card is not None:
@@ -141,20 +146,27 @@ def spot_check(
     return SpotCheck(**compared, outside=outside, failures=failures, flags=flags)
 
 
-def refuse_other_settings(found: GLCMSettings, expected: GLCMSettings, name: str) -> None:
-    """Raise ValueError, naming what differs, unless a model was made with the settings that are expected.
+def refuse_other_settings(settings: GLCMSettings, expected: GLCMSettings, name: str) -> None:
+    """Raise an error that names the differences if a model does not have the expected settings.
 
     Parameters
     ----------
-    found, expected : GLCMSettings
-        Those that the model carries, and those that are asked for.
+    settings : GLCMSettings
+        Settings of the model.
+    expected : GLCMSettings
+        Settings that it must have.
     name : str
-        What the message calls the model.
+        Name of the model in the message.
+
+    Raises
+    ------
+    ValueError
+        If any setting differs.
     """
     asked = expected.to_dict()
     differing = [
         f"{key} {value} (asked for {asked[key]})"
-        for key, value in found.to_dict().items()
+        for key, value in settings.to_dict().items()
         if value != asked[key]
     ]
     if differing:
@@ -162,13 +174,13 @@ def refuse_other_settings(found: GLCMSettings, expected: GLCMSettings, name: str
         raise ValueError(msg)
 
 
-def _chosen(
-    shape: tuple[int, ...], radius: int, chance: np.random.Generator
+def _random_voxels(
+    shape: tuple[int, ...], radius: int, rng: np.random.Generator
 ) -> tuple[npt.NDArray[np.int64], ...]:
-    """Indices of voxels whose windows are whole, each once."""
+    """Return the indices (z, y, x) of different random voxels whose windows are whole."""
     inner = (shape[0], shape[1] - 2 * radius, shape[2] - 2 * radius)
     number = int(np.prod(inner))
-    z, y, x = np.unravel_index(chance.choice(number, min(VOXELS, number), replace=False), inner)
+    z, y, x = np.unravel_index(rng.choice(number, min(VOXELS, number), replace=False), inner)
     return z, y + radius, x + radius
 
 
@@ -176,26 +188,26 @@ def _not_finite(number: int, voxels: int) -> tuple[str, ...]:
     return (f"{number} of {voxels} voxels checked are NaN or infinite",) if number else ()
 
 
-def _compared(exact: npt.NDArray[np.float32], found: npt.NDArray[np.float32]) -> dict[str, Any]:
-    """Return the numbers of a `SpotCheck`."""
+def _compared(exact: npt.NDArray[np.float32], synthetic: npt.NDArray[np.float32]) -> dict[str, Any]:
+    """Return the numeric fields of a `SpotCheck`."""
     if not exact.size:
         return {"voxels": 0, **dict.fromkeys(_NUMBERS, math.nan)}
-    moments = summarize(exact, found)
+    moments = summarize(exact, synthetic)
     return {
         "voxels": exact.size,
         "pearson": moments.pearson,
         "bias": moments.mean_difference,
         "rmse": moments.rmse,
         "percent": moments.percent[0],
-        "largest": float(np.abs(found - exact).max()),
+        "largest": float(np.abs(synthetic - exact).max()),
     }
 
 
 def _worse(compared: dict[str, Any], card: Agreement, rounding: float) -> tuple[str, ...]:
-    """Return in what a sample is worse than the card.
+    """Return how a sample is worse than the card, one line each.
 
-    The RMSE bounds the bias, and the correlation from below: ``r**2 >= 1 - rmse**2 / variance``, since no
-    line fits better than the best. Neither needs a rule of its own.
+    Bias and correlation need no rules of their own, since the RMSE bounds both: ``|bias| <= rmse``, and
+    ``r**2 >= 1 - rmse**2 / variance``, since the identity fits no better than the regression line.
     """
     failures = []
     if compared["rmse"] > WORSE * card.rmse + rounding:
@@ -213,6 +225,7 @@ def _worse(compared: dict[str, Any], card: Agreement, rounding: float) -> tuple[
 
 
 def _outside(patches: npt.NDArray[np.unsignedinteger], card: Card) -> dict[str, float]:
+    """Return the share of the windows outside the training range of each statistic."""
     shares = {}
     for name, values in zip(STATISTICS, window_statistics(patches).T, strict=True):
         low, high = card.training_range[name]
@@ -221,7 +234,7 @@ def _outside(patches: npt.NDArray[np.unsignedinteger], card: Card) -> dict[str, 
 
 
 def _other_modality(modality: str, card: Card | None) -> tuple[str, ...]:
-    """Flag an image of a modality that the model did not learn from, where both are known."""
+    """Flag an image of a modality that the model was not trained on, if both are known."""
     known = set() if card is None else set(card.modalities) - {UNKNOWN}
     if not modality or not known or modality in known:
         return ()

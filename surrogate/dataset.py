@@ -1,4 +1,4 @@
-"""Minibatches streamed from a patch store."""
+"""Minibatches for training, streamed from a patch store."""
 
 from __future__ import annotations
 
@@ -19,22 +19,26 @@ from surrogate.augmentation import augmented
 from surrogate.exact import ENTROPY, exact_values, known_values
 
 BLOCK_BYTES = 1 << 26
-"""Grey levels kept in memory at a time: reading in large pieces keeps the training from waiting."""
+"""Bytes of grey levels in memory at a time: reading large blocks keeps the training from waiting."""
 
 _GOLDEN = (math.sqrt(5) - 1) / 2
+"""Its multiples modulo 1 are all different and spread evenly."""
+
 _BISECTIONS = 60
+"""Halvings of the interval from 0 to 1, enough for the digits of float64."""
 
 Rows = tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]
+"""Patches (n, w, w) and their entropies (n,)."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """What a network's output is in while it learns: each feature less an offset, over a unit.
+    """The scale of a network's output during training: (value - offset) / unit.
 
     Parameters
     ----------
     offset, unit : (F,) float32 array
-        In the order of the features.
+        Offset and unit of each feature, in the order of the features.
     """
 
     offset: npt.NDArray[np.float32]
@@ -42,55 +46,56 @@ class Scale:
 
     @classmethod
     def of(cls, values: npt.NDArray[np.float32], features: Sequence[str]) -> Scale:
-        """Return means and standard deviations of (N, F) values; of entropy alone the unit is its own.
+        """Return the scale with means and standard deviations of (N, F) values as offsets and units.
 
-        Features differ in size by orders of magnitude, and the largest would outweigh all others.
+        Features differ by orders of magnitude, and without it the largest would outweigh all others in the
+        cost. Entropy alone keeps its own unit, which the cost is then given in.
         """
         deviation = values.std(axis=0)
-        alone = tuple(features) == ENTROPY
-        return cls(values.mean(axis=0), np.where(alone | (deviation == 0), 1, deviation).astype(np.float32))
+        keeps_unit = (tuple(features) == ENTROPY) | (deviation == 0)
+        return cls(values.mean(axis=0), np.where(keeps_unit, 1, deviation).astype(np.float32))
 
     def scaled(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Return (N, F) values as the network learns them."""
+        """Return (N, F) values on this scale."""
         scaled: npt.NDArray[np.float32] = (values - self.offset) / self.unit
         return scaled
 
 
 class PatchDataset(keras.utils.PyDataset):  # type: ignore[misc]
-    """Minibatches of some patients of a patch store: every row of theirs once an epoch.
+    """Minibatches of the rows of some patients of a patch store; each row occurs once per epoch.
 
-    Each minibatch holds the same share of every case (to one row), so that none is of one patient,
-    group or scanner. An epoch has ``ceil(rows / batch)`` minibatches of equal size (to one row, and
-    never more than `batch`). They take from each case, whose rows the store keeps in random order,
-    one contiguous part after another, beginning at a row that is drawn for every case and epoch and
-    going around the end. Reading is therefore sequential, in pieces of `BLOCK_BYTES`, whatever the
-    size of the store.
+    Each minibatch has the same share of the rows of every case (to within one row), so that no minibatch is
+    dominated by one patient, group or scanner. An epoch has ``ceil(rows / batch)`` minibatches of equal size
+    (to within one row, and at most `batch`).
+
+    The store keeps the rows of a case in random order, so they can be read in sequence: an epoch starts at a
+    random row of each case, and each minibatch continues where the one before ended, from the end of the case
+    back to its beginning. Blocks of about `BLOCK_BYTES` are read at a time, whatever the size of the store.
 
     Parameters
     ----------
     store : path
-        The patch store. It is opened when the first minibatch is asked for.
+        The patch store. Its rows are read from the first minibatch on.
     patients : iterable of str
-        Whose rows.
+        Patients whose rows are used.
     batch : int
-        Most patches in a minibatch.
+        Largest number of patches in a minibatch.
     seed : int or None
-        Draws the first rows; with None every epoch starts at the first row of each case.
+        Seed of the random starts; with None, every epoch starts at the first row of each case.
     augment : float
         Share of each minibatch that is replaced by `augmentation.augmented` patches and their exact values.
     features : sequence of str
-        Names of the values. A store keeps joint entropies; the engine gives all others when they are asked
-        for.
+        Names of the values. A store holds joint entropies; the engine computes all others when needed.
 
     Attributes
     ----------
     scale : Scale or None
-        That the values are given in; None for their own units.
+        Scale of the values; None for the features' own units.
 
     Raises
     ------
     FileNotFoundError, ValueError
-        If the store cannot be read, or has no such patient.
+        If the store cannot be read, or does not contain a patient.
     """
 
     def __init__(
@@ -110,7 +115,7 @@ class PatchDataset(keras.utils.PyDataset):  # type: ignore[misc]
         self.scale: Scale | None = None
         self.epoch = 0
         with PatchStore(self.path) as opened:
-            self.cases = _chosen(opened.cases, list(patients))
+            self.cases = _cases_of(opened.cases, list(patients))
             self.glcm = opened.settings
         self.rows = sum(case.count for case in self.cases)
         self.batches = math.ceil(self.rows / batch)
@@ -126,12 +131,12 @@ class PatchDataset(keras.utils.PyDataset):  # type: ignore[misc]
         if not 0 <= index < len(self):
             msg = f"minibatch must be from 0 to {len(self) - 1}, got {index}"
             raise IndexError(msg)
-        number, place = divmod(index, self._block_batches)
-        key = (self.epoch, number)
+        block, batch = divmod(index, self._block_batches)
+        key = (self.epoch, block)
         if self._block is None or self._block[0] != key:
-            self._block = None  # the old block goes before the new one comes
-            self._block = (key, self._read_block(number))
-        parts = [case[place] for case in self._block[1]]
+            self._block = None  # frees the old block before the new one is read
+            self._block = (key, self._read_block(block))
+        parts = [case[batch] for case in self._block[1]]
         levels = np.concatenate([levels for levels, _ in parts])
         entropy = np.concatenate([entropy for _, entropy in parts])
         if self.augment:
@@ -141,29 +146,33 @@ class PatchDataset(keras.utils.PyDataset):  # type: ignore[misc]
         return levels[..., None].astype(np.float32), values
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out what is open: a copy in another process opens the store itself."""
+        """Return the state without the open store, which a copy in another process opens for itself."""
         return {**self.__dict__, "_store": None, "_block": None}
 
     def on_epoch_end(self) -> None:
-        """Start the next epoch at other rows."""
+        """Start the next epoch, with other first rows."""
         self.epoch += 1
 
     def close(self) -> None:
-        """Close the store; asking for a minibatch opens it again."""
+        """Close the store; the next minibatch opens it again."""
         if self._store is not None:
             self._store.close()
         self._store = self._block = None
 
     def _augment(self, levels: npt.NDArray[np.uint8], entropy: npt.NDArray[np.float32], index: int) -> None:
-        """Replace a share of the minibatch, drawn for each epoch and minibatch anew."""
-        chance = np.random.default_rng([self.seed or 0, self.epoch, index])
-        chosen = chance.permutation(len(levels))[: round(self.augment * len(levels))]
-        levels[chosen] = augmented(levels[chosen], self.glcm.levels, chance)
+        """Replace a random share of the minibatch, in place.
+
+        `levels` (n, w, w) and `entropy` (n,) are those of minibatch `index`; the choice depends on epoch and
+        minibatch.
+        """
+        rng = np.random.default_rng([self.seed or 0, self.epoch, index])
+        chosen = rng.permutation(len(levels))[: round(self.augment * len(levels))]
+        levels[chosen] = augmented(levels[chosen], self.glcm.levels, rng)
         if self.features == ENTROPY:
             entropy[chosen] = exact_values(levels[chosen], self.glcm, ENTROPY)[:, 0]
 
     def _read_block(self, number: int) -> list[list[Rows]]:
-        """Return of every case its parts of the block's minibatches."""
+        """Return the rows of a block by case, then by minibatch."""
         first = number * self._block_batches
         edges = self._edges(range(first, min(first + self._block_batches, len(self)) + 1))
         return [
@@ -172,6 +181,7 @@ class PatchDataset(keras.utils.PyDataset):  # type: ignore[misc]
         ]
 
     def _first_rows(self) -> list[int]:
+        """Return the row of each case that the epoch starts at."""
         if self.seed is None:
             return [0] * len(self.cases)
         counts = [case.count for case in self.cases]
@@ -179,15 +189,16 @@ class PatchDataset(keras.utils.PyDataset):  # type: ignore[misc]
         return first
 
     def _edges(self, boundaries: Sequence[int]) -> list[list[int]]:
-        """Rows that each case has given before each of the minibatches.
+        """Return the number of rows of each case before each of some minibatches, by case.
 
-        All rows stand in the order of ``(i + phase) / n`` for row i of a case of n rows, the phases of
-        the cases all different; minibatches are equal parts of this order. Where a part begins is found
-        by bisection on that key, since the order itself may be too long to write down.
+        All rows are merged in the order of the key ``(i + phase) / n``, for row i of a case of n rows, with a
+        different phase for each case; minibatches are equal parts of this order. The key at which a minibatch
+        begins is found by bisection, since the order itself may be too long for the memory.
         """
         counts = np.array([case.count for case in self.cases], np.float64)
         phases = np.arange(1.0, len(counts) + 1) * _GOLDEN % 1
         wanted = np.array([boundary * self.rows // self.batches for boundary in boundaries])
+        # `high` stays a key with at least the wanted number of rows before it, and becomes the smallest one.
         low, high = np.zeros(len(wanted)), np.ones(len(wanted))
         for _ in range(_BISECTIONS):
             middle = (low + high) / 2
@@ -199,6 +210,7 @@ class PatchDataset(keras.utils.PyDataset):  # type: ignore[misc]
     def _read_case(self, case: CaseRecord, start: int, edges: list[int]) -> list[Rows]:
         """Return the rows of the case between each edge and the next, counted from row `start`."""
         rows = (start + np.arange(edges[0], edges[-1])) % case.count
+        # Beyond the last row the case continues at its first one: a separate run of consecutive rows.
         runs = np.split(rows, np.flatnonzero(np.diff(rows) < 0) + 1)
         read = [self._read_rows(case, run) for run in runs]
         levels = np.concatenate([levels for levels, _ in read])
@@ -207,7 +219,7 @@ class PatchDataset(keras.utils.PyDataset):  # type: ignore[misc]
         return list(zip(np.split(levels, cuts), np.split(entropy, cuts), strict=True))
 
     def _read_rows(self, case: CaseRecord, run: npt.NDArray[np.int64]) -> Rows:
-        """Read consecutive rows of the case; there may be none."""
+        """Read consecutive rows of the case, possibly none."""
         if self._store is None:
             self._store = PatchStore(self.path)
         start = case.start + int(run[0]) if len(run) else case.start
@@ -215,7 +227,7 @@ class PatchDataset(keras.utils.PyDataset):  # type: ignore[misc]
         return samples.patches, samples.entropy
 
 
-def _chosen(cases: list[CaseRecord], patients: list[str]) -> list[CaseRecord]:
+def _cases_of(cases: list[CaseRecord], patients: list[str]) -> list[CaseRecord]:
     unknown = sorted(set(patients) - {case.patient for case in cases})
     if unknown:
         msg = f"the store has no patients {', '.join(unknown)}"
@@ -229,6 +241,6 @@ def _chosen(cases: list[CaseRecord], patients: list[str]) -> list[CaseRecord]:
 def _rows_before(
     key: npt.NDArray[Any], counts: npt.NDArray[Any], phases: npt.NDArray[Any]
 ) -> npt.NDArray[np.int64]:
-    """(cases, keys) numbers of rows of each case whose key is not above."""
+    """Return, (cases, keys), how many rows of each case have at most this key."""
     before: npt.NDArray[np.int64] = np.floor(counts[:, None] * key + 1 - phases[:, None]).astype(np.int64)
     return before

@@ -1,4 +1,4 @@
-"""Entropy of the co-occurrence matrix as a layer, for use inside other losses and models."""
+"""Entropy of the co-occurrence matrix as a Keras layer, for use in other losses and models."""
 
 from __future__ import annotations
 
@@ -17,26 +17,27 @@ from surrogate.settings import check_positive
 
 @keras.saving.register_keras_serializable(package="radsynth")
 class GLCMEntropy(layers.Layer):  # type: ignore[misc]
-    """Map of the entropy around every pixel, differentiable in the levels.
+    """Map of the entropy around every pixel, differentiable with respect to the levels.
 
-    Two voxels count as equal by ``exp(-d^2 / 2 T^2)`` of the difference d of their levels, two pairs by the
-    product. The entropy of the counts is the resubstitution estimate with a Gaussian kernel on each level;
-    as the temperature T goes to 0 it becomes the entropy of docs/definition.md. Windows are clipped at the
-    border of the image, as there.
+    Two voxels whose levels differ by d have the similarity ``exp(-d^2 / 2 T^2)``; that of two pairs is the
+    product of those of their voxels. Sums of similarities take the place of counts of equal pairs. The result
+    is the resubstitution estimate of the entropy with a Gaussian kernel on each level; as the temperature T
+    goes to 0 it becomes the entropy of docs/definition.md. Windows are clipped at the border of the image, as
+    they are there.
 
     Parameters
     ----------
     glcm : GLCMSettings or dict, optional
-        Of the map; windows must be in the plane. Only `window`, `distance`, `directions`, `symmetric`,
-        `aggregate` and `log_base` matter: the layer takes levels and bins nothing.
+        Settings of the map, with two-dimensional windows. The layer takes levels and does not quantise, so
+        only `window`, `distance`, `directions`, `symmetric`, `aggregate` and `log_base` are used.
     temperature : float
-        T, in levels. At 0.1 whole levels have the exact entropy and no gradient; from about 0.5 on the
-        gradient is of use.
+        T, in levels. At 0.1 the entropy of whole levels is exact but has no gradient; from about 0.5 the
+        gradient is useful.
 
     Raises
     ------
     TypeError, ValueError
-        If the windows are three-dimensional, or the temperature is not a number above 0.
+        If the windows are three-dimensional, or the temperature is not a positive number.
 
     Examples
     --------
@@ -69,52 +70,58 @@ class GLCMEntropy(layers.Layer):  # type: ignore[misc]
         Parameters
         ----------
         levels : (N, Y, X, 1) tensor
-            Levels of images, whole or not, in any range.
+            Levels of the images, whole numbers or not, in any range.
 
         Returns
         -------
         (N, Y, X, 1) tensor
-            In the unit of the settings.
+            Entropy in the unit of the settings.
         """
         radius = self.settings.radius
-        around = ((0, 0), (radius, radius), (radius, radius), (0, 0))
-        inside = ops.pad(ops.ones_like(levels[:1]), around)
-        alike = self._alike(ops.pad(levels, around), inside)
-        counts = self._convolved(alike, self._kernels.matches)
-        there = ops.relu(self._convolved(inside, self._kernels.ends) - 1)  # 1 where both voxels are inside
-        return self._entropy(ops.log(ops.where(there > 0, counts, 1.0)), there)
+        margins = ((0, 0), (radius, radius), (radius, radius), (0, 0))
+        mask = ops.pad(ops.ones_like(levels[:1]), margins)  # (1, Y+2r, X+2r, 1): 1 inside the image
+        similarity = self._similarity(ops.pad(levels, margins), mask)  # (N, Y+2r, X+2r, C)
+        counts = self._convolved(similarity, self._kernels.matches)  # (N, Y, X, P)
+        # (1, Y, X, P): 1 where both voxels of a pair are inside the image.
+        has_pair = ops.relu(self._convolved(mask, self._kernels.ends) - 1)
+        return self._entropy(ops.log(ops.where(has_pair > 0, counts, 1.0)), has_pair)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """Return the input's shape: a map has a value for every pixel."""
+        """Return the shape of the input: the map has a value for every pixel."""
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments of the constructor."""
         return {**super().get_config(), "glcm": self.settings.to_dict(), "temperature": self.temperature}
 
-    def _alike(self, levels: KerasTensor, inside: KerasTensor) -> KerasTensor:
-        """How much each comparison finds alike, 0 where one of its four voxels is outside the image."""
+    def _similarity(self, levels: KerasTensor, mask: KerasTensor) -> KerasTensor:
+        """Return the similarity of each comparison, 0 where one of its four voxels is outside the image."""
         kernels: PairKernels = self._kernels
         scale = 1 / (math.sqrt(2) * self.temperature)
         orders = (kernels.straight, kernels.crossed) if self.settings.symmetric else (kernels.straight,)
-        found = [
+        similarities = [
             ops.exp(-sum(ops.square(self._convolved(levels, scale * kernel, "same")) for kernel in order))
             for order in orders
         ]
-        return sum(found) * ops.relu(self._convolved(inside, kernels.members, "same") - 3)
+        # The sum over four voxels of the mask is 4 if all are inside: less 3 and clipped it is 1, else 0.
+        return sum(similarities) * ops.relu(self._convolved(mask, kernels.members, "same") - 3)
 
     def _convolved(self, x: KerasTensor, kernel: Kernel, padding: str = "valid") -> KerasTensor:
         return ops.conv(x, ops.convert_to_tensor(kernel, dtype=self.compute_dtype), padding=padding)
 
-    def _entropy(self, logarithms: KerasTensor, there: KerasTensor) -> KerasTensor:
-        """Mean over the matrices of ``log N - mean log m``, over those pairs that are in the image."""
+    def _entropy(self, logarithms: KerasTensor, has_pair: KerasTensor) -> KerasTensor:
+        """Return the mean over the matrices of ``log N - mean log m``, over the pairs inside the image.
+
+        Both arguments are (..., P); the result is (N, Y, X, 1). See `pairs.entropy_weights`.
+        """
         unit = self.settings.log_unit / math.log(2)
         orders = 2.0 if self.settings.symmetric else 1.0
-        part = self._kernels.part
-        parts = ops.convert_to_tensor(np.eye(part.max() + 1)[part], dtype=self.compute_dtype)
-        pairs = ops.matmul(there, parts)
-        sums = ops.matmul(logarithms * there, parts)
-        some = ops.cast(pairs > 0, self.compute_dtype)
+        matrix = self._kernels.matrix
+        # (P, M), 1 where a pair belongs to a matrix: products with it are sums over the pairs of each matrix.
+        membership = ops.convert_to_tensor(np.eye(matrix.max() + 1)[matrix], dtype=self.compute_dtype)
+        pairs = ops.matmul(has_pair, membership)
+        sums = ops.matmul(logarithms * has_pair, membership)
+        not_empty = ops.cast(pairs > 0, self.compute_dtype)
         pairs = ops.maximum(pairs, 1.0)
-        entropies = some * (ops.log(orders * pairs) - sums / pairs)
-        return unit * ops.sum(entropies, -1, keepdims=True) / ops.sum(some, -1, keepdims=True)
+        entropies = not_empty * (ops.log(orders * pairs) - sums / pairs)
+        return unit * ops.sum(entropies, -1, keepdims=True) / ops.sum(not_empty, -1, keepdims=True)

@@ -1,4 +1,4 @@
-"""Exact values of patches, from the engine."""
+"""Exact feature values of patches, computed by the engine."""
 
 from __future__ import annotations
 
@@ -13,33 +13,34 @@ from glcm_cuda.maps import feature_maps
 from glcm_cuda.settings import GLCMSettings
 
 ENTROPY = ("joint_entropy",)
-"""What the paper's network gives, and stores keep."""
+"""The feature that the paper's network predicts and that patch stores hold."""
 
 
 def exact_values(
     patches: npt.NDArray[np.unsignedinteger], glcm: GLCMSettings, features: Iterable[str]
 ) -> npt.NDArray[np.float32]:
-    """Return the exact features of whole windows.
+    """Return the exact feature values of whole windows.
 
     Parameters
     ----------
     patches : (N, w, w) uint8 or uint16 array
-        Grey levels of windows in the plane.
+        Grey levels of two-dimensional windows.
     glcm : GLCMSettings
-        Of the maps.
+        Settings of the maps; `w` is their window.
     features : iterable of str
         Canonical names, see `glcm_cuda.feature_maps`.
 
     Returns
     -------
     (N, F) float32 array
-        In the order of `features`; NaN where a feature is undefined.
+        Values in the order of `features`; NaN where a feature is undefined.
     """
     names = tuple(features)
     if not len(patches):
         return np.empty((0, len(names)), np.float32)
-    maps = feature_maps(_mosaic(patches), names, _as_they_are(glcm), backend="cpu")
+    maps = feature_maps(_mosaic(patches), names, _without_binning(glcm), backend="cpu")
     edge, radius = glcm.edge, glcm.radius
+    # The window around the centre of a tile is the tile: its value is that of the patch.
     centres = [maps[name][radius::edge, radius::edge].reshape(-1) for name in names]
     return np.stack(centres, axis=-1)[: len(patches)]
 
@@ -50,33 +51,39 @@ def known_values(
     glcm: GLCMSettings,
     features: Sequence[str],
 ) -> npt.NDArray[np.float32]:
-    """Return the exact features of windows as `exact_values` does, whose entropies are known already.
+    """Return what `exact_values` returns, without computing it if only the known entropies are asked for.
 
     Parameters
     ----------
     patches, glcm, features
-        As for `exact_values`.
+        See `exact_values`.
     entropy : (N,) float32 array
         Joint entropies of the windows.
+
+    Returns
+    -------
+    (N, F) float32 array
+        See `exact_values`.
     """
     return entropy[:, None] if tuple(features) == ENTROPY else exact_values(patches, glcm, features)
 
 
 def _mosaic(patches: npt.NDArray[np.unsignedinteger]) -> npt.NDArray[np.unsignedinteger]:
-    """Lay patches side by side in a nearly square image, the last one repeated to fill it up.
+    """Lay the patches side by side in one nearly square image, repeating the last one to fill it.
 
-    The engine is fastest inside an image; of every patch only the voxel in the middle is read.
+    One large image is faster than many small ones, since the engine is fastest away from borders.
     """
     number, edge, _ = patches.shape
     columns = math.isqrt(number)
-    rows = -(-number // columns)
-    chosen = patches[np.minimum(np.arange(rows * columns), number - 1)]
-    tiles = chosen.reshape(rows, columns, edge, edge).swapaxes(1, 2)
+    rows = math.ceil(number / columns)
+    filled = patches[np.minimum(np.arange(rows * columns), number - 1)]
+    # To (rows, edge, columns, edge): a row of voxels of the mosaic runs through all patches of a row of it.
+    tiles = filled.reshape(rows, columns, edge, edge).swapaxes(1, 2)
     return np.ascontiguousarray(tiles.reshape(rows * edge, columns * edge))
 
 
-def _as_they_are(glcm: GLCMSettings) -> GLCMSettings:
-    """Return the settings with bins of width one, which leave levels as they are."""
+def _without_binning(glcm: GLCMSettings) -> GLCMSettings:
+    """Return the settings with bins of width 1 from 0, which leave grey levels unchanged."""
     return dataclasses.replace(
         glcm,
         slice_axis=0,

@@ -1,10 +1,11 @@
-"""What a network sees: its first filters, the patches it answers most to, what raises its output in a patch.
+"""What a network responds to: its first filters, patches of extreme output, and what raises the output.
 
-docs/explain.md defines every quantity and says how to read it.
+docs/explain.md defines every quantity and explains how to read it.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -23,18 +24,19 @@ Levels = npt.NDArray[np.uint8]
 Values = npt.NDArray[np.float32]
 
 Evaluate = Callable[[Levels], Values]
-"""From patches (N, w, w) to their values (N,): of a network or exact."""
+"""Function from patches (N, w, w) to their values (N,), predicted or exact."""
 
 PARTS = ("smooth", "edges", "blobs", "noise")
-"""Parts of a patch's texture, see `texture_parts`."""
+"""Parts of the texture of a patch, see `texture_parts`."""
 
 _GAUSSIAN = np.array([1, 4, 6, 4, 1]) / 16
-"""Binomial kernel of standard deviation 1 voxel."""
+"""Binomial approximation of a Gaussian with a standard deviation of 1 voxel."""
 
 _LEAST_STEP = 1e-6
-"""A search takes no smaller step: sums of float32 differ by as much from one batch to another."""
+"""Smallest improvement that a search accepts: predictions of one patch differ by as much between batches."""
 
 _BATCH_STEP = 64
+"""Batches are filled to a multiple of this many patches."""
 
 
 def predicted_by(model: keras.Model, feature: str) -> Evaluate:
@@ -43,19 +45,19 @@ def predicted_by(model: keras.Model, feature: str) -> Evaluate:
     Parameters
     ----------
     model : keras.Model
-        Of `load_model` or `build_model`.
+        Model from `load_model` or `build_model`.
     feature : str
         One of `model_features`.
 
     Returns
     -------
     callable
-        From (N, w, w) grey levels to (N,) float32 values, for any N from 0.
+        From (N, w, w) grey levels to (N,) float32 values; N may be 0.
 
     Raises
     ------
     ValueError
-        If the model does not give this feature.
+        If the model does not predict this feature.
     """
     names = model_features(model)
     if feature not in names:
@@ -80,38 +82,38 @@ def exact_by(settings: GLCMSettings, feature: str) -> Evaluate:
     Parameters
     ----------
     settings : GLCMSettings
-        Of the maps that a model stands in for; windows in the plane.
+        Settings of the exact maps; windows must be two-dimensional.
     feature : str
         Name of the feature, see `glcm_cuda.feature_maps`.
 
     Returns
     -------
     callable
-        From (N, w, w) grey levels to the (N,) float32 values at their centres, for any N from 0.
+        From (N, w, w) grey levels to the (N,) float32 values at the centres; N may be 0.
     """
     return lambda patches: exact_values(patches, settings, [feature])[:, 0]
 
 
 def _filled(patches: Levels) -> Levels:
-    """Repeat the last patch until their number is a multiple of 64: few shapes, so few compilations."""
-    size = -(-len(patches) // _BATCH_STEP) * _BATCH_STEP
+    """Repeat the last patch up to a multiple of `_BATCH_STEP`: few shapes mean few compilations."""
+    size = math.ceil(len(patches) / _BATCH_STEP) * _BATCH_STEP
     return patches[np.minimum(np.arange(size), len(patches) - 1)]
 
 
 @dataclass(frozen=True, eq=False)
 class Filters:
-    """The kernels of a network's first layer with weights, those of most power (sum of squares) first.
+    """The kernels of the first layer with weights, in descending order of power (sum of squares).
 
     Parameters
     ----------
     layer : str
         Name of the layer.
     meaning : str
-        What a weight is, in a sentence.
+        What a weight means, as a label of a colour bar.
     weights : (K, h, w) float32 array
-        One map for each of K outputs.
+        One map for each of the K outputs of the layer.
     random_share : float or None
-        What `mean_share` would be about if the weights were random; None where they are not learned.
+        Approximate `mean_share` of random weights; None if the weights are not learned.
     """
 
     layer: str
@@ -121,9 +123,10 @@ class Filters:
 
     @property
     def mean_share(self) -> float:
-        """Share of the filters' power that lies in the mean of their weights, 0 to 1.
+        """Share of the power of the filters that is due to the mean of their weights, 0 to 1.
 
-        0 where only differences between voxels are seen, 1 where only their average is, whatever the place.
+        It is 0 if the filters respond only to differences between voxels, and 1 if they respond only to the
+        average over the window.
         """
         size = self.weights[0].size
         power = np.square(self.weights.astype(np.float64)).sum()
@@ -137,16 +140,19 @@ def first_layer_filters(model: keras.Model) -> Filters:
     Parameters
     ----------
     model : keras.Model
-        Of `load_model` or `build_model`.
+        Model from `load_model` or `build_model`.
 
     Returns
     -------
     Filters
-        radsynth: the kernels of the first convolution, (filters, 3, 3), each times the gain of the
-        normalisation behind it. equality: a (w, w) map for each unit of the first dense layer; at each
-        voxel the sum of the weights of the comparisons of two pairs that it is in. analytic: the
-        comparisons that its first convolution makes, (C, 2w-1, 2w-1), which follow from the definition and
-        are not learned.
+        By architecture:
+
+        - radsynth: the kernels of the first convolution, (filters, 3, 3), each times the gain of the
+          normalisation after it.
+        - equality: a map for each unit of the first dense layer, (units, w, w). A voxel has the sum of the
+          weights of the comparisons of two pairs that it takes part in.
+        - analytic: the comparisons of its first convolution, (C, 2w-1, 2w-1), which follow from the
+          definition and are not learned.
     """
     return _FILTERS[network_settings(model).architecture](model)
 
@@ -155,6 +161,7 @@ def _convolution_filters(model: keras.Model) -> Filters:
     kernel = _weights(model, "convolution1")[0]
     normalization = model.get_layer("normalization1")
     gamma, _, _, variance = _weights(model, "normalization1")
+    # (3, 3, 1, filters) to (filters, 3, 3).
     weights = np.moveaxis(kernel[:, :, 0] * (gamma / np.sqrt(variance + normalization.epsilon)), -1, 0)
     meaning = "weight × gain of the normalisation, per full range of levels"
     return Filters("convolution1", meaning, _by_power(weights), 1 / weights[0].size)
@@ -162,24 +169,26 @@ def _convolution_filters(model: keras.Model) -> Filters:
 
 def _equality_filters(model: keras.Model) -> Filters:
     glcm = glcm_settings(model)
-    voxels = np.array(voxel_pairs(glcm.edge))  # of each equality
-    found = comparisons(glcm)
-    # Behind the comparisons are the equalities of each pair's own voxels, and for other features distances.
-    weights = _weights(model, "dense1")[0][0, 0, : len(found.straight[0])]
-    taken = np.zeros((glcm.edge**2, len(weights)), np.float32)  # how often each voxel is in a comparison
-    for places in found.straight:
-        apart = np.flatnonzero(np.array(places) < len(voxels))  # a voxel equals itself: that compares nothing
+    voxels = np.array(voxel_pairs(glcm.edge))  # (E, 2): the two voxels of each equality
+    compared = comparisons(glcm)
+    # The C comparisons are the first inputs of the layer (`architectures.equality`): (C, units).
+    weights = _weights(model, "dense1")[0][0, 0, : len(compared.straight[0])]
+    uses = np.zeros((glcm.edge**2, len(weights)), np.float32)  # how often each comparison uses each voxel
+    for equalities in map(np.array, compared.straight):
+        # Indices beyond the voxel pairs are a voxel compared with itself, which does not look at it.
+        different = np.flatnonzero(equalities < len(voxels))
         for end in (0, 1):
-            np.add.at(taken, (voxels[np.array(places)[apart], end], apart), 1)
-    maps = (taken @ weights).T.reshape(-1, glcm.edge, glcm.edge)
+            np.add.at(uses, (voxels[equalities[different], end], different), 1)
+    maps = (uses @ weights).T.reshape(-1, glcm.edge, glcm.edge)
     meaning = "sum of the weights of the comparisons that a voxel is in"
-    random_share = float(np.square(taken.sum(axis=0)).sum() / len(taken) / np.square(taken).sum())
+    random_share = float(np.square(uses.sum(axis=0)).sum() / len(uses) / np.square(uses).sum())
     return Filters("dense1", meaning, _by_power(maps), random_share)
 
 
 def _comparison_filters(model: keras.Model) -> Filters:
     kernel = np.moveaxis(_weights(model, "straight_first")[0][:, :, 0], -1, 0)
-    # A pair compared with itself has no difference; the scale is the temperature's.
+    # A pair compared with itself has a kernel of zeros. Only the signs matter: the scale is set by the
+    # temperature.
     kernel = kernel[np.any(kernel, axis=(1, 2))]
     meaning = "level of the red voxel minus that of the blue one"
     return Filters("straight_first", meaning, np.sign(kernel), None)
@@ -201,20 +210,21 @@ def _by_power(weights: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 
 def extremes(patches: Levels, values: Values, count: int) -> tuple[Levels, Levels]:
-    """Return the different patches of the highest and of the lowest values.
+    """Return the patches with the highest and the lowest values, without duplicates.
 
     Parameters
     ----------
     patches : (N, w, w) uint8 array
+        Grey levels.
     values : (N,) array
-        What the patches are ordered by.
+        Values of the patches.
     count : int
-        How many of either; fewer where fewer are different.
+        Number of patches of either sort; fewer are returned if there are fewer different ones.
 
     Returns
     -------
-    two (n, w, w) uint8 arrays
-        The first from the highest value down, the second from the lowest up.
+    highest, lowest : (n, w, w) uint8 arrays
+        In descending and in ascending order of their values.
     """
     different, rows = np.unique(patches, axis=0, return_index=True)
     order = np.argsort(values[rows], kind="stable")
@@ -230,49 +240,50 @@ def search(
     highest: bool = True,
     sweeps: int = 10,
 ) -> Levels:
-    """Patches of high or low value, found by changing one voxel at a time.
+    """Return patches of high or low value, found by changing one voxel at a time.
 
-    Every voxel in turn, in random order, takes the level of those from 0 to ``levels - 1`` at which the value
-    is best while all other voxels stay. That goes on until no voxel changes. No gradient is needed, and
-    patches stay what a network was trained on: whole levels.
+    In each sweep, every voxel in turn, in random order, is set to the level from 0 to ``levels - 1`` that
+    gives the best value while all other voxels stay the same. Sweeps are repeated until no voxel changes. The
+    search needs no gradient, and the patches keep whole levels, as in the training.
 
     Parameters
     ----------
     evaluate : callable
-        Gives the values of patches, see `predicted_by` and `exact_by`.
+        Function that returns the values of patches, see `predicted_by` and `exact_by`.
     starts : (S, w, w) uint8 array
-        Where the searches begin; each is on its own.
+        Patches from which independent searches start.
     levels : int
         Number of grey levels, 2 to 256.
     rng : numpy Generator
-        Gives the order of the voxels.
+        Source of the order of the voxels.
     highest : bool
-        Search for high values, or else for low ones.
+        Whether to search for high values or for low ones.
     sweeps : int
-        Times at most that every voxel has its turn.
+        Largest number of sweeps.
 
     Returns
     -------
     (S, w, w) uint8 array
-        Where they end: no start's value got worse, and, unless the sweeps ran out, no change of one
-        voxel makes it better. A patch with a better value may exist.
+        The patches at which the searches end. No value is worse than at the start. Unless the sweeps ran out,
+        no change of a single voxel improves a value, but other patches may have better ones.
     """
     signed = evaluate if highest else lambda candidates: -evaluate(candidates)
     patches = starts.copy()
-    going = np.arange(len(starts))
+    active = np.arange(len(starts))  # searches that still change
     for _ in range(sweeps):
-        before = patches[going]
-        patches[going] = _swept(signed, before, levels, rng.permutation(starts[0].size))
-        going = going[(patches[going] != before).any(axis=(1, 2))]
-        if not len(going):
+        before = patches[active]
+        patches[active] = _swept(signed, before, levels, rng.permutation(starts[0].size))
+        active = active[(patches[active] != before).any(axis=(1, 2))]
+        if not len(active):
             break
     return patches
 
 
 def _swept(evaluate: Evaluate, starts: Levels, levels: int, order: npt.NDArray[np.int64]) -> Levels:
-    """Return the patches after every voxel had its turn, in this order."""
+    """Return the patches after one sweep over the voxels in this order."""
     patches, searches = starts.copy(), np.arange(len(starts))
     for y, x in zip(*np.divmod(order, starts.shape[2]), strict=True):
+        # (S, levels, w, w): every patch once for each level of this voxel.
         candidates = np.repeat(patches[:, np.newaxis], levels, axis=1)
         candidates[:, :, y, x] = np.arange(levels)
         values = evaluate(candidates.reshape(-1, *starts.shape[1:])).reshape(-1, levels)
@@ -284,16 +295,16 @@ def _swept(evaluate: Evaluate, starts: Levels, levels: int, order: npt.NDArray[n
 
 @dataclass(frozen=True, eq=False)
 class Drops:
-    """The value of a patch, and by how much it falls where something is taken out.
+    """The value of a patch, and by how much it drops when something is removed.
 
     Parameters
     ----------
     value : float
-        Of the whole patch.
+        Value of the whole patch.
     parts : dict of str to float
-        Fall without each of the `PARTS`; negative where the value rises.
+        Drop without each of the `PARTS`; negative if the value rises.
     voxels : (w, w) float32 array
-        Fall where one voxel takes the patch's median.
+        Drop when a voxel is set to the median of the patch.
     """
 
     value: float
@@ -303,7 +314,7 @@ class Drops:
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """A patch, the patch without each of its parts, and the drops, predicted and exact."""
+    """A patch, the patch without each of the `PARTS`, and the drops of its predicted and exact values."""
 
     patch: Levels
     without: dict[str, Levels]
@@ -319,14 +330,14 @@ def explain(patch: Levels, predicted: Evaluate, exact: Evaluate, levels: int) ->
     patch : (w, w) uint8 array
         Grey levels.
     predicted, exact : callable
-        Values of patches, by the network and by the definition.
+        Functions that return the predicted and the exact values of patches.
     levels : int
         Number of grey levels.
 
     Returns
     -------
     Explanation
-        Without drops where the patch has one level only.
+        All drops are 0 if the patch has a single level.
     """
     without = {part: without_part(patch, part, levels) for part in PARTS}
     variants = np.concatenate([patch[np.newaxis], np.stack(list(without.values())), occluded(patch)])
@@ -335,47 +346,52 @@ def explain(patch: Levels, predicted: Evaluate, exact: Evaluate, levels: int) ->
 
 
 def _drops(values: Values, shape: tuple[int, ...]) -> Drops:
-    falls = values[0] - values[1:]
-    parts = {part: float(fall) for part, fall in zip(PARTS, falls[: len(PARTS)], strict=True)}
-    return Drops(float(values[0]), parts, falls[len(PARTS) :].reshape(shape))
+    """Return the drops, given the values of the patch, without each part, and with each voxel changed."""
+    drops = values[0] - values[1:]
+    parts = {part: float(drop) for part, drop in zip(PARTS, drops[: len(PARTS)], strict=True)}
+    return Drops(float(values[0]), parts, drops[len(PARTS) :].reshape(shape))
 
 
 def occluded(patch: Levels) -> Levels:
-    """Return the patch once for each of its voxels (w², w, w), that voxel at the patch's median."""
+    """Return (w², w, w) copies of the patch, each with another voxel set to the median of the patch."""
     variants = np.repeat(patch[np.newaxis], patch.size, axis=0)
     voxels = np.arange(patch.size)
-    # Of an odd number of voxels the median is one of their levels.
+    # The median of an odd number of voxels is one of their levels.
     variants.reshape(patch.size, -1)[voxels, voxels] = np.median(patch)
     return variants
 
 
 def without_part(patch: Levels, part: str, levels: int) -> Levels:
-    """Return the patch less one of its `PARTS`, rounded to whole levels, clipped to 0 to ``levels - 1``."""
+    """Return the patch minus one of its `PARTS`, rounded and clipped to whole levels below `levels`."""
     rest = np.rint(patch - texture_parts(patch)[part])
     return np.clip(rest, 0, levels - 1).astype(patch.dtype)
 
 
 def texture_parts(patch: npt.NDArray[Any]) -> dict[str, npt.NDArray[np.float64]]:
-    """Return the parts of a patch's texture.
+    """Return the parts of the texture of a patch.
 
     Parameters
     ----------
     patch : (w, w) array
-        Grey levels; w of 3 or more.
+        Grey levels; w is 3 or more.
 
     Returns
     -------
     dict of str to (w, w) float64 array
-        In levels. With the median M over 3x3 voxels and the blurred median G (Gaussian of standard
-        deviation 1 voxel, in 5x5 voxels): ``noise`` is patch - M, what no neighbours share; ``blobs``
-        is M - G, the Laplacian's small spots, ridges and corners; ``edges`` is G less its mean (rounded to
-        a whole level), the steps and slopes, where G has a gradient; ``smooth`` is M less the same mean:
-        edges and blobs together. The patch is the sum of that mean, edges, blobs and noise.
+        In levels. M is the median over 3x3 voxels, G is M blurred over 5x5 voxels (Gaussian with a standard
+        deviation of 1 voxel), and m is the mean of G rounded to a whole level.
+
+        - noise: patch - M, what a voxel does not share with its neighbours;
+        - blobs: M - G, small spots, ridges and corners, as a Laplacian shows them;
+        - edges: G - m, steps and slopes, where G has a gradient;
+        - smooth: M - m, edges and blobs together.
+
+        The patch is the sum of m, edges, blobs and noise.
 
     Notes
     -----
-    Beyond its border a patch goes on as its own mirror image through the border's voxel, so that an even
-    slope has neither blobs nor noise.
+    Beyond the border, the patch is continued by reflection through the voxel at the border (odd reflection),
+    so that a constant slope has neither blobs nor noise.
 
     References
     ----------
@@ -391,7 +407,7 @@ def texture_parts(patch: npt.NDArray[Any]) -> dict[str, npt.NDArray[np.float64]]
     levels = patch.astype(np.float64)
     median = np.median(_neighbourhoods(levels, 3), axis=(2, 3))
     blurred = np.einsum("yxij,i,j->yx", _neighbourhoods(median, 5), _GAUSSIAN, _GAUSSIAN)
-    mean = np.rint(blurred.mean())  # whole, so that all parts are exact and round alike everywhere
+    mean = np.rint(blurred.mean())  # whole, so that rounding a patch without a part is the same everywhere
     return {
         "smooth": median - mean,
         "edges": blurred - mean,
@@ -401,6 +417,6 @@ def texture_parts(patch: npt.NDArray[Any]) -> dict[str, npt.NDArray[np.float64]]
 
 
 def _neighbourhoods(patch: npt.NDArray[np.float64], edge: int) -> npt.NDArray[np.float64]:
-    """(w, w, edge, edge) neighbourhoods of every voxel, odd about the border."""
+    """Return the (w, w, edge, edge) neighbourhoods of all voxels, with odd reflection at the border."""
     padded = np.pad(patch, edge // 2, mode="reflect", reflect_type="odd")
     return np.lib.stride_tricks.sliding_window_view(padded, (edge, edge))

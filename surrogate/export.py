@@ -1,4 +1,4 @@
-"""Models for other runtimes: the dense network as ONNX, SavedModel or LiteRT."""
+"""Export to other runtimes: the dense network as ONNX, SavedModel or LiteRT."""
 
 from __future__ import annotations
 
@@ -22,35 +22,35 @@ from surrogate.dense import dense_model
 from surrogate.model import glcm_settings, model_features, network_settings
 
 FORMATS = {".onnx": "onnx", ".tflite": "litert", "": "tf_saved_model"}
-"""Of each suffix the format, by Keras' name."""
+"""Format by file suffix, as Keras names it."""
 
 Maps = npt.NDArray[np.float32]
 
 Predictor = Callable[[Maps], Maps]
-"""From (N, Y, X, 1) grey levels to (N, Y-w+1, X-w+1, F) values, any N, Y and X."""
+"""From (N, Y, X, 1) grey levels to (N, Y-w+1, X-w+1, F) values, for any N, Y and X."""
 
 
 def export_model(model: keras.Model, path: str | os.PathLike[str], *, force: bool = False) -> None:
     """Write the dense network of a model for another runtime.
 
-    Input and output are those of `dense_model`, with any height and width. What the model stands in for is
-    written too: into the metadata of an ONNX file, beside the others as ``PATH.json``.
+    Input and output are those of `dense_model`, for slices of any height and width. Settings, features and
+    version are written too: into the metadata of an ONNX file, and into ``PATH.json`` for the other formats.
 
     Parameters
     ----------
     model : keras.Model
-        Of `load_model`, `build_model` or `dense_model`.
+        Model from `load_model`, `build_model` or `dense_model`.
     path : path
-        ``.onnx``, ``.tflite`` (LiteRT), or without suffix the folder of a SavedModel.
+        A path ending in ``.onnx`` or ``.tflite`` (LiteRT), or without suffix for the folder of a SavedModel.
     force : bool
-        Replace what is there.
+        Whether to replace an existing file or folder.
 
     Raises
     ------
     ValueError
-        If the suffix is none of these, or the backend cannot write the format.
+        If the suffix is not one of these, or the Keras backend cannot write the format.
     ImportError
-        If what the format needs is not installed.
+        If a package that the format needs is not installed.
     FileExistsError
         If `path` exists and `force` is False.
     """
@@ -58,12 +58,13 @@ def export_model(model: keras.Model, path: str | os.PathLike[str], *, force: boo
     if path.suffix not in FORMATS:
         msg = f"{path} must end in .onnx or .tflite, or in nothing for a SavedModel"
         raise ValueError(msg)
-    kind = FORMATS[path.suffix]
-    _check_format(kind)
+    file_format = FORMATS[path.suffix]
+    _check_format(file_format)
     dense = model if model.input_shape[1] is None else dense_model(model)
     edge = glcm_settings(model).edge
-    dense.predict_on_batch(np.zeros((1, edge, edge, 1), np.float32))  # Keras exports what has been called
-    about = {
+    # Keras can export a model only after it has been called.
+    dense.predict_on_batch(np.zeros((1, edge, edge, 1), np.float32))
+    metadata = {
         "radsynth": __version__,
         "glcm": glcm_settings(model).to_json(),
         "features": json.dumps(model_features(model)),
@@ -71,23 +72,23 @@ def export_model(model: keras.Model, path: str | os.PathLike[str], *, force: boo
     }
     with replacing(path, force=force) as temporary:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the converters, about themselves
-            dense.export(temporary, format=kind, verbose=False)
-        if kind == "onnx":
-            _describe_onnx(temporary, about)
-    if kind != "onnx":
+            warnings.simplefilter("ignore")  # the converters warn about their own deprecated calls
+            dense.export(temporary, format=file_format, verbose=False)
+        if file_format == "onnx":
+            _add_onnx_metadata(temporary, metadata)
+    if file_format != "onnx":
         with replacing(path.with_name(f"{path.name}.json"), force=True) as temporary:
-            temporary.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+            temporary.write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
 
 
 @functools.lru_cache(maxsize=2)
 def onnx_predictor(model: keras.Model) -> Predictor:
-    """Return what computes the dense network of a model in onnxruntime, on its fastest device.
+    """Return a function that computes the dense network of a model with onnxruntime, on its fastest device.
 
     Raises
     ------
     ImportError
-        If onnxruntime or what the export needs is not installed.
+        If onnxruntime or a package that the export needs is not installed.
     """
     _check_installed("onnxruntime")
     import onnxruntime
@@ -105,9 +106,9 @@ def onnx_predictor(model: keras.Model) -> Predictor:
     return predict
 
 
-def _check_format(kind: str) -> None:
+def _check_format(file_format: str) -> None:
     backend = keras.backend.backend()
-    if kind == "onnx":
+    if file_format == "onnx":
         for package in ("onnx", *(["tf2onnx"] if backend == "tensorflow" else [])):
             _check_installed(package)
     elif backend != "tensorflow":
@@ -121,9 +122,9 @@ def _check_installed(package: str) -> None:
         raise ImportError(msg)
 
 
-def _describe_onnx(path: Path, about: dict[str, str]) -> None:
+def _add_onnx_metadata(path: Path, metadata: dict[str, str]) -> None:
     import onnx
 
     proto: Any = onnx.load(path)
-    onnx.helper.set_model_props(proto, about)
+    onnx.helper.set_model_props(proto, metadata)
     onnx.save(proto, path)

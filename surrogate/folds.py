@@ -1,4 +1,4 @@
-"""Who is trained on, stopped on and tested on: always whole patients."""
+"""Which patients a model is trained on, validated on and tested on; no patient is ever split."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 VALIDATION_SHARE = 6
-"""One patient in so many of a training fold decides when to stop."""
+"""One in this many of the patients outside a fold is set aside for validation, which stops the training."""
 
 FoldsBy = Literal["patient", "group"]
 
@@ -15,26 +15,26 @@ FoldsBy = Literal["patient", "group"]
 def assign_folds(
     groups: Mapping[str, str], folds: int, seed: int, by: FoldsBy = "patient"
 ) -> dict[str, int | None]:
-    """Fold of every patient: with the groups spread evenly over the folds, or each group in one.
+    """Return the fold of every patient: either every group is spread over the folds, or each is in one fold.
 
     Parameters
     ----------
     groups : mapping
         Group of every patient.
     folds : int
-        Number of folds; 1 means that nobody is held out.
+        Number of folds; with 1, no patient is held out.
     seed : int
-        Chooses among the assignments.
+        Seed of the random assignment.
     by : {"patient", "group"}
-        "group" keeps a group together, for groups that are scanners or data sets: each is tested by a
-        model that has seen nothing of it.
+        "patient" spreads the patients of every group evenly over the folds. "group" keeps groups together,
+        for groups such as scanners or data sets: each is then tested by a model that has not seen any of it.
 
     Returns
     -------
     dict
-        In the order of `groups`: the number of the fold that holds the patient out, from 0, or
-        None for everybody if `folds` is 1. The folds' sizes in patients (in groups) differ by one at
-        most, and so do, by patient, the numbers of a group's patients in them.
+        For every patient, in the order of `groups`, the number of the fold that holds the patient out, from
+        0; None for all patients if `folds` is 1. The sizes of the folds, counted in patients (or groups),
+        differ by at most one. So do, with "patient", the numbers of patients of any one group.
 
     Raises
     ------
@@ -64,25 +64,27 @@ def assign_folds(
             raise ValueError(msg)
         fold_of_group = assign_folds(dict.fromkeys(names, ""), folds, seed)
         return {patient: fold_of_group[group] for patient, group in groups.items()}
-    dealt = [patient for members in _shuffled_groups(groups, seed).values() for patient in members]
-    fold_of = {patient: place % folds for place, patient in enumerate(dealt)}
+    # Dealing patients like cards, group after group, spreads each group evenly.
+    ordered = [patient for members in _shuffled_groups(groups, seed).values() for patient in members]
+    fold_of = {patient: index % folds for index, patient in enumerate(ordered)}
     return {patient: fold_of[patient] for patient in groups}
 
 
 def validation_patients(groups: Mapping[str, str], seed: int) -> list[str]:
-    """Patients of a training fold on whom early stopping looks, out of every group in proportion.
+    """Return the patients set aside for early stopping, from every group in proportion to its size.
 
     Parameters
     ----------
     groups : mapping
-        Group of every patient of the training fold.
+        Group of every patient that is not held out.
     seed : int
-        Chooses the patients.
+        Seed of the random choice.
 
     Returns
     -------
     list of str
-        About one in six and at least one; none if there is nobody beside them to learn from.
+        About one patient in six, at least one; empty if there are fewer than two patients, since one has to
+        be left to train on.
 
     Examples
     --------
@@ -91,20 +93,20 @@ def validation_patients(groups: Mapping[str, str], seed: int) -> list[str]:
     """
     if len(groups) < 2:
         return []
-    # Sainte-Lague's rule: seats in proportion, first to the group with most patients for each.
+    # Sainte-Laguë's method of proportional seats: patient i (from 0) of a group of n ranks by (i + 1/2) / n.
     ranked = [
-        ((place + 0.5) / len(members), patient)
+        ((index + 0.5) / len(members), patient)
         for members in _shuffled_groups(groups, seed).values()
-        for place, patient in enumerate(members)
+        for index, patient in enumerate(members)
     ]
     ranked.sort(key=lambda ranking: ranking[0])
     return [patient for _, patient in ranked[: max(1, round(len(groups) / VALIDATION_SHARE))]]
 
 
 def _shuffled_groups(groups: Mapping[str, str], seed: int) -> dict[str, list[str]]:
-    """Return the patients of every group in random order, the groups too."""
-    chance = random.Random(seed)
+    """Return the patients of every group, patients and groups in random order."""
+    rng = random.Random(seed)
     names = sorted(set(groups.values()))
     members = {name: sorted(patient for patient in groups if groups[patient] == name) for name in names}
-    chance.shuffle(names)
-    return {name: chance.sample(members[name], len(members[name])) for name in names}
+    rng.shuffle(names)
+    return {name: rng.sample(members[name], len(members[name])) for name in names}

@@ -1,4 +1,4 @@
-"""The network: grey levels of a patch in, features of its co-occurrence matrix out."""
+"""Models: from the grey levels of a patch to features of its co-occurrence matrix."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ from surrogate.settings import NetworkSettings
 class LevelScaling(layers.Layer):  # type: ignore[misc]
     """Grey levels scaled from ``0..levels-1`` to ``0..1``.
 
-    Its configuration carries the settings of map and network, so that a saved model explains itself.
+    The configuration of this layer also stores the settings of map and network, so that a model file
+    describes itself.
 
     Parameters
     ----------
     glcm : dict
-        `GLCMSettings.to_dict` of the maps that the model stands in for.
+        `GLCMSettings.to_dict` of the exact maps that the model replaces.
     features : sequence of str
-        Names of the model's outputs, in their order.
+        Names of the features, in the order of the model's outputs.
     network : dict, optional
         `NetworkSettings.to_dict` of the model.
     """
@@ -48,11 +49,11 @@ class LevelScaling(layers.Layer):  # type: ignore[misc]
         self.network = NetworkSettings.from_dict(network or {})
 
     def call(self, levels: KerasTensor) -> KerasTensor:
-        """Return the levels over the highest level."""
+        """Return the levels divided by the highest level."""
         return levels / (self.settings.levels - 1)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """Return the input's shape: nothing is moved."""
+        """Return the shape of the input."""
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
@@ -67,7 +68,7 @@ class LevelScaling(layers.Layer):  # type: ignore[misc]
 
 @keras.saving.register_keras_serializable(package="radsynth")  # type: ignore[untyped-decorator]
 def root_mean_squared_error(truth: KerasTensor, prediction: KerasTensor) -> KerasTensor:
-    """Root of the mean squared difference over the minibatch: the paper's cost.
+    """Root mean squared difference over the minibatch: the paper's cost.
 
     Parameters
     ----------
@@ -77,8 +78,8 @@ def root_mean_squared_error(truth: KerasTensor, prediction: KerasTensor) -> Kera
     Returns
     -------
     scalar tensor
-        In the unit of the values, over all features together. Below 1e-6 it is 1e-6 with gradient zero: a
-        root has none at 0.
+        Over all features together, in the unit of the values. At least 1e-6, with zero gradient there, since
+        the gradient of the root is infinite at 0.
     """
     difference = ops.reshape(truth, (-1,)) - ops.reshape(prediction, (-1,))
     return ops.sqrt(ops.maximum(ops.mean(ops.square(difference)), 1e-12))
@@ -87,16 +88,16 @@ def root_mean_squared_error(truth: KerasTensor, prediction: KerasTensor) -> Kera
 def build_model(
     glcm: GLCMSettings, network: NetworkSettings | None = None, features: str | Iterable[str] = ENTROPY
 ) -> keras.Model:
-    """Return the untrained network for maps of these settings.
+    """Return an untrained network for maps with these settings.
 
     Parameters
     ----------
     glcm : GLCMSettings
-        Of the maps to learn; windows must be two-dimensional.
+        Settings of the maps to learn; windows must be two-dimensional.
     network : NetworkSettings, optional
-        The paper's network by default.
+        Settings of the network; the paper's network by default.
     features : str or iterable of str
-        Names of the features that it gives (see `glcm_cuda.feature_maps`), joint entropy by default.
+        Names of the features to predict (see `glcm_cuda.feature_maps`), joint entropy by default.
 
     Returns
     -------
@@ -108,7 +109,7 @@ def build_model(
     ------
     ValueError
         If the windows are three-dimensional, the patch shrinks to nothing in the network, a feature is
-        unknown, or the analytic network is asked for another feature than joint entropy.
+        unknown, or the analytic network is to predict any other feature than joint entropy.
     """
     network = network or NetworkSettings()
     names = tuple(feature.name for feature in features_named(features))
@@ -128,25 +129,25 @@ def build_model(
 def load_model(path: str | os.PathLike[str]) -> keras.Model:
     """Return the model of a ``.keras`` file, ready to predict.
 
-    Nothing of the file is executed: only layers of Keras and of this package are made.
+    No code from the file is executed: only layers of Keras and of this package are created.
 
     Parameters
     ----------
     path : path
-        A file that `surrogate.train` wrote.
+        A file written by `surrogate.train`.
 
     Raises
     ------
     ValueError
-        If there is no such file, it is not a ``.keras`` file, is damaged or holds unknown layers, or
-        the model carries no GLCM settings.
+        If the file does not exist, is not a ``.keras`` file, is damaged or has unknown layers, or if the
+        model has no GLCM settings.
     """
     path = Path(path)
     _check_archive(path)
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # whatever a foreign file makes of it, the reader needs one line
-        # Keras goes on to say how its safe mode is switched off, which is no way here.
+    except Exception as error:  # a foreign file may raise anything; users get one line
+        # Keras' own message advises to disable safe mode, which is not an option here.
         is_lambda = "Lambda" in str(error)
         why = "it has a Lambda layer, whose code is never run" if is_lambda else _first_line(error)
         msg = f"{path} cannot be loaded as a Keras model: {why}"
@@ -160,28 +161,34 @@ def load_model(path: str | os.PathLike[str]) -> keras.Model:
 
 
 def glcm_settings(model: keras.Model) -> GLCMSettings:
-    """Return the settings of the maps that `model` stands in for.
+    """Return the settings of the exact maps that `model` replaces.
 
     Raises
     ------
     ValueError
-        If the model carries none.
+        If the model has none.
     """
     return _scaling(model).settings
 
 
 def model_features(model: keras.Model) -> tuple[str, ...]:
-    """Return the names of the features that `model` gives, in the order of its output.
+    """Return the names of the features that `model` predicts, in the order of its output.
 
-    Raises as `glcm_settings`.
+    Raises
+    ------
+    ValueError
+        See `glcm_settings`.
     """
     return _scaling(model).features
 
 
 def network_settings(model: keras.Model) -> NetworkSettings:
-    """Return the settings that `model` was built with.
+    """Return the settings of the network that `model` was built with.
 
-    Raises as `glcm_settings`.
+    Raises
+    ------
+    ValueError
+        See `glcm_settings`.
     """
     return _scaling(model).network
 
@@ -195,7 +202,7 @@ def _scaling(model: keras.Model) -> LevelScaling:
 
 
 def check_two_dimensional(glcm: GLCMSettings) -> None:
-    """Raise ValueError for settings of three-dimensional windows."""
+    """Raise ValueError if the windows are three-dimensional."""
     if glcm.dimensions != 2:
         msg = f"the network takes windows in the plane (dimensions=2), got dimensions={glcm.dimensions}"
         raise ValueError(msg)
@@ -219,7 +226,7 @@ def _first_line(error: Exception) -> str:
 
 
 def keras_versions() -> dict[str, str]:
-    """Return the versions of Keras and of the backend it computes with."""
+    """Return the versions of Keras and of its backend, by name."""
     backend = keras.backend.backend()
     return {
         "keras": str(keras.__version__),

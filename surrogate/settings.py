@@ -1,4 +1,4 @@
-"""What is trained and how: every parameter of the network and of its training, and its check."""
+"""All parameters of the networks and of their training, and the checks of their values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Precision = Literal["float32", "bfloat16"]
 Runtime = Literal["keras", "onnxruntime"]
 
 POOLED_BLOCKS = 2
-"""Max pooling follows this many of the convolutional blocks."""
+"""Number of convolutional blocks, counted from the first, that end in max pooling."""
 
 _ARCHITECTURES: tuple[Architecture, ...] = get_args(Architecture)
 _PADDINGS: tuple[Padding, ...] = get_args(Padding)
@@ -26,11 +26,11 @@ _POOL_STRIDES: tuple[PoolStride, ...] = get_args(PoolStride)
 
 
 class _Fields:
-    """Dataclasses that become plain dictionaries and come back."""
+    """Conversion of dataclasses to plain dictionaries and back."""
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Self:
-        """Return the settings that `to_dict` described; an unknown field is refused."""
+        """Return the settings of a dictionary from `to_dict`; raise ValueError for unknown fields."""
         known = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
         unknown = sorted(set(fields) - set(known))
         if unknown:
@@ -46,31 +46,33 @@ class _Fields:
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkSettings(_Fields):
-    """Settings of the network; the defaults are the paper's, where it says.
+    """Settings of the network. The defaults are those of the paper, where it states them.
 
     Parameters
     ----------
     architecture : {"radsynth", "equality", "analytic"}
-        Which network: the paper's; the one that compares levels and learns to count; or the one whose
-        weights follow from the definition. Each uses the settings below that name it.
+        Which network: that of the paper; one that compares levels and learns to count; or one whose weights
+        follow from the definition. The settings below each apply to the architecture they name.
     filters : tuple of int
-        radsynth: filters of each 3x3 convolution, first to last; two or more.
+        radsynth: numbers of filters of the 3x3 convolutions, in order; two or more.
     dropout : float
-        radsynth: fraction dropped after the last convolution in training, from 0 to below 1.
+        radsynth: fraction dropped after the last convolution in training, at least 0 and below 1.
     padding : {"same", "valid"}
-        radsynth: padding of the convolutions. Not in the paper: docs/surrogate.md argues the default.
+        radsynth: padding of the convolutions. Not stated in the paper; docs/surrogate.md explains the
+        default.
     pool_stride : {1, 2}
-        radsynth: stride of the 2x2 max pooling. Not in the paper either.
+        radsynth: stride of the 2x2 max pooling. Not stated in the paper either.
     hidden : tuple of int
-        equality: units of each dense layer, first to last; one or more. The output is linear in all of them.
+        equality: numbers of units of the dense layers, in order; one or more. The output is a linear function
+        of the units of all of them.
     temperature : float
-        analytic: levels over which two voxels stop to count as equal, above 0. At the default the network is
-        exact on whole levels; from about 0.5 its gradient is of use.
+        analytic: width of the comparison of two levels, in levels, above 0. At the default the network is
+        exact for whole levels; from about 0.5 its gradient is useful.
 
     Raises
     ------
     TypeError, ValueError
-        If a field is of the wrong kind or out of its range.
+        If a field has the wrong type or is out of range.
 
     Examples
     --------
@@ -99,7 +101,7 @@ class NetworkSettings(_Fields):
         check_positive("temperature", self.temperature)
 
     def edge_after_blocks(self, window: int) -> int:
-        """Edge of the feature map that the last convolution leaves of a `window`; 0 if none is left."""
+        """Return the edge of the last block's feature map for a patch of edge `window`; 0 if it is empty."""
         edge = window
         for block in range(len(self.filters)):
             edge -= 2 if self.padding == "valid" else 0
@@ -110,11 +112,11 @@ class NetworkSettings(_Fields):
         return edge
 
     def takes_window(self, window: int) -> bool:
-        """Whether something is left of a patch of edge `window` on its way through."""
+        """Whether a patch of edge `window` is large enough for the network."""
         return self.architecture != "radsynth" or self.edge_after_blocks(window) > 0
 
     def check_window(self, window: int) -> None:
-        """Raise ValueError if a patch of edge `window` shrinks to nothing on its way through."""
+        """Raise ValueError if a patch of edge `window` is too small for the network."""
         if self.takes_window(window):
             return
         works = [
@@ -132,36 +134,36 @@ class NetworkSettings(_Fields):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSettings(_Fields):
-    """Settings of the training; minibatch and folds are the paper's.
+    """Settings of the training. The sizes of minibatch and folds are those of the paper.
 
     Parameters
     ----------
     folds : int
-        Folds of the cross validation. 1: no patient is held out, one model learns from all.
+        Number of folds of the cross validation. With 1, one model is trained on all patients.
     folds_by : {"patient", "group"}
-        Who is held out together: patients, or whole groups (scanners or data sets), see `assign_folds`.
+        Whether single patients or whole groups (scanners or data sets) are held out, see `assign_folds`.
     batch : int
         Patches in a minibatch, 1 or more.
     epochs : int
-        Passes over the patches, 1 or more; the learning rate falls to zero over this many.
+        Passes over the patches, 1 or more. The learning rate falls to zero over this many.
     learning_rate : float
         Highest learning rate of Adam, above 0.
     patience : int
-        Epochs without a better validation RMSE, in the second half, after which training stops. 0: no
-        patient is set aside to validate on, and all epochs are trained.
+        Training stops after this many epochs of the second half without a better validation RMSE. With 0, no
+        patients are set aside for validation and all epochs are trained.
     augment : float
-        Share of each minibatch that is changed in contrast, brightness and noise, and given its new exact
-        value, from 0 to 1.
+        Share of each minibatch, from 0 to 1, whose contrast, brightness and noise are changed and whose exact
+        values are computed again.
     precision : {"float32", "bfloat16"}
-        What the layers compute in. Weights, level differences, cost and the finished model are float32 in any
-        case (mixed precision).
+        What the layers compute in (mixed precision). Weights, level differences, cost and the finished model
+        are always float32.
     seed : int
-        Seed of folds, weights, order of patches, their changes and dropout, 0 to 2**31 - 1.
+        Seed of folds, weights, order of patches, augmentation and dropout, 0 to 2**31 - 1.
 
     Raises
     ------
     TypeError, ValueError
-        If a field is of the wrong kind or out of its range.
+        If a field has the wrong type or is out of range.
     """
 
     folds: int = 2
@@ -205,7 +207,7 @@ def check_positive(name: str, value: float) -> None:
 
 
 def _checked_units(name: str, units: object, least: int) -> tuple[int, ...]:
-    """Return the units of each layer as a tuple, JSON lists included."""
+    """Return the units of each layer as a tuple; JSON has them as a list."""
     if not isinstance(units, tuple | list):
         msg = f"{name} must be a tuple of integers, got {units!r}"
         raise TypeError(msg)

@@ -1,4 +1,4 @@
-"""Synthetic maps: the network in place of the co-occurrence matrix."""
+"""Synthetic maps: a network predicts every voxel instead of counting its co-occurrence matrix."""
 
 from __future__ import annotations
 
@@ -15,15 +15,18 @@ from numpy.lib.stride_tricks import sliding_window_view
 from glcm_cuda.base.checks import check_choice
 from glcm_cuda.levels.quantize import quantize
 from surrogate.dense import dense_model
+from surrogate.export import onnx_predictor
 from surrogate.model import glcm_settings, model_features
 from surrogate.settings import Runtime
 
 TILE = 128
-"""Voxels along the edge of what is computed at a time: larger tiles leave the processor's caches."""
+"""Default edge of a tile in voxels: larger tiles do not fit into the processor's caches."""
 
 BATCH = 2048
-"""Patches predicted at a time, the fastest on a CPU: from 4096 on the layers' memory (13 kB a patch in the
-first) goes back to the system after every batch and half as much time again is lost."""
+"""Patches predicted at a time, the fastest number on a CPU.
+
+From 4096 on, the memory of the layers (13 kB per patch in the first one) is returned to the system after
+every batch, which makes batches take half as long again."""
 
 Progress = Callable[[int, int], None]
 Map = npt.NDArray[np.float32]
@@ -37,35 +40,35 @@ def synthesize(
     runtime: Runtime = "keras",
     progress: Progress | None = None,
 ) -> Map:
-    """Return the synthetic map of an image, whole slices at a time.
+    """Return the synthetic map of an image.
 
     Parameters
     ----------
     image : (Y, X) or (Z, Y, X) array of real numbers
-        Intensities in any unit, without NaN; quantised over the whole image by the settings that the
-        model carries.
+        Intensities in any unit, without NaN. They are quantised over the whole image with the settings of
+        the model.
     model : keras.Model
-        Of `load_model` or `build_model`, with one feature; or what `dense_model` made of it, which saves the
-        time of making that for every image.
+        Model of one feature, from `load_model` or `build_model`; or its `dense_model`, which saves the time
+        of building that for every image.
     tile : int
-        Voxels along the edge of the squares that are computed at a time, 1 or more: they bound the memory.
+        Edge of the squares that are computed at a time, in voxels, 1 or more. It bounds the memory.
     runtime : {"keras", "onnxruntime"}
-        What computes the network.
+        Library that computes the network.
     progress : callable (done, total), optional
-        Called with the number of voxels done after every tile.
+        Called after every tile with the number of voxels done.
 
     Returns
     -------
     float32 array of the image's shape
-        In the unit of the model's settings. Within ``radius`` voxels of the border of a slice the
-        window is filled up by reflection, since the network knows whole windows only; the exact map
-        clips the window there, so these voxels are approximations of another kind.
+        Values in the unit of the model's settings. Within ``radius`` voxels of the border of a slice, the
+        window is completed by reflection, since the network needs whole windows. The exact map clips the
+        window instead, so the two differ there by more than the error of the network.
 
     Raises
     ------
     TypeError, ValueError
-        If the image is unfit (see `glcm_cuda.quantize`), has not two or three dimensions, or its
-        slices are smaller than the window; if the model has no settings or several features, or `tile` is
+        If the image is not valid (see `glcm_cuda.quantize`), does not have two or three dimensions, or has
+        slices smaller than the window; if the model has no settings or several features; or if `tile` is
         below 1.
     """
     names = model_features(model)
@@ -83,7 +86,7 @@ def synthesize_features(
     runtime: Runtime = "keras",
     progress: Progress | None = None,
 ) -> dict[str, Map]:
-    """Return the synthetic maps of all features of a model, by their names; otherwise as `synthesize`."""
+    """Return the synthetic maps of all features of a model, by name; see `synthesize` for the arguments."""
     settings = glcm_settings(model)
     levels = _stack(quantize(image, settings), settings.edge)
     if tile < 1:
@@ -95,11 +98,11 @@ def synthesize_features(
     names = model_features(model)
     out = np.empty((*levels.shape, len(names)), np.float32)
     tiles = list(_tiles(levels.shape, tile, settings.edge))
-    for done, (inner, outer) in enumerate(tiles, start=1):
-        out[inner] = predict(padded[outer][..., np.newaxis].astype(np.float32))
+    for done, (target, source) in enumerate(tiles, start=1):
+        out[target] = predict(padded[source][..., np.newaxis].astype(np.float32))
         if progress is not None:
             progress(levels.size * done // len(tiles), levels.size)
-    return {name: out[..., place].reshape(np.shape(image)) for place, name in enumerate(names)}
+    return {name: out[..., column].reshape(np.shape(image)) for column, name in enumerate(names)}
 
 
 def synthesize_patches(
@@ -109,26 +112,45 @@ def synthesize_patches(
     batch: int = BATCH,
     progress: Progress | None = None,
 ) -> Map:
-    """Return what `synthesize` does, patch by patch as the network was trained; of the first feature.
+    """Return the synthetic map of the first feature, predicted patch by patch as in training.
 
-    Slower, and for any network of patches. `batch` is the number of patches predicted at a time, about;
-    at least a row of the image. Otherwise as `synthesize`.
+    Slower than `synthesize`, but it works for any network that takes patches.
+
+    Parameters
+    ----------
+    image, progress
+        See `synthesize`.
+    model : keras.Model
+        Model from `load_model` or `build_model`.
+    batch : int
+        Approximate number of patches predicted at a time, 1 or more; at least those of a row of the image.
+
+    Returns
+    -------
+    float32 array of the image's shape
+        See `synthesize`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        See `synthesize`; and if `batch` is below 1.
     """
     settings = glcm_settings(model)
     levels = _stack(quantize(image, settings), settings.edge)
     if batch < 1:
         msg = f"batch must be 1 or more, got {batch}"
         raise ValueError(msg)
-    out = np.empty((levels.shape[0] * levels.shape[1], levels.shape[2]), np.float32)
+    out = np.empty((levels.shape[0] * levels.shape[1], levels.shape[2]), np.float32)  # rows of all slices
+    # (Z, Y, X, w, w): the window around every voxel, as a view.
     windows = sliding_window_view(
         _padded(levels, settings.radius), (settings.edge, settings.edge), axis=(1, 2)
     )
     rows_at_once = _rows_at_once(len(out), levels.shape[2], batch)
     for start in range(0, len(out), rows_at_once):
         stop = min(start + rows_at_once, len(out))
-        # Every batch has one size, the last one repeats its last row: no backend compiles twice.
+        # The last batch is filled by repeating the last row: batches of one size are compiled only once.
         rows = np.minimum(np.arange(start, start + rows_at_once), len(out) - 1)
-        patches = windows[np.divmod(rows, levels.shape[1])]
+        patches = windows[np.divmod(rows, levels.shape[1])]  # (rows, X, w, w)
         out[start:stop] = _predict(model, patches)[: stop - start]
         if progress is not None:
             progress(stop * levels.shape[2], out.size)
@@ -136,16 +158,15 @@ def synthesize_patches(
 
 
 def _predictor(model: keras.Model, runtime: Runtime) -> Callable[[Map], Map]:
+    """Return the function from (N, Y, X, 1) levels to (N, Y-w+1, X-w+1, F) values."""
     if runtime == "onnxruntime":
-        from surrogate.export import onnx_predictor
-
         return onnx_predictor(model)
     dense = model if model.input_shape[1] is None else dense_model(model)
     return lambda levels: np.asarray(dense.predict_on_batch(levels), np.float32)
 
 
 def _stack(levels: npt.NDArray[np.uint8], window: int) -> npt.NDArray[np.uint8]:
-    """Return the levels as (Z, Y, X), refusing what no whole window fits into."""
+    """Return the levels as (Z, Y, X); raise ValueError if the slices are too small for a window."""
     if levels.ndim not in (2, 3):
         msg = f"image must have two or three dimensions, got shape {levels.shape}"
         raise ValueError(msg)
@@ -157,17 +178,17 @@ def _stack(levels: npt.NDArray[np.uint8], window: int) -> npt.NDArray[np.uint8]:
 
 
 def _padded(levels: npt.NDArray[np.uint8], radius: int) -> npt.NDArray[np.uint8]:
-    """Levels with the windows' margin around every slice, by reflection."""
+    """Return (Z, Y+2r, X+2r) levels: every slice is extended by the radius of the window, by reflection."""
     return np.pad(levels, ((0, 0), (radius, radius), (radius, radius)), mode="reflect")
 
 
 def _tiles(
     shape: tuple[int, ...], tile: int, edge: int
 ) -> Iterator[tuple[tuple[slice, ...], tuple[slice, ...]]]:
-    """Where each tile's values go, and the levels that it takes with its windows' margin.
+    """Yield, for each tile, where its values go in the map and which of the padded levels it needs.
 
-    All have one shape, so that no backend compiles twice: the last ones overlap those before. Small
-    slices are taken several at a time.
+    All tiles have one shape, so that backends compile the network only once; the last ones overlap those
+    before them. A tile spans several slices if these are small.
     """
     height, width = (min(tile, length) for length in shape[1:])
     sizes = (min(shape[0], max(1, tile * tile // (height * width))), height, width)
@@ -177,23 +198,23 @@ def _tiles(
         for length, size in zip(shape, sizes, strict=True)
     )
     for corner in itertools.product(*starts):
-        inner, outer = (
+        target, source = (
             tuple(
-                slice(start, start + size + more)
-                for start, size, more in zip(corner, sizes, extra, strict=True)
+                slice(start, start + size + margin)
+                for start, size, margin in zip(corner, sizes, added, strict=True)
             )
-            for extra in ((0, 0, 0), margins)
+            for added in ((0, 0, 0), margins)
         )
-        yield inner, outer
+        yield target, source
 
 
 def _rows_at_once(rows: int, columns: int, batch: int) -> int:
-    """Rows of voxels in a batch, such that the last batch is nearly full too."""
+    """Return the number of rows of voxels in a batch, such that the last batch is nearly full too."""
     return math.ceil(rows / math.ceil(rows * columns / max(batch, columns)))
 
 
 def _predict(model: keras.Model, patches: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """Return the prediction of (rows, columns, w, w) patches as (rows, columns)."""
+    """Return the predictions (rows, X) of (rows, X, w, w) patches."""
     batch = patches.reshape((-1, *patches.shape[2:], 1)).astype(np.float32)
     prediction: Any = model.predict_on_batch(batch)
     return np.asarray(prediction, np.float32)[:, 0].reshape(patches.shape[:2])

@@ -16,7 +16,7 @@ from pipelines.cohorts.cohort import CHOICE_COLUMNS, COLUMNS, PHANTOM_COLUMN, ph
 from pipelines.images.dicom.headers import Contents, Found, contents_of, files_below, hashed
 from pipelines.images.dicom.phases import Phase, phases_of, uneven, without_copies
 from pipelines.images.dicom.series import series_frames
-from pipelines.images.writing import MAP_SUFFIXES, refuse_output
+from pipelines.images.output_paths import MAP_SUFFIXES, refuse_output
 from pipelines.reports.tables import counted
 
 _log = logging.getLogger(__name__)

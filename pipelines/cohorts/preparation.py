@@ -12,18 +12,18 @@ from glcm_cuda.base.files import replacing
 from pipelines.cohorts.attempts import Attempts, naming
 from pipelines.cohorts.cohort import Case, case_files, read_cohort
 from pipelines.cohorts.listing import Row, write_rows
+from pipelines.images.intensity_standard import learn_standard, write_standard
 from pipelines.images.masks import read_labels
+from pipelines.images.output_paths import refuse_output
 from pipelines.images.preprocessing import (
     Preprocessing,
-    learn_standard,
     moved_labels,
     preprocess,
-    write_standard,
 )
 from pipelines.images.provenance import sidecar_path, source_record, write_sidecar
 from pipelines.images.reading import read_image
 from pipelines.images.volume import Volume
-from pipelines.images.writing import refuse_output, write_volume
+from pipelines.images.writing import write_volume
 from pipelines.shell.outputs import refuse_foreign_folder, refuse_inputs
 from pipelines.shell.progress import progress_bar
 

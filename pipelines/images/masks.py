@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import csv
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import SimpleITK
 
 from glcm_cuda.levels.quantize import refuse_not_finite
 from pipelines.images.archives import opened
+from pipelines.images.dicom.regions import is_region, on_grid, read_region
 from pipelines.images.reading import read_volume
+from pipelines.images.resampling import nearest_on_grid
 from pipelines.images.volume import Volume, geometry_differences
 
 _NAMED = 20
@@ -79,8 +82,6 @@ def read_mask(
     FileNotFoundError, ValueError
         Those of `read_image`; if the geometry differs; if no voxel is inside, or one is NaN.
     """
-    from pipelines.images.dicom.regions import is_region, on_grid, read_region
-
     choice = choice or MaskChoice()
     path = Path(path)
     _refuse_missing("mask", path)
@@ -92,7 +93,7 @@ def read_mask(
             raise ValueError(msg)
         region = read_region(place, volume, choice.segment)
     if choice.resample:
-        found: npt.NDArray[np.bool_] = resampled(f"mask {path}", region, volume) != 0
+        found: npt.NDArray[np.bool_] = nearest_on_grid(f"mask {path}", region, volume) != 0
         return found
     return on_grid(f"mask {path}", region, volume)
 
@@ -144,7 +145,7 @@ def _read_on_grid(
     with opened(Path(path)) as place:
         other = read_volume(place)
     if resample:
-        return resampled(f"{name} {path}", other, volume)
+        return nearest_on_grid(f"{name} {path}", other, volume)
     differences = geometry_differences(other, volume)
     if differences:
         msg = (
@@ -161,27 +162,6 @@ def _refuse_missing(name: str, path: Path) -> None:
         raise FileNotFoundError(msg)
 
 
-def resampled(name: str, mask: Volume, volume: Volume) -> npt.NDArray[Any]:
-    """Return a mask on an image's grid, each voxel from the nearest; 0 where the mask does not reach."""
-    import SimpleITK
-
-    from pipelines.images.volume import image_of
-
-    if mask.array.ndim != volume.array.ndim:
-        msg = f"{name} must have the image's {volume.array.ndim} dimensions, got {mask.array.ndim}"
-        raise ValueError(msg)
-    refuse_not_finite(name, mask.array)
-    kept = mask.array.astype(np.uint8) if mask.array.dtype == bool else mask.array
-    nearest = SimpleITK.sitkNearestNeighbor
-    source = image_of(replace(mask, array=kept))
-    moved = SimpleITK.Resample(source, image_of(volume), SimpleITK.Transform(), nearest)
-    found: npt.NDArray[Any] = SimpleITK.GetArrayFromImage(moved)
-    if not found.any():
-        msg = f"{name} and the image do not overlap; is it the mask of this image?"
-        raise ValueError(msg)
-    return found
-
-
 def _label_of(path: Path, wanted: str) -> int:
     """Return the value of a label's name: of 3D Slicer's .seg.nrrd, or of the table that BIDS puts beside."""
     names = _slicer_names(path) or _bids_names(path)
@@ -196,8 +176,6 @@ def _label_of(path: Path, wanted: str) -> int:
 
 
 def _slicer_names(path: Path) -> dict[str, int]:
-    import SimpleITK
-
     if path.is_dir():
         return {}
     reader = SimpleITK.ImageFileReader()

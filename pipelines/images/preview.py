@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from glcm_cuda import GLCMSettings
 from glcm_cuda.base.files import replacing
 from glcm_cuda.families.offsets import largest_entropy
+from pipelines.images.output_paths import check_preview_path
 from pipelines.images.volume import Volume
-from pipelines.images.writing import refuse_output
 from pipelines.reports.names import feature_title, unit_of, with_unit
 
 
@@ -60,9 +61,6 @@ def write_preview(
     ValueError, FileExistsError, OSError
         If the name does not end in .png, exists, or cannot be written.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     check_preview_path(path, force=force)
     levels = levels or settings.levels
     index, (image, drawn, outline) = _shown_slice(volume.array, values, region, settings.slice_axis)
@@ -93,15 +91,6 @@ def write_preview(
         left.contour(outline, levels=[0.5], colors="yellow", linewidths=0.7)
     with replacing(path, force=force) as temporary:
         figure.savefig(temporary, format="png", dpi=120)
-
-
-def check_preview_path(path: str | os.PathLike[str], *, force: bool = False) -> None:
-    """Refuse a preview's path before anything is computed: a name not ending in .png, or a file there."""
-    path = Path(path)
-    if path.suffix.lower() != ".png":
-        msg = f"a preview's name must end in .png, got {path.name}"
-        raise ValueError(msg)
-    refuse_output(path, force=force)
 
 
 def _label(feature: str, settings: GLCMSettings, levels: int) -> str:

@@ -7,9 +7,11 @@ import json
 import os
 import platform
 from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import glcm_cuda
 from glcm_cuda import GLCMSettings
 from pipelines.images.dicom.headers import files_below
 from pipelines.reports.names import feature_names, unit_of
@@ -63,8 +65,6 @@ def source_record(path: str | os.PathLike[str], name: str = "source") -> dict[st
 
 def made_by() -> dict[str, Any]:
     """Return the versions of the software and the date, as a sidecar has them."""
-    import glcm_cuda
-
     return {
         "software": {
             "radsynth": glcm_cuda.__version__,
@@ -76,8 +76,6 @@ def made_by() -> dict[str, Any]:
 
 
 def _versions(*names: str) -> dict[str, str]:
-    from importlib.metadata import PackageNotFoundError, version
-
     found = {}
     for name in names:
         try:

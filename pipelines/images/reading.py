@@ -7,56 +7,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
+import SimpleITK
 
-from glcm_cuda import GLCMSettings
-from glcm_cuda.levels.quantize import bounding_box
 from pipelines.images import nifti
 from pipelines.images.archives import opened
+from pipelines.images.dicom.headers import is_dicom
+from pipelines.images.dicom.multiframe import geometry_of, read_frames
+from pipelines.images.dicom.series import (
+    Choice,
+    Series,
+    placed,
+    refuse_other_object,
+    series_of_file,
+    series_of_folder,
+)
+from pipelines.images.native_messages import native_messages_logged
 from pipelines.images.volume import Volume, volume_of
-
-if TYPE_CHECKING:
-    import SimpleITK
-
-    from glcm_cuda.levels.bins import Bins
-    from pipelines.images.dicom.series import Choice, Series
 
 _FORMATS = ("Nifti", "Nrrd", "Meta", "GDCM")  # names of ITK
 _PAIRS = (".hdr", ".img", ".img.gz")
-
-
-def reached(
-    shape: tuple[int, ...], mask: npt.NDArray[np.bool_] | None, settings: GLCMSettings, bins: Bins
-) -> tuple[tuple[slice, ...], GLCMSettings]:
-    """Return the part of an image that is needed, and the settings that give it the levels of the whole.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Of the image.
-    mask : bool array of that shape, optional
-    settings : GLCMSettings
-        For the whole image.
-    bins : Bins
-        Of the whole image.
-
-    Returns
-    -------
-    (box, settings)
-        The box that the mask's windows reach, or the whole. What is computed of it is that of the whole.
-    """
-    whole = tuple(slice(0, size) for size in shape)
-    if mask is None:
-        return whole, settings
-    box = bounding_box(mask, max(settings.radii))
-    if settings.range_over != "image":
-        return box, settings
-    if bins.low == bins.high:  # no range that settings could name
-        return whole, settings
-    return box, replace(settings, intensity_range=(bins.low, bins.high), percentiles=None, deviations=None)
 
 
 def read_image(path: str | os.PathLike[str], choice: Choice | None = None) -> Volume:
@@ -89,9 +59,7 @@ def read_image(path: str | os.PathLike[str], choice: Choice | None = None) -> Vo
         msg = f"image {path} does not exist"
         raise FileNotFoundError(msg)
     with opened(path) as place:
-        if place.is_file() and _is_dicom(place):
-            from pipelines.images.dicom.series import refuse_other_object
-
+        if place.is_file() and is_dicom(place):
             refuse_other_object(place)
         volume = read_volume(place, choice)
         return volume if place == path else replace(volume, sources=())
@@ -99,7 +67,7 @@ def read_image(path: str | os.PathLike[str], choice: Choice | None = None) -> Vo
 
 def read_volume(path: Path, choice: Choice | None = None) -> Volume:
     """Read any image or mask that exists; `read_image` says what of."""
-    if path.is_dir() or _is_dicom(path):
+    if path.is_dir() or is_dicom(path):
         return _read_dicom(path, choice)
     if choice is not None and (choice.series, choice.phase) != (None, None):
         msg = f"--series and --phase choose from DICOM, got {path}, which holds one image"
@@ -117,8 +85,6 @@ def _read_nifti(path: Path) -> Volume:
 
 
 def _read_file(path: Path) -> SimpleITK.Image:
-    import SimpleITK
-
     reader = SimpleITK.ImageFileReader()
     reader.SetFileName(str(path))
     _refuse_format(path, reader)
@@ -131,8 +97,6 @@ def _read_file(path: Path) -> SimpleITK.Image:
 
 
 def _read_dicom(path: Path, choice: Choice | None) -> Volume:
-    from pipelines.images.dicom.series import Choice, placed, series_of_file, series_of_folder
-
     choice = choice or Choice()
     series = series_of_folder(path, choice) if path.is_dir() else series_of_file(path, choice)
     image = _frames_image(series) if series.frames else _files_image(path, series)
@@ -141,8 +105,6 @@ def _read_dicom(path: Path, choice: Choice | None) -> Volume:
 
 
 def _files_image(path: Path, series: Series) -> SimpleITK.Image:
-    import SimpleITK
-
     if len(series.files) == 1:
         image = _read_file(series.files[0])
     else:
@@ -158,10 +120,6 @@ def _files_image(path: Path, series: Series) -> SimpleITK.Image:
 
 def _frames_image(series: Series) -> SimpleITK.Image:
     """Return the frames of a multi-frame file where their positions put them."""
-    import SimpleITK
-
-    from pipelines.images.dicom.multiframe import geometry_of, read_frames
-
     (file,) = series.files
     image = SimpleITK.GetImageFromArray(read_frames(file, series.frames))
     spacing, direction = geometry_of(file, series.positions_mm)
@@ -171,16 +129,11 @@ def _frames_image(series: Series) -> SimpleITK.Image:
     return image
 
 
-def _is_dicom(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
-
-
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
     """Turn the readers' failures into one line; what they print themselves is dropped."""
     try:
-        with native_stderr_dropped():
+        with native_messages_logged():
             yield
     except RuntimeError:  # its text is about the reader's inside, and often beside the point
         raise _damaged(path) from None
@@ -195,9 +148,9 @@ def _damaged(path: Path) -> ValueError:
 
 def _refuse_format(path: Path, reader: SimpleITK.ImageFileReader) -> None:
     """Refuse what is none of our formats: a PNG has neither spacing nor the scanner's intensities."""
-    with native_stderr_dropped():
+    with native_messages_logged():
         found = reader.GetImageIOFromFileName(str(path)).removesuffix("ImageIO")
-    if not found and _is_dicom(path):
+    if not found and is_dicom(path):
         raise _damaged(path)
     if found not in _FORMATS:
         got = f"a {found} image" if found else "a file of another kind, or cut in its header"
@@ -205,23 +158,7 @@ def _refuse_format(path: Path, reader: SimpleITK.ImageFileReader) -> None:
         raise ValueError(msg)
 
 
-@contextmanager
-def native_stderr_dropped() -> Iterator[None]:
-    """Drop what the native readers print past Python: our own line says it better."""
-    saved = os.dup(2)
-    null = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(null, 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(null)
-
-
 def _refuse_kind(path: Path, reader: SimpleITK.ImageFileReader) -> None:
-    import SimpleITK
-
     if reader.GetPixelID() in (SimpleITK.sitkComplexFloat32, SimpleITK.sitkComplexFloat64):
         msg = f"{path} must hold one real number per voxel, got complex numbers; write their magnitude first"
         raise ValueError(msg)

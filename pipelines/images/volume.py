@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
-if TYPE_CHECKING:
-    import SimpleITK
+import SimpleITK
 
 # NIfTI keeps float32: spacings agree to 1e-6, origins and directions to a little less.
 _SPACING_TOLERANCE = 1e-3
@@ -75,8 +73,6 @@ def _rounded(numbers: tuple[float, ...]) -> tuple[float, ...]:
 
 def volume_of(image: SimpleITK.Image) -> Volume:
     """Return an image of SimpleITK."""
-    import SimpleITK
-
     return Volume(
         array=SimpleITK.GetArrayFromImage(image),
         spacing_mm=tuple(image.GetSpacing()),
@@ -87,8 +83,6 @@ def volume_of(image: SimpleITK.Image) -> Volume:
 
 def image_of(volume: Volume) -> SimpleITK.Image:
     """Return the volume as SimpleITK has it."""
-    import SimpleITK
-
     image = SimpleITK.GetImageFromArray(volume.array)
     image.SetSpacing(volume.spacing_mm)
     image.SetOrigin(volume.origin_mm)

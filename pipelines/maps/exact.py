@@ -5,227 +5,354 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
+
+from glcm_cuda import GLCMSettings, feature_maps
+from glcm_cuda.base.files import replacing
+from glcm_cuda.engines.choice import Backend, resolve_backend
+from glcm_cuda.families.feature import Feature
+from glcm_cuda.families.registry import check_features
+from glcm_cuda.levels.bins import Bins
+from glcm_cuda.levels.quantize import bounding_box, find_bins
+from pipelines.images.archives import opened
+from pipelines.images.output_paths import (
+    PARAMETRIC_MAP_SUFFIX,
+    check_map_output,
+    check_preview_path,
+    map_paths,
+)
+from pipelines.images.parametric_map import check_sources, write_parametric_map
+from pipelines.images.preview import write_preview
+from pipelines.images.provenance import provenance
+from pipelines.images.reading import read_image
+from pipelines.images.volume import Volume
+from pipelines.images.writing import staged_map
+from pipelines.maps.inputs import Inputs, Mask
+from pipelines.reports.tables import counted
 from pipelines.shell.progress import progress_bar
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-    from glcm_cuda import GLCMSettings
-    from glcm_cuda.engines.choice import Backend
-    from glcm_cuda.families.feature import Feature
-    from glcm_cuda.levels.bins import Bins
-    from pipelines.images.volume import Volume
 
 _log = logging.getLogger(__name__)
 
 _MOST_BYTES = 1 << 30
 """Maps of several features are computed together, which costs less, as far as they fit in this memory."""
 
+Map = npt.NDArray[np.float32]
+
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
-    """What is mapped: an image, or the part of it that the windows around a mask reach.
+class MapSettings:
+    """What is computed of every voxel.
 
-    `settings` are those asked for; with `binning` the part gets the same levels as the whole.
+    Parameters
+    ----------
+    glcm : GLCMSettings
+        Settings of the maps.
+    features : tuple of Feature
+        In the order of their maps.
+    backend : {"auto", "cpu", "cuda"}
+        Engine; it does not change the result.
+    fit_dimensions : bool
+        Whether a parameter file's three-dimensional windows become two-dimensional in a 2D image.
+    """
+
+    glcm: GLCMSettings
+    features: tuple[Feature, ...]
+    backend: Backend = "auto"
+    fit_dimensions: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapTarget:
+    """Where maps are written.
+
+    Parameters
+    ----------
+    output : Path
+        The map. With several features, each file name gets the feature's name; one .dcm holds them all.
+    preview : Path, optional
+        Picture of a slice of the first map.
+    crop : bool
+        Write the box that the mask's windows reach, not the whole image.
+    force : bool
+        Replace files that exist.
+    """
+
+    output: Path
+    preview: Path | None = None
+    crop: bool = False
+    force: bool = False
+
+    def paths_of(self, features: tuple[Feature, ...]) -> dict[str, Path]:
+        """Return the file of each feature's map."""
+        return map_paths(self.output, [feature.name for feature in features])
+
+    def check(self, features: tuple[Feature, ...], inputs: Inputs) -> None:
+        """Refuse outputs that cannot be written, or that are inputs.
+
+        Raises
+        ------
+        ValueError, OSError
+            Those of `check_map_output` and `check_preview_path`.
+        """
+        for path in self.paths_of(features).values():
+            check_map_output(path, *inputs.files, force=self.force)
+        if self.preview is not None:
+            check_preview_path(self.preview, *inputs.files, force=self.force)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WrittenMaps:
+    """Maps that were written: their files, and a line about them."""
+
+    paths: tuple[Path, ...]
+    summary: str
+
+
+def write_maps(inputs: Inputs, settings: MapSettings, target: MapTarget) -> WrittenMaps:
+    """Map one image and write the maps, each with its provenance: every file or none.
+
+    Parameters
+    ----------
+    inputs : Inputs
+        Image, mask and what is done to both first.
+    settings : MapSettings
+        What is computed.
+    target : MapTarget
+        Where the maps go.
+
+    Raises
+    ------
+    TypeError, ValueError, OSError
+        If an input, a setting or an output is unfit.
+    RuntimeError
+        If the backend is "cuda" and no device can be used.
+    """
+    _check_mask_given(inputs, settings.glcm, crop=target.crop)
+    target.check(settings.features, inputs)
+    with opened(inputs.image) as place:
+        volume = read_image(place, inputs.choice)
+        glcm = inputs.fitted(settings.glcm, volume) if settings.fit_dimensions else settings.glcm
+        _check_dimensions(inputs.image, volume, glcm)
+        volume, mask = inputs.prepared(volume)
+        if target.output.suffix == PARAMETRIC_MAP_SUFFIX:
+            check_sources(target.output, volume, inputs.choice)
+        job = _Mapping.of(inputs, volume, mask, glcm, settings)
+        seconds = _Writer(job, target, inputs).write()
+    paths = tuple(dict.fromkeys(target.paths_of(settings.features).values()))
+    return WrittenMaps(paths=paths, summary=job.summary(seconds))
+
+
+def _check_mask_given(inputs: Inputs, settings: GLCMSettings, *, crop: bool) -> None:
+    if inputs.mask is not None:
+        return
+    needing = {
+        "--mask-label": inputs.mask_choice.label is not None,
+        "--segment": inputs.mask_choice.segment is not None,
+        "--resample-mask": inputs.mask_choice.resample,
+        "--crop": crop,
+        "--unmasked-window": not settings.masked_window,
+        f"--range-over {settings.range_over}": settings.range_over != "image"
+        and settings.intensity_range is None,
+    }
+    for option in (option for option, given in needing.items() if given):
+        msg = f"{option} needs --mask FILE"
+        raise ValueError(msg)
+
+
+def _check_dimensions(source: Path, volume: Volume, settings: GLCMSettings) -> None:
+    needing = {"--dimensions 3": settings.dimensions == 3, "--slice-axis": settings.slice_axis != 0}
+    for option in (option for option, given in needing.items() if given and volume.array.ndim == 2):
+        msg = f"{option} needs a volume, got the 2D image {source}; give --dimensions 2"
+        raise ValueError(msg)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Mapping:
+    """An image whose bins are known, and the part of it that is mapped.
+
+    With a mask that is the box that the windows around the mask reach; its levels are those of the whole.
     """
 
     volume: Volume
-    mask: npt.NDArray[np.bool_] | None
-    box: tuple[slice, ...]
-    features: tuple[Feature, ...]
+    mask: Mask | None
     settings: GLCMSettings
-    binning: GLCMSettings
+    features: tuple[Feature, ...]
+    backend: Literal["cpu", "cuda"]
     bins: Bins
+    box: tuple[slice, ...]
 
-
-@dataclass(frozen=True, kw_only=True)
-class Written:
-    """What is written, and how."""
-
-    outputs: dict[str, Path]
-    outside: float
-    crop: bool
-    preview: Path | None
-    details: dict[str, Any]
-    force: bool
-
-
-def planned(
-    source: Path,
-    volume: Volume,
-    settings: GLCMSettings,
-    features: tuple[Feature, ...],
-    mask: npt.NDArray[np.bool_] | None,
-) -> Job:
-    """Find the bins and the part to map; refuse what cannot be mapped."""
-    from glcm_cuda.families.registry import check_features
-    from glcm_cuda.levels.quantize import find_bins
-    from pipelines.images.reading import reached
-
-    try:
-        bins = find_bins(volume.array, settings, mask)
-    except ValueError as error:
-        msg = f"{source}: {error}"
-        raise ValueError(msg) from None
-    check_features(features, settings, bins)
-    box, binning = reached(volume.array.shape, mask, settings, bins)
-    return Job(
-        volume=volume, mask=mask, box=box, features=features, settings=settings, binning=binning, bins=bins
-    )
-
-
-def write_maps(job: Job, written: Written, source: Path, backend: Backend) -> tuple[float, str]:
-    """Map and write, every file or none; return the seconds of the maps, and the backend."""
-    from pipelines.images.parametric_map import SUFFIX
-    from pipelines.images.writing import staged_map
-
-    seconds, taken = 0.0, _taken(backend)
-    together: dict[str, npt.NDArray[np.float32]] = {}
-    with ExitStack() as stack:
-        for group in _groups(job):
-            maps, more = _timed_maps(job, group, backend)
-            seconds += more
-            if group[0] is job.features[0]:
-                _log_without_pairs(job, maps[group[0].name])
-                stack.enter_context(_drawn(job, written, maps[group[0].name]))
-            for feature in group:
-                volume, values = _placed(job, written, maps.pop(feature.name))
-                path = written.outputs[feature.name]
-                if path.suffix == SUFFIX:
-                    together[feature.name] = values
-                    continue
-                record = _record(job, written, source, taken, feature)
-                stack.enter_context(staged_map(values, volume, path, provenance=record, force=written.force))
-        if together:
-            _write_together(together, job, written, source, taken)
-    return seconds, taken
-
-
-def _write_together(
-    maps: dict[str, npt.NDArray[np.float32]], job: Job, written: Written, source: Path, backend: str
-) -> None:
-    """Write all features into one Parametric Map."""
-    from pipelines.images.parametric_map import write_parametric_map
-
-    record = _record(job, written, source, backend, job.features[0]) | {"features": list(maps)}
-    volume = job.volume.cropped(job.box) if written.crop else job.volume
-    write_parametric_map(maps, volume, written.outputs[job.features[0].name], record, force=written.force)
-
-
-def _record(job: Job, written: Written, source: Path, backend: str, feature: Feature) -> dict[str, Any]:
-    from pipelines.images.provenance import provenance
-
-    return provenance(
-        source=source,
-        settings=job.settings,
-        intensity_range=(job.bins.low, job.bins.high),
-        backend=backend,
-        feature=feature.name,
-        bins={"levels": job.bins.levels, "low": job.bins.low, "high": job.bins.high},
-        **written.details,
-        **_crop_record(job, written),
-    )
-
-
-def _groups(job: Job) -> Iterator[tuple[Feature, ...]]:
-    voxels = job.volume.array[job.box].size
-    at_once = max(1, _MOST_BYTES // (4 * voxels))
-    for start in range(0, len(job.features), at_once):
-        yield job.features[start : start + at_once]
-
-
-def _taken(backend: Backend) -> str:
-    from glcm_cuda.engines.choice import available_backends
-
-    return available_backends()[-1] if backend == "auto" else backend
-
-
-def _timed_maps(
-    job: Job, features: tuple[Feature, ...], backend: Backend
-) -> tuple[dict[str, npt.NDArray[np.float32]], float]:
-    """Maps of the part, and the seconds that they took (compiling included)."""
-    from glcm_cuda import feature_maps
-
-    names = [feature.name for feature in features]
-    mask = None if job.mask is None else job.mask[job.box]
-    start = time.perf_counter()
-    with progress_bar("map") as progress:
-        maps = feature_maps(
-            job.volume.array[job.box], names, job.binning, mask=mask, backend=backend, progress=progress
+    @classmethod
+    def of(
+        cls, inputs: Inputs, volume: Volume, mask: Mask | None, glcm: GLCMSettings, settings: MapSettings
+    ) -> _Mapping:
+        """Find the bins and the box; refuse what cannot be mapped."""
+        try:
+            bins = find_bins(volume.array, glcm, mask)
+        except ValueError as error:
+            msg = f"{inputs.image}: {error}"
+            raise ValueError(msg) from None
+        check_features(settings.features, glcm, bins)
+        whole = tuple(slice(0, size) for size in volume.array.shape)
+        return cls(
+            volume=volume,
+            mask=mask,
+            settings=glcm,
+            features=settings.features,
+            backend=resolve_backend(settings.backend),
+            bins=bins,
+            box=whole if mask is None else bounding_box(mask, max(glcm.radii)),
         )
-    return maps, time.perf_counter() - start
 
+    @property
+    def boxed_mask(self) -> Mask | None:
+        """The mask in the box."""
+        return None if self.mask is None else self.mask[self.box]
 
-def _placed(
-    job: Job, written: Written, part: npt.NDArray[np.float32]
-) -> tuple[Volume, npt.NDArray[np.float32]]:
-    """Return the grid of a file, and the map on it."""
-    import numpy as np
+    def groups(self) -> Iterator[tuple[Feature, ...]]:
+        """Yield the features whose maps fit in memory together."""
+        voxels = self.volume.array[self.box].size
+        at_once = max(1, _MOST_BYTES // (4 * voxels))
+        for start in range(0, len(self.features), at_once):
+            yield self.features[start : start + at_once]
 
-    inside = None if job.mask is None else job.mask[job.box]
-    if inside is not None and not np.isnan(written.outside):
-        part[~inside] = written.outside
-    if written.crop:
-        return job.volume.cropped(job.box), part
-    if part.shape == job.volume.array.shape:
-        return job.volume, part
-    whole = np.full(job.volume.array.shape, written.outside, np.float32)
-    whole[job.box] = part
-    return job.volume, whole
+    def maps(self, features: tuple[Feature, ...]) -> dict[str, Map]:
+        """Return maps of the box, by feature."""
+        with progress_bar("map") as progress:
+            return feature_maps(
+                self.volume.array[self.box],
+                [feature.name for feature in features],
+                self.settings,
+                mask=self.boxed_mask,
+                backend=self.backend,
+                bins=self.bins,
+                progress=progress,
+            )
 
+    def warn_of_no_pairs(self, part: Map) -> None:
+        """Log how many voxels have no pair in their window."""
+        mask = self.boxed_mask
+        count = int(np.count_nonzero(np.isnan(part) if mask is None else np.isnan(part) & mask))
+        if count:
+            where = "" if mask is None else " inside the mask"
+            _log.warning("%s%s without a pair in the window: NaN there", counted(count, "voxel"), where)
 
-def _log_without_pairs(job: Job, part: npt.NDArray[np.float32]) -> None:
-    import numpy as np
+    def on_whole(self, part: Map, outside: float) -> Map:
+        """Return a map of the box as one of the image, with a value beyond the box."""
+        if part.shape == self.volume.array.shape:
+            return part
+        whole = np.full(self.volume.array.shape, outside, np.float32)
+        whole[self.box] = part
+        return whole
 
-    from pipelines.reports.tables import counted
-
-    inside = np.isnan(part) if job.mask is None else np.isnan(part) & job.mask[job.box]
-    count = int(np.count_nonzero(inside))
-    if count:
-        where = "" if job.mask is None else " inside the mask"
-        _log.warning("%s%s without a pair in the window: NaN there", counted(count, "voxel"), where)
-
-
-@contextmanager
-def _drawn(job: Job, written: Written, part: npt.NDArray[np.float32]) -> Iterator[None]:
-    """Draw the preview, if one is wanted, and keep it if the block, which writes the maps, ends well."""
-    import numpy as np
-
-    from glcm_cuda.base.files import replacing
-    from pipelines.images.preview import write_preview
-
-    if written.preview is None:
-        yield
-        return
-    whole = np.full(job.volume.array.shape, np.nan, np.float32)
-    whole[job.box] = part
-    with replacing(written.preview, force=written.force) as temporary:
-        write_preview(
-            job.volume,
-            whole,
-            temporary,
-            job.settings,
-            region=job.mask,
-            feature=job.features[0].name,
-            levels=job.bins.levels,
+    def summary(self, seconds: float) -> str:
+        """Return a line about the maps, which took some seconds."""
+        shape = "x".join(str(edge) for edge in self.volume.array.shape)
+        several = f"{len(self.features)} features, " if len(self.features) > 1 else ""
+        return (
+            f"{shape} voxels, range {self.bins.low:g} to {self.bins.high:g}, {self.bins.levels} levels, "
+            f"{several}{seconds:.2f} s on {self.backend}"
         )
-        del whole
-        yield
 
 
-def _crop_record(job: Job, written: Written) -> dict[str, Any]:
-    """Return what lies outside the mask, and the voxels of the image that the file holds."""
-    import numpy as np
+@dataclass(frozen=True, eq=False)
+class _Writer:
+    """Maps on their way into files."""
 
-    record: dict[str, Any] = {}
-    if job.mask is not None:
-        record["outside"] = "NaN" if np.isnan(written.outside) else written.outside
-    if written.crop:
-        record["crop"] = [[part.start, part.stop] for part in job.box]
-    return record
+    job: _Mapping
+    target: MapTarget
+    inputs: Inputs
+
+    @cached_property
+    def paths(self) -> dict[str, Path]:
+        return self.target.paths_of(self.job.features)
+
+    @cached_property
+    def details(self) -> dict[str, Any]:
+        return {**self.inputs.record(), **self._outside_record()}
+
+    def write(self) -> float:
+        """Map and write, every file or none; return the seconds of the maps (compiling included)."""
+        seconds = 0.0
+        parametric: dict[str, Map] = {}
+        with ExitStack() as stack:
+            for group in self.job.groups():
+                start = time.perf_counter()
+                maps = self.job.maps(group)
+                seconds += time.perf_counter() - start
+                if group[0] is self.job.features[0]:
+                    self.job.warn_of_no_pairs(maps[group[0].name])
+                    stack.enter_context(self._drawn(maps[group[0].name]))
+                for feature in group:
+                    values = self._on_grid(maps.pop(feature.name))
+                    if self.paths[feature.name].suffix == PARAMETRIC_MAP_SUFFIX:
+                        parametric[feature.name] = values
+                    else:
+                        stack.enter_context(self._staged(feature, values))
+            if parametric:
+                self._write_parametric(parametric)
+        return seconds
+
+    @contextmanager
+    def _drawn(self, part: Map) -> Iterator[None]:
+        """Draw the preview, if one is wanted, and keep it if the block, which writes the maps, ends well."""
+        if self.target.preview is None:
+            yield
+            return
+        with replacing(self.target.preview, force=self.target.force) as temporary:
+            write_preview(
+                self.job.volume,
+                self.job.on_whole(part, np.nan),
+                temporary,
+                self.job.settings,
+                region=self.job.mask,
+                feature=self.job.features[0].name,
+                levels=self.job.bins.levels,
+            )
+            yield
+
+    def _on_grid(self, part: Map) -> Map:
+        """Return a map of the box on the grid that is written, with the value outside the mask."""
+        outside, mask = self.inputs.outside, self.job.boxed_mask
+        if mask is not None and not np.isnan(outside):
+            part[~mask] = outside
+        return part if self.target.crop else self.job.on_whole(part, outside)
+
+    def _grid(self) -> Volume:
+        return self.job.volume.cropped(self.job.box) if self.target.crop else self.job.volume
+
+    def _staged(self, feature: Feature, values: Map) -> AbstractContextManager[None]:
+        path, record = self.paths[feature.name], self._record(feature)
+        return staged_map(values, self._grid(), path, provenance=record, force=self.target.force)
+
+    def _write_parametric(self, maps: dict[str, Map]) -> None:
+        """Write all features into one Parametric Map."""
+        record = self._record(self.job.features[0]) | {"features": list(maps)}
+        write_parametric_map(maps, self._grid(), self.target.output, record, force=self.target.force)
+
+    def _record(self, feature: Feature) -> dict[str, Any]:
+        bins = self.job.bins
+        return provenance(
+            source=self.inputs.image,
+            settings=self.job.settings,
+            intensity_range=(bins.low, bins.high),
+            backend=self.job.backend,
+            feature=feature.name,
+            bins={"levels": bins.levels, "low": bins.low, "high": bins.high},
+            **self.details,
+        )
+
+    def _outside_record(self) -> dict[str, Any]:
+        """Return what lies outside the mask, and which voxels of the image a cropped file holds."""
+        record: dict[str, Any] = {}
+        if self.job.mask is not None:
+            record["outside"] = "NaN" if np.isnan(self.inputs.outside) else self.inputs.outside
+        if self.target.crop:
+            record["crop"] = [[part.start, part.stop] for part in self.job.box]
+        return record

@@ -26,10 +26,11 @@ from pipelines.cohorts.attempts import Attempts, naming
 from pipelines.cohorts.cohort import Case, case_files, read_cohort
 from pipelines.images.dicom.series import Choice
 from pipelines.images.masks import read_labels
+from pipelines.images.output_paths import check_map_path
 from pipelines.images.provenance import provenance, sha256_of, sidecar_path
 from pipelines.images.reading import read_image
 from pipelines.images.volume import Volume
-from pipelines.images.writing import check_map_path, write_map
+from pipelines.images.writing import write_map
 from pipelines.maps.store_plan import Plan
 from pipelines.reports.tables import counted
 from pipelines.shell.outputs import refuse_inputs

@@ -1,25 +1,31 @@
-"""Synthetic maps of one image: made, checked, replaced where that is asked for, and written."""
+"""Synthetic maps: made by a network, checked, replaced by exact ones where that is asked for, written."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, get_args
 
+import numpy as np
+import numpy.typing as npt
+
+from glcm_cuda import GLCMSettings, feature_maps, intensity_range
+from glcm_cuda.base.checks import check_choice
 from pipelines.images.dicom.series import Choice
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-    from glcm_cuda import GLCMSettings
-    from pipelines.images.volume import Volume
-    from surrogate.card import Card, ErrorBand
-    from surrogate.checks import SpotCheck
-    from surrogate.settings import Runtime
+from pipelines.images.output_paths import PARAMETRIC_MAP_SUFFIX
+from pipelines.images.parametric_map import write_parametric_map
+from pipelines.images.provenance import provenance, sha256_of, source_record
+from pipelines.images.volume import Volume
+from pipelines.images.writing import staged_map
+from pipelines.reports.names import feature_title
+from surrogate import dense_model, glcm_settings, load_model, model_features, synthesize_features
+from surrogate.card import Card, card_path, read_card
+from surrogate.checks import SpotCheck, spot_check
+from surrogate.model import keras_versions
+from surrogate.settings import Runtime
 
 _log = logging.getLogger(__name__)
 
@@ -48,21 +54,17 @@ class Model:
     @property
     def features(self) -> tuple[str, ...]:
         """Names of what it gives."""
-        from surrogate import model_features
-
         return model_features(self.network)
 
     @property
     def settings(self) -> GLCMSettings:
         """Of its maps."""
-        from surrogate import glcm_settings
-
         return glcm_settings(self.network)
 
 
 @dataclass(frozen=True)
-class Made:
-    """A map that was written.
+class CheckedMap:
+    """A synthetic map that was checked, or the exact one in its place.
 
     Parameters
     ----------
@@ -91,47 +93,89 @@ class Synthesis:
         What computes the network.
     fallback : bool
         Whether a map that fails its check is replaced by the exact one.
-    error_map : Path or None
-        Where the error map goes.
+
+    Raises
+    ------
+    ValueError
+        If the tile or the runtime is unfit.
     """
 
     tile: int
     runtime: Runtime
     fallback: bool
-    error_map: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.tile < 1:
+            msg = f"--tile must be 1 or more, got {self.tile}"
+            raise ValueError(msg)
+        check_choice("--runtime", self.runtime, get_args(Runtime))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SourceImage:
+    """The image that is mapped, and where it came from.
+
+    Parameters
+    ----------
+    path : Path
+        File, folder or archive.
+    volume : Volume
+        The image in it.
+    choice : Choice
+        Which series and phase of it that is.
+    """
+
+    path: Path
+    volume: Volume
+    choice: Choice
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapFiles:
+    """Where the maps of one image go.
+
+    Parameters
+    ----------
+    maps : mapping of str to Path
+        By feature; all in one file if it is a .dcm.
+    errors : mapping of str to Path
+        Error maps, by feature; empty for none.
+    force : bool
+        Replace files that exist.
+    """
+
+    maps: Mapping[str, Path]
+    errors: Mapping[str, Path] = field(default_factory=dict)
+    force: bool = False
+
+    @property
+    def parametric(self) -> Path | None:
+        """The Parametric Map that holds the maps of all features, if they go into one."""
+        first = next(iter(self.maps.values()))
+        return first if first.suffix == PARAMETRIC_MAP_SUFFIX else None
 
 
 def write_maps(
-    source: Path,
-    volume: Volume,
-    outputs: Mapping[str, Path],
+    source: SourceImage,
     model: Model,
-    how: Synthesis,
-    choice: Choice,
+    synthesis: Synthesis,
+    files: MapFiles,
     *,
-    errors: Mapping[str, Path] | None = None,
-    force: bool,
     progress: Callable[[int, int], None] | None = None,
     **details: Any,
-) -> dict[str, Made]:
+) -> dict[str, CheckedMap]:
     """Map one image, check the maps and write them, every file or none.
 
     Parameters
     ----------
-    source : Path
-        Where the image came from.
-    volume : Volume
+    source : SourceImage
         The image.
-    outputs, errors : mapping of str to Path
-        Of each feature, where map and error map go; all maps to one .dcm.
     model : Model
         What maps it.
-    how : Synthesis
-        How.
-    choice : Choice
-        What was chosen of the source, for the record.
-    force : bool
-        Replace files that exist.
+    synthesis : Synthesis
+        How it is mapped.
+    files : MapFiles
+        Where the maps go; error maps need a model with a card.
     progress : callable (done, total), optional
         Called with the tiles done.
     details
@@ -139,50 +183,58 @@ def write_maps(
 
     Returns
     -------
-    dict of Made
+    dict of CheckedMap
         By feature.
     """
-    from glcm_cuda import intensity_range
-    from pipelines.images.parametric_map import SUFFIX, write_parametric_map
-    from pipelines.images.provenance import provenance
-    from pipelines.images.writing import staged_map
-    from surrogate import synthesize_features
-    from surrogate.model import keras_versions
-
+    volume = source.volume
     synthetic = synthesize_features(
-        volume.array, model.network, tile=how.tile, runtime=how.runtime, progress=progress
+        volume.array, model.network, tile=synthesis.tile, runtime=synthesis.runtime, progress=progress
     )
-    maps = {name: _checked(volume, name, synthetic[name], model, how) for name in outputs}
-    _report(maps, outputs)
-    common = {
-        "source": source,
-        "settings": model.settings,
-        "intensity_range": intensity_range(volume.array, model.settings),
-        **choice.to_dict(),
-        **details,
-    }
-    records = {}
+    maps = {name: _checked(volume, name, synthetic[name], model, synthesis) for name in files.maps}
+    _report(maps, files.maps)
+    records = _records(source, maps, model, synthesis, details)
     with ExitStack() as stack:
-        for name, made in maps.items():
-            record = provenance(feature=name, **common, **_made_record(name, made, model, how))
-            record["software"] |= keras_versions()
-            records[name] = dict(record)
-            if outputs[name].suffix != SUFFIX:
-                staged = staged_map(made.values, volume, outputs[name], provenance=record, force=force)
-                stack.enter_context(staged)
-            if errors and model.card is not None:
-                error, about = _error_map(synthetic[name], made, model.card.features[name].error_band)
-                record |= about | {"measured_on": model.card.basis}
-                stack.enter_context(staged_map(error, volume, errors[name], provenance=record, force=force))
-        together = {name: made.values for name, made in maps.items() if outputs[name].suffix == SUFFIX}
-        if together:
-            path = next(iter(outputs.values()))
-            write_parametric_map(together, volume, path, _joined(records), force=force)
+        for name, checked in maps.items():
+            if files.parametric is None:
+                path, record = files.maps[name], records[name]
+                stack.enter_context(
+                    staged_map(checked.values, volume, path, provenance=record, force=files.force)
+                )
+            if files.errors and model.card is not None:
+                error, about = _error_map(synthetic[name], checked, model.card, name)
+                path, record = files.errors[name], records[name] | about
+                stack.enter_context(staged_map(error, volume, path, provenance=record, force=files.force))
+        if files.parametric is not None:
+            values = {name: checked.values for name, checked in maps.items()}
+            write_parametric_map(values, volume, files.parametric, _joined(records), force=files.force)
     return maps
 
 
+def _records(
+    source: SourceImage,
+    maps: Mapping[str, CheckedMap],
+    model: Model,
+    synthesis: Synthesis,
+    details: Mapping[str, Any],
+) -> dict[str, dict[str, Any]]:
+    """Return the provenance of each map."""
+    common = {
+        "source": source.path,
+        "settings": model.settings,
+        "intensity_range": intensity_range(source.volume.array, model.settings),
+        **source.choice.to_dict(),
+        **details,
+    }
+    records = {}
+    for name, checked in maps.items():
+        record = provenance(feature=name, **common, **_checked_record(name, checked, model, synthesis))
+        record["software"] |= keras_versions()
+        records[name] = record
+    return records
+
+
 def _joined(records: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-    """Return the record of several maps: the first one's, and of the others what differs from it."""
+    """Return one record for several maps: that of the first, and how those of the others differ."""
     names = list(records)
     first = records[names[0]]
     others = {
@@ -193,17 +245,14 @@ def _joined(records: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def _checked(
-    volume: Volume, feature: str, synthetic: npt.NDArray[np.float32], model: Model, how: Synthesis
-) -> Made:
-    """Check a map; where that fails and it is asked for, put the exact one in its place."""
-    from glcm_cuda import feature_maps
-    from surrogate.checks import spot_check
-
+    volume: Volume, feature: str, synthetic: npt.NDArray[np.float32], model: Model, synthesis: Synthesis
+) -> CheckedMap:
+    """Check a map; put the exact one in its place if the check fails and that is asked for."""
     check = spot_check(volume.array, synthetic, model.settings, feature, model.card, modality=volume.modality)
-    if not (check.failed and how.fallback):
-        return Made(synthetic, check, replaced=False)
+    if not (check.failed and synthesis.fallback):
+        return CheckedMap(synthetic, check, replaced=False)
     exact = feature_maps(volume.array, [feature], model.settings, backend="cpu")[feature]
-    return Made(exact, check, replaced=True)
+    return CheckedMap(exact, check, replaced=True)
 
 
 def announce_without_card(model: Model) -> None:
@@ -212,28 +261,27 @@ def announce_without_card(model: Model) -> None:
         _log.info("%s has no model card: the check has nothing to be compared with", model.path.name)
 
 
-def _report(maps: Mapping[str, Made], outputs: Mapping[str, Path]) -> None:
-    """Warn, one line each; what the image is flagged for is the same for every feature."""
-    for name, made in maps.items():
-        for line in made.check.failures:
+def _report(maps: Mapping[str, CheckedMap], outputs: Mapping[str, Path]) -> None:
+    """Warn of what the checks found, a line each; flags concern the image and are the same for all maps."""
+    for name, checked in maps.items():
+        for line in checked.check.failures:
             _log.warning("%s: %s", outputs[name], line)
-        if made.replaced:
+        if checked.replaced:
             _log.warning("%s: the exact map is written instead", outputs[name])
     first = next(iter(maps))
     for line in maps[first].check.flags:
         _log.warning("%s: %s", outputs[first], line)
 
 
-def _made_record(feature: str, made: Made, model: Model, how: Synthesis) -> dict[str, Any]:
-    """Return what the sidecar says of a map beyond what it says of exact ones."""
-    from pipelines.images.provenance import source_record
-    from pipelines.reports.names import feature_title
-    from surrogate.card import card_path
-
+def _checked_record(feature: str, checked: CheckedMap, model: Model, synthesis: Synthesis) -> dict[str, Any]:
+    """Return what the sidecar of a synthetic map says beyond that of an exact one."""
     name = feature_title(feature)
     kind = f"synthetic GLCM {name} map (network prediction)"
-    backend = f"Keras {_keras_version()} on {keras_backend()}" if how.runtime == "keras" else how.runtime
-    if made.replaced:
+    backend: str = synthesis.runtime
+    if backend == "keras":
+        (_, version), (library, _) = keras_versions().items()
+        backend = f"Keras {version} on {library}"
+    if checked.replaced:
         kind, backend = f"GLCM {name} map, exact in place of a synthetic one", "cpu"
     card = None if model.card is None else card_path(model.path)
     return {
@@ -242,23 +290,25 @@ def _made_record(feature: str, made: Made, model: Model, how: Synthesis) -> dict
         "model": model.path.name,
         "model_sha256": model.sha256,
         **({"model_card": None} if card is None else source_record(card, "model_card")),
-        "runtime": how.runtime,
-        "spot_check": made.check.to_dict(),
-        "outside_training_range": made.check.outside,
-        "fallback": "exact" if made.replaced else None,
+        "runtime": synthesis.runtime,
+        "spot_check": checked.check.to_dict(),
+        "outside_training_range": checked.check.outside,
+        "fallback": "exact" if checked.replaced else None,
     }
 
 
 def _error_map(
-    synthetic: npt.NDArray[np.float32], made: Made, band: ErrorBand
+    synthetic: npt.NDArray[np.float32], checked: CheckedMap, card: Card, feature: str
 ) -> tuple[npt.NDArray[np.float32], dict[str, Any]]:
-    """Return the error map and what its sidecar says; an exact map has no error."""
+    """Return the error map, which is 0 for an exact map, and what its sidecar says of it."""
+    band = card.features[feature].error_band
     about = {
         "kind": "half width of the band that holds 95 % of the errors of a synthetic map",
         "coverage": band.coverage,
+        "measured_on": card.basis,
     }
     error = band.at(synthetic)
-    return (0 * error if made.replaced else error), about
+    return (0 * error if checked.replaced else error), about
 
 
 def load(path: Path) -> Model:
@@ -267,27 +317,10 @@ def load(path: Path) -> Model:
     Raises
     ------
     ValueError
-        If it is no model of ours, or the card is of another.
+        If the file is not one of our models, or the card belongs to another model.
     """
-    from pipelines.images.provenance import sha256_of
-    from surrogate import dense_model, load_model
-    from surrogate.card import card_path, read_card
-
     model = Model(dense_model(load_model(path)), path, sha256_of(path), read_card(path))
     if model.card is not None and not model.card.is_of(model.features, model.settings):
         msg = f"{card_path(path)} is the card of another model than {path.name}; remove it, or train again"
         raise ValueError(msg)
     return model
-
-
-def keras_backend() -> str:
-    """Return what Keras computes with."""
-    import keras
-
-    return str(keras.backend.backend())
-
-
-def _keras_version() -> str:
-    import keras
-
-    return str(keras.__version__)

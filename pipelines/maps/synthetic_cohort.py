@@ -25,7 +25,15 @@ from pipelines.cohorts.runs import read_run, synthetic_column
 from pipelines.images.dicom.series import Choice
 from pipelines.images.provenance import sha256_of, sidecar_path
 from pipelines.images.reading import read_image
-from pipelines.maps.synthetic import Model, Synthesis, announce_without_card, load, write_maps
+from pipelines.maps.synthetic import (
+    MapFiles,
+    Model,
+    SourceImage,
+    Synthesis,
+    announce_without_card,
+    load,
+    write_maps,
+)
 from pipelines.reports.tables import counted
 from pipelines.shell.outputs import refuse_foreign_folder, refuse_inputs
 from pipelines.shell.progress import progress_bar
@@ -79,16 +87,10 @@ def synthesize_cohort(cohort: Path, folder: Path, run: Path, synthesis: Synthesi
     with progress_bar("Synthetic maps", len(wanted)) as progress:
         for done, job in enumerate(wanted, start=1):
             with attempts.of(job.case.patient):
-                write_maps(
-                    job.case.image,
-                    read_image(job.case.image, job.case.choice),
-                    job.outputs,
-                    models[job.model],
-                    synthesis,
-                    job.case.choice,
-                    force=True,
-                    fold=job.fold,
-                )
+                path, choice = job.case.image, job.case.choice
+                image = SourceImage(path=path, volume=read_image(path, choice), choice=choice)
+                files = MapFiles(maps=job.outputs, force=True)
+                write_maps(image, models[job.model], synthesis, files, fold=job.fold)
             progress(done, len(wanted))
     attempts.finish()
     return _write_index(jobs, folder, features)

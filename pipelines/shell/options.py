@@ -164,7 +164,7 @@ def _spacing(text: str) -> tuple[float, float, float]:
 
 
 def mask_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that say which voxels of a mask are meant; the command gets them as `inside`."""
+    """Add the options that say which voxels of a mask are meant; the command gets them as `mask_choice`."""
 
     @click.option("--mask-label", type=int, help="Of the mask, only the voxels with this label.")
     @click.option("--segment", help="Of a DICOM SEG or RTSTRUCT, or a mask with names: number or name.")
@@ -175,8 +175,8 @@ def mask_options(function: Callable[..., Any]) -> Callable[..., Any]:
     ) -> Any:
         from pipelines.images.masks import MaskChoice
 
-        inside = MaskChoice(label=mask_label, segment=segment, resample=resample_mask)
-        return function(*arguments, inside=inside, **named)
+        mask_choice = MaskChoice(label=mask_label, segment=segment, resample=resample_mask)
+        return function(*arguments, mask_choice=mask_choice, **named)
 
     return packed
 

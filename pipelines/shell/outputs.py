@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from pipelines.images.output_paths import refuse_input_as_output
+
 
 def refuse_file(folder: Path) -> None:
     """Raise NotADirectoryError if the output folder is a file."""
@@ -44,8 +46,6 @@ def refuse_foreign_folder(folder: Path, own: Iterable[str], *, force: bool) -> N
 
 def refuse_inputs(outputs: Sequence[Path], inputs: Iterable[Path]) -> None:
     """Refuse outputs in one folder that would replace an input, or lie in an input folder of DICOM."""
-    from pipelines.images.writing import refuse_input_as_output
-
     folder = outputs[0].parent.resolve()
     # The others need no look at every file: a cohort may have thousands.
     near = [path for path in inputs if folder in (path.resolve(), path.resolve().parent)]

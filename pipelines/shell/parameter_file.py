@@ -10,23 +10,30 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from glcm_cuda import GLCMSettings
 from glcm_cuda.base.checks import nearest
 from glcm_cuda.families.feature import Feature
 from glcm_cuda.families.glcm.features import FEATURES
-from pipelines.images.preprocessing import CornerGrid, Preprocessing
-
-if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-    import yaml
-
-    from pipelines.images.volume import Volume
+from pipelines.images.preprocessing import Preprocessing
+from pipelines.images.resampling import CornerGrid
+from pipelines.images.volume import Volume
+from pipelines.shell.yaml_values import (
+    Values,
+    expected,
+    is_integer,
+    is_number,
+    mapping,
+    read_yaml,
+    refuse_unknown,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -139,8 +146,6 @@ class ParameterFile:
         ValueError
             If they are fewer than the file asks for.
         """
-        import numpy as np
-
         if self.resegment:
             intensities = array[inside]
             scale, origin = {
@@ -187,31 +192,31 @@ def read_parameter_file(path: str | os.PathLike[str], *, region: bool = False) -
     """
     path = Path(path)
     try:
-        return _parsed(path, _loaded(path), region=region)
+        return _parsed(path, read_yaml(path), region=region)
     except (ValueError, TypeError) as error:
         msg = f"{path}: {error}"
         raise ValueError(msg) from None
 
 
 def _parsed(path: Path, content: Mapping[str, Any], *, region: bool) -> ParameterFile:
-    _refuse_unknown("section", content, SECTIONS)
-    setting = _mapping("setting", content.get("setting"))
-    voxel = _mapping("voxelSetting", content.get("voxelSetting"))
-    _refuse_unknown("setting", setting, SETTINGS, elsewhere=dict.fromkeys(VOXEL_SETTINGS, "voxelSetting"))
-    _refuse_unknown("voxelSetting", voxel, VOXEL_SETTINGS, elsewhere=dict.fromkeys(SETTINGS, "setting"))
-    own = _original(_mapping("imageType", content.get("imageType")), setting)
-    values, voxel_values = _Values(setting), _Values(voxel)
+    refuse_unknown("section", content, SECTIONS)
+    setting = mapping("setting", content.get("setting"))
+    voxel = mapping("voxelSetting", content.get("voxelSetting"))
+    refuse_unknown("setting", setting, SETTINGS, elsewhere=dict.fromkeys(VOXEL_SETTINGS, "voxelSetting"))
+    refuse_unknown("voxelSetting", voxel, VOXEL_SETTINGS, elsewhere=dict.fromkeys(SETTINGS, "setting"))
+    own = _original(mapping("imageType", content.get("imageType")), setting)
+    values, voxel_values = _values(setting), _values(voxel)
     radius = voxel_values.integer("kernelRadius", 1, low=1)
     voxel_values.integer("voxelBatch", 1, low=1)
     outside = voxel_values.number("initValue", 0.0)
     masked = voxel_values.boolean("maskedKernel", True) or region
-    for part in (values, _Values(own)):
+    for part in (values, _values(own)):
         _refuse_preprocessing(part, radius)
     for name in ("normalize", "resampledPixelSpacing", "resegmentRange"):
         if own.get(name):
             msg = f"imageType Original: {name} must be given in setting, for all types of images"
             raise ValueError(msg)
-    texture = _Values(setting | own)
+    texture = _values(setting | own)
     fields = _bins(texture) | _pairs(texture)
     fields["window"] = 2 * radius + 1
     if region:  # its one matrix has no window; the settings want one that is wider than every distance
@@ -226,7 +231,7 @@ def _parsed(path: Path, content: Mapping[str, Any], *, region: bool) -> Paramete
     return ParameterFile(
         path=path,
         settings=settings,
-        features=_features(_mapping("featureClass", content.get("featureClass"))),
+        features=_features(mapping("featureClass", content.get("featureClass"))),
         label=values.integer("label", 1, low=1),
         outside=outside,
         minimum_dimensions=values.integer("minimumROIDimensions", 2, low=1, high=3),
@@ -236,129 +241,26 @@ def _parsed(path: Path, content: Mapping[str, Any], *, region: bool) -> Paramete
     )
 
 
-def _loaded(path: Path) -> dict[str, Any]:
-    import yaml
-
-    if not path.is_file():
-        msg = f"parameter file {path} does not exist"
-        raise FileNotFoundError(msg)
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8-sig"), _loader())
-    except yaml.YAMLError as error:
-        raise ValueError(_not_yaml(error)) from None
-    except UnicodeDecodeError:
-        msg = "must be a YAML file, got one that is no text in UTF-8"
-        raise ValueError(msg) from None
-    return _mapping("a parameter file", content)
-
-
-def _not_yaml(error: yaml.YAMLError) -> str:
-    mark = getattr(error, "problem_mark", None)
-    where = "" if mark is None else f" in line {mark.line + 1}"
-    return f"is no valid YAML{where}: {getattr(error, 'problem', None) or error}"
-
-
-def _loader() -> type[yaml.SafeLoader]:
-    """Return a loader that refuses a key that is there twice, of which YAML's own keeps the last."""
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-            seen = set()
-            for key, _ in node.value:
-                if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                    msg = f"{key.value} is there twice, again in line {key.start_mark.line + 1}; keep one"
-                    raise ValueError(msg)
-                seen.add(str(key.value))
-            return super().construct_mapping(node, deep)
-
-    return Loader
-
-
-def _mapping(name: str, value: Any) -> dict[str, Any]:
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        msg = f"{name} must be a mapping of names to values, got {value!r}"
-        raise ValueError(msg)
-    return {str(key): content for key, content in value.items()}
-
-
-def _refuse_unknown(
-    where: str, found: Mapping[str, Any], known: Sequence[str], elsewhere: Mapping[str, str] | None = None
-) -> None:
-    for name in found:
-        if name in (elsewhere or {}):
-            msg = f"{name} belongs to {(elsewhere or {})[name]}, got it in {where}"
-            raise ValueError(msg)
-        if name not in known:
-            hint = nearest(name, known) or f"; it may hold {', '.join(known)}"
-            msg = f"no {where} {name!r}{hint}" if where == "section" else f"{where}: no {name!r}{hint}"
-            raise ValueError(msg)
-
-
-class _Values:
-    """Values of settings, checked as they are asked for; what is null counts as not there."""
-
-    def __init__(self, values: Mapping[str, Any]) -> None:
-        self.values = {name: value for name, value in values.items() if value is not None}
-        self.nulls = values.keys() - self.values.keys()
-        for name in sorted(self.nulls - _MAY_BE_NULL):
-            msg = f"{name} must have a value, got null; give one, or take {name} out"
-            raise ValueError(msg)
-
-    def boolean(self, name: str, default: bool) -> bool:
-        value = self.values.get(name, default)
-        if not isinstance(value, bool):
-            raise ValueError(_expected(name, "true or false", value))
-        return value
-
-    def integer(self, name: str, default: int, *, low: int, high: int | None = None) -> int:
-        if name not in self.values:
-            return default
-        value = self.values[name]
-        if not _is_integer(value) or value < low or (high is not None and value > high):
-            kind = f"a whole number from {low}" + (" on" if high is None else f" to {high}")
-            raise ValueError(_expected(name, kind, value))
-        return int(value)
-
-    def number(self, name: str, default: float) -> float:
-        """Return a number; those that YAML 1.1 takes for text (nan, 1e-3) are numbers too."""
-        value = self.values.get(name, default)
-        try:
-            return float("none" if isinstance(value, bool) else value)
-        except (TypeError, ValueError):
-            raise ValueError(_expected(name, "a number", value)) from None
-
-
-def _is_integer(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _expected(name: str, kind: str, value: Any) -> str:
-    return f"{name} must be {kind}, got {value!r}"
+def _values(values: Mapping[str, Any]) -> Values:
+    return Values(values, _MAY_BE_NULL)
 
 
 def _original(types: Mapping[str, Any], setting: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is set for the original image alone."""
-    _refuse_unknown("imageType", types, _IMAGE_TYPES)
+    refuse_unknown("imageType", types, _IMAGE_TYPES)
     for name in types:
         if name != "Original":
             msg = f"imageType {name} is not computed here; keep Original alone"
             raise ValueError(msg)
-    own = _mapping("imageType Original", types.get("Original"))
-    _refuse_unknown("imageType Original", own, SETTINGS)
+    own = mapping("imageType Original", types.get("Original"))
+    refuse_unknown("imageType Original", own, SETTINGS)
     if "label" in own and own["label"] != setting.get("label", 1):
         msg = "imageType Original: label must be given in setting"
         raise ValueError(msg)
     return own
 
 
-def _refuse_preprocessing(values: _Values, radius: int) -> None:
+def _refuse_preprocessing(values: Values, radius: int) -> None:
     """Refuse what would change the image or the mask before a matrix is made."""
     _refuse_on("correctMask", values.boolean("correctMask", False), "resample the mask to the image", "true")
     channel = values.integer("label_channel", 0, low=0)
@@ -375,65 +277,65 @@ def _refuse_on(name: str, on: bool, advice: str, value: Any) -> None:
         raise ValueError(msg)
 
 
-def _steps(values: _Values) -> Preprocessing:
+def _steps(values: Values) -> Preprocessing:
     """Return what comes before the texture: the normalisation, over the whole image, and the resampling."""
     grid = _grid(values)
     if not values.boolean("normalize", False):
         return Preprocessing(grid=grid)
     outliers = values.number("removeOutliers", math.inf)
     if not outliers > 0:
-        raise ValueError(_expected("removeOutliers", "a number above 0", values.values["removeOutliers"]))
+        raise ValueError(expected("removeOutliers", "a number above 0", values.values["removeOutliers"]))
     scale = values.number("normalizeScale", 1.0)
     if not 0 < scale < math.inf:
-        raise ValueError(_expected("normalizeScale", "a number above 0", values.values["normalizeScale"]))
+        raise ValueError(expected("normalizeScale", "a number above 0", values.values["normalizeScale"]))
     clipped = None if outliers == math.inf else outliers
     return Preprocessing(normalize="zscore", outliers=clipped, scale=scale, grid=grid)
 
 
-def _grid(values: _Values) -> CornerGrid | None:
+def _grid(values: Values) -> CornerGrid | None:
     spacing = values.values.get("resampledPixelSpacing")
     if spacing is None or "interpolator" in values.nulls:  # null switches it off
         return None
     if not isinstance(spacing, list) or len(spacing) != 3 or not all(map(_is_spacing, spacing)):
-        raise ValueError(_expected("resampledPixelSpacing", "a list of three numbers of 0 or more", spacing))
+        raise ValueError(expected("resampledPixelSpacing", "a list of three numbers of 0 or more", spacing))
     name = values.values.get("interpolator", "sitkBSpline")
     if name not in _INTERPOLATORS:
-        raise ValueError(_expected("interpolator", f"one of {', '.join(_INTERPOLATORS)}", name))
+        raise ValueError(expected("interpolator", f"one of {', '.join(_INTERPOLATORS)}", name))
     x, y, z = map(float, spacing)
     return CornerGrid(spacing_mm=(x, y, z), interpolator=name, pad=values.integer("padDistance", 5, low=0))
 
 
 def _is_spacing(value: Any) -> bool:
-    return _is_number(value) and 0 <= value < math.inf
+    return is_number(value) and 0 <= value < math.inf
 
 
-def _resegmentation(values: _Values) -> dict[str, Any]:
+def _resegmentation(values: Values) -> dict[str, Any]:
     edges = values.values.get("resegmentRange")
     if edges is None:
         return {}
     mode = values.values.get("resegmentMode", "absolute")
     if mode not in ("absolute", "relative", "sigma"):
-        raise ValueError(_expected("resegmentMode", "absolute, relative or sigma", mode))
-    if not isinstance(edges, list) or len(edges) not in (1, 2) or not all(map(_is_number, edges)):
-        raise ValueError(_expected("resegmentRange", "a list of one or two numbers", edges))
+        raise ValueError(expected("resegmentMode", "absolute, relative or sigma", mode))
+    if not isinstance(edges, list) or len(edges) not in (1, 2) or not all(map(is_number, edges)):
+        raise ValueError(expected("resegmentRange", "a list of one or two numbers", edges))
     return {"resegment": tuple(sorted(map(float, edges))), "resegment_mode": mode}
 
 
-def _bins(values: _Values) -> dict[str, Any]:
+def _bins(values: Values) -> dict[str, Any]:
     if "binCount" in values.values:
         return {"levels": values.integer("binCount", 0, low=2)}
     width = values.number("binWidth", 25.0)
     if not (math.isfinite(width) and width > 0):
-        raise ValueError(_expected("binWidth", "a positive number", values.values["binWidth"]))
+        raise ValueError(expected("binWidth", "a positive number", values.values["binWidth"]))
     return {"bin_width": width}
 
 
-def _pairs(values: _Values) -> dict[str, Any]:
+def _pairs(values: Values) -> dict[str, Any]:
     flat = values.boolean("force2D", False)
     axis = values.integer("force2Ddimension", 0, low=0, high=2)
     distances = values.values.get("distances", [1])
-    if not isinstance(distances, list) or not distances or not all(map(_is_integer, distances)):
-        raise ValueError(_expected("distances", "a list of whole numbers", distances))
+    if not isinstance(distances, list) or not distances or not all(map(is_integer, distances)):
+        raise ValueError(expected("distances", "a list of whole numbers", distances))
     return {
         "dimensions": 2 if flat else 3,
         "slice_axis": axis if flat else 0,
@@ -449,7 +351,7 @@ def _aggregate(norm: Any) -> str:
         raise ValueError(msg)
     if norm not in (None, "no_weighting"):
         kinds = "null, no_weighting, manhattan, euclidean or infinity"
-        raise ValueError(_expected("weightingNorm", kinds, norm))
+        raise ValueError(expected("weightingNorm", kinds, norm))
     return "mean" if norm is None else "merge"
 
 
@@ -458,14 +360,14 @@ def _features(classes: Mapping[str, Any]) -> tuple[str, ...]:
     if not classes:
         _log.info("no featureClass: pyradiomics would compute every class; here it is glcm alone")
         return every
-    _refuse_unknown("featureClass", classes, _CLASSES)
+    refuse_unknown("featureClass", classes, _CLASSES)
     for name in classes:
         if name != "glcm":
             msg = f"featureClass {name} is not computed here; keep glcm alone"
             raise ValueError(msg)
     names = classes["glcm"] or []
     if not isinstance(names, list):
-        raise ValueError(_expected("featureClass glcm", "a list of features", names))
+        raise ValueError(expected("featureClass glcm", "a list of features", names))
     wanted = [found.name for found in map(_feature, names) if found is not None]
     if names and not wanted:
         msg = "featureClass glcm: pyradiomics computes none of these features any more; name others"

@@ -18,7 +18,7 @@ from glcm_cuda.roi import roi_features
 from pipelines.images.provenance import sha256_of
 from pipelines.images.volume import Volume
 from pipelines.images.writing import write_volume
-from pipelines.maps.region import AGGREGATIONS
+from pipelines.maps.aggregations import AGGREGATIONS
 
 # Its consensus values of joint entropy and contrast.
 PUBLISHED = {

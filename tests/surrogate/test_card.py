@@ -18,10 +18,13 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::F
 
 keras = pytest.importorskip("keras")
 
-from surrogate import NetworkSettings, build_model  # noqa: E402
-from surrogate import card as card_module  # noqa: E402
-from surrogate import exact as exact_module  # noqa: E402
-from surrogate.card import card_path, make_card, read_card, write_card  # noqa: E402
+from surrogate import (  # noqa: E402
+    NetworkSettings,
+    build_model,
+    card_measurement,
+)
+from surrogate.card import card_path, read_card, write_card  # noqa: E402
+from surrogate.card_measurement import make_card  # noqa: E402
 from surrogate.exact import exact_values, known_values  # noqa: E402
 
 GLCM = GLCMSettings(levels=16)
@@ -124,14 +127,14 @@ def test_samples_that_have_no_value_are_left_out(store, model, monkeypatch):
         exact[::2, 1] = np.nan
         return exact
 
-    monkeypatch.setattr(exact_module, "known_values", partly)
+    monkeypatch.setattr(card_measurement, "known_values", partly)
     found = make_card(model, store, held_out=("a",), validated=(), learned=("c",), run=RUN)
     assert found.features["joint_entropy"].agreement.samples == 300
     assert found.features["contrast"].agreement.samples == 150
 
 
 def test_of_a_large_patient_some_rows_are_taken(store, model, monkeypatch):
-    monkeypatch.setattr(card_module, "MOST_SAMPLES", 50)
+    monkeypatch.setattr(card_measurement, "MOST_SAMPLES", 50)
     found = make_card(model, store, held_out=("a", "b"), validated=(), learned=("c",), run=RUN)
     assert found.agreement.samples == 100
 

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from glcm_cuda import GLCMSettings, entropy_map, feature_maps
 from surrogate import checks
-from surrogate import exact as exact_module
 from surrogate.agreement import summarize
 from surrogate.card import (
     HELD_OUT,
@@ -144,7 +143,7 @@ def test_voxels_whose_exact_value_is_undefined_are_left_out(image, exact, monkey
         values[::4] = 1
         return values
 
-    monkeypatch.setattr(exact_module, "exact_values", partly)
+    monkeypatch.setattr(checks, "exact_values", partly)
     check = spot_check(image, np.ones_like(exact), GLCM, ENTROPY, card_of())
     assert (check.voxels, check.failed, check.largest) == (500, False, 0)
     assert np.isnan(check.pearson)

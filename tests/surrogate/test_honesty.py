@@ -18,7 +18,8 @@ from pipelines.cohorts.runs import _check_current
 from pipelines.images.provenance import sha256_of
 from pipelines.maps.synthetic import Synthesis
 from pipelines.maps.synthetic_cohort import Job, is_done
-from surrogate.card import STATISTICS, make_card, read_card, window_statistics, write_card
+from surrogate.card import STATISTICS, read_card, window_statistics, write_card
+from surrogate.card_measurement import make_card
 from surrogate.checks import spot_check
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

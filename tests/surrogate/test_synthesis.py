@@ -26,7 +26,7 @@ from surrogate import (  # noqa: E402 (Keras first, or nothing)
     synthesize,
     synthesize_patches,
 )
-from surrogate.training import model_path  # noqa: E402
+from surrogate.training_run import model_path  # noqa: E402
 
 
 class Centre(keras.layers.Layer):

@@ -33,7 +33,7 @@ from surrogate import (  # noqa: E402 (Keras first, or nothing)
 )
 from surrogate.epochs import history_path, read_history  # noqa: E402
 from surrogate.exact import exact_values  # noqa: E402
-from surrogate.training import model_path  # noqa: E402
+from surrogate.training_run import model_path  # noqa: E402
 
 
 def test_a_run_is_complete(finished, store):

@@ -11,6 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import pydicom
+
 PATIENT_HASH_DIGITS = 12
 
 # Other objects by their modality, and by the beginning of their SOP class: presentation states,
@@ -144,6 +146,12 @@ def files_below(folder: Path) -> Iterator[Path]:
         yield from (Path(place, name) for name in sorted(names) if not name.startswith("."))
 
 
+def is_dicom(path: Path) -> bool:
+    """Whether a file begins as DICOM files do."""
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
+
+
 def header_of(path: Path) -> Any:
     """Return a file's header without its pixels, or None if it is no DICOM file.
 
@@ -154,8 +162,6 @@ def header_of(path: Path) -> Any:
     PermissionError
         If it may not be read.
     """
-    import pydicom
-
     if path.stat().st_size == 0:
         msg = f"{path} is empty (0 bytes); copy or export it again"
         raise ValueError(msg)

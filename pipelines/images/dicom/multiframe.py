@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pydicom
 
 from pipelines.images.dicom.headers import Member, header_of
 from pipelines.images.dicom.phases import normal_of, spacing_of
@@ -67,8 +68,6 @@ def read_frames(path: Path, frames: Sequence[int]) -> npt.NDArray[Any]:
     ValueError
         If the pixels cannot be decoded.
     """
-    import pydicom
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # odd values in headers that nobody reads here
         dataset = pydicom.dcmread(path)
@@ -122,9 +121,7 @@ def decoded(path: Path, dataset: Any) -> npt.NDArray[Any]:
 
 def _frame(header: Any, shared: Any, group: Any, index: int) -> Any:
     """Return what a single-frame image would say of the frame."""
-    from pydicom.dataset import Dataset
-
-    frame = Dataset()
+    frame = pydicom.Dataset()
     for keyword in ("Rows", "Columns", "Modality", "SOPInstanceUID"):
         if keyword in header:
             setattr(frame, keyword, header[keyword].value)

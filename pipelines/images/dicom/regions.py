@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pydicom
+from matplotlib.path import Path as Polygon
 
 from pipelines.images.dicom.headers import header_of
 from pipelines.images.dicom.multiframe import decoded, frames_of, geometry_of
@@ -127,8 +129,6 @@ def on_grid(name: str, region: Volume, volume: Volume) -> Mask:
 
 
 def _read(path: Path) -> Any:
-    import pydicom
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # odd values in headers that nobody reads here
         try:
@@ -287,8 +287,6 @@ def _in_voxels(points: npt.NDArray[np.float64], volume: Volume) -> npt.NDArray[n
 
 
 def _filled(corners: npt.NDArray[np.float64], shape: tuple[int, ...]) -> Mask:
-    from matplotlib.path import Path as Polygon
-
     rows, columns = np.indices(shape)
     centres = np.stack([columns.ravel(), rows.ravel()], axis=1)
     filled: Mask = Polygon(corners, closed=False).contains_points(centres).reshape(shape)

@@ -12,18 +12,16 @@ from helpers.commands import radsynth
 from scipy import ndimage
 
 from pipelines.cohorts.cohort import read_cohort
-from pipelines.images.masks import read_labels
-from pipelines.images.preprocessing import (
+from pipelines.images.intensity_standard import (
     PERCENTILES,
-    CornerGrid,
-    Preprocessing,
     learn_standard,
-    preprocess,
-    preprocess_with_mask,
     read_standard,
     write_standard,
 )
+from pipelines.images.masks import read_labels
+from pipelines.images.preprocessing import Preprocessing, preprocess, preprocess_with_mask
 from pipelines.images.reading import read_image
+from pipelines.images.resampling import CornerGrid
 from pipelines.images.volume import Volume
 from pipelines.images.writing import write_volume
 

@@ -21,10 +21,11 @@ from glcm_cuda import GLCMSettings
 from glcm_cuda.levels.quantize import bounding_box
 from pipelines.images import nifti
 from pipelines.images.masks import MaskChoice, read_labels, read_mask
+from pipelines.images.output_paths import named_after, refuse_input_as_output
 from pipelines.images.provenance import provenance, sha256_of
 from pipelines.images.reading import read_image
 from pipelines.images.volume import Volume, image_of
-from pipelines.images.writing import named_after, refuse_input_as_output, write_map, write_volume
+from pipelines.images.writing import write_map, write_volume
 
 ANGLE = 0.3
 ROTATION = (

@@ -366,11 +366,11 @@ def test_progress_is_drawn_on_a_terminal_after_two_seconds(monkeypatch, stream, 
     stderr = stream()
     monkeypatch.setattr(sys, "stderr", stderr)
     start = time.monotonic()
-    monkeypatch.setattr(options.time, "monotonic", lambda: start)
+    monkeypatch.setattr(progress_module.time, "monotonic", lambda: start)
     with progress_module.progress_bar("mapping", 4) as progress:
         progress(1, 4)
         assert stderr.getvalue() == ""
-        monkeypatch.setattr(options.time, "monotonic", lambda: start + elapsed)
+        monkeypatch.setattr(progress_module.time, "monotonic", lambda: start + elapsed)
         progress(2, 4)
         progress(4, 4)
     assert ("mapping" in stderr.getvalue() and "100%" in stderr.getvalue()) == drawn

@@ -9,12 +9,12 @@ from helpers.dicom import OBLIQUE, group, normal, write_enhanced, write_slice
 from helpers.regions import corners, two_masks, write_segmentation, write_structures
 
 from glcm_cuda import GLCMSettings, entropy_map
+from pipelines.images.contents import report
 from pipelines.images.dicom.series import Choice
 from pipelines.images.dicom.tilt import tilt_degrees
 from pipelines.images.masks import read_mask
 from pipelines.images.parametric_map import read_parametric_map
 from pipelines.images.reading import read_image
-from pipelines.inspection import report
 
 ACROSS, DOWN = np.array(OBLIQUE[:3]), np.array(OBLIQUE[3:])
 CORRECTED = Choice(correct_tilt=True)

@@ -1,0 +1,123 @@
+"""What the maps or features of one image are made from: image, mask, and what is done to both first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from glcm_cuda import GLCMSettings
+from pipelines.images.dicom.series import Choice
+from pipelines.images.masks import MaskChoice, read_mask
+from pipelines.images.preprocessing import Preprocessing, preprocess, preprocess_with_mask
+from pipelines.images.provenance import source_record
+from pipelines.images.volume import Volume
+from pipelines.shell.parameter_file import ParameterFile, read_parameter_file
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """Files that are read, and how.
+
+    Parameters
+    ----------
+    image : Path
+        The image.
+    choice : Choice
+        Which series and phase of it.
+    mask : Path, optional
+        Its mask.
+    mask_choice : MaskChoice
+        Which voxels of the mask.
+    steps : Preprocessing
+        What is done to image and mask first.
+    parameters : ParameterFile, optional
+        What a parameter file of pyradiomics asks for; see `following`.
+    """
+
+    image: Path
+    choice: Choice = field(default_factory=Choice)
+    mask: Path | None = None
+    mask_choice: MaskChoice = field(default_factory=MaskChoice)
+    steps: Preprocessing = field(default_factory=Preprocessing)
+    parameters: ParameterFile | None = None
+
+    def following(self, path: Path | None, *, region: bool = False) -> Inputs:
+        """Return the inputs with what a parameter file says where the options say nothing.
+
+        Parameters
+        ----------
+        path : Path, optional
+            The file; without one the inputs stay as they are.
+        region : bool
+            See `read_parameter_file`.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+            Those of `read_parameter_file`; if there is no mask.
+        """
+        if path is None:
+            return self
+        if self.mask is None:
+            msg = "--params needs --mask FILE, as pyradiomics does"
+            raise ValueError(msg)
+        parameters = read_parameter_file(path, region=region)
+        choice = self.mask_choice
+        if choice.label is None and choice.segment is None:
+            choice = replace(choice, label=parameters.label)
+        steps = self.steps.over(parameters.steps)
+        return replace(self, parameters=parameters, mask_choice=choice, steps=steps)
+
+    @property
+    def settings(self) -> GLCMSettings | None:
+        """Settings of the parameter file, which options change."""
+        return None if self.parameters is None else self.parameters.settings
+
+    @property
+    def features(self) -> tuple[str, ...] | None:
+        """Features that the parameter file names."""
+        return None if self.parameters is None else self.parameters.features
+
+    @property
+    def files(self) -> list[Path]:
+        """Everything that is read."""
+        parameters = None if self.parameters is None else self.parameters.path
+        return [path for path in (self.image, self.mask, parameters, *self.steps.files) if path is not None]
+
+    @property
+    def outside(self) -> float:
+        """Value of maps outside the mask."""
+        return float("nan") if self.parameters is None else self.parameters.outside
+
+    def fitted(self, settings: GLCMSettings, volume: Volume) -> GLCMSettings:
+        """Return the settings for an image; those of a parameter file are two-dimensional in a 2D image."""
+        return settings if self.parameters is None else self.parameters.fitted(settings, volume)
+
+    def prepared(self, volume: Volume) -> tuple[Volume, Mask | None]:
+        """Return the image after the steps, and on its grid the voxels of the mask that count.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+            If the mask is unfit, a step cannot be taken, or less of the mask is left than the parameter file
+            asks for.
+        """
+        if self.mask is None:
+            return preprocess(volume, self.steps), None
+        mask = read_mask(self.mask, volume, self.mask_choice)
+        volume, mask = preprocess_with_mask(volume, mask, self.steps)
+        if self.parameters is not None:
+            mask = self.parameters.region(self.mask, mask, volume.array)
+        return volume, mask
+
+    def record(self) -> dict[str, Any]:
+        """Return what a sidecar says of the inputs, but for the image itself."""
+        mask = {} if self.mask is None else source_record(self.mask, "mask") | self.mask_choice.to_dict()
+        parameters = {} if self.parameters is None else source_record(self.parameters.path, "parameter_file")
+        return {**self.choice.to_dict(), **self.steps.to_dict(), **mask, **parameters}
