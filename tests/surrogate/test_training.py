@@ -121,7 +121,7 @@ def test_the_settings_know_what_the_network_does(network, window):
 def test_patches_that_shrink_to_nothing_and_cubes_are_refused():
     with pytest.raises(ValueError, match="a 5x5 patch shrinks to nothing"):
         build_model(GLCMSettings(), NetworkSettings(padding="valid"))
-    with pytest.raises(ValueError, match=r"takes windows in the plane \(dimensions=2\), got dimensions=3"):
+    with pytest.raises(ValueError, match=r"takes two-dimensional windows \(dimensions=2\), got dimensions=3"):
         build_model(GLCMSettings(dimensions=3))
 
 
@@ -159,7 +159,7 @@ def test_what_is_no_model_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"there is no model file .*absent.keras"):
         load_model(tmp_path / "absent.keras")
     (tmp_path / "text.keras").write_text("no model")
-    with pytest.raises(ValueError, match=r"text.keras is not a .keras file, or a truncated one"):
+    with pytest.raises(ValueError, match=r"text.keras is not a .keras file, or is truncated"):
         load_model(tmp_path / "text.keras")
     with zipfile.ZipFile(tmp_path / "other.keras", "w") as archive:
         archive.writestr("a.txt", "a")
@@ -296,9 +296,9 @@ def test_a_dataset_travels_to_another_process(store):
 
 
 def test_what_a_dataset_refuses(store):
-    with pytest.raises(ValueError, match="the store has no patients nobody"):
+    with pytest.raises(ValueError, match="the store does not contain the patients nobody"):
         PatchDataset(store, ["phantom-0", "nobody"], batch=10)
-    with pytest.raises(ValueError, match="patients must name at least one, got none"):
+    with pytest.raises(ValueError, match="at least one patient is needed, got none"):
         PatchDataset(store, [], batch=10)
     with pytest.raises(IndexError, match="minibatch must be from 0 to 4, got 5"):
         PatchDataset(store, ["phantom-0"], batch=100)[5]
@@ -400,7 +400,7 @@ def test_another_run_in_the_folder_needs_force(finished, store, tmp_path):
 
 def test_one_fold_learns_from_everybody(tmp_path, caplog):
     path = write_store(tmp_path / "s.h5", {"only": 300})
-    with pytest.raises(ValueError, match="2 folds need as many patients, the store has 1; give --folds 1"):
+    with pytest.raises(ValueError, match="2 folds need 2 patients or more, the store has 1; give --folds 1"):
         train(path, tmp_path / "run", QUICK, SMALL)
     assert not (tmp_path / "run").exists()
     # What a run without any model left is nothing to protect.
@@ -416,7 +416,7 @@ def test_one_fold_learns_from_everybody(tmp_path, caplog):
             progress=lambda done, total: calls.append((done, total)),
         )
     assert calls == [(1, 2), (2, 2), (2, 2)]
-    assert "nobody to stop on; trains all epochs" in caplog.text
+    assert "no validation; all epochs are trained" in caplog.text
     assert (result.epochs, result.validation_rmse) == (2, None)
     assert (tmp_path / "run" / "folds.csv").read_text().splitlines()[1] == "only,a,"
     assert json.loads((tmp_path / "run" / "run.json").read_text())["phantom"] is False
@@ -426,7 +426,7 @@ def test_a_store_of_cubes_is_refused(tmp_path):
     path = write_store(tmp_path / "s.h5", {"a": 10, "b": 10})
     with h5py.File(path, "r+") as file:
         file.attrs["settings"] = GLCMSettings(levels=16, dimensions=3).to_json()
-    with pytest.raises(ValueError, match=r"takes windows in the plane \(dimensions=2\), got dimensions=3"):
+    with pytest.raises(ValueError, match=r"takes two-dimensional windows \(dimensions=2\), got dimensions=3"):
         train(path, tmp_path / "run", QUICK, SMALL)
     assert not (tmp_path / "run").exists()
 
