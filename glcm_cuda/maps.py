@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol, TypeVar, overload
+from typing import Any, Protocol, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +15,9 @@ from glcm_cuda.families.feature import Feature
 from glcm_cuda.families.registry import feature_named, features_named
 from glcm_cuda.families.stage import Task
 from glcm_cuda.levels.bins import Bins
-from glcm_cuda.levels.quantize import bins_for, bins_of_levels, mask_array, real_array
+from glcm_cuda.levels.quantize import bins_for, bins_of_levels, mask_array, real_array, stacked
 from glcm_cuda.settings import GLCMSettings
 
-_Number = TypeVar("_Number", bound=np.generic)
 Progress = Callable[[int, int], None]
 _ENTROPY = (feature_named("joint_entropy"),)
 _ENGINES = {"cpu": "glcm_cuda.engines.cpu", "cuda": "glcm_cuda.engines.cuda.engine"}
@@ -89,7 +88,7 @@ def entropy_map(
     progress : callable (done, total), optional
         Called with the number of voxels done after every block.
     out : float32 array of the image's shape, optional
-        Takes the map, on the device if the image lies there.
+        Takes the map, on the device if the image lies there. Writable, in C order, without gaps.
     stream : optional
         For an image on a device: the CUDA stream that reads it and that writes the map, as a handle or
         as an object of Numba, CuPy or PyTorch. By default the default stream.
@@ -136,7 +135,11 @@ def entropy_map(
         got = f"{out.dtype} of shape {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
         msg = f"out must be a float32 NumPy array of shape {np.shape(image)}, got {got}"
         raise ValueError(msg)
-    _map(image, _ENTROPY, settings, mask, bins, backend, progress, _stack(out)[np.newaxis])
+    elif not (out.flags.c_contiguous and out.flags.writeable):
+        got = "one with gaps or in another order" if out.flags.writeable else "a read-only one"
+        msg = f"out must be a writable array in C order without gaps, got {got}"
+        raise ValueError(msg)
+    _map(image, _ENTROPY, settings, mask, bins, backend, progress, stacked(out)[np.newaxis])
     return out
 
 
@@ -186,7 +189,7 @@ def feature_maps(
     """
     chosen = features_named(features)
     array = real_array(image)
-    out = np.empty((len(chosen), *_stack(array).shape), np.float32)
+    out = np.empty((len(chosen), *stacked(array).shape), np.float32)
     _map(array, chosen, settings or GLCMSettings(), mask, bins, backend, progress, out)
     return {feature.name: out[i].reshape(array.shape) for i, feature in enumerate(chosen)}
 
@@ -203,7 +206,7 @@ def _map(
 ) -> None:
     """Fill `out` (F, Z, Y, X) with the features of an image in the host's memory."""
     array = real_array(image)
-    stack = _stack(array)
+    stack = stacked(array)
     if settings.slice_axis and array.ndim != 3:
         msg = f"slice_axis={settings.slice_axis} needs a volume, got shape {array.shape}"
         raise ValueError(msg)
@@ -247,19 +250,12 @@ def entropy_of_levels(
     if int(array.max()) >= settings.levels:
         msg = f"levels must be below {settings.levels}, got {array.max()}"
         raise ValueError(msg)
-    stack = _stack(array)
+    stack = stacked(array)
     inside = None if mask is None else mask_array(mask, array.shape).reshape(stack.shape)
     out = np.empty(array.shape, np.float32)
     task = Task(settings, bins_of_levels(settings.levels), _ENTROPY)
-    _fill(_stack(out)[np.newaxis], stack, inside, task, backend, progress)
+    _fill(stacked(out)[np.newaxis], stack, inside, task, backend, progress)
     return out
-
-
-def _stack(array: npt.NDArray[_Number]) -> npt.NDArray[_Number]:
-    if array.ndim not in (2, 3):
-        msg = f"image must have two or three dimensions, got shape {array.shape}"
-        raise ValueError(msg)
-    return array.reshape((-1, *array.shape[-2:]))
 
 
 def _fill(

@@ -13,7 +13,7 @@ from glcm_cuda.families.glcm.scales import inverses
 from glcm_cuda.families.offsets import directions
 from glcm_cuda.families.registry import features_named
 from glcm_cuda.levels.bins import OUTSIDE, Bins
-from glcm_cuda.levels.quantize import bin_levels, bins_for, mask_array, real_array
+from glcm_cuda.levels.quantize import bin_levels, bins_for, mask_array, real_array, stacked
 from glcm_cuda.settings import GLCMSettings
 
 _LOG_ONE = 2.0**44
@@ -76,7 +76,10 @@ def roi_features(
     """
     settings, chosen = settings or GLCMSettings(), features_named(features)
     array = real_array(image)
-    stack = array.reshape((-1, *array.shape[-2:]))
+    stack = stacked(array)
+    if settings.slice_axis and array.ndim != 3:
+        msg = f"slice_axis={settings.slice_axis} needs a volume, got shape {array.shape}"
+        raise ValueError(msg)
     inside = None if mask is None else mask_array(mask, array.shape).reshape(stack.shape)
     bins = bins_for(stack, settings, inside, bins)
     levels = bin_levels(stack, bins, np.int32)

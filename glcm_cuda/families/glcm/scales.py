@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from glcm_cuda.families.feature import Feature
-from glcm_cuda.families.fixed_point import fixed_log2
+from glcm_cuda.families.fixed_point import log_table
 from glcm_cuda.families.glcm.definition import Scale
 from glcm_cuda.families.offsets import directions
 from glcm_cuda.families.stage import Task
@@ -22,10 +22,11 @@ _WHOLE = 62
 """Bits of a sum."""
 
 
-def most_pairs(settings: GLCMSettings) -> int:
-    """Return how many pairs a whole window has in one matrix."""
+def most_pairs(settings: GLCMSettings, radii: npt.ArrayLike | None = None) -> int:
+    """Return how many pairs a whole window has in one matrix; `radii` are those of a smaller window."""
     lengths = np.abs(directions(settings))
-    pairs = np.prod(np.maximum(np.array(settings.edges) - lengths, 0), axis=1)
+    edges = 2 * np.asarray(settings.radii if radii is None else radii) + 1
+    pairs = np.prod(np.maximum(edges - lengths, 0), axis=1)
     return int(pairs.sum() if settings.aggregate == "merge" else pairs.max())
 
 
@@ -42,9 +43,9 @@ def scale_of(settings: GLCMSettings, pairs: int) -> Scale:
     )
 
 
-def log_table(pairs: int, scale: Scale) -> npt.NDArray[np.int64]:
+def logs_of_ends(pairs: int, scale: Scale) -> npt.NDArray[np.int64]:
     """Return the logarithms of the numbers up to both ends of so many pairs."""
-    return fixed_log2(np.arange(2 * pairs + 1), scale.log_one)
+    return log_table(2 * pairs, scale.log_one)
 
 
 def inverses(difference: npt.NDArray[np.integer], number_of_levels: int) -> npt.NDArray[np.float64]:
