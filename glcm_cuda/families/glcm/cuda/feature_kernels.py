@@ -332,7 +332,7 @@ def _step_of_first(pair, ranks, steps, counted):  # type: ignore[no-untyped-def]
 
 @njit
 def _complete(sums, tables, counted):  # type: ignore[no-untyped-def]
-    """Return the sums with `log_pairs` and, for a symmetric matrix, `log_second`, which follow from others."""
+    """Return the sums with `log_pairs` and, if symmetric, `log_second`, which follow from the others."""
     log_pairs = sums.pairs * int(tables.logs[np.uint64(sums.pairs)])
     log_second = sums.log_first if counted.symmetric else sums.log_second
     return Sums(
