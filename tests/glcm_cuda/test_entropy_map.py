@@ -47,6 +47,8 @@ needs_cuda = pytest.mark.skipif("cuda" not in available_backends(), reason="no C
 
 needs_machine_code = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="slow without machine code")
 
+slow_if_simulated = [pytest.mark.slow] if numba.config.ENABLE_CUDASIM else []
+
 SETTINGS = [
     {},
     {"window": 3},
@@ -61,7 +63,7 @@ SETTINGS = [
     {"levels": 2},
     {"dimensions": 3, "window": 3},
     {"dimensions": 3, "window": 3, "aggregate": "merge", "symmetric": False},
-    {"dimensions": 3, "window": (3, 5, 5)},
+    pytest.param({"dimensions": 3, "window": (3, 5, 5)}, marks=slow_if_simulated),
 ]
 
 

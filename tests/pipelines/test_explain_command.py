@@ -375,6 +375,7 @@ def rows_of(path):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_the_command_writes_figures_and_table(folder, tmp_path):
     output = tmp_path / "out"
     arguments = [str(folder / name) for name in ("two.keras", "s.h5")]

@@ -66,7 +66,11 @@ def unsettled(model, rng):
     return model
 
 
-@pytest.mark.parametrize(("window", "network", "features"), CASES, ids=str)
+@pytest.mark.parametrize(
+    ("window", "network", "features"),
+    [pytest.param(*case, marks=pytest.mark.slow if case[0] == 9 else ()) for case in CASES],
+    ids=str,
+)
 def test_every_whole_window_is_predicted_as_its_patch(rng, window, network, features):
     model = unsettled(build_model(GLCMSettings(window=window), network, features), rng)
     dense = dense_model(model)

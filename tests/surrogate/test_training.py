@@ -155,7 +155,9 @@ def test_a_store_of_cubes_is_refused(tmp_path):
 
 def test_a_training_that_is_too_short_is_told(store, tmp_path, caplog):
     with caplog.at_level("WARNING", logger="surrogate"):
-        results = train(store, tmp_path / "run", TrainingSettings(epochs=1, learning_rate=1e-9), SMALL)
+        results = train(
+            store, tmp_path / "run", TrainingSettings(epochs=1, batch=500, learning_rate=1e-9), SMALL
+        )
     description = json.loads((tmp_path / "run" / "run.json").read_text())
     assert description["validation_deviation"] == [result.validation_deviation for result in results]
     worse = [r.validation_rmse >= r.validation_deviation for r in results]
