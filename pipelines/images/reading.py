@@ -86,7 +86,7 @@ def _read_nifti(path: Path) -> Volume:
 
 def _read_file(path: Path) -> SimpleITK.Image:
     reader = SimpleITK.ImageFileReader()
-    reader.SetFileName(str(path))
+    reader.SetFileName(itk_name(path))
     _refuse_format(path, reader)
     with _reading(path):
         reader.ReadImageInformation()
@@ -109,7 +109,7 @@ def _files_image(path: Path, series: Series) -> SimpleITK.Image:
         image = _read_file(series.files[0])
     else:
         reader = SimpleITK.ImageSeriesReader()
-        reader.SetFileNames([str(file) for file in series.files])
+        reader.SetFileNames([itk_name(file) for file in series.files])
         if series.rescaled_apart:
             reader.SetOutputPixelType(SimpleITK.sitkFloat32)
         with _reading(path):

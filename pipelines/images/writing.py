@@ -100,9 +100,10 @@ def write_volume(volume: Volume, path: str | os.PathLike[str], *, force: bool = 
 
 def _write_whole(image: SimpleITK.Image, temporary: Path, path: Path) -> None:
     """Write an image, and read NIfTI back: ITK reports no error if the disk is full."""
+    name = itk_name(temporary)
     try:
         with native_messages_logged():
-            SimpleITK.WriteImage(image, str(temporary), path.suffix.lower() != ".nii")
+            SimpleITK.WriteImage(image, name, path.suffix.lower() != ".nii")
         if nifti.is_nifti(temporary):
             nifti.scan(temporary)
     except (RuntimeError, ValueError):
