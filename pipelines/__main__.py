@@ -1,4 +1,4 @@
-"""``radsynth``: one name for all commands; each is loaded only when it is called."""
+"""``radsynth``: all commands under one name; each is imported only when it is called."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 
 from pipelines.shell.errors import OneLineErrors
 
-# Written here, so that the list costs no import.
+# Written out, so that the list needs no import.
 COMMANDS = {
     "map": "Exact entropy map of one image, or maps of other co-occurrence features.",
     "inspect": "What a file, folder or archive holds: series, phases, geometry, problems.",
@@ -28,11 +28,11 @@ COMMANDS = {
 }
 
 _MODULES = {"inspect": "inspection", "cohort": "manifest"}
-"""Of commands whose module cannot have their name: `inspect` is Python's, `cohort` reads the CSV."""
+"""Modules of commands whose name was taken: `inspect` is Python's, `cohort` is a folder of ours."""
 
 
 class _Commands(OneLineErrors, click.Group):
-    """Group that knows its commands by name and imports the one that is called."""
+    """A group that lists its commands by name and imports only the one that is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)

@@ -1,4 +1,4 @@
-"""Patch stores: HDF5 files of training samples with their exact entropy. Only this file knows the layout.
+"""Reading patch stores: HDF5 files of training samples with their exact entropy.
 
 The layout is described in docs/store_format.md.
 """
@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from glcm_cuda.maps import entropy_of_levels
 from glcm_cuda.settings import GLCMSettings
 from glcm_cuda.store.layout import (
     CASE_DTYPES,
@@ -183,8 +184,6 @@ class PatchStore:
                 )
 
     def _verify_entropy(self, rows: npt.NDArray[np.int64]) -> None:
-        from glcm_cuda.maps import entropy_of_levels
-
         samples = self._take(rows)
         radius = self.settings.radius
         exact = entropy_of_levels(samples.patches, self.settings, backend="cpu")[:, radius, radius]

@@ -56,7 +56,7 @@ def preprocess_cohort(cohort: Path, folder: Path, steps: Preprocessing, *, force
     FileExistsError
         If the folder holds something else and `force` is False.
     FileNotFoundError, TypeError, ValueError
-        If no step is given or one does not suit a cohort, or a case fails: after the others are done.
+        If no step is given, one does not suit a cohort, or (after all others are done) a case fails.
     """
     _check_steps(steps)
     refuse_foreign_folder(folder, _OWN_FILES, force=force)

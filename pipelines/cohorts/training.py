@@ -35,7 +35,7 @@ def train_run(
     run : path
         Folder for models, folds, histories and run.json.
     training, network
-        What is trained, and how.
+        Settings of the training and of the network.
     features : sequence of str
         Names of the features that the network gives.
     force : bool

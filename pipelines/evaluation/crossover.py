@@ -127,7 +127,7 @@ def write_crossover(folder: Path, repeats: int, progress: Callable[[int, int], N
 
 def write(timed: list[Timed], folder: Path) -> Path:
     """Write crossover.json, .csv, .md and .png into an existing folder; return the path of the Markdown."""
-    rows = [_row(one) for one in timed]
+    rows = [_row(timing) for timing in timed]
     document = {"seconds_per": "512x512 slice", "machine": describe_machine(), "cases": rows}
     (folder / "crossover.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     with (folder / "crossover.csv").open("w", encoding="utf-8", newline="") as file:
@@ -144,10 +144,10 @@ def markdown(timed: list[Timed]) -> str:
     """Return verdict and table as Markdown."""
     header = ["device", "dimensions", "features", "method", *(f"window {window}" for window in WINDOWS)]
     table: dict[tuple[str, int, int, str], dict[int, float]] = {}
-    for one in timed:
-        case = one.case
+    for timing in timed:
+        case = timing.case
         table.setdefault((case.device, case.dimensions, case.features, case.method), {})[case.window] = (
-            one.seconds
+            timing.seconds
         )
     rows = [
         [
@@ -170,11 +170,11 @@ def markdown(timed: list[Timed]) -> str:
 
 def verdict(timed: list[Timed]) -> str:
     """Return where a network is faster than the exact engine on the same device, or how close one comes."""
-    exact = {one.case.setting: one.seconds for one in timed if one.case.method == EXACT}
+    exact = {timing.case.setting: timing.seconds for timing in timed if timing.case.method == EXACT}
     ratios = {
-        one.case: one.seconds / exact[one.case.setting]
-        for one in timed
-        if one.case.method != EXACT and one.case.setting in exact
+        timing.case: timing.seconds / exact[timing.case.setting]
+        for timing in timed
+        if timing.case.method != EXACT and timing.case.setting in exact
     }
     faster = [case for case, ratio in ratios.items() if ratio < 1]
     if not faster:
@@ -192,25 +192,25 @@ def _named(case: Case) -> str:
     return f"{case.method}, window {case.window}, {features}, {case.device.upper()}"
 
 
-def _row(one: Timed) -> dict[str, Any]:
-    case = one.case
+def _row(timing: Timed) -> dict[str, Any]:
+    case = timing.case
     return {
         "method": case.method,
         "device": case.device,
         "dimensions": case.dimensions,
         "window": case.window,
         "features": case.features,
-        "seconds": one.seconds,
+        "seconds": timing.seconds,
     }
 
 
 def _lines(timed: list[Timed]) -> dict[str, list[Line]]:
     """Return the lines of each panel, by the panel's title."""
     panels: dict[str, dict[str, list[tuple[int, float]]]] = {}
-    for one in timed:
-        case = one.case
+    for timing in timed:
+        case = timing.case
         panel = panels.setdefault(f"{case.dimensions}D, {counted(case.features, 'feature')}", {})
-        panel.setdefault(f"{case.method}, {case.device.upper()}", []).append((case.window, one.seconds))
+        panel.setdefault(f"{case.method}, {case.device.upper()}", []).append((case.window, timing.seconds))
     return {
         title: [Line(name, name.startswith(EXACT), points) for name, points in lines.items()]
         for title, lines in panels.items()

@@ -1,4 +1,4 @@
-"""Zip archives of images, unpacked where they can do no harm."""
+"""Zip archives of images, unpacked safely into a temporary folder."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from pipelines.images.dicom.headers import files_below
 _IMAGES = (".nii", ".nii.gz", ".nrrd", ".mha", ".mhd")
 
 _SMALL_BYTES = 1 << 30
-"""What is unpacked without a question about how well it was compressed."""
+"""Up to this size an archive is unpacked however well it was compressed."""
 
 _LARGEST_RATIO = 100
-"""Images are compressed 2 to 10 times, empty ones some more; beyond this a file is built to fill the disk."""
+"""Images shrink 2 to 10 times, empty ones somewhat more; beyond this an archive is made to fill the disk."""
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[Path]:
-    """Yield the folder that a zip archive was unpacked to, or the one image in it; any other path as it is.
+    """Unpack a zip archive and yield its folder, or the only image in it; yield any other path as it is.
 
-    The folder is temporary and goes when the block ends.
+    The folder is removed when the block ends.
 
     Raises
     ------
@@ -43,7 +43,7 @@ def opened(path: Path) -> Iterator[Path]:
         _unpack(path, folder)
         try:
             yield _image_in(path, folder)
-        except ValueError as error:  # of a file in there, which the reader knows by the archive
+        except ValueError as error:  # about an unpacked file; the user knows only the archive
             raise ValueError(str(error).replace(name, str(path))) from error
 
 
@@ -58,7 +58,7 @@ def _unpack(path: Path, folder: Path) -> None:
 
 
 def _check(path: Path, archive: zipfile.ZipFile, free: int) -> None:
-    """Refuse what an honest archive of images does not have, before anything is written."""
+    """Refuse an archive that could do harm, before anything is written."""
     packed = unpacked = 0
     for entry in archive.infolist():
         place = PurePosixPath(entry.filename.replace("\\", "/"))
@@ -87,7 +87,7 @@ def _check(path: Path, archive: zipfile.ZipFile, free: int) -> None:
 
 
 def _image_in(path: Path, folder: Path) -> Path:
-    """Return the one file, the one image that is not DICOM, or else the folder."""
+    """Return the only file, or the only image that is not DICOM, or else the folder."""
     files = list(files_below(folder))
     if len(files) == 1:
         return files[0]

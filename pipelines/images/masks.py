@@ -20,21 +20,21 @@ from pipelines.images.resampling import nearest_on_grid
 from pipelines.images.volume import Volume, geometry_differences
 
 _NAMED = 20
-"""Labels that a message lists."""
+"""Most labels that a message lists."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MaskChoice:
-    """Which voxels of a mask are meant.
+    """Which voxels of a mask count.
 
     Parameters
     ----------
     label : int, optional
-        Of a label image, those of this value.
+        In a label image, the voxels of this value.
     segment : str, optional
-        Number or name of a segment of a DICOM segmentation, of a structure, or of a label that has a name.
+        Number or name of a segment (DICOM segmentation), a structure (RTSTRUCT) or a named label.
     resample : bool
-        Resample a mask on another grid to the image's, each voxel from the nearest.
+        Resample a mask that is on another grid; each voxel takes the nearest one's value.
     """
 
     label: int | None = None
@@ -50,7 +50,7 @@ class MaskChoice:
             raise ValueError(msg)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what is chosen, as sidecars have it."""
+        """Return the choice as sidecars record it."""
         return {
             "mask_label": self.label,
             **({} if self.segment is None else {"mask_segment": self.segment}),
@@ -61,13 +61,13 @@ class MaskChoice:
 def read_mask(
     path: str | os.PathLike[str], volume: Volume, choice: MaskChoice | None = None
 ) -> npt.NDArray[np.bool_]:
-    """Return where a mask is not zero, or what of it is chosen.
+    """Return the chosen voxels of a mask; by default, those that are not zero.
 
     Parameters
     ----------
     path : path
-        Label image, DICOM segmentation or RT structure set, or a zip archive of one; of the same spacing,
-        origin and direction as `volume`.
+        Label image, DICOM segmentation or RT structure set, or a zip archive of one. Unless it is resampled,
+        it must have the spacing, origin and direction of `volume`.
     volume : Volume
         The image that the mask belongs to.
     choice : MaskChoice, optional
@@ -80,7 +80,7 @@ def read_mask(
     Raises
     ------
     FileNotFoundError, ValueError
-        Those of `read_image`; if the geometry differs; if no voxel is inside, or one is NaN.
+        Those of `read_image`; if the geometry differs, no voxel is inside, or a voxel is NaN.
     """
     choice = choice or MaskChoice()
     path = Path(path)
@@ -93,8 +93,8 @@ def read_mask(
             raise ValueError(msg)
         region = read_region(place, volume, choice.segment)
     if choice.resample:
-        found: npt.NDArray[np.bool_] = nearest_on_grid(f"mask {path}", region, volume) != 0
-        return found
+        mask: npt.NDArray[np.bool_] = nearest_on_grid(f"mask {path}", region, volume) != 0
+        return mask
     return on_grid(f"mask {path}", region, volume)
 
 
@@ -103,23 +103,23 @@ def _label_mask(path: Path, place: Path, volume: Volume, choice: MaskChoice) -> 
     array = _read_on_grid("mask", path, volume, resample=choice.resample)
     refuse_not_finite(f"mask {path}", array)
     if label is None:
-        inside: npt.NDArray[np.bool_] = array != 0
-        if not inside.any():
+        mask: npt.NDArray[np.bool_] = array != 0
+        if not mask.any():
             msg = f"mask {path} must have voxels that are not zero, got none"
             raise ValueError(msg)
-        return inside
-    inside = array == label
-    if not inside.any():
+        return mask
+    mask = array == label
+    if not mask.any():
         present = ", ".join(f"{value:g}" for value in np.unique(array[array != 0])[:_NAMED]) or "none"
         msg = f"mask {path} has no voxel of label {label}; labels there: {present}"
         raise ValueError(msg)
-    return inside
+    return mask
 
 
 def read_labels(path: str | os.PathLike[str], volume: Volume) -> npt.NDArray[np.uint8]:
     """Return tissue labels (0 background, 1 fatty, 2 glandular, 3 lesion) on the volume's grid.
 
-    Parameters, errors: those of `read_mask`; also a ValueError if a label is no whole number from
+    Parameters and errors are those of `read_mask`; also a ValueError if a label is not a whole number from
     0 to 255.
 
     Returns
@@ -163,13 +163,13 @@ def _refuse_missing(name: str, path: Path) -> None:
 
 
 def _label_of(path: Path, wanted: str) -> int:
-    """Return the value of a label's name: of 3D Slicer's .seg.nrrd, or of the table that BIDS puts beside."""
+    """Return the value of a named label, as 3D Slicer's .seg.nrrd or a BIDS table beside the image has it."""
     names = _slicer_names(path) or _bids_names(path)
-    found = [value for name, value in names.items() if name.casefold() == wanted.casefold()]
+    values = [value for name, value in names.items() if name.casefold() == wanted.casefold()]
     if wanted.isdecimal() and int(wanted) in names.values():
         return int(wanted)
-    if len(found) == 1:
-        return found[0]
+    if len(values) == 1:
+        return values[0]
     listed = ", ".join(f"{value} {name}" for name, value in names.items()) or "none"
     msg = f"mask {path.name} has the named labels {listed}, got --segment {wanted}; give one, or --mask-label"
     raise ValueError(msg)
@@ -182,7 +182,7 @@ def _slicer_names(path: Path) -> dict[str, int]:
     reader.SetFileName(str(path))
     try:
         reader.ReadImageInformation()
-    except RuntimeError:  # `read_volume` says what is wrong with it
+    except RuntimeError:  # `read_volume` will say what is wrong with the file
         return {}
     keys = [key for key in reader.GetMetaDataKeys() if key.endswith("_LabelValue")]
     return {

@@ -1,8 +1,7 @@
-"""What ITK 5 passes over in NIfTI files: missing voxels, and voxels that are no finite numbers.
+"""What ITK 5 ignores in NIfTI files: missing voxels, and voxels that are NaN or infinite.
 
-It fills what a truncated file lacks with zeros, and replaces NaN and infinities by zero, both
-without a word (ITK pull request 6683). Zero is an intensity like any other, so the file itself is
-looked at here.
+ITK fills truncated files with zeros and replaces NaN and infinities by zero, both silently (ITK pull request
+6683). Zero is a valid intensity, so these files are checked here.
 """
 
 from __future__ import annotations
@@ -24,13 +23,13 @@ _FLOATS = {16: "f4", 64: "f8"}  # NIfTI data types
 
 @dataclass(frozen=True, eq=False)
 class NonFinite:
-    """Voxels that are NaN or infinite: their places in the flat array, and their values."""
+    """Voxels that are NaN or infinite: their indices in the flat array, and their values."""
 
     places: npt.NDArray[np.int64]
     values: npt.NDArray[np.float64]
 
     def restore(self, array: npt.NDArray[Any]) -> None:
-        """Put the values back into an array that was read without them."""
+        """Put the values back into an array that ITK read."""
         array.reshape(-1)[self.places] = self.values
 
 
@@ -44,12 +43,12 @@ class _Header:
 
 
 def is_nifti(path: Path) -> bool:
-    """Whether the name is that of a NIfTI file."""
+    """Whether a file has the name of a NIfTI file."""
     return path.name.lower().endswith((".nii", ".nii.gz"))
 
 
 def scan(path: Path) -> NonFinite:
-    """Read a NIfTI file to its end and return the voxels that ITK would set to zero.
+    """Read a NIfTI file to its end and return the voxels that ITK sets to zero.
 
     Parameters
     ----------
@@ -79,11 +78,11 @@ def _scan(path: Path, file: BinaryIO | gzip.GzipFile) -> NonFinite:
     while block := file.read(_BLOCK):
         if header.data_type in _FLOATS and got < expected:
             size = header.bits // 8
-            whole = min(len(block), expected - got) // size * size  # of a truncated number nothing
+            whole = min(len(block), expected - got) // size * size  # no half number
             numbers = np.frombuffer(block[:whole], header.order + _FLOATS[header.data_type])
-            found = np.flatnonzero(~np.isfinite(numbers))
-            places.append(found + got // size)
-            values.append(numbers[found].astype(np.float64))
+            indices = np.flatnonzero(~np.isfinite(numbers))
+            places.append(indices + got // size)
+            values.append(numbers[indices].astype(np.float64))
         got += len(block)
     if got < expected:
         msg = (
@@ -94,7 +93,7 @@ def _scan(path: Path, file: BinaryIO | gzip.GzipFile) -> NonFinite:
 
 
 def _parsed(path: Path, header: bytes) -> _Header:
-    """Read what is needed of a NIfTI-1 or NIfTI-2 header, in either byte order."""
+    """Parse the fields that are needed of a NIfTI-1 or NIfTI-2 header, in either byte order."""
     for order in "<>":
         size = struct.unpack_from(f"{order}i", header)[0] if len(header) >= 348 else 0
         if size == 348:

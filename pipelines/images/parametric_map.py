@@ -1,4 +1,4 @@
-"""Feature maps as a DICOM Parametric Map: one object that says what it was made from and how."""
+"""Feature maps as a DICOM Parametric Map: one object with its own provenance."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ def write_parametric_map(
     """Write maps of one or more features of a DICOM image as one Parametric Map.
 
     The object belongs to the patient, study and frame of reference of the image, references every slice of
-    it, and is a new series. Each feature has its real-world value mapping, with IBSI code and unit, levels,
-    window and distance, and `provenance` is kept as JSON in ImageComments, from where `read_parametric_map`
-    takes it: of the standard attributes for text on a whole image it is the one that is long enough.
+    it, and is a new series. Each feature has a real-world value mapping with its IBSI code and unit, and with
+    levels, window and distance. `provenance` is stored as JSON in ImageComments, the only standard attribute
+    for text about an image that is long enough; `read_parametric_map` reads it from there.
 
-    Frames lie feature by feature, and of each feature along the normal of the slices, so that readers that
-    take frames as they come have them where they belong.
+    Frames are ordered by feature, then along the normal of the slices, so that readers that ignore positions
+    show them in the right order.
 
     Parameters
     ----------
     maps : mapping of str to float32 array of the volume's shape
-        By feature. DICOM keeps no NaN: it becomes a number below all values, named by FloatPixelPaddingValue.
+        By feature. DICOM cannot store NaN: it becomes a number below all values, FloatPixelPaddingValue.
     volume : Volume
-        With the files that it was read from.
+        The image, with the files that it was read from.
     path : Path
         The file, .dcm.
     provenance : mapping
@@ -57,8 +57,8 @@ def write_parametric_map(
     Raises
     ------
     ValueError
-        If there is no map, or one of another shape or of an unknown feature, the path has another suffix, the
-        record is too long, or the image's files are no DICOM images that can be referred to.
+        If there is no map, or a map has another shape or an unknown feature; if the path has another suffix,
+        the record is too long, or the image was not read from DICOM images that an object can refer to.
     FileExistsError
         If the file exists and `force` is False.
     """
@@ -67,7 +67,7 @@ def write_parametric_map(
     _check_maps(maps, volume, path)
     refuse_output(path, force=force)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # odd values in headers that are passed on as they are
+        warnings.simplefilter("ignore")  # odd values in headers are passed on unchanged
         sources = [source_header(source) for source in volume.sources]
         complete_header(sources[0], volume.spacing_mm[2])
         dataset = parametric_map_object(maps, volume, sources, provenance)
@@ -81,7 +81,7 @@ def check_sources(path: Path, volume: Volume, choice: Choice) -> None:
     Raises
     ------
     ValueError
-        If it was not DICOM, lacks the identifiers of study or frame of reference, or has slices missing.
+        If it was not DICOM, lacks the identifier of its study or frame of reference, or may lack slices.
     """
     if choice.allow_gaps:
         msg = "a Parametric Map says where each slice lies, and --allow-gaps leaves that open; write .nii.gz"
@@ -96,12 +96,12 @@ def read_parametric_map(path: Path) -> tuple[dict[str, npt.NDArray[np.float32]],
     Returns
     -------
     (maps, volume, provenance)
-        `volume.array` is the first map; padding is NaN again.
+        `volume.array` is the first map; padding is turned back into NaN.
 
     Raises
     ------
     ValueError
-        If the file is none of ours.
+        If the file was not written by `write_parametric_map`.
     """
     dataset, values, record = _read(path)
     frames = [header for _, header in frames_of(path, dataset)]
@@ -121,7 +121,7 @@ def read_parametric_map(path: Path) -> tuple[dict[str, npt.NDArray[np.float32]],
 
 
 def _read(path: Path) -> tuple[Any, npt.NDArray[np.float32], dict[str, Any]]:
-    """Return the object, its frames with NaN where the padding is, and the record."""
+    """Return the object, its frames with NaN in place of padding, and the record."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -139,7 +139,7 @@ def _read(path: Path) -> tuple[Any, npt.NDArray[np.float32], dict[str, Any]]:
 
 
 def _feature_of(path: Path, dataset: Any, group: Any) -> str:
-    """Return the feature that a frame's quantity names."""
+    """Return the feature of a frame, by the code of its quantity."""
     shared = dataset.SharedFunctionalGroupsSequence[0]
     mapping = (group.get("RealWorldValueMappingSequence") or shared.RealWorldValueMappingSequence)[0]
     code = mapping.QuantityDefinitionSequence[0].ConceptCodeSequence[0].CodeValue

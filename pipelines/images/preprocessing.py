@@ -1,4 +1,4 @@
-"""What is done to an image before its map, if asked for: all off by default, and recorded when on."""
+"""Optional preprocessing of images: every step is off by default, and recorded if it is taken."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ from pipelines.images.resampling import CornerGrid, Mask, nearest_on_grid, on_co
 from pipelines.images.volume import Volume, geometry_differences, image_of
 
 N4_SHRINK = 4
-"""N4 estimates the bias, which is smooth, on every fourth voxel in the plane, as its authors advise."""
+"""N4 estimates the smooth bias field from every fourth voxel in the plane, as its authors advise."""
 
 N4_ITERATIONS = (50, 50, 50, 50)
-"""Most iterations of N4 at each of its levels, ITK's default."""
+"""Most iterations of N4 at each level; ITK's default."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocessing:
-    """Steps in the order that they are taken.
+    """Preprocessing steps, in the order in which they are taken.
 
     Parameters
     ----------
     subtract : Path, optional
-        Image on the same grid that is subtracted: the phase before contrast from the one after.
+        Image on the same grid to subtract, such as the phase before contrast agent.
     n4 : bool
-        Correct the bias field of MR by N4.
+        Correct the bias field of MR images with N4.
     spacing_mm : tuple of 3 floats, optional
-        New distance of voxels along x, y and z; 0 leaves one as it is. Linear between voxels, the new grid
-        centred on the old one (IBSI); masks go by the nearest voxel.
+        New spacing of voxels along x, y and z; 0 keeps an axis. Interpolation is linear, on a grid with the
+        centre of the old one (IBSI); masks take the nearest voxel.
     standardize : Path, optional
-        Intensity standard (`learn_standard`) that the histogram is mapped to, piecewise linear.
+        Intensity standard (`learn_standard`) to which the histogram is mapped, piecewise linearly.
     normalize : {"zscore"}, optional
-        Less the mean over the standard deviation (that of a sample), of the whole image, as pyradiomics does.
+        Subtract the mean of the whole image and divide by its sample standard deviation, as pyradiomics does.
     outliers : float, optional
-        Clip what is further from the mean than this many standard deviations, of the whole image.
+        Clip intensities to this many standard deviations from the mean, both of the whole image.
     scale : float
-        Factor on the intensities (normalizeScale of pyradiomics).
+        Factor on the intensities (normalizeScale in pyradiomics).
     grid : CornerGrid, optional
-        What image and mask are resampled to at last.
+        Grid to which image and mask are resampled at the end.
 
     References
     ----------
@@ -75,13 +75,13 @@ class Preprocessing:
 
     @property
     def is_off(self) -> bool:
-        """Whether nothing is done."""
+        """Whether no step is taken."""
         return self == Preprocessing()
 
     def over(self, others: Preprocessing) -> Preprocessing:
-        """Return the steps of `others`, but those that are asked for here as they are here.
+        """Return these steps where they are on, and those of `others` elsewhere.
 
-        A spacing that is asked for takes the place of a grid.
+        A spacing replaces a grid.
         """
         default = Preprocessing()
         own = {name: value for name, value in vars(self).items() if value != getattr(default, name)}
@@ -90,11 +90,11 @@ class Preprocessing:
 
     @property
     def files(self) -> list[Path]:
-        """Files that are read for it."""
+        """Files that the steps read."""
         return [path for path in (self.subtract, self.standardize) if path is not None]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the steps that are taken, in their order, with what they were given."""
+        """Return the steps that are taken, in order, with their parameters, as sidecars record them."""
         steps: dict[str, Any] = {}
         if self.subtract is not None:
             steps["subtract"] = source_record(self.subtract, "image")
@@ -117,15 +117,15 @@ class Preprocessing:
 
 
 def preprocess(volume: Volume, steps: Preprocessing) -> Volume:
-    """Return the image after the steps; the same image if there are none.
+    """Return the image after the steps; without steps, the same image.
 
-    In float32, or float64 where the image has more digits; normalised in float64, as SimpleITK has it, so
-    that levels are those of pyradiomics.
+    Intensities become float32, or float64 if the image has more digits. Normalised ones are float64, as in
+    SimpleITK, so that grey levels are those of pyradiomics.
 
     Raises
     ------
     ValueError
-        If a step cannot be taken: an image of one intensity has no z-score, and so on; a grid needs a mask.
+        If a step cannot be taken: an image of one intensity has no z-score, a grid needs a mask, and so on.
     """
     if steps.grid is not None:
         msg = "resampling to the grid of pyradiomics needs a mask, got none"
@@ -144,7 +144,7 @@ def preprocess(volume: Volume, steps: Preprocessing) -> Volume:
     if steps.normalize is not None:
         volume = _normalized(volume)
     if steps.outliers is not None:
-        normalized = steps.normalize is not None  # to the moments that rounding leaves a little off
+        normalized = steps.normalize is not None  # rounding leaves the moments slightly off 0 and 1
         mean, deviation = (0.0, 1.0) if normalized else _moments(volume.array, "--clip-outliers")
         reach = steps.outliers * deviation
         volume = replace(volume, array=np.clip(volume.array, mean - reach, mean + reach))
@@ -152,9 +152,9 @@ def preprocess(volume: Volume, steps: Preprocessing) -> Volume:
 
 
 def preprocess_with_mask(volume: Volume, mask: Mask, steps: Preprocessing) -> tuple[Volume, Mask]:
-    """Return the image after the steps, and its mask on the image's grid, each voxel from the nearest.
+    """Return the image after the steps, and its mask on the new grid, each voxel from the nearest.
 
-    Raises as `preprocess`.
+    Errors are those of `preprocess`.
     """
     image = preprocess(volume, replace(steps, grid=None))
     if steps.grid is not None:
@@ -163,7 +163,7 @@ def preprocess_with_mask(volume: Volume, mask: Mask, steps: Preprocessing) -> tu
 
 
 def moved_labels(labels: npt.NDArray[Any], before: Volume, after: Volume) -> npt.NDArray[Any]:
-    """Return labels of an image on the image's grid after the steps, each voxel from the nearest."""
+    """Return labels on the grid that the image has after the steps, each voxel from the nearest."""
     if not geometry_differences(before, after):
         return labels
     return nearest_on_grid("the mask", replace(before, array=labels), after)
@@ -179,7 +179,7 @@ def _subtracted(volume: Volume, path: Path) -> Volume:
 
 
 def _corrected(volume: Volume) -> Volume:
-    """Divide by the bias field that N4 finds in the foreground."""
+    """Return the image divided by the bias field that N4 finds in the foreground."""
     if volume.array.min() < 0:
         msg = f"--n4 needs intensities of 0 or more, since it takes logarithms, got {volume.array.min():g}"
         raise ValueError(msg)

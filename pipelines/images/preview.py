@@ -1,4 +1,4 @@
-"""A picture of one slice: the image, and beside it the map over the image."""
+"""Previews: a picture of one slice of an image, and beside it the map drawn over the image."""
 
 from __future__ import annotations
 
@@ -31,28 +31,28 @@ def write_preview(
     levels: int | None = None,
     force: bool = False,
 ) -> None:
-    """Draw one slice of an image, and beside it of its map over the image, as PNG.
+    """Draw a slice of an image, and beside it the map over that slice, as PNG.
 
     Parameters
     ----------
     volume : Volume
-        The image; its spacing gives the proportions.
+        The image; its spacing sets the proportions.
     values : array of the volume's shape
         The map.
     path : path
         Ends in .png.
     settings : GLCMSettings
-        Name the unit, the window and the axis across the slices.
+        Give the unit, the window and the axis across the slices.
     region : array of the volume's shape, optional
-        Mask or labels: the slice with most voxels that are not zero is drawn, and outlined.
-        Without it the middle slice.
+        Mask or labels. The slice with the most voxels that are not zero is drawn, with their outline;
+        without a region, the middle slice.
     title : str, optional
-        Written over the map; by default the feature's name.
+        Title of the map; by default the name of the feature.
     feature : str
-        What the map holds. Maps of joint entropy have one scale for the same settings, so that pictures
-        can be compared; others are scaled to their values.
+        Feature of the map. Maps of joint entropy with the same settings have the same colour scale, so that
+        pictures can be compared; others are scaled to their values.
     levels : int, optional
-        Number of grey levels, where a width of bins leaves it to the image.
+        Number of grey levels, if the settings give a bin width instead.
     force : bool
         Replace an existing file.
 
@@ -117,14 +117,14 @@ def _aspect(volume: Volume, axis: int) -> float:
 def _shown_slice(
     image: npt.NDArray[Any], values: npt.NDArray[Any], region: npt.NDArray[Any] | None, axis: int
 ) -> tuple[int | None, tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[np.bool_] | None]]:
-    """Index of the slice drawn (None in 2D), and that slice of image, map and region."""
-    inside = None if region is None else region != 0
+    """Return the index of the slice to draw (None in 2D), and that slice of image, map and region."""
+    mask = None if region is None else region != 0
     if image.ndim == 2:
-        return None, (image, values, inside)
+        return None, (image, values, mask)
     image, values = np.moveaxis(image, axis, 0), np.moveaxis(values, axis, 0)
-    inside = None if inside is None else np.moveaxis(inside, axis, 0)
-    index = len(image) // 2 if inside is None else int(inside.sum(axis=(1, 2)).argmax())
-    return index, (image[index], values[index], None if inside is None else inside[index])
+    mask = None if mask is None else np.moveaxis(mask, axis, 0)
+    index = len(image) // 2 if mask is None else int(mask.sum(axis=(1, 2)).argmax())
+    return index, (image[index], values[index], None if mask is None else mask[index])
 
 
 def _display_range(image: npt.NDArray[Any]) -> tuple[float, float]:

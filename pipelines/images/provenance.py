@@ -1,4 +1,4 @@
-"""What an output says of itself: how it was made, from what, and in which unit."""
+"""Provenance of outputs: how they were made, from what, and in which unit."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ def provenance(
     feature: str = "joint_entropy",
     **details: Any,
 ) -> dict[str, Any]:
-    """Return what a map's sidecar says: how the map was made, and from what.
+    """Return the provenance of a map, as its sidecar records it.
 
     Parameters
     ----------
     source : path
-        The image. Only its name is kept (folders often carry names of people), and its SHA-256.
+        The image. Only its name and SHA-256 are recorded: folders often carry names of people.
     settings : GLCMSettings
-        Of the map.
+        Settings of the map.
     intensity_range : (float, float)
         Lowest and highest edge of the bins in the image's unit.
     backend : str
-        What computed the map.
+        Engine that computed the map.
     feature : str
-        What the map holds.
+        Feature of the map.
     details
-        Further entries, as plain numbers, strings, lists and dicts.
+        Further entries, of types that JSON has.
     """
     return {
         "kind": "GLCM entropy map" if feature == "joint_entropy" else "GLCM feature map",
@@ -64,7 +64,7 @@ def source_record(path: str | os.PathLike[str], name: str = "source") -> dict[st
 
 
 def made_by() -> dict[str, Any]:
-    """Return the versions of the software and the date, as a sidecar has them."""
+    """Return the versions of the software and the date, as sidecars record them."""
     return {
         "software": {
             "radsynth": glcm_cuda.__version__,
@@ -76,19 +76,19 @@ def made_by() -> dict[str, Any]:
 
 
 def _versions(*names: str) -> dict[str, str]:
-    found = {}
+    versions = {}
     for name in names:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+            versions[name] = "not installed"
+    return versions
 
 
 def sha256_of(path: str | os.PathLike[str]) -> str:
-    """Return the SHA-256 of a file, or of all files in and below a folder in the order of their names.
+    """Return the SHA-256 of a file, or of all files below a folder in the order of their names.
 
-    Of an .mhd header the data file beside it is part.
+    The data file of an .mhd header is included.
     """
     path = Path(path)
     digest = hashlib.sha256()
@@ -100,7 +100,7 @@ def sha256_of(path: str | os.PathLike[str]) -> str:
 
 
 def files_of(path: Path) -> list[Path]:
-    """Return the files that an input is made of: those of a folder, or an .mhd header and its data."""
+    """Return the files of an input: all files of a folder, or an .mhd header and its data."""
     if path.is_dir():
         return list(files_below(path))
     if path.suffix.lower() == ".mhd":
@@ -118,11 +118,11 @@ def _mhd_data_name(path: Path) -> str:
 
 
 def sidecar_path(path: str | os.PathLike[str]) -> Path:
-    """Return the name of the JSON file with a map's provenance: ``<path>.json``."""
+    """Return the path of an output's sidecar, the JSON file with its provenance: ``<path>.json``."""
     path = Path(path)
     return path.with_name(f"{path.name}.json")
 
 
 def write_sidecar(path: Path, provenance: dict[str, Any]) -> None:
-    """Write what tells how an output was made, as JSON."""
+    """Write the provenance of an output as JSON."""
     path.write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8")

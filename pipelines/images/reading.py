@@ -1,4 +1,4 @@
-"""Images in, maps out: every contact with image files."""
+"""Reading images of every format."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pipelines.images.dicom.multiframe import geometry_of, read_frames
 from pipelines.images.dicom.series import (
     Choice,
     Series,
-    placed,
+    at_positions,
     refuse_other_object,
     series_of_file,
     series_of_folder,
@@ -25,7 +25,7 @@ from pipelines.images.dicom.series import (
 from pipelines.images.native_messages import native_messages_logged
 from pipelines.images.volume import Volume, volume_of
 
-_FORMATS = ("Nifti", "Nrrd", "Meta", "GDCM")  # names of ITK
+_FORMATS = ("Nifti", "Nrrd", "Meta", "GDCM")  # as ITK names them
 _PAIRS = (".hdr", ".img", ".img.gz")
 
 
@@ -35,10 +35,10 @@ def read_image(path: str | os.PathLike[str], choice: Choice | None = None) -> Vo
     Parameters
     ----------
     path : path
-        NIfTI, NRRD, MHA or MHD, one DICOM file, a folder of DICOM, or a zip archive of one of these. An
-        archive's image has no `sources`, which are gone when this returns; `archives.opened` keeps them.
+        NIfTI, NRRD, MHA or MHD, one DICOM file, a folder of DICOM, or a zip archive of one of these. The
+        image of an archive has no `sources`, since they are removed on return; `archives.opened` keeps them.
     choice : Choice, optional
-        Which series and phase of DICOM is meant where there are several.
+        Which series and phase, if the DICOM files hold several.
 
     Returns
     -------
@@ -50,9 +50,9 @@ def read_image(path: str | os.PathLike[str], choice: Choice | None = None) -> Vo
     FileNotFoundError
         If nothing is there.
     ValueError
-        If the image is unreadable, truncated, of another format, in colour, complex or of more than
-        three dimensions, if a DICOM file is no image (a segmentation, a dose), or if a folder does
-        not hold exactly one regular volume and `choice` does not say which.
+        If the image is unreadable, truncated, in another format, in colour, complex, or of more than three
+        dimensions; if a DICOM file is not an image (a segmentation, a dose); if a folder does not hold
+        exactly one regular volume and `choice` does not say which.
     """
     path = Path(path)
     if not path.exists():
@@ -66,7 +66,7 @@ def read_image(path: str | os.PathLike[str], choice: Choice | None = None) -> Vo
 
 
 def read_volume(path: Path, choice: Choice | None = None) -> Volume:
-    """Read any image or mask that exists; `read_image` says what of."""
+    """Return an image or a mask whose file exists; see `read_image`."""
     if path.is_dir() or is_dicom(path):
         return _read_dicom(path, choice)
     if choice is not None and (choice.series, choice.phase) != (None, None):
@@ -90,7 +90,7 @@ def _read_file(path: Path) -> SimpleITK.Image:
     _refuse_format(path, reader)
     with _reading(path):
         reader.ReadImageInformation()
-    _refuse_kind(path, reader)
+    _refuse_content(path, reader)
     with _reading(path):
         image: SimpleITK.Image = reader.Execute()
     return image
@@ -101,7 +101,7 @@ def _read_dicom(path: Path, choice: Choice | None) -> Volume:
     series = series_of_folder(path, choice) if path.is_dir() else series_of_file(path, choice)
     image = _frames_image(series) if series.frames else _files_image(path, series)
     volume = replace(volume_of(image), sources=series.files, modality=series.modality)
-    return placed(path, volume, series, choice)
+    return at_positions(path, volume, series, choice)
 
 
 def _files_image(path: Path, series: Series) -> SimpleITK.Image:
@@ -119,7 +119,7 @@ def _files_image(path: Path, series: Series) -> SimpleITK.Image:
 
 
 def _frames_image(series: Series) -> SimpleITK.Image:
-    """Return the frames of a multi-frame file where their positions put them."""
+    """Return the frames of a multi-frame file as an image, placed by their positions."""
     (file,) = series.files
     image = SimpleITK.GetImageFromArray(read_frames(file, series.frames))
     spacing, direction = geometry_of(file, series.positions_mm)
@@ -131,11 +131,11 @@ def _frames_image(series: Series) -> SimpleITK.Image:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Turn the readers' failures into one line; what they print themselves is dropped."""
+    """Turn a failure of ITK's readers into one line; what they print goes to the log."""
     try:
         with native_messages_logged():
             yield
-    except RuntimeError:  # its text is about the reader's inside, and often beside the point
+    except RuntimeError:  # its text is about ITK's internals
         raise _damaged(path) from None
 
 
@@ -147,18 +147,18 @@ def _damaged(path: Path) -> ValueError:
 
 
 def _refuse_format(path: Path, reader: SimpleITK.ImageFileReader) -> None:
-    """Refuse what is none of our formats: a PNG has neither spacing nor the scanner's intensities."""
+    """Refuse other formats: a PNG has neither a spacing nor the intensities of the scanner."""
     with native_messages_logged():
-        found = reader.GetImageIOFromFileName(str(path)).removesuffix("ImageIO")
-    if not found and is_dicom(path):
+        name = reader.GetImageIOFromFileName(str(path)).removesuffix("ImageIO")
+    if not name and is_dicom(path):
         raise _damaged(path)
-    if found not in _FORMATS:
-        got = f"a {found} image" if found else "a file of another kind, or cut in its header"
+    if name not in _FORMATS:
+        got = f"a {name} image" if name else "a file of another kind, or cut in its header"
         msg = f"{path} must be a readable NIfTI, NRRD, MHA or DICOM image, got {got}"
         raise ValueError(msg)
 
 
-def _refuse_kind(path: Path, reader: SimpleITK.ImageFileReader) -> None:
+def _refuse_content(path: Path, reader: SimpleITK.ImageFileReader) -> None:
     if reader.GetPixelID() in (SimpleITK.sitkComplexFloat32, SimpleITK.sitkComplexFloat64):
         msg = f"{path} must hold one real number per voxel, got complex numbers; write their magnitude first"
         raise ValueError(msg)

@@ -19,16 +19,16 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, kw_only=True)
 class CornerGrid:
-    """The grid that pyradiomics resamples image and mask to; it begins at the outer corner of the image.
+    """The grid to which pyradiomics resamples image and mask; it starts at the outer corner of the image.
 
     Parameters
     ----------
     spacing_mm : tuple of 3 floats
-        Distance of voxels along x, y and z; 0 leaves an axis as it is.
+        Spacing of voxels along x, y and z; 0 keeps an axis.
     interpolator : str
-        Name in SimpleITK, as sitkBSpline. The mask goes by the nearest voxel.
+        SimpleITK's name, such as sitkBSpline. The mask takes the nearest voxel.
     pad : int
-        Voxels around the mask in pyradiomics' box (padDistance).
+        Voxels around the mask in the box of pyradiomics (padDistance).
     """
 
     spacing_mm: tuple[float, float, float]
@@ -37,24 +37,47 @@ class CornerGrid:
 
 
 def nearest_on_grid(name: str, mask: Volume, volume: Volume) -> npt.NDArray[Any]:
-    """Return a mask on an image's grid, each voxel from the nearest; 0 where the mask does not reach."""
+    """Return a mask on the grid of an image, each voxel from the nearest; 0 beyond the mask.
+
+    Parameters
+    ----------
+    name : str
+        What messages call the mask.
+    mask, volume : Volume
+        The mask, and the image.
+
+    Raises
+    ------
+    ValueError
+        If the two differ in dimensions or do not overlap, or the mask holds NaN or infinities.
+    """
     if mask.array.ndim != volume.array.ndim:
         msg = f"{name} must have the image's {volume.array.ndim} dimensions, got {mask.array.ndim}"
         raise ValueError(msg)
     refuse_not_finite(name, mask.array)
-    kept = mask.array.astype(np.uint8) if mask.array.dtype == bool else mask.array
-    nearest = SimpleITK.sitkNearestNeighbor
-    source = image_of(replace(mask, array=kept))
-    moved = SimpleITK.Resample(source, image_of(volume), SimpleITK.Transform(), nearest)
-    found: npt.NDArray[Any] = SimpleITK.GetArrayFromImage(moved)
-    if not found.any():
+    array = mask.array.astype(np.uint8) if mask.array.dtype == bool else mask.array
+    source, nearest = image_of(replace(mask, array=array)), SimpleITK.sitkNearestNeighbor
+    resampled = SimpleITK.Resample(source, image_of(volume), SimpleITK.Transform(), nearest)
+    values: npt.NDArray[Any] = SimpleITK.GetArrayFromImage(resampled)
+    if not values.any():
         msg = f"{name} and the image do not overlap; is it the mask of this image?"
         raise ValueError(msg)
-    return found
+    return values
 
 
 def on_spacing(volume: Volume, spacing_mm: tuple[float, float, float]) -> Volume:
-    """Resample linearly to a grid of the same centre that is at least as large."""
+    """Return an image resampled linearly to a grid with the same centre that is at least as large.
+
+    Parameters
+    ----------
+    spacing_mm : tuple of 3 floats
+        New spacing along x, y and z; 0 keeps an axis.
+
+    Raises
+    ------
+    ValueError
+        If the spacing is larger than the image, or makes too many voxels.
+    """
     old, size, new = _spacings(volume, spacing_mm)
     if (new > size * old).any():
         msg = f"--resample {spacing_mm} mm is larger than the image, which is {tuple(size * old)} mm"
@@ -65,11 +88,16 @@ def on_spacing(volume: Volume, spacing_mm: tuple[float, float, float]) -> Volume
 
 
 def on_corner_grid(volume: Volume, mask: Mask, grid: CornerGrid) -> tuple[Volume, Mask]:
-    """Resample an image, in its dtype, and its mask as pyradiomics does.
+    """Return an image, in its dtype, and its mask resampled as pyradiomics does.
 
-    An axis along which the mask has one slice stays as it is. pyradiomics resamples the box of the mask
-    alone, here it is the whole image; but which voxel is the nearest, of two as near, depends on where the
-    box begins, so that the mask is resampled there.
+    An axis along which the mask has one slice keeps its spacing. pyradiomics resamples only the box of the
+    mask, we resample the whole image. For the mask that would make a difference, since the start of the box
+    decides which of two equally near voxels is taken; so the mask is resampled in the box.
+
+    Raises
+    ------
+    ValueError
+        If the image is 2D, or the spacing makes too many voxels.
 
     References
     ----------
@@ -79,8 +107,8 @@ def on_corner_grid(volume: Volume, mask: Mask, grid: CornerGrid) -> tuple[Volume
         msg = "resampledPixelSpacing needs a 3D image, got a 2D one; take it out"
         raise ValueError(msg)
     old, size, new = _spacings(volume, grid.spacing_mm)
-    inside = np.nonzero(mask)[::-1]
-    first, last = (np.array([end(places) for places in inside]) for end in (np.min, np.max))
+    indices = np.nonzero(mask)[::-1]
+    first, last = (np.array([end(axis) for axis in indices]) for end in (np.min, np.max))
     new = np.where(last > first, new, old)
     if np.allclose(old, new):
         return volume, mask
@@ -91,9 +119,9 @@ def on_corner_grid(volume: Volume, mask: Mask, grid: CornerGrid) -> tuple[Volume
     image = _interpolated(volume, new, whole, corner, grid.interpolator)
     labels = replace(volume, array=mask.astype(np.uint8))
     box = _interpolated(labels, new, high - low + 1, corner + low / ratio, "sitkNearestNeighbor")
-    moved = np.zeros(image.array.shape, np.bool_)
-    moved[tuple(slice(*ends) for ends in zip(low[::-1], high[::-1] + 1, strict=True))] = box.array
-    return image, moved
+    resampled = np.zeros(image.array.shape, np.bool_)
+    resampled[tuple(slice(*ends) for ends in zip(low[::-1], high[::-1] + 1, strict=True))] = box.array
+    return image, resampled
 
 
 def _spacings(volume: Volume, spacing_mm: tuple[float, ...]) -> tuple[npt.NDArray[Any], ...]:
@@ -112,7 +140,10 @@ def _interpolated(
     *,
     beyond: bool = False,
 ) -> Volume:
-    """Return an image on a grid that starts at this voxel of it; `beyond` it the nearest voxel, or 0."""
+    """Return an image on a grid that starts at a voxel of it, of which `start` gives the index.
+
+    Outside the image there is 0 or, with `beyond`, the nearest voxel.
+    """
     if size.astype(float).prod() > _MOST_VOXELS:
         edges = "x".join(str(edge) for edge in size)
         msg = f"a spacing of {spacing.tolist()} mm makes {edges} voxels of this image; give a larger one"
@@ -125,5 +156,5 @@ def _interpolated(
     filter_.SetOutputDirection(image.GetDirection())
     filter_.SetInterpolator(getattr(SimpleITK, interpolator))
     filter_.SetUseNearestNeighborExtrapolator(beyond)
-    # Voxels of the new grid are no slices of the files any more.
+    # The slices of the new grid are no longer those of the files.
     return replace(volume_of(filter_.Execute(image)), sources=(), modality=volume.modality)

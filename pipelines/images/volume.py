@@ -1,4 +1,4 @@
-"""An image and where it lies, as a value."""
+"""Images as values: voxels and their place in space."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK
 
-# NIfTI keeps float32: spacings agree to 1e-6, origins and directions to a little less.
+# NIfTI stores float32: spacings agree to 1e-6, origins and directions to a little less.
 _SPACING_TOLERANCE = 1e-3
 _ORIGIN_TOLERANCE_VOXELS = 0.05
 _DIRECTION_TOLERANCE = 1e-3
@@ -18,20 +18,20 @@ _DIRECTION_TOLERANCE = 1e-3
 
 @dataclass(frozen=True, eq=False)
 class Volume:
-    """An image and where it lies.
+    """An image and its place in space.
 
     Parameters
     ----------
     array : (Z, Y, X) or (Y, X) array
         Intensities in the image's own unit and dtype.
     spacing_mm, origin_mm : tuples of 2 or 3 floats
-        In the order x, y, z, as SimpleITK has them.
+        In the order x, y, z, as in SimpleITK.
     direction : tuple of 4 or 9 floats
-        Cosines, row by row, as SimpleITK has them.
+        Cosines, row by row, as in SimpleITK.
     sources : tuple of paths
-        The DICOM files that it was read from; empty for other formats.
+        The DICOM files of the image; empty for other formats.
     modality : str
-        Of DICOM, as MR; empty for other formats.
+        DICOM's modality, such as MR; empty for other formats.
     """
 
     array: npt.NDArray[Any]
@@ -42,7 +42,7 @@ class Volume:
     modality: str = ""
 
     def cropped(self, box: tuple[slice, ...]) -> Volume:
-        """Return the part of the image inside a box, where it lies."""
+        """Return the part of the image in a box, at its place in space."""
         start = np.array([part.start for part in reversed(box)]) * self.spacing_mm
         cosines = np.reshape(self.direction, (len(box), len(box)))
         origin = tuple(float(place) for place in self.origin_mm + cosines @ start)
@@ -50,7 +50,7 @@ class Volume:
 
 
 def geometry_differences(other: Volume, volume: Volume) -> list[str]:
-    """Return what differs, with both values; sizes and numbers in the order x, y, z."""
+    """Return the differences between the geometries of two images, with values in the order x, y, z."""
     if other.array.shape != volume.array.shape:
         return [f"size {other.array.shape[::-1]} where the image has {volume.array.shape[::-1]}"]
     spacing = min(volume.spacing_mm)
@@ -59,12 +59,14 @@ def geometry_differences(other: Volume, volume: Volume) -> list[str]:
         "origin_mm": _ORIGIN_TOLERANCE_VOXELS * spacing,
         "direction": _DIRECTION_TOLERANCE,
     }
-    found = []
+    differences = []
     for field, tolerance in tolerances.items():
         one, two = getattr(other, field), getattr(volume, field)
         if not np.allclose(one, two, rtol=0.0, atol=tolerance):
-            found.append(f"{field.replace('_mm', '')} {_rounded(one)} where the image has {_rounded(two)}")
-    return found
+            differences.append(
+                f"{field.replace('_mm', '')} {_rounded(one)} where the image has {_rounded(two)}"
+            )
+    return differences
 
 
 def _rounded(numbers: tuple[float, ...]) -> tuple[float, ...]:
@@ -72,7 +74,7 @@ def _rounded(numbers: tuple[float, ...]) -> tuple[float, ...]:
 
 
 def volume_of(image: SimpleITK.Image) -> Volume:
-    """Return an image of SimpleITK."""
+    """Return an image of SimpleITK as a volume."""
     return Volume(
         array=SimpleITK.GetArrayFromImage(image),
         spacing_mm=tuple(image.GetSpacing()),
@@ -82,7 +84,7 @@ def volume_of(image: SimpleITK.Image) -> Volume:
 
 
 def image_of(volume: Volume) -> SimpleITK.Image:
-    """Return the volume as SimpleITK has it."""
+    """Return a volume as an image of SimpleITK."""
     image = SimpleITK.GetImageFromArray(volume.array)
     image.SetSpacing(volume.spacing_mm)
     image.SetOrigin(volume.origin_mm)

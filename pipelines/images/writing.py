@@ -32,17 +32,16 @@ def write_map(
 ) -> None:
     """Write a map as float32 with the geometry of its image, and its provenance beside it.
 
-    Both files appear whole or not at all; existing ones are untouched if writing fails.
+    Both files are written whole or not at all; if writing fails, existing files stay as they are.
 
     Parameters
     ----------
     array : array of the volume's shape
-        The map; NaN where it is not defined.
+        The map; NaN where it is undefined.
     volume : Volume
-        The image that the map was made from.
+        The image of the map.
     path : path
-        The suffix chooses the format: .nii, .nii.gz, .nrrd or .mha. The provenance goes to
-        ``<path>.json``.
+        Its suffix sets the format: .nii, .nii.gz, .nrrd or .mha. The provenance goes to ``<path>.json``.
     provenance : dict
         What `provenance` returned.
     force : bool
@@ -51,7 +50,7 @@ def write_map(
     Raises
     ------
     ValueError
-        If the suffix is another, or the map has not the image's shape.
+        If the suffix is another, or the map does not have the shape of the image.
     FileExistsError
         If a file exists and `force` is False.
     OSError
@@ -70,9 +69,9 @@ def staged_map(
     provenance: dict[str, Any],
     force: bool = False,
 ) -> Iterator[None]:
-    """Write a map and its provenance under temporary names that become theirs if the block ends well.
+    """Write a map and its provenance under temporary names; rename them if the block ends without an error.
 
-    Parameters, errors: those of `write_map`.
+    Parameters and errors are those of `write_map`.
     """
     path = Path(path)
     check_map_path(path, force=force)
@@ -90,9 +89,9 @@ def staged_map(
 
 
 def write_volume(volume: Volume, path: str | os.PathLike[str], *, force: bool = False) -> None:
-    """Write an image in its dtype and geometry: the whole of it or nothing.
+    """Write an image with its dtype and geometry, whole or not at all.
 
-    Parameters, errors: those of `write_map`.
+    Parameters and errors are those of `write_map`.
     """
     path = Path(path)
     with replacing(path, force=force) as temporary:
@@ -100,7 +99,7 @@ def write_volume(volume: Volume, path: str | os.PathLike[str], *, force: bool = 
 
 
 def _write_whole(image: SimpleITK.Image, temporary: Path, path: Path) -> None:
-    """Write an image and read it back where ITK would not tell: its NIfTI writer ignores a full disk."""
+    """Write an image, and read NIfTI back: ITK reports no error if the disk is full."""
     try:
         with native_messages_logged():
             SimpleITK.WriteImage(image, str(temporary), path.suffix.lower() != ".nii")

@@ -29,7 +29,6 @@ from pipelines.images.output_paths import (
     map_paths,
 )
 from pipelines.images.parametric_map import check_sources, write_parametric_map
-from pipelines.images.preview import write_preview
 from pipelines.images.provenance import provenance
 from pipelines.images.reading import read_image
 from pipelines.images.volume import Volume
@@ -305,6 +304,9 @@ class _Writer:
         if self.target.preview is None:
             yield
             return
+        # Matplotlib takes longer to load than a small map to compute.
+        from pipelines.images.preview import write_preview
+
         with replacing(self.target.preview, force=self.target.force) as temporary:
             write_preview(
                 self.job.volume,

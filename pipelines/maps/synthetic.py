@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Model:
-    """A loaded model and where it came from.
+    """A trained model, loaded.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class Model:
     sha256 : str
         Checksum of the file.
     card : Card or None
-        What was measured of it; None where no card lies beside the file.
+        What was measured of it; None without a card beside the file.
     """
 
     network: Any
@@ -53,12 +53,12 @@ class Model:
 
     @property
     def features(self) -> tuple[str, ...]:
-        """Names of what it gives."""
+        """Names of the features that it predicts."""
         return model_features(self.network)
 
     @property
     def settings(self) -> GLCMSettings:
-        """Of its maps."""
+        """Settings of its maps."""
         return glcm_settings(self.network)
 
 
@@ -69,11 +69,11 @@ class CheckedMap:
     Parameters
     ----------
     values : float32 array of the image's shape
-        Synthetic or, where `replaced`, exact.
+        The map: exact if `replaced`, otherwise synthetic.
     check : SpotCheck
-        Of the synthetic map.
+        Result for the synthetic map.
     replaced : bool
-        Whether the exact map stands in its place.
+        Whether `values` are those of the exact map.
     """
 
     values: npt.NDArray[np.float32]
@@ -83,7 +83,7 @@ class CheckedMap:
 
 @dataclass(frozen=True)
 class Synthesis:
-    """How maps are made, whatever the image.
+    """How images are mapped.
 
     Parameters
     ----------
@@ -256,7 +256,7 @@ def _checked(
 
 
 def announce_without_card(model: Model) -> None:
-    """Say if nothing is known of how well a model agrees."""
+    """Log that a model has no card, so that its maps cannot be judged."""
     if model.card is None:
         _log.info("%s has no model card: the check has nothing to be compared with", model.path.name)
 
@@ -312,7 +312,7 @@ def _error_map(
 
 
 def load(path: Path) -> Model:
-    """Return the model of a file, for whole slices, with its card if one lies beside.
+    """Return a trained model, ready for whole slices, with the card beside its file if there is one.
 
     Raises
     ------

@@ -16,7 +16,6 @@ from pipelines.images.output_paths import (
     map_paths,
 )
 from pipelines.images.parametric_map import check_sources
-from pipelines.images.preview import write_preview
 from pipelines.images.reading import read_image
 from pipelines.images.volume import Volume
 from pipelines.maps.synthetic import (
@@ -144,6 +143,8 @@ def _draw_preview(
     """Draw the map of the first feature, if a preview is wanted."""
     if target.preview is None:
         return
+    from pipelines.images.preview import write_preview  # Matplotlib is slow to load
+
     feature = model.features[0]
     name = feature_title(feature)
     title = f"{name}, exact in place of synthetic" if maps[feature].replaced else f"synthetic {name}"

@@ -15,25 +15,25 @@ INTERRUPTED = 130
 
 
 class BadInput(click.ClickException):
-    """What the user can repair: shown as one line, exit code 2."""
+    """An error that the user can fix: shown as one line, exit code 2."""
 
     exit_code = BAD_INPUT
 
 
 class OneLineErrors(click.Command):
-    """Mixin of a command or group: every expected error becomes one line and exit code 2."""
+    """Base of commands and groups: every expected error ends as one line and exit code 2."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("context_settings", {"help_option_names": ["-h", "--help"]})
         super().__init__(*args, **kwargs)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse as click does, with the errors in one line."""
+        """Parse as click does; errors become one line."""
         with _one_line(ctx):
             return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run as click does, with the errors in one line."""
+        """Run as click does; errors become one line."""
         with _one_line(ctx):
             return super().invoke(ctx)
 
@@ -49,13 +49,13 @@ def _one_line(ctx: click.Context) -> Iterator[None]:
         click.echo("Interrupted; finished outputs are whole, unfinished ones were removed", err=True)
         raise click.exceptions.Exit(INTERRUPTED) from None
     except (click.exceptions.Exit, click.Abort, BrokenPipeError):
-        raise  # no errors: click ends quietly, also where the reader of our output went away
+        raise  # not errors: click ends quietly, also if the reader of our output went away
     except (ValueError, TypeError, OSError, ImportError, MemoryError, RuntimeError) as error:
         raise BadInput(describe(error)) from error
 
 
 def describe(error: BaseException) -> str:
-    """Return the error as one line without codes: what the user reads after ``Error:``."""
+    """Return the text of an error as one line without error codes; the user reads it after ``Error:``."""
     if isinstance(error, MemoryError):
         return f"not enough memory: {_joined(str(error)) or 'try a smaller image or fewer at a time'}"
     if isinstance(error, OSError) and error.errno is not None:
@@ -64,7 +64,7 @@ def describe(error: BaseException) -> str:
 
 
 def _described_os_error(code: int, error: OSError) -> str:
-    """Text of the system, the file, and for a full disk what to do."""
+    """Return the system's text, the file, and what to do about a full disk."""
     subject = error.filename if error.filename is not None else error.strerror
     text = os.strerror(code)
     if subject and subject != text:

@@ -1,4 +1,4 @@
-"""What all commands share: errors in one line, options used more than once, progress."""
+"""What commands share: their class, and the options that several of them have."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ class Command(OneLineErrors):
     """A command whose errors are one line on stderr (exit code 2) and whose log goes to stderr.
 
     ValueError, TypeError, OSError, ImportError, MemoryError, RuntimeError (no such device) and wrong
-    usage end with exit code 2, an interruption (Ctrl+C) with 130. Anything else is a fault of the
-    program and keeps its traceback.
+    usage end with exit code 2, an interruption (Ctrl+C) with 130. Anything else is a bug in the program and
+    keeps its traceback.
     """
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run with the packages' log on stderr."""
+        """Run with the log of our packages on stderr."""
         with _logging_to_stderr():
             return super().invoke(ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the options as click does, those of settings under titles of their own."""
+        """List the options as click does, but settings under their own headings."""
         sections: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
@@ -47,7 +47,7 @@ class Command(OneLineErrors):
 
 
 class FilePath(click.Path):
-    """A path; the empty one, which pathlib takes for the current folder, is refused."""
+    """A path; the empty string is refused, which pathlib takes for the current folder."""
 
     def __init__(self) -> None:
         super().__init__(path_type=Path)
@@ -68,7 +68,7 @@ class _StderrHandler(logging.Handler):
 
 @contextmanager
 def _logging_to_stderr() -> Iterator[None]:
-    """Show what the three packages log from INFO on, for as long as a command runs."""
+    """Show on stderr what our packages log from INFO on, while a command runs."""
     handler = _StderrHandler()
     loggers = [logging.getLogger(name) for name in _PACKAGES]
     before = [logger.level for logger in loggers]
@@ -84,7 +84,7 @@ def _logging_to_stderr() -> Iterator[None]:
 
 
 def features_from(names: Iterable[str], default: str | Iterable[str]) -> tuple[Feature, ...]:
-    """Return the features that ``--feature`` names, by any synonym, or the default ones."""
+    """Return the features that ``--feature`` names, by any synonym; without names, the default."""
     from glcm_cuda.families.registry import features_named
 
     wanted = [part.strip() for name in names for part in name.split(",")]
@@ -92,7 +92,7 @@ def features_from(names: Iterable[str], default: str | Iterable[str]) -> tuple[F
 
 
 def reading_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that say which volume of DICOM is meant; the command gets them as `choice`."""
+    """Add the options that choose a volume of DICOM; the command receives them as `choice`."""
 
     @click.option("--series", help="Of several DICOM series, a number of `inspect`, a UID or a description.")
     @click.option("--phase", type=int, help="Of several phases in one series, which, from 1.")
@@ -116,7 +116,7 @@ def reading_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def preprocessing_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options of preprocessing; the command gets them as `steps`."""
+    """Add the options of preprocessing; the command receives them as `steps`."""
 
     @click.option("--subtract", type=FilePath(), help="First subtract this image: post less pre.")
     @click.option("--n4", is_flag=True, help="Correct the bias field of MR (N4).")
@@ -164,7 +164,7 @@ def _spacing(text: str) -> tuple[float, float, float]:
 
 
 def mask_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that say which voxels of a mask are meant; the command gets them as `mask_choice`."""
+    """Add the options that choose voxels of a mask; the command receives them as `mask_choice`."""
 
     @click.option("--mask-label", type=int, help="Of the mask, only the voxels with this label.")
     @click.option("--segment", help="Of a DICOM SEG or RTSTRUCT, or a mask with names: number or name.")
@@ -182,7 +182,7 @@ def mask_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def feature_option(default: str) -> Callable[[Decorated], Decorated]:
-    """Return the option ``--feature``; `features_from` reads it."""
+    """Return the option ``--feature``, which `features_from` reads; `default` is for the help text."""
     return click.option(
         "--feature",
         "features",

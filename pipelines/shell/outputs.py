@@ -1,4 +1,4 @@
-"""Output folders: what a command may write into, and what it must leave alone."""
+"""Output folders: checks before a command writes into one."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ def refuse_file(folder: Path) -> None:
 
 
 def refuse_foreign_folder(folder: Path, own: Iterable[str], *, force: bool) -> None:
-    """Refuse to put a command's files among somebody else's.
+    """Refuse to mix a command's files with files of other origin.
 
     Parameters
     ----------
     folder : path
-        The output folder; nothing in it is removed here.
+        The output folder. Nothing in it is removed.
     own : iterable of str
-        Patterns of the command's own files: a folder with one of them holds an earlier run.
+        Patterns of the command's own files; a folder with one of them holds an earlier run.
     force : bool
-        Allow a folder of other things.
+        Accept a folder that holds other files.
 
     Raises
     ------
     NotADirectoryError, FileExistsError
-        If it is a file, or holds something but nothing of an earlier run and `force` is False.
+        If it is a file; if it is not empty, holds no earlier run and `force` is False.
     """
     refuse_file(folder)
     if force or not folder.exists() or any(any(folder.glob(pattern)) for pattern in own):
@@ -45,9 +45,9 @@ def refuse_foreign_folder(folder: Path, own: Iterable[str], *, force: bool) -> N
 
 
 def refuse_inputs(outputs: Sequence[Path], inputs: Iterable[Path]) -> None:
-    """Refuse outputs in one folder that would replace an input, or lie in an input folder of DICOM."""
+    """Refuse outputs of one folder that would overwrite an input, or lie in an input folder of DICOM."""
     folder = outputs[0].parent.resolve()
-    # The others need no look at every file: a cohort may have thousands.
+    # Only inputs nearby can be overwritten; a cohort may have thousands of others.
     near = [path for path in inputs if folder in (path.resolve(), path.resolve().parent)]
     for output in outputs:
         refuse_input_as_output(output, *near)

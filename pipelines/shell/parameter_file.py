@@ -1,8 +1,8 @@
-"""Parameter files of pyradiomics: what they say about co-occurrence features, as settings of ours.
+"""Parameter files of pyradiomics, translated into settings.
 
-Written from pyradiomics' documentation; nothing of it is needed here. What a file may say is in three
-groups: what is computed here, what has no effect on co-occurrence features of the original image, and
-what would change them and is not done here. The last is refused by name, never passed over.
+Written from the documentation of pyradiomics, which need not be installed. Its settings fall into three
+groups: those that are supported, those without effect on co-occurrence features of the original image, and
+those that would change the features and are not supported. The last are refused by name, never ignored.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ COMPUTED = (
     "label", "minimumROIDimensions", "minimumROISize", "normalize", "normalizeScale", "removeOutliers",
     "interpolator", "resampledPixelSpacing", "resegmentMode", "resegmentRange",
 )  # fmt: skip
-"""Settings that are done here."""
+"""Settings that are supported."""
 
 WITHOUT_EFFECT = (
     "additionalInfo", "enableCExtensions", "geometryTolerance", "gldm_a", "gradientUseSpacing",
@@ -52,10 +52,10 @@ WITHOUT_EFFECT = (
     "lbp3DIcosphereSubdivision", "lbp3DLevels", "level",
     "resegmentShape", "sigma", "start_level", "voxelArrayShift", "wavelet",
 )  # fmt: skip
-"""Settings that change no co-occurrence feature of the original image, or none without one of `REFUSED`."""
+"""Settings that change no co-occurrence feature of the original image, at least without those `REFUSED`."""
 
 REFUSED = ("correctMask", "label_channel", "padDistance", "preCrop")
-"""Settings that are accepted where they are off."""
+"""Settings that are accepted only if they are off."""
 
 _MAY_BE_NULL = {
     *WITHOUT_EFFECT,
@@ -70,7 +70,7 @@ _MAY_BE_NULL = {
     "resegmentMode",
     "resegmentRange",
 }
-"""For the others pyradiomics takes null neither for an error nor always for the default."""
+"""For other settings, pyradiomics takes null sometimes for the default and sometimes for something else."""
 
 SETTINGS = (*COMPUTED, *WITHOUT_EFFECT, *REFUSED)
 VOXEL_SETTINGS = ("kernelRadius", "maskedKernel", "initValue", "voxelBatch")
@@ -91,7 +91,7 @@ _SAME_AS = {
     "Homogeneity2": "Idm",
     "SumVariance": "ClusterTendency",
 }
-"""Features that pyradiomics no longer computes, and those that equal them."""
+"""Features that pyradiomics no longer computes, and the features that they equal."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,21 +103,22 @@ class ParameterFile:
     path : path
         The file, for messages.
     settings : GLCMSettings
-        Of a map, or of a region (see `read_parameter_file`).
+        For maps, or for regions (see `read_parameter_file`).
     features : tuple of str
         Names of features.
     label : int
-        Of the mask, the voxels that count.
+        Label of the voxels of the mask that count.
     outside : float
         Value of a map outside the mask.
     minimum_dimensions, minimum_voxels : int
-        What a mask must extend along, and hold.
+        Along how many axes a mask must extend, and how many voxels it must hold.
     steps : Preprocessing
-        What is done to image and mask first.
+        Preprocessing of image and mask.
     resegment : tuple of 0 to 2 floats
         Lowest and highest intensity that counts inside the mask; empty for all.
     resegment_mode : {"absolute", "relative", "sigma"}
-        Whether these are intensities, shares of the mask's highest, or standard deviations from its mean.
+        Whether these are intensities, fractions of the highest one in the mask, or standard deviations from
+        the mean in the mask.
     """
 
     path: Path
@@ -133,44 +134,44 @@ class ParameterFile:
 
     @staticmethod
     def fitted(settings: GLCMSettings, volume: Volume) -> GLCMSettings:
-        """Return the settings for an image: as in pyradiomics, an image of one slice has windows in it."""
+        """Return the settings for an image: in a 2D image, windows have two dimensions, as in pyradiomics."""
         return replace(settings, dimensions=2, slice_axis=0) if volume.array.ndim == 2 else settings
 
     def region(
-        self, name: object, inside: npt.NDArray[np.bool_], array: npt.NDArray[Any]
+        self, name: object, mask: npt.NDArray[np.bool_], array: npt.NDArray[Any]
     ) -> npt.NDArray[np.bool_]:
-        """Return the voxels of a mask that count, by their intensities.
+        """Return the voxels of a mask whose intensities count.
 
         Raises
         ------
         ValueError
-            If they are fewer than the file asks for.
+            If fewer are left than the file asks for; `name` is what the message calls the mask.
         """
         if self.resegment:
-            intensities = array[inside]
+            intensities = array[mask]
             scale, origin = {
                 "absolute": (1, 0),
                 "relative": (intensities.max(), 0),
                 "sigma": (intensities.std(), intensities.mean()),
             }[self.resegment_mode]
             low, high = (*(origin + scale * edge for edge in self.resegment), np.inf)[:2]
-            inside = inside & (array >= low) & (array <= high)
-        voxels = int(np.count_nonzero(inside))
+            mask = mask & (array >= low) & (array <= high)
+        voxels = int(np.count_nonzero(mask))
         if voxels < self.minimum_voxels:
             msg = (
                 f"mask {name} has {voxels} voxels, {self.path.name} wants {self.minimum_voxels} or more "
                 "(minimumROISize)"
             )
             raise ValueError(msg)
-        extents = (np.ptp(places) for places in np.nonzero(inside))
-        found = sum(extent > 0 for extent in extents)
-        if found < self.minimum_dimensions:
+        extents = (np.ptp(places) for places in np.nonzero(mask))
+        dimensions = sum(extent > 0 for extent in extents)
+        if dimensions < self.minimum_dimensions:
             msg = (
-                f"mask {name} extends along {found} dimensions, {self.path.name} wants "
+                f"mask {name} extends along {dimensions} dimensions, {self.path.name} wants "
                 f"{self.minimum_dimensions} or more (minimumROIDimensions, 2 where it is not given)"
             )
             raise ValueError(msg)
-        return inside
+        return mask
 
 
 def read_parameter_file(path: str | os.PathLike[str], *, region: bool = False) -> ParameterFile:
@@ -181,14 +182,14 @@ def read_parameter_file(path: str | os.PathLike[str], *, region: bool = False) -
     path : path
         YAML, or JSON.
     region : bool
-        For features of a region, where pyradiomics passes over ``voxelSetting`` and a distance is not
-        bounded by a window.
+        Whether features of a region are wanted: pyradiomics then ignores ``voxelSetting``, and no window
+        limits the distance.
 
     Raises
     ------
     FileNotFoundError, ValueError
-        If the file is not readable, says what pyradiomics would not understand, or asks for what is not
-        done here; the message names it.
+        If the file cannot be read, holds what pyradiomics would not accept, or asks for what is not
+        supported; the message names it.
     """
     path = Path(path)
     try:
@@ -219,7 +220,7 @@ def _parsed(path: Path, content: Mapping[str, Any], *, region: bool) -> Paramete
     texture = _values(setting | own)
     fields = _bins(texture) | _pairs(texture)
     fields["window"] = 2 * radius + 1
-    if region:  # its one matrix has no window; the settings want one that is wider than every distance
+    if region:  # a region has no window, but the settings need one wider than every distance
         fields["window"] = 2 * max(fields["distance"]) + 1
     settings = GLCMSettings(
         range_over="mask" if masked else "crop",
@@ -246,7 +247,7 @@ def _values(values: Mapping[str, Any]) -> Values:
 
 
 def _original(types: Mapping[str, Any], setting: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is set for the original image alone."""
+    """Return the settings that are given for the original image alone."""
     refuse_unknown("imageType", types, _IMAGE_TYPES)
     for name in types:
         if name != "Original":
@@ -261,24 +262,24 @@ def _original(types: Mapping[str, Any], setting: Mapping[str, Any]) -> dict[str,
 
 
 def _refuse_preprocessing(values: Values, radius: int) -> None:
-    """Refuse what would change the image or the mask before a matrix is made."""
-    _refuse_on("correctMask", values.boolean("correctMask", False), "resample the mask to the image", "true")
+    """Refuse settings that would change the image or the mask first."""
+    _refuse_if("correctMask", values.boolean("correctMask", False), "resample the mask to the image", "true")
     channel = values.integer("label_channel", 0, low=0)
-    _refuse_on("label_channel", channel != 0, "write that channel of the mask to a file", channel)
+    _refuse_if("label_channel", channel != 0, "write that channel of the mask to a file", channel)
     pad = values.integer("padDistance", 5, low=0)
     if pad < radius and (values.boolean("preCrop", False) or _grid(values)):
         msg = f"padDistance must be kernelRadius or more where the image is cropped or resampled, got {pad}"
         raise ValueError(msg)
 
 
-def _refuse_on(name: str, on: bool, advice: str, value: Any) -> None:
-    if on:
+def _refuse_if(name: str, refused: bool, advice: str, value: Any) -> None:
+    if refused:
         msg = f"{name} is not done here, got {value}; {advice}, or take {name} out"
         raise ValueError(msg)
 
 
 def _steps(values: Values) -> Preprocessing:
-    """Return what comes before the texture: the normalisation, over the whole image, and the resampling."""
+    """Return the preprocessing: normalisation over the whole image, and resampling."""
     grid = _grid(values)
     if not values.boolean("normalize", False):
         return Preprocessing(grid=grid)
@@ -350,8 +351,8 @@ def _aggregate(norm: Any) -> str:
         msg = f"weightingNorm {norm} is not computed here; take it out, or give no_weighting"
         raise ValueError(msg)
     if norm not in (None, "no_weighting"):
-        kinds = "null, no_weighting, manhattan, euclidean or infinity"
-        raise ValueError(expected("weightingNorm", kinds, norm))
+        norms = "null, no_weighting, manhattan, euclidean or infinity"
+        raise ValueError(expected("weightingNorm", norms, norm))
     return "mean" if norm is None else "merge"
 
 

@@ -16,7 +16,7 @@ _BAR_AFTER_SECONDS = 2.0
 def progress_bar(label: str, total: int | None = None) -> Iterator[Callable[[int, int], None]]:
     """Yield a callable ``(done, total)`` that draws a bar on stderr.
 
-    Nothing is drawn before two seconds have passed, nor where stderr is no terminal.
+    Nothing is drawn in the first two seconds, nor if stderr is not a terminal.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The options of the GLCM settings."""
+"""Options of the GLCM settings, and the settings that they describe."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 class _Setting(click.Option):
-    """An option of the settings, listed in help under what it is about."""
+    """An option of the settings, listed in the help text under its own heading."""
 
     def __init__(self, *args: Any, section: str, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.section = section
 
 
-# Written here, so that help costs no import of the library.
+# Written out, so that the help text needs no import of the library.
 PRESETS = (
     "radsynth", "haralick", "ibsi", "ibsi-merge", "ibsi-3d", "ibsi-3d-merge", "pyradiomics", "skimage",
     "mahotas", "itk",
@@ -156,9 +156,14 @@ _RANGES = {"intensity_range": "--range", "percentiles": "--percentiles", "deviat
 
 
 def settings_options(*, without: Collection[str] = ()) -> Callable[[Decorated], Decorated]:
-    """Return a decorator that adds the options of settings, but for some without meaning to a command.
+    """Return a decorator that adds the options of the settings.
 
-    `glcm_settings_from` reads them from the command's keywords.
+    `glcm_settings_from` reads them from the keywords of the command.
+
+    Parameters
+    ----------
+    without : collection of str
+        Settings that have no meaning for the command.
     """
 
     def decorate(function: Decorated) -> Decorated:
@@ -173,20 +178,20 @@ def settings_options(*, without: Collection[str] = ()) -> Callable[[Decorated], 
 def glcm_settings_from(options: Mapping[str, Any], base: GLCMSettings | None = None) -> GLCMSettings:
     """Return the settings that the options of `settings_options` describe.
 
-    What the base says otherwise gives way to an option: a number of levels replaces a bin width, and one
-    way to give the range another.
+    An option replaces whatever it contradicts in the base: a number of levels replaces a bin width, and one
+    rule for the range replaces another.
 
     Parameters
     ----------
     options : mapping
-        The command's keywords; those of no setting are ignored.
+        The keywords of the command; those that are not settings are ignored.
     base : GLCMSettings, optional
-        What the options change, instead of a preset.
+        Settings to start from, instead of a preset.
 
     Raises
     ------
     TypeError, ValueError
-        If a setting is out of its range, or two options exclude each other.
+        If a setting is out of its range, or two options are mutually exclusive.
     """
     from glcm_cuda import GLCMSettings
 
@@ -206,7 +211,7 @@ def glcm_settings_from(options: Mapping[str, Any], base: GLCMSettings | None = N
 
 
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings that were given, as the library wants them."""
+    """Return the settings that were given, with the library's types."""
     given = {name: options[name] for name in _SETTINGS_OPTIONS if options.get(name) not in (None, ())}
     given.pop("preset", None)
     if "window" in given:
@@ -219,9 +224,9 @@ def _given(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _refuse_exclusive(given: Mapping[str, Any]) -> None:
-    ways = [option for name, option in _RANGES.items() if name in given]
+    rules = [option for name, option in _RANGES.items() if name in given]
     pairs = [("--levels", "--bin-width")] if "levels" in given and "bin_width" in given else []
-    pairs += [(ways[0], ways[1])] if len(ways) > 1 else []
+    pairs += [(rules[0], rules[1])] if len(rules) > 1 else []
     pairs += [("--range", "--range-over")] if {"intensity_range", "range_over"} <= given.keys() else []
     for one, other in pairs:
         msg = f"{one} and {other} exclude each other: give one of them"
@@ -229,10 +234,10 @@ def _refuse_exclusive(given: Mapping[str, Any]) -> None:
 
 
 def _replaced_ranges(given: Mapping[str, Any]) -> list[str]:
-    """Return what the base may say of the range that the given options replace."""
+    """Return the fields of the range that the given options replace."""
     if given.keys() & _RANGES.keys():
         return list(_RANGES)
-    return ["intensity_range"]  # --range-over alone: of where it is taken, not of how it is clipped
+    return ["intensity_range"]  # --range-over alone changes where the range is taken, not how it is clipped
 
 
 def _window(text: str) -> int | tuple[int, ...]:

@@ -81,7 +81,7 @@ def test_a_prediction_is_that_of_the_feature(patches):
     both = model.predict_on_batch(patches[..., np.newaxis].astype(np.float32))
     for column, feature in enumerate(("contrast", "joint_entropy")):
         np.testing.assert_allclose(predicted_by(model, feature)(patches), both[:, column], rtol=1e-5)
-    with pytest.raises(ValueError, match="the model gives contrast, joint_entropy, got imc1"):
+    with pytest.raises(ValueError, match="the model predicts contrast, joint_entropy, got imc1"):
         predicted_by(model, "imc1")
 
 

@@ -19,6 +19,8 @@ from pipelines.images.provenance import sha256_of
 from pipelines.images.volume import Volume
 from pipelines.images.writing import write_volume
 from pipelines.maps.aggregations import AGGREGATIONS
+from pipelines.maps.inputs import Inputs
+from pipelines.maps.region import RegionSettings, TableTarget, write_table
 
 # Its consensus values of joint entropy and contrast.
 PUBLISHED = {
@@ -261,3 +263,9 @@ def test_pyradiomics_baseline(data_dir, tmp_path, name, variant):
         key = f"original_glcm_{feature.pyradiomics}"
         # Roundings of sums over a matrix; the coefficients of correlation are near 0.
         assert float(row[key]) == pytest.approx(float(column[key]), rel=1e-9, abs=1e-10), feature.name
+
+
+def test_a_region_needs_a_mask(phantom):
+    settings = RegionSettings(glcm=GLCMSettings(), features=FEATURES)
+    with pytest.raises(ValueError, match=r"a region needs a mask, got none for .*image\.nrrd"):
+        write_table(Inputs(image=phantom), settings, TableTarget(output=phantom.with_name("f.csv")))

@@ -185,7 +185,7 @@ def test_what_one_image_refuses(models, tmp_path, rng):
     for arguments, message in [
         ((source, "--model", models), "one image needs one model, a .keras file"),
         ((source, "--model", tmp_path / "absent.keras"), "there is no model file"),
-        ((source, "--model", bad_model), "is not a .keras file, or a truncated one"),
+        ((source, "--model", bad_model), "is not a .keras file, or is truncated"),
         ((tmp_path / "absent.nii", "--model", model), "does not exist"),
         ((small, "--model", model), "image must hold a whole 5x5 window, got slices of 4x9 voxels"),
         ((source, "--model", model, "--tile", 0), "--tile must be 1 or more, got 0"),
@@ -417,7 +417,7 @@ def test_the_sidecar_names_the_card_and_what_was_flagged(models, tmp_path, rng):
     source = write_image(tmp_path / "image.nii.gz", rng)
     result = synthesize(source, "-o", tmp_path / "o.nii.gz", "--model", model, "--fallback", "exact")
     assert result.exit_code == 0, result.output
-    assert "100% of the image are outside the training range of the mean level" in result.stderr
+    assert "100% of the image is outside the training range of the mean level" in result.stderr
     record = sidecar(tmp_path / "o.nii.gz")
     assert record["model_card"] == "m.card.json"
     assert record["model_card_sha256"] == hashlib.sha256(card.read_bytes()).hexdigest()
@@ -551,7 +551,7 @@ def test_models_of_a_run_must_have_the_same_settings(cohort, run, two_features):
         ("lambda", "foreign.keras cannot be loaded .*: it has a Lambda layer, whose code is never run"),
         ("custom", "foreign.keras cannot be loaded as a Keras model: "),
         ("plain", "foreign.keras: the model has no GLCM settings"),
-        ("half", "foreign.keras is not a .keras file, or a truncated one"),
+        ("half", "foreign.keras is not a .keras file, or is truncated"),
         ("weights", "foreign.keras cannot be loaded as a Keras model: "),
     ],
 )

@@ -120,5 +120,7 @@ def test_several_features_come_by_name(rng):
     assert tuple(maps) == features
     assert all(found.shape == image.shape for found in maps.values())
     np.testing.assert_allclose(maps["joint_energy"], synthesize_patches(image, model), atol=1e-5)
-    with pytest.raises(ValueError, match="the model gives joint_energy, contrast; synthesize_features"):
+    with pytest.raises(
+        ValueError, match="the model predicts joint_energy, contrast; use synthesize_features"
+    ):
         synthesize(image, model)

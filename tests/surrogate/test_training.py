@@ -122,7 +122,7 @@ def test_another_run_in_the_folder_needs_force(finished, store, tmp_path):
 
 def test_one_fold_learns_from_everybody(tmp_path, caplog):
     path = write_store(tmp_path / "s.h5", {"only": 300})
-    with pytest.raises(ValueError, match="2 folds need as many patients, the store has 1; give --folds 1"):
+    with pytest.raises(ValueError, match="2 folds need 2 patients or more, the store has 1; give --folds 1"):
         train(path, tmp_path / "run", QUICK, SMALL)
     assert not (tmp_path / "run").exists()
     # What a run without any model left is nothing to protect.
@@ -138,7 +138,7 @@ def test_one_fold_learns_from_everybody(tmp_path, caplog):
             progress=lambda done, total: calls.append((done, total)),
         )
     assert calls == [(1, 2), (2, 2), (2, 2)]
-    assert "nobody to stop on; trains all epochs" in caplog.text
+    assert "no validation; all epochs are trained" in caplog.text
     assert (result.epochs, result.validation_rmse) == (2, None)
     assert (tmp_path / "run" / "folds.csv").read_text().splitlines()[1] == "only,a,"
     assert json.loads((tmp_path / "run" / "run.json").read_text())["phantom"] is False
@@ -148,7 +148,7 @@ def test_a_store_of_cubes_is_refused(tmp_path):
     path = write_store(tmp_path / "s.h5", {"a": 10, "b": 10})
     with h5py.File(path, "r+") as file:
         file.attrs["settings"] = GLCMSettings(levels=16, dimensions=3).to_json()
-    with pytest.raises(ValueError, match=r"takes windows in the plane \(dimensions=2\), got dimensions=3"):
+    with pytest.raises(ValueError, match=r"takes two-dimensional windows \(dimensions=2\), got dimensions=3"):
         train(path, tmp_path / "run", QUICK, SMALL)
     assert not (tmp_path / "run").exists()
 

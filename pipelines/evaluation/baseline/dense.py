@@ -1,7 +1,7 @@
 """The paper's algorithm, kept as the baseline of the benchmark: a full co-occurrence matrix per window.
 
 For every voxel and direction the G x G matrix is cleared, filled from the pairs in the window and
-scanned. The maps are those of `glcm_cuda.entropy_map`; only the way there is longer.
+scanned. The maps equal those of `glcm_cuda.entropy_map`, but take longer.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from glcm_cuda import GLCMSettings, quantize
 from glcm_cuda.families.offsets import directions
+from pipelines.evaluation.baseline import dense_cpu
 
 SCRATCH_BYTES = 1 << 31
 """Device memory for the matrices: room for 131,072 voxels at a time with 64 levels."""
@@ -32,12 +33,12 @@ def dense_entropy_map(
     image : (Y, X) or (Z, Y, X) array of real numbers
         Intensities in any unit, finite.
     settings : GLCMSettings, optional
-        2D windows, symmetric, mean of the directions, bits: anything else is refused.
+        2D windows, symmetric, mean of the directions, bits; others are refused.
     backend : {"cpu", "cuda"}
         CPU: rows in parallel, one matrix per thread. CUDA: one thread per voxel, its matrix in
         global memory.
     scratch_bytes : int
-        Device memory for the matrices; voxels are done in chunks that fit it.
+        Device memory for the matrices; voxels are processed in chunks that fit it.
 
     Returns
     -------
@@ -47,7 +48,7 @@ def dense_entropy_map(
     Raises
     ------
     ValueError
-        If the settings are others, or the image is not fit (see `glcm_cuda.quantize`).
+        If the settings are not supported, or the image is unfit (see `glcm_cuda.quantize`).
 
     References
     ----------
@@ -68,12 +69,10 @@ def dense_entropy_map(
     offsets = directions(settings)
     out = np.empty(stack.shape, np.float32)
     if backend == "cuda":
-        from pipelines.evaluation.baseline import dense_cuda
+        from pipelines.evaluation.baseline import dense_cuda  # numba.cuda may be missing
 
         dense_cuda.map_levels(stack, settings.radius, offsets, settings.levels, scratch_bytes, out)
     else:
-        from pipelines.evaluation.baseline import dense_cpu
-
         dense_cpu.map_levels(stack, settings.radius, offsets, settings.levels, out)
     return out.reshape(levels.shape)
 

@@ -21,7 +21,7 @@ def map_levels(
 ) -> None:
     """Write the entropy around every voxel of a (Z, Y, X) stack of levels into `out`.
 
-    Voxels are done in chunks whose int32 matrices fit `scratch_bytes` of device memory.
+    Voxels are processed in chunks whose int32 matrices fit `scratch_bytes` of device memory.
     """
     matrix_bytes = number_of_levels**2 * np.dtype(np.int32).itemsize
     chunk = min(max(1, scratch_bytes // matrix_bytes), stack.size)

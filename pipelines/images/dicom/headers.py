@@ -1,4 +1,4 @@
-"""What DICOM files say before their pixels: which images a folder holds, and which series they are of."""
+"""Headers of DICOM files: which images a folder holds, and to which series they belong."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pydicom
 
 PATIENT_HASH_DIGITS = 12
 
-# Other objects by their modality, and by the beginning of their SOP class: presentation states,
+# Objects that are not images, by modality and by the first digits of the SOP class: presentation states,
 # structured reports, raw data, registrations, segmentations, doses, structures and plans.
 _NOT_IMAGES = frozenset(
     ("SEG", "PR", "KO", "SR", "RTSTRUCT", "RTPLAN", "RTRECORD", "RTDOSE", "REG", "FID", "DOC", "ECG")
@@ -26,7 +26,7 @@ _NOT_IMAGE_CLASSES = tuple(
 )
 _PARAMETRIC_MAP = "1.2.840.10008.5.1.4.1.1.30"
 _DIRECTORY_UID = "1.2.840.10008.1.3.10"  # DICOMDIR, the table of contents of a disc
-# Only these are parsed: of 20,000 files that halves the time.
+# Only these are parsed, which halves the time for 20,000 files.
 _READ = (
     *("SOPClassUID", "SOPInstanceUID", "Modality", "PatientID", "StudyInstanceUID", "SeriesInstanceUID"),
     *("SeriesNumber", "SeriesDescription", "InstanceNumber", "ImageType", "FrameOfReferenceUID"),
@@ -48,7 +48,7 @@ class Found:
     Parameters
     ----------
     number : int
-        Counted from 1 over what was looked at, by patient, study and series number.
+        Counted from 1 over all series, ordered by patient, study and series number.
     uid : str
         SeriesInstanceUID.
     members : tuple of (path, header)
@@ -71,14 +71,14 @@ class Found:
 
     @property
     def modality(self) -> str:
-        """Modality, as MR."""
+        """Modality, such as MR."""
         return str(self.first.get("Modality") or "unknown")
 
     @property
     def is_localizer(self) -> bool:
-        """Whether it was made to plan others."""
-        kinds = self.first.get("ImageType") or ()
-        return "LOCALIZER" in ([kinds] if isinstance(kinds, str) else list(kinds))
+        """Whether it was acquired to plan other series."""
+        values = self.first.get("ImageType") or ()
+        return "LOCALIZER" in ([values] if isinstance(values, str) else list(values))
 
     @cached_property
     def patient(self) -> str:
@@ -86,24 +86,24 @@ class Found:
         return str(self.first.get("PatientID") or "")
 
     def summary(self) -> str:
-        """Return number, description, modality and count in a few words."""
-        kind = f"{self.modality}, localizer" if self.is_localizer else self.modality
+        """Return number, description, modality and number of images as short text."""
+        modality = f"{self.modality}, localizer" if self.is_localizer else self.modality
         count = "1 image" if len(self.members) == 1 else f"{len(self.members)} images"
-        return f"{self.number} {self.description} ({kind}, {count})"
+        return f"{self.number} {self.description} ({modality}, {count})"
 
 
 @dataclass(frozen=True, eq=False)
 class Contents:
-    """All that a folder holds of DICOM.
+    """The DICOM objects of a folder.
 
     Parameters
     ----------
     series : tuple of Found
-        Of images.
+        Series of images.
     others : tuple of (path, header)
-        Objects that are no images: segmentations, doses, reports.
+        Objects that are not images: segmentations, doses, reports.
     problems : tuple of str
-        What could not be read and why, a line each.
+        Which files could not be read and why, a line each.
     """
 
     series: tuple[Found, ...]
@@ -112,9 +112,9 @@ class Contents:
 
 
 def contents_of(folder: Path) -> Contents:
-    """Return what a folder and the folders in it hold, or what a file is, by headers alone.
+    """Return the DICOM objects below a folder, or the one in a file, by reading headers only.
 
-    Hidden files, tables of contents (DICOMDIR) and files that are not DICOM are passed over.
+    Hidden files, tables of contents (DICOMDIR) and files that are not DICOM are ignored.
     """
     images: dict[str, list[Member]] = {}
     others: list[Member] = []
@@ -122,13 +122,13 @@ def contents_of(folder: Path) -> Contents:
     for path in files_below(folder):
         try:
             header = header_of(path)
-            kind = None if header is None else _kind(path, header)
+            category = None if header is None else _category(path, header)
         except (OSError, ValueError) as error:
             problems.append(str(error))
             continue
-        if kind == "image":
+        if category == "image":
             images.setdefault(str(header.get("SeriesInstanceUID", "no UID")), []).append((path, header))
-        elif kind == "other":
+        elif category == "other":
             others.append((path, header))
     ordered = sorted(images.items(), key=lambda item: _order(item[1][0][1], item[0]))
     series = tuple(
@@ -138,7 +138,7 @@ def contents_of(folder: Path) -> Contents:
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """Yield the files of a folder and of the folders in it by name, no hidden ones; of a file, itself."""
+    """Yield the files below a folder in the order of their names, but no hidden ones; for a file, itself."""
     if folder.is_file():
         yield folder
     for place, folders, names in os.walk(folder):
@@ -153,12 +153,12 @@ def is_dicom(path: Path) -> bool:
 
 
 def header_of(path: Path) -> Any:
-    """Return a file's header without its pixels, or None if it is no DICOM file.
+    """Return the header of a file without its pixels; None if it is not a DICOM file.
 
     Raises
     ------
     ValueError
-        If the file is empty, or its header cut or damaged.
+        If the file is empty, or its header is truncated or damaged.
     PermissionError
         If it may not be read.
     """
@@ -166,7 +166,7 @@ def header_of(path: Path) -> Any:
         msg = f"{path} is empty (0 bytes); copy or export it again"
         raise ValueError(msg)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # odd values in headers that nobody reads here
+        warnings.simplefilter("ignore")  # odd values in attributes that are not used
         try:
             return pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(_READ))
         except pydicom.errors.InvalidDicomError:
@@ -180,7 +180,7 @@ def header_of(path: Path) -> Any:
 
 
 def is_other_object(header: Any) -> bool:
-    """Whether a file is a DICOM object that holds no intensities of a scanner."""
+    """Whether an object is not an image with the intensities of a scanner."""
     sop_class = str(header.get("SOPClassUID", ""))
     return (
         header.get("Modality") in _NOT_IMAGES
@@ -190,12 +190,12 @@ def is_other_object(header: Any) -> bool:
 
 
 def hashed(patient: str) -> str:
-    """Return what stands for a patient's ID where it may not be shown: the same for the same ID."""
+    """Return a hash to show in place of a patient's ID; equal for equal IDs."""
     return hashlib.sha256(patient.encode()).hexdigest()[:PATIENT_HASH_DIGITS]
 
 
-def _kind(path: Path, header: Any) -> str | None:
-    """Return "image", "other" or None; an image that lost its size is refused, not lost from its volume."""
+def _category(path: Path, header: Any) -> str | None:
+    """Return "image", "other" or None; refuse an image without a size, which its volume would miss."""
     if header.file_meta.get("MediaStorageSOPClassUID") == _DIRECTORY_UID:
         return None
     if is_other_object(header):

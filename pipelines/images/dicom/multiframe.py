@@ -1,4 +1,4 @@
-"""Enhanced MR, CT and PET: many frames in one DICOM file, each with its own place, phase and slope."""
+"""Enhanced MR, CT and PET: many frames in one DICOM file, each with its own position, phase and slope."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pydicom
 from pipelines.images.dicom.headers import Member, header_of
 from pipelines.images.dicom.phases import normal_of, spacing_of
 
-# Of a frame's functional groups: sequence, attribute in it, and what a single-frame image calls that.
+# Attributes in the functional groups of a frame: sequence, attribute, and its name in single-frame images.
 _GROUPS = (
     ("PlanePositionSequence", "ImagePositionPatient", "ImagePositionPatient"),
     ("PlaneOrientationSequence", "ImageOrientationPatient", "ImageOrientationPatient"),
@@ -32,7 +32,7 @@ _GROUPS = (
 
 
 def frames_of(path: Path, header: Any) -> tuple[Member, ...]:
-    """Return the frames of a file as if each were a file of its own.
+    """Return the frames of a file as if each were a separate file.
 
     Returns
     -------
@@ -48,10 +48,10 @@ def frames_of(path: Path, header: Any) -> tuple[Member, ...]:
     groups = header.get("PerFrameFunctionalGroupsSequence") or []
     shared = (header.get("SharedFunctionalGroupsSequence") or [None])[0]
     frames = [_frame(header, shared, group, index) for index, group in enumerate(groups)]
-    placed = sum("ImagePositionPatient" in frame for frame in frames)
-    if placed != number:
+    positions = sum("ImagePositionPatient" in frame for frame in frames)
+    if positions != number:
         msg = (
-            f"{path} has {number} frames and must give the position of each, got {placed}; "
+            f"{path} has {number} frames and must give the position of each, got {positions}; "
             "export it as single-frame DICOM or convert it to NIfTI"
         )
         raise ValueError(msg)
@@ -61,7 +61,7 @@ def frames_of(path: Path, header: Any) -> tuple[Member, ...]:
 def read_frames(path: Path, frames: Sequence[int]) -> npt.NDArray[Any]:
     """Return the intensities of some frames, (frames, Y, X).
 
-    In the file's integers where no frame is rescaled, otherwise float32.
+    The dtype is that of the file if no frame is rescaled, otherwise float32.
 
     Raises
     ------
@@ -69,7 +69,7 @@ def read_frames(path: Path, frames: Sequence[int]) -> npt.NDArray[Any]:
         If the pixels cannot be decoded.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # odd values in headers that nobody reads here
+        warnings.simplefilter("ignore")  # odd values in attributes that are not used
         dataset = pydicom.dcmread(path)
         pixels = decoded(path, dataset).reshape((-1, int(dataset.Rows), int(dataset.Columns)))
     members = frames_of(path, dataset)
@@ -84,7 +84,7 @@ def read_frames(path: Path, frames: Sequence[int]) -> npt.NDArray[Any]:
 def geometry_of(
     path: Path, positions_mm: npt.NDArray[np.float64]
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return spacing (x, y, z) and direction, as SimpleITK has them, of frames at these positions."""
+    """Return spacing (x, y, z) and direction, as in SimpleITK, of frames at these positions."""
     header = header_of(path)
     frame = frames_of(path, header)[0][1]
     rows, columns = spacing_of(frame) or (1.0, 1.0)
@@ -103,11 +103,11 @@ def decoded(path: Path, dataset: Any) -> npt.NDArray[Any]:
     Raises
     ------
     ValueError
-        If they are damaged, or compressed in a way that needs another decoder.
+        If the pixels are damaged, or their compression needs a decoder that is not installed.
     """
     try:
         pixels: npt.NDArray[Any] = dataset.pixel_array
-    except (RuntimeError, NotImplementedError) as error:  # a plug-in is not there
+    except (RuntimeError, NotImplementedError) as error:  # a plug-in is missing
         msg = (
             f"{path} is compressed ({dataset.file_meta.TransferSyntaxUID.name}) and needs another decoder: "
             "pip install 'radsynth[jpeg]'"
@@ -120,7 +120,7 @@ def decoded(path: Path, dataset: Any) -> npt.NDArray[Any]:
 
 
 def _frame(header: Any, shared: Any, group: Any, index: int) -> Any:
-    """Return what a single-frame image would say of the frame."""
+    """Return the header that the frame would have as a single-frame image."""
     frame = pydicom.Dataset()
     for keyword in ("Rows", "Columns", "Modality", "SOPInstanceUID"):
         if keyword in header:
@@ -132,7 +132,7 @@ def _frame(header: Any, shared: Any, group: Any, index: int) -> Any:
 
 
 def _attributes(header: Any, shared: Any, group: Any) -> Iterator[tuple[str, Any]]:
-    """What the frame says itself, else what all frames share, else the header."""
+    """Yield attributes by keyword, from the frame itself, or else from the shared groups or the header."""
     for sequence, attribute, keyword in _GROUPS:
         for part in (group, shared):
             items = None if part is None else part.get(sequence)

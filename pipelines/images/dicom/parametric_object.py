@@ -1,4 +1,4 @@
-"""The DICOM object of a Parametric Map: what highdicom builds, completed for the readers there are."""
+"""The DICOM object of a Parametric Map: built by highdicom, then completed for common readers."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def parametric_map_object(
         real_world_value_mappings=[
             [_mapping(feature, values[..., place], provenance)] for place, feature in enumerate(features)
         ],
-        window_center=0.0,  # highdicom wants one; `_show` knows better
+        window_center=0.0,  # highdicom needs a window; `_show` replaces it
         window_width=1.0,
         content_label="GLCM",
         content_description=_description(features, provenance),
@@ -81,7 +81,7 @@ def parametric_map_object(
     dataset.SeriesDescription = _description(features, provenance)
     dataset.ImageComments = comment
     if padding is not None:
-        # dciodvfy wants the limit of a range too, although there is but one number.
+        # dciodvfy requires the limit of the range too, although it holds a single number.
         dataset.FloatPixelPaddingValue = dataset.FloatPixelPaddingRangeLimit = padding
     _arrange(dataset, values)
     _tell_features_apart(dataset, len(features))
@@ -91,11 +91,11 @@ def parametric_map_object(
 
 
 def _arrange(dataset: Any, values: npt.NDArray[np.float32]) -> None:
-    """Put the frames in order: feature by feature, each along the normal of the slices.
+    """Order the frames by feature, then along the normal of the slices.
 
-    highdicom sorts by x, then y, then z, which is against the normal of many an oblique or sagittal series.
-    Readers that compute the place of the first slice and take the frames as they come (dcmqi, and with it 3D
-    Slicer) would have such maps back to front.
+    highdicom sorts by x, then y, then z, which runs against the normal in many oblique and sagittal series.
+    Readers that use the position of the first slice alone (dcmqi, and so 3D Slicer) would show such maps back
+    to front.
     """
     slices, rows, columns, features = values.shape
     frames = np.frombuffer(dataset.FloatPixelData, "<f4").reshape((features, slices, rows, columns))
@@ -114,7 +114,7 @@ def _arrange(dataset: Any, values: npt.NDArray[np.float32]) -> None:
 
 
 def _tell_features_apart(dataset: Any, features: int) -> None:
-    """Make the feature a dimension of the frames where there are several."""
+    """Make the feature a dimension of the frames if there are several."""
     if features == 1:
         return
     index = Dataset()
@@ -131,7 +131,7 @@ def _tell_features_apart(dataset: Any, features: int) -> None:
 
 
 def _show(dataset: Any, windows: list[Any]) -> None:
-    """Give each feature its own window of grey values: their ranges have nothing in common."""
+    """Give each feature its own display window, since their ranges differ."""
     shared, groups = dataset.SharedFunctionalGroupsSequence[0], dataset.PerFrameFunctionalGroupsSequence
     if len(windows) == 1:
         shared.FrameVOILUTSequence = windows
@@ -143,18 +143,18 @@ def _show(dataset: Any, windows: list[Any]) -> None:
 
 
 def _window(array: npt.NDArray[np.float32]) -> Any:
-    """Return the window that shows most of the values."""
+    """Return the display window that covers most of the values."""
     values = array[np.isfinite(array)]
     low, high = np.percentile(values, _SHOWN_PERCENTILES) if values.size else (0.0, 1.0)
     window = Dataset()
     window.WindowCenter = DSfloat((low + high) / 2, auto_format=True)
     window.WindowWidth = DSfloat(max(high - low, 1e-3), auto_format=True)
-    window.VOILUTFunction = "LINEAR_EXACT"  # LINEAR knows no width below one
+    window.VOILUTFunction = "LINEAR_EXACT"  # LINEAR does not allow a width below one
     return window
 
 
 def _complete(dataset: Any, source: Any) -> None:
-    """Leave out free text on the patient and what DICOM does not allow, and add what highdicom leaves out."""
+    """Remove comments on the patient and invalid values, and add what highdicom leaves out."""
     if "PatientComments" in dataset:
         del dataset.PatientComments
     if not re.fullmatch(r"\d{3}[DWMY]", str(dataset.get("PatientAge", ""))) and "PatientAge" in dataset:
@@ -165,7 +165,7 @@ def _complete(dataset: Any, source: Any) -> None:
 
 
 def _anatomy(source: Any) -> Any:
-    """Return where in the body the frames are, "tissue" if the image does not say: dcmqi needs something."""
+    """Return the body region of the frames; "tissue" if the image does not say, since dcmqi requires one."""
     given = _given(source, "FrameAnatomySequence")
     side = given.get("FrameLaterality") or source.get("ImageLaterality") or source.get("Laterality")
     anatomy = Dataset()
@@ -176,7 +176,7 @@ def _anatomy(source: Any) -> Any:
 
 
 def _given(source: Any, group: str) -> Any:
-    """Return what has the attributes of a functional group: its shared item, otherwise the image itself."""
+    """Return the holder of a functional group's attributes: its shared item, or else the image itself."""
     shared = (source.get("SharedFunctionalGroupsSequence") or [{}])[0]
     return (shared.get(group) or [source])[0]
 
@@ -186,15 +186,15 @@ def _stack(array: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 
 def _padded(values: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32], float | None]:
-    """Return the values with a number in place of NaN, and that number: one just below all others.
+    """Return the values with a number in place of NaN, and that number, which is just below all others.
 
-    A viewer that knows nothing of padding then shows it as dark as the lowest value.
+    A viewer that ignores padding then shows it as dark as the lowest value.
     """
     missing = np.isnan(values)
     if not missing.any():
         return values, None
     lowest = np.float32(np.nanmin(values, initial=0.0))
-    # Of numbers beyond 2**24 the next float32 lies further off than one.
+    # Beyond 2**24, neighbouring float32 numbers are more than one apart.
     padding = min(np.floor(lowest) - np.float32(1), np.nextafter(lowest, np.float32(-np.inf)))
     return np.where(missing, padding, values), float(padding)
 
@@ -233,7 +233,7 @@ def _mapping(feature: Feature, values: npt.NDArray[np.float32], provenance: Mapp
         lut_label=feature.name[:16],
         lut_explanation=f"GLCM {name} ({code})",
         unit=hd.sr.CodedConcept(unit, "UCUM", meaning),
-        # The padding is in the range too: readers that apply the mapping refuse what lies beyond.
+        # The range includes the padding: readers that apply the mapping refuse values outside it.
         value_range=(float(values.min(initial=0)), float(values.max(initial=0))),
         slope=1.0,
         intercept=0.0,
@@ -245,7 +245,7 @@ def _mapping(feature: Feature, values: npt.NDArray[np.float32], provenance: Mapp
 
 
 def _parameter(setting: str, value: Any) -> Any:
-    """Return a setting as a quantity has it: a number with its unit, or of several numbers their text."""
+    """Return a setting as an item of a quantity: a number with its unit, or several numbers as text."""
     meaning, (unit, unit_meaning) = SETTINGS[setting]
     item = Dataset()
     item.ConceptNameCodeSequence = [hd.sr.CodedConcept(setting, SCHEME, meaning)]

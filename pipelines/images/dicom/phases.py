@@ -1,4 +1,4 @@
-"""The volumes of one DICOM series: slices in order, split into phases where several share a position."""
+"""The volumes of one DICOM series: slices in order, split into phases if several share a position."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from pipelines.images.dicom.headers import Member
 
 _SAME_POSITION_MM = 1e-3
 _ORIENTATION_TOLERANCE = 1e-3
-# What tells apart images of one position; the first, else the first two, that split a series into whole
-# volumes are taken.
-_TELLING = (
+# Attributes that may distinguish images at the same position. The first one that splits a series into
+# complete volumes is used, or else the first pair.
+_DISTINGUISHING = (
     "TemporalPositionIdentifier",
     "DiffusionBValue",
     "EchoTime",
@@ -31,7 +31,7 @@ _TELLING = (
 )
 
 _STRAIGHT = 0.999
-"""Cosine of the angle to an axis of the patient, 2.5 degrees, up to which a plane is not called oblique."""
+"""Cosine of 2.5 degrees, the largest angle to an axis of the patient at which a plane is not oblique."""
 
 _Keywords = tuple[str, ...]
 _Values = tuple[str | None, ...]
@@ -49,12 +49,12 @@ class Phase:
     number : int
         From 1.
     name : str
-        What tells it from the others; empty for the only one. Times are counted from the first, since the
-        time of day may tell who it was.
+        What distinguishes it from the others; empty for the only one. Times are relative to the first phase,
+        since the time of day may identify the patient.
     members : tuple of (path, header)
-        Slices along their normal.
+        Slices, in order along their normal.
     along_mm : (slices,) float array
-        Their places there, rising.
+        Their positions along the normal, ascending.
     """
 
     number: int
@@ -64,30 +64,30 @@ class Phase:
 
     @property
     def positions_mm(self) -> npt.NDArray[np.float64]:
-        """(slices, 3) centres of the first voxel of every slice, patient coordinates."""
+        """Centres of the first voxel of every slice, (slices, 3), in patient coordinates."""
         return np.array([_position(header) for _, header in self.members])
 
     @property
     def normal(self) -> npt.NDArray[np.float64]:
-        """Unit vector (3,) that the slices are ordered along."""
+        """Unit vector (3,) along which the slices are ordered."""
         return normal_of(self.members[0][1].ImageOrientationPatient)
 
 
 def phases_of(source: Path, members: Sequence[Member]) -> list[Phase]:
-    """Return the volumes that slices make.
+    """Return the volumes that slices form.
 
     Parameters
     ----------
     source : path
-        Named in messages.
+        What messages call the series.
     members : sequence of (path, header)
         Slices, or frames, of one series.
 
     Raises
     ------
     ValueError
-        If slices lack position or spacing, differ in size, spacing or orientation, are there twice, or share
-        positions in a way that nothing tells apart.
+        If slices lack a position or a spacing, differ in size, spacing or orientation, or share positions
+        and no attribute distinguishes them.
     """
     _refuse_mixed_planes(source, members)
     ordered, along = _ordered(source, members)
@@ -105,7 +105,7 @@ def phases_of(source: Path, members: Sequence[Member]) -> list[Phase]:
 
 
 def without_copies(members: Sequence[Member]) -> tuple[list[Member], list[str]]:
-    """Return each image once, and the names of the files that are copies of others."""
+    """Return each image once, and a line for every file that is a copy of another."""
     kept: dict[str, Member] = {}
     copies = []
     for path, header in members:
@@ -118,7 +118,7 @@ def without_copies(members: Sequence[Member]) -> tuple[list[Member], list[str]]:
 
 
 def uneven(phase: Phase) -> str | None:
-    """Return how a phase's slices are spaced unevenly, if they are: a slice is missing, or another's."""
+    """Return where the slices of a phase are unevenly spaced, as if one were missing; None if nowhere."""
     gaps = np.diff(phase.along_mm)
     if gaps.size < 2:
         return None
@@ -134,7 +134,7 @@ def uneven(phase: Phase) -> str | None:
 
 
 def spacing_of(header: Any) -> tuple[float, float] | None:
-    """Return the distance of rows and of columns (mm), by whichever attribute gives it."""
+    """Return the spacing of rows and of columns (mm), from whichever attribute gives it."""
     for keyword in _SPACINGS:
         found = header.get(keyword)
         if found:
@@ -143,20 +143,20 @@ def spacing_of(header: Any) -> tuple[float, float] | None:
 
 
 def normal_of(orientation: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Return the unit vector (3,) across a plane, from its ImageOrientationPatient."""
+    """Return the unit normal (3,) of a plane, from its ImageOrientationPatient."""
     across, down = np.reshape(np.asarray(orientation, float), (2, 3))
     return np.cross(across, down)
 
 
 def plane_name(header: Any) -> str:
-    """Return the plane of a slice: axial, sagittal, coronal, or the nearest of them and oblique."""
+    """Return the plane of a slice: axial, sagittal or coronal; "oblique" is added if it is tilted."""
     normal = np.abs(normal_of(header.ImageOrientationPatient))
     name = ("sagittal", "coronal", "axial")[int(normal.argmax())]
     return name if normal.max() > _STRAIGHT else f"{name} oblique"
 
 
 def plane_text(header: Any) -> str:
-    """Return size, spacing and orientation of a slice in a few words."""
+    """Return size, spacing and orientation of a slice as short text."""
     plane = [round(float(number), 3) for number in _plane(header)]
     return f"{header.Columns}x{header.Rows}, spacing {plane[6:]} mm, orientation {plane[:6]}"
 
@@ -193,27 +193,27 @@ def _position(header: Any) -> npt.NDArray[np.float64]:
 
 
 def _ordered(source: Path, members: Sequence[Member]) -> tuple[list[Member], npt.NDArray[np.float64]]:
-    """Slices and their places along the normal (mm), rising; of one place in the order they were taken."""
+    """Return slices and positions along the normal (mm), ascending; ties in order of acquisition."""
     orientation = np.array(members[0][1].ImageOrientationPatient, float)
     normal = normal_of(orientation)
     if np.linalg.norm(normal) < 0.5:
         msg = f"{source}: ImageOrientationPatient must be two perpendicular directions, got {orientation}"
         raise ValueError(msg)
-    taken = sorted(members, key=lambda member: int(member[1].get("InstanceNumber") or 0))
-    along = np.array([_position(header) @ normal for _, header in taken])
+    acquired = sorted(members, key=lambda member: int(member[1].get("InstanceNumber") or 0))
+    along = np.array([_position(header) @ normal for _, header in acquired])
     order = np.argsort(along, kind="stable")
-    return [taken[index] for index in order], along[order]
+    return [acquired[index] for index in order], along[order]
 
 
 def _split(
     ordered: Sequence[Member], places: npt.NDArray[np.int64], most: int
 ) -> list[tuple[str, list[int]]] | None:
-    """Return name and slices of each phase: by one attribute, by two, or by the order they were taken in."""
-    columns = {keyword: [_text(header.get(keyword)) for _, header in ordered] for keyword in _TELLING}
+    """Return name and slices of each phase: by one attribute, by two, or by the order of acquisition."""
+    columns = {keyword: [_text(header.get(keyword)) for _, header in ordered] for keyword in _DISTINGUISHING}
     for together in (1, 2):
-        found = _told_apart(columns, places, most, itertools.combinations(_TELLING, together))
-        if found is not None:
-            return found
+        phases = _split_by(columns, places, most, itertools.combinations(_DISTINGUISHING, together))
+        if phases is not None:
+            return phases
     counts = set(Counter(places.tolist()).values())
     numbered = len({header.get("InstanceNumber") for _, header in ordered}) == len(ordered)
     if counts == {most} and numbered:
@@ -225,13 +225,13 @@ def _text(value: Any) -> str | None:
     return None if value is None else str(value)
 
 
-def _told_apart(
+def _split_by(
     columns: Mapping[str, list[str | None]],
     places: npt.NDArray[np.int64],
     most: int,
     choices: Iterable[_Keywords],
 ) -> list[tuple[str, list[int]]] | None:
-    """Split by the first attributes that give whole volumes, else by the first that give no place twice."""
+    """Split by the first attributes that give complete volumes, or else the first without double slices."""
     single: dict[_Keywords, dict[_Values, list[int]]] = {}
     for keywords in choices:
         groups: dict[_Values, list[int]] = defaultdict(list)
@@ -254,7 +254,7 @@ def _is_single(chosen: Sequence[int], places: npt.NDArray[np.int64]) -> bool:
 
 
 def _named(keywords: _Keywords, groups: dict[_Values, list[int]]) -> list[tuple[str, list[int]]]:
-    """Return the groups in the order of their values, times of day counted from the first."""
+    """Return the groups in the order of their values, with times of day relative to the first."""
     starts = {
         keyword: min((_number(keyword, value) for value in column if value is not None), default=0.0)
         for keyword, column in zip(keywords, zip(*groups, strict=True), strict=True)
@@ -276,7 +276,7 @@ def _named(keywords: _Keywords, groups: dict[_Values, list[int]]) -> list[tuple[
 
 
 def _number(keyword: str, value: str | None) -> float:
-    """Return a value as a number to sort by; times of day in seconds."""
+    """Return a value as a number for sorting; times of day in seconds."""
     try:
         number = float(value or 0)
     except ValueError:
@@ -298,8 +298,10 @@ def _shared(source: Path, ordered: Sequence[Member], places: npt.NDArray[np.int6
 
 
 def _difference(headers: Iterable[Any]) -> str:
-    """Name the attribute that tells the images of one position apart best."""
+    """Return text that names the attribute which best distinguishes the images of one position."""
     headers = list(headers)
-    values = {keyword: sorted({str(header.get(keyword)) for header in headers}) for keyword in _TELLING}
-    best = max(_TELLING, key=lambda keyword: len(values[keyword]))  # the first of equals
+    values = {
+        keyword: sorted({str(header.get(keyword)) for header in headers}) for keyword in _DISTINGUISHING
+    }
+    best = max(_DISTINGUISHING, key=lambda keyword: len(values[keyword]))  # the first one wins a tie
     return "" if len(values[best]) == 1 else f", which differ in {best}"

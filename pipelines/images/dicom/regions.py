@@ -1,4 +1,4 @@
-"""Regions that are no label images: DICOM segmentations and the contours of RT structure sets."""
+"""Regions in DICOM: segmentations, and contours of RT structure sets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pydicom
-from matplotlib.path import Path as Polygon
 
 from pipelines.images.dicom.headers import header_of
 from pipelines.images.dicom.multiframe import decoded, frames_of, geometry_of
@@ -24,17 +23,17 @@ _LABEL_MAP = _SEGMENTATIONS[1]
 _STRUCTURES = "1.2.840.10008.5.1.4.1.1.481.3"
 
 _HALF = 0.5
-"""Share of the largest value from which a voxel of a fractional segmentation is inside."""
+"""A voxel of a fractional segmentation is inside from this fraction of the largest value on."""
 
 _OFF_PLANE = 0.1
-"""Slices by which a contour may lie beside the plane of a slice: written with few digits, not between two."""
+"""How far a contour may be from the plane of its slice, in slices: coordinates are often rounded."""
 
 Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A segment of a segmentation or a structure of a structure set: its number there and its name."""
+    """A segment of a segmentation or a structure of a structure set, with its number and name."""
 
     number: int
     label: str
@@ -47,7 +46,7 @@ def is_region(path: Path) -> bool:
 
 
 def segments_of(path: Path) -> list[Segment]:
-    """Return the segments or structures that a file has, in its order."""
+    """Return the segments or structures of a file, in its order."""
     return _segments(_read(path))
 
 
@@ -57,24 +56,24 @@ def read_region(path: Path, volume: Volume, segment: str | None = None) -> Volum
     Parameters
     ----------
     path : path
-        DICOM segmentation (binary, fractional or label map) or RT structure set. Of a fractional one, voxels
-        of half the largest value or more are inside; of contours, voxels whose centre is, where contours of
-        one structure in one slice take turns (a contour in another is a hole).
+        DICOM segmentation (binary, fractional or label map) or RT structure set. In a fractional one, voxels
+        of at least half the largest value are inside. For contours, voxels are inside if their centre is;
+        a contour inside another one of the same structure and slice is a hole.
     volume : Volume
-        The image. Contours become voxels of its grid, since they have none of their own.
+        The image. Contours are filled on its grid, since they have none of their own.
     segment : str, optional
-        Number or name (in any case), where there are several.
+        Number, or name in any case, if there are several.
 
     Returns
     -------
     Volume
-        bool array; of a segmentation on its own grid, slices that it leaves out filled up.
+        bool array. A segmentation stays on its own grid, with empty slices where it leaves some out.
 
     Raises
     ------
     ValueError
-        If the file refers to another series or frame of reference than the image's, `segment` names none or
-        is missing, or there is nothing inside.
+        If the file refers to another series or frame of reference than the image's, if `segment` is missing
+        or matches none, or if no voxel is inside.
     """
     if volume.array.ndim != 3:
         msg = f"{path} belongs to slices of DICOM, got a two-dimensional image"
@@ -88,20 +87,20 @@ def read_region(path: Path, volume: Volume, segment: str | None = None) -> Volum
 
 
 def on_grid(name: str, region: Volume, volume: Volume) -> Mask:
-    """Return a region on an image's grid, of which it may leave out slices.
+    """Return a region, which may leave out slices, on the grid of an image.
 
     Parameters
     ----------
     name : str
-        What messages call it.
+        What messages call the region.
 
     Raises
     ------
     ValueError
-        If voxels of the two do not coincide, or some inside lie outside the image.
+        If the voxels of the two do not coincide, or voxels of the region are outside the image.
     """
     shape = volume.array.shape
-    if len(region.array) == 1:  # one slice tells no distance of slices
+    if len(region.array) == 1:  # a single slice gives no distance of slices
         region = replace(region, spacing_mm=(*region.spacing_mm[:2], *volume.spacing_mm[2:]))
     (offset,) = _in_voxels(np.array([region.origin_mm]), volume)
     same = replace(region, origin_mm=volume.origin_mm, array=region.array[:1])
@@ -130,7 +129,7 @@ def on_grid(name: str, region: Volume, volume: Volume) -> Mask:
 
 def _read(path: Path) -> Any:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # odd values in headers that nobody reads here
+        warnings.simplefilter("ignore")  # odd values in attributes that are not used
         try:
             return pydicom.dcmread(path)
         except (EOFError, ValueError, OSError):
@@ -145,23 +144,23 @@ def _segments(dataset: Any) -> list[Segment]:
 
 
 def _chosen(path: Path, segments: Sequence[Segment], wanted: str | None) -> Segment:
-    found = [one for one in segments if wanted is None or _is_meant(one, wanted)]
-    if len(found) == 1:
-        return found[0]
+    matching = [one for one in segments if wanted is None or _matches(one, wanted)]
+    if len(matching) == 1:
+        return matching[0]
     listed = ", ".join(f"{one.number} {one.label}" for one in segments) or "none"
-    got = "no --segment" if wanted is None else f"--segment {wanted}, which means {len(found)}"
+    got = "no --segment" if wanted is None else f"--segment {wanted}, which means {len(matching)}"
     msg = f"{path} has the segments {listed}; give --segment with a number or a name, got {got}"
     raise ValueError(msg)
 
 
-def _is_meant(segment: Segment, wanted: str) -> bool:
+def _matches(segment: Segment, wanted: str) -> bool:
     if wanted.isdecimal():
         return segment.number == int(wanted)
     return segment.label.casefold() == wanted.casefold()
 
 
 def _refuse_other_image(path: Path, dataset: Any, volume: Volume) -> None:
-    """Refuse what refers to another image; nothing is known of one that was not DICOM."""
+    """Refuse a region of another image; unless the image was DICOM, nothing can be checked."""
     if not volume.sources:
         return
     image = header_of(volume.sources[0])
@@ -191,7 +190,7 @@ def _frames_of_reference(dataset: Any) -> Iterator[str]:
 
 
 def _segment_volume(path: Path, dataset: Any, segment: Segment) -> Volume:
-    """Return the frames of a segment as a volume; between them lie as many empty slices as fit."""
+    """Return the frames of a segment as a volume, with empty slices in the gaps."""
     frames = [header for _, header in frames_of(path, dataset)]
     inside = _inside(path, dataset, segment)
     chosen = [index for index in range(len(frames)) if inside[index].any()]
@@ -221,7 +220,7 @@ def _segment_volume(path: Path, dataset: Any, segment: Segment) -> Volume:
 
 
 def _inside(path: Path, dataset: Any, segment: Segment) -> Mask:
-    """(frames, Y, X): where a segment is in each frame; nowhere in the frames of others."""
+    """Return where a segment is in each frame, (frames, Y, X); frames of other segments are empty."""
     pixels = decoded(path, dataset).reshape((-1, int(dataset.Rows), int(dataset.Columns)))
     if dataset.SOPClassUID == _LABEL_MAP:
         found: Mask = pixels == segment.number
@@ -241,9 +240,9 @@ def _number(dataset: Any, group: Any) -> int:
 
 
 def _inside_contours(path: Path, dataset: Any, structure: Segment, volume: Volume) -> Mask:
-    """Return which voxels of the image have their centre inside a structure's contours.
+    """Return the voxels of the image whose centre is inside the contours of a structure.
 
-    matplotlib tells that of every centre; libraries that draw contours on pixels round the corners first.
+    Matplotlib tests every centre; libraries that draw contours on pixels round the corners first.
     """
     contours = _contours(dataset, structure)
     if not contours:
@@ -287,6 +286,8 @@ def _in_voxels(points: npt.NDArray[np.float64], volume: Volume) -> npt.NDArray[n
 
 
 def _filled(corners: npt.NDArray[np.float64], shape: tuple[int, ...]) -> Mask:
+    from matplotlib.path import Path as Polygon  # slow to load, and most masks have no contours
+
     rows, columns = np.indices(shape)
     centres = np.stack([columns.ravel(), rows.ravel()], axis=1)
     filled: Mask = Polygon(corners, closed=False).contains_points(centres).reshape(shape)

@@ -1,4 +1,4 @@
-"""The volume that a DICOM file or folder holds, refused when it is not one regular volume."""
+"""The volume in a DICOM file or folder, refused unless it is one regular volume."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ from pipelines.images.volume import Volume
 _log = logging.getLogger(__name__)
 
 _PROJECTIONS = ("CR", "DX", "MG", "US", "RF", "XA", "OT", "SC")
-"""Modalities whose images have no place in the patient."""
+"""Modalities whose images have no position in the patient."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """Which volume is meant where there are several.
+    """Which volume to read if there are several.
 
     Parameters
     ----------
     series : str, optional
-        Number of the series as `radsynth inspect` counts, its UID, or a part of its description.
+        Number of the series as `radsynth inspect` lists it, its UID, or part of its description.
     phase : int, optional
         Number of the phase, from 1.
     allow_gaps : bool
-        Take slices as they follow although one is missing, or there twice.
+        Accept slices in their order even if one is missing or there twice.
     correct_tilt : bool
-        Move the slices of a tilted gantry above each other (`tilt.upright`).
+        Move the slices of a tilted gantry upright (`tilt.upright`).
     """
 
     series: str | None = None
@@ -52,7 +52,7 @@ class Choice:
     correct_tilt: bool = False
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what is chosen, as sidecars have it."""
+        """Return the choice as sidecars record it."""
         return {name: value for name, value in vars(self).items() if value not in (None, False)}
 
 
@@ -65,15 +65,15 @@ class Series:
     files : tuple of paths
         One per slice, or one multi-frame file.
     positions_mm : (slices, 3) float array
-        Centre of the first voxel of every slice, patient coordinates.
+        Centre of the first voxel of every slice, in patient coordinates.
     frames : tuple of int
-        Of a multi-frame file, those of the slices, from 0; otherwise empty.
+        Frames of a multi-frame file that are the slices, from 0; otherwise empty.
     rescaled_apart : bool
-        The slices have different rescale slopes or intercepts, so that only floats hold them all.
+        Whether slices differ in rescale slope or intercept, so that only floats can hold them all.
     slice_distance_mm : float, optional
-        Where slices are missing, the distance of all others.
+        If slices are missing, the distance between the others.
     modality : str
-        As MR; empty if the header does not say.
+        Such as MR; empty if the header does not say.
     """
 
     files: tuple[Path, ...]
@@ -85,20 +85,20 @@ class Series:
 
 
 def series_of_folder(folder: Path, choice: Choice | None = None) -> Series:
-    """Return the volume that a folder, with the folders in it, holds.
+    """Return the volume below a folder.
 
-    Segmentations, reports and files that are not DICOM are passed over.
+    Segmentations, reports and files that are not DICOM are ignored.
 
     Raises
     ------
     ValueError
-        If there is no image, several series or phases and none is chosen, a file that cannot be read, a gap
-        between slices, or slices of different size or orientation.
+        If there is no image; if there are several series or phases and none is chosen; if a file cannot be
+        read, a slice is missing, or slices differ in size or orientation.
     """
     choice = choice or Choice()
     contents = contents_of(folder)
-    found = chosen_series(folder, contents, choice.series)
-    return _volume(folder, found.members, choice)
+    series = chosen_series(folder, contents, choice.series)
+    return _volume(folder, series.members, choice)
 
 
 def series_of_file(path: Path, choice: Choice | None = None) -> Series:
@@ -107,7 +107,7 @@ def series_of_file(path: Path, choice: Choice | None = None) -> Series:
     Raises
     ------
     ValueError
-        If it is no image, or the frames carry no positions.
+        If it is not an image, or its frames have no positions.
     """
     header = header_of(path)
     if header is None or "Rows" not in header:
@@ -117,12 +117,12 @@ def series_of_file(path: Path, choice: Choice | None = None) -> Series:
 
 
 def chosen_series(folder: Path, contents: Contents, wanted: str | None) -> Found:
-    """Return the series that is meant.
+    """Return the series that is wanted.
 
     Raises
     ------
     ValueError
-        If there is none, or several and `wanted` names none or several of them; the message lists them.
+        If there is none, or `wanted` does not match exactly one of several; the message lists them.
     """
     if contents.problems:
         more = len(contents.problems) - 1
@@ -132,11 +132,11 @@ def chosen_series(folder: Path, contents: Contents, wanted: str | None) -> Found
         got = f"objects of modality {', '.join(kinds)} alone" if kinds else "no DICOM image"
         msg = f"{folder} must hold the files of a DICOM series, got {got}"
         raise ValueError(msg)
-    found = [one for one in contents.series if wanted is None or _is_meant(one, wanted)]
-    if len(found) == 1:
-        return found[0]
+    matching = [one for one in contents.series if wanted is None or _matches(one, wanted)]
+    if len(matching) == 1:
+        return matching[0]
     listed = "; ".join(one.summary() for one in contents.series)
-    got = "" if wanted is None else f" and --series {wanted} means {len(found)} of them"
+    got = "" if wanted is None else f" and --series {wanted} means {len(matching)} of them"
     msg = (
         f"{folder} holds {len(contents.series)} DICOM series{got}: {listed}; give --series with a number, a "
         "UID or a part of a description"
@@ -152,7 +152,7 @@ def series_frames(members: Sequence[Member]) -> Sequence[Member]:
 
 
 def refuse_other_object(path: Path) -> None:
-    """Refuse a DICOM file that is no image: a segmentation, a dose, a report.
+    """Refuse a DICOM file that is not an image: a segmentation, a dose, a report.
 
     Raises
     ------
@@ -169,13 +169,13 @@ def refuse_other_object(path: Path) -> None:
         raise ValueError(msg)
 
 
-def placed(source: Path, volume: Volume, series: Series, choice: Choice) -> Volume:
-    """Return a volume as read with its slices where their headers say.
+def at_positions(source: Path, volume: Volume, series: Series, choice: Choice) -> Volume:
+    """Return a volume with its slices at the positions that their headers give.
 
     Raises
     ------
     ValueError
-        If they lie on no regular grid. Where slices are missing and that was allowed, it is told.
+        If they do not form a regular grid. Missing slices that are allowed give a warning instead.
     """
     positions = series.positions_mm
     if len(positions) < 2:
@@ -206,14 +206,14 @@ def placed(source: Path, volume: Volume, series: Series, choice: Choice) -> Volu
     return volume
 
 
-def _is_meant(found: Found, wanted: str) -> bool:
+def _matches(series: Found, wanted: str) -> bool:
     if wanted.isdecimal():
-        return found.number == int(wanted)
-    return found.uid == wanted or wanted.casefold() in found.description.casefold()
+        return series.number == int(wanted)
+    return series.uid == wanted or wanted.casefold() in series.description.casefold()
 
 
 def _volume(source: Path, members: Sequence[Member], choice: Choice) -> Series:
-    """Return the one volume of a series, or the phase of it that is meant."""
+    """Return the only volume of a series, or the phase of it that is wanted."""
     frames = [path for path, header in members if int(header.get("NumberOfFrames") or 1) > 1]
     if len(members) == 1:
         if not frames:
@@ -278,13 +278,13 @@ def _chosen_phase(source: Path, phases: Sequence[Phase], wanted: int | None) -> 
 
 
 def _checked_distance(source: Path, phase: Phase, *, allow_gaps: bool) -> float | None:
-    """Refuse uneven slices, or return the distance of most of them."""
-    how = uneven(phase)
-    if how is None:
+    """Refuse uneven slices, or return their usual distance if they are allowed."""
+    gap = uneven(phase)
+    if gap is None:
         return None
     if not allow_gaps:
         msg = (
-            f"{source}: slices must be equally spaced, got {how}; a slice is missing or belongs to another "
+            f"{source}: slices must be equally spaced, got {gap}; a slice is missing or belongs to another "
             "volume: find it, or give --allow-gaps to take the slices as they follow"
         )
         raise ValueError(msg)

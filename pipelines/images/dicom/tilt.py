@@ -1,4 +1,4 @@
-"""Tilted gantries: series whose slices step aside while they step along their normal."""
+"""Tilted gantries: series whose slices are shifted sideways as they proceed along their normal."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ import numpy.typing as npt
 from pipelines.images.volume import Volume
 
 EVEN_MM = 0.1
-"""Slices this close to where a regular grid has them lie on it."""
+"""How far slices may be from a regular grid."""
 
 
 def aside_mm(
     positions_mm: npt.NDArray[np.float64], normal: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
-    """Return how far each slice lies beside the line along the normal through the first, (slices,)."""
+    """Return the distance (slices,) of each slice from the line along the normal through the first."""
     fro = positions_mm - positions_mm[0]
     distances: npt.NDArray[np.float64] = np.linalg.norm(fro - np.outer(fro @ normal, normal), axis=1)
     return distances
 
 
 def tilt_degrees(positions_mm: npt.NDArray[np.float64], normal: npt.NDArray[np.float64]) -> float:
-    """Return the angle between the line of a series' slices and their normal.
+    """Return the angle between the line through the slices of a series and their normal.
 
     Parameters
     ----------
     positions_mm : (slices, 3) float array
-        Of the first voxel of every slice, in order.
+        Positions of the first voxel of every slice, in order.
     normal : (3,) float array
         Unit vector.
 
     Returns
     -------
     float
-        0 where the slices lie above each other, to 0.1 mm, and where they step aside unevenly, which is no
+        0 if the slices are above each other, to 0.1 mm; also if they are shifted unevenly, which is not a
         tilt but disorder.
     """
     if len(positions_mm) < 2:
@@ -49,22 +49,22 @@ def tilt_degrees(positions_mm: npt.NDArray[np.float64], normal: npt.NDArray[np.f
 
 
 def tilt_text(degrees: float) -> str:
-    """Return what messages say of a tilt, and what to do."""
+    """Return text for messages about a tilt, with what to do about it."""
     return f"a gantry tilted by {degrees:.1f} degrees; give --correct-tilt to move the slices upright"
 
 
 def upright(volume: Volume, positions_mm: npt.NDArray[np.float64]) -> Volume:
     """Return the slices of a tilted series on the smallest upright grid that holds them all.
 
-    Each slice moves in its plane by whole voxels, so that no intensity changes; it then lies at most half a
-    voxel beside its place. What the slices leave free gets the lowest intensity.
+    Each slice is moved in its plane by whole voxels, so that no intensity changes; it is then at most half a
+    voxel off its position. Voxels beyond the slices get the lowest intensity.
 
     Parameters
     ----------
     volume : Volume
-        (slices, Y, X), as read, whatever its origin and distance of slices.
+        (slices, Y, X), as read; its origin and distance of slices are not used.
     positions_mm : (slices, 3) float array
-        Of the first voxel of every slice, in order.
+        Positions of the first voxel of every slice, in order.
     """
     cosines = np.reshape(volume.direction, (3, 3))
     spacing = np.array(volume.spacing_mm[:2])
