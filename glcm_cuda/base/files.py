@@ -1,4 +1,4 @@
-"""Outputs that appear whole or not at all."""
+"""Output files that are either complete or absent."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: str | os.PathLike[str], *, force: bool = False) -> Iterator[Path]:
-    """Yield a temporary name beside `path` that becomes `path` when the block ends well.
+    """Yield a temporary name beside `path`; it is renamed to `path` if the block succeeds.
 
-    The temporary name keeps the suffixes (``.nii.gz``), since writers choose a format by them. If
-    the block raises, whatever was written is removed and an existing `path` stays as it was.
+    The temporary name keeps the suffixes (``.nii.gz``), since writers choose the format by them. If the block
+    raises, its output is removed and an existing `path` is left unchanged.
 
     Parameters
     ----------
     path : path
-        The output: a file, or a folder if the block makes one. Its parent is created.
+        The output file, or a folder if the block makes one. Its parent is created.
     force : bool
-        Allow `path` to exist; it is replaced.
+        Replace `path` if it exists.
 
     Raises
     ------
     FileExistsError
         If `path` exists and `force` is False.
     OSError
-        What the block raises; it names `path`, not the temporary name.
+        Raised again from the block, with `path` in place of the temporary name.
     """
     path = Path(path)
     refuse_existing(path, force=force)
@@ -52,11 +52,11 @@ def replacing(path: str | os.PathLike[str], *, force: bool = False) -> Iterator[
 
 
 def _shown_name(error: OSError, temporary: Path, path: Path) -> str | None:
-    """Return the final name that an error of the system is about; None if it says that itself."""
+    """Return the final name of the file that an OSError is about, or None if the error needs no change."""
     if error.errno is None:
         return None
     if error.filename is None:
-        return str(path)  # a failed write does not know the name of its file
+        return str(path)  # a failed write does not carry the name of its file
     name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes | Path) else ""
     if name == str(temporary) or name.startswith(f"{temporary}{os.sep}"):
         return f"{path}{name.removeprefix(str(temporary))}"
@@ -64,9 +64,9 @@ def _shown_name(error: OSError, temporary: Path, path: Path) -> str | None:
 
 
 def refuse_unwritable(path: str | os.PathLike[str]) -> None:
-    """Raise OSError if `path` cannot be made: nothing may be written in its folder, or it is a file.
+    """Raise OSError if `path` cannot be created: its folder is not writable, or is a file.
 
-    Folders that do not exist yet are looked for upwards.
+    If the folder does not exist yet, its closest existing parent is checked.
     """
     folder = Path(path).absolute().parent
     while not folder.exists():
@@ -80,7 +80,7 @@ def refuse_unwritable(path: str | os.PathLike[str]) -> None:
 
 
 def refuse_existing(path: str | os.PathLike[str], *, force: bool = False) -> None:
-    """Raise FileExistsError if `path` exists, unless `force`."""
+    """Raise FileExistsError if `path` exists, unless `force` is set."""
     if Path(path).exists() and not force:
         msg = f"{path} exists; give --force (force=True) to replace it"
         raise FileExistsError(msg)
