@@ -13,15 +13,7 @@ import SimpleITK
 from pipelines.images import nifti
 from pipelines.images.archives import opened
 from pipelines.images.dicom.headers import is_dicom
-from pipelines.images.dicom.multiframe import geometry_of, read_frames
-from pipelines.images.dicom.series import (
-    Choice,
-    Series,
-    at_positions,
-    refuse_other_object,
-    series_of_file,
-    series_of_folder,
-)
+from pipelines.images.dicom.series import Choice, read_dicom, refuse_other_object
 from pipelines.images.native_messages import native_messages_logged
 from pipelines.images.volume import Volume, volume_of
 
@@ -68,7 +60,7 @@ def read_image(path: str | os.PathLike[str], choice: Choice | None = None) -> Vo
 def read_volume(path: Path, choice: Choice | None = None) -> Volume:
     """Return an image or a mask whose file exists; see `read_image`."""
     if path.is_dir() or is_dicom(path):
-        return _read_dicom(path, choice)
+        return read_dicom(path, choice or Choice())
     if choice is not None and (choice.series, choice.phase) != (None, None):
         msg = f"--series and --phase choose from DICOM, got {path}, which holds one image"
         raise ValueError(msg)
@@ -93,39 +85,6 @@ def _read_file(path: Path) -> SimpleITK.Image:
     _refuse_content(path, reader)
     with _reading(path):
         image: SimpleITK.Image = reader.Execute()
-    return image
-
-
-def _read_dicom(path: Path, choice: Choice | None) -> Volume:
-    choice = choice or Choice()
-    series = series_of_folder(path, choice) if path.is_dir() else series_of_file(path, choice)
-    image = _frames_image(series) if series.frames else _files_image(path, series)
-    volume = replace(volume_of(image), sources=series.files, modality=series.modality)
-    return at_positions(path, volume, series, choice)
-
-
-def _files_image(path: Path, series: Series) -> SimpleITK.Image:
-    if len(series.files) == 1:
-        image = _read_file(series.files[0])
-    else:
-        reader = SimpleITK.ImageSeriesReader()
-        reader.SetFileNames([str(file) for file in series.files])
-        if series.rescaled_apart:
-            reader.SetOutputPixelType(SimpleITK.sitkFloat32)
-        with _reading(path):
-            image = reader.Execute()
-        _refuse_components(path, image.GetNumberOfComponentsPerPixel())
-    return image
-
-
-def _frames_image(series: Series) -> SimpleITK.Image:
-    """Return the frames of a multi-frame file as an image, placed by their positions."""
-    (file,) = series.files
-    image = SimpleITK.GetImageFromArray(read_frames(file, series.frames))
-    spacing, direction = geometry_of(file, series.positions_mm)
-    image.SetSpacing(spacing)
-    image.SetOrigin(series.positions_mm[0].tolist())
-    image.SetDirection(direction)
     return image
 
 
