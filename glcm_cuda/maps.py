@@ -90,7 +90,7 @@ def entropy_map(
     progress : callable (done, total), optional
         Called after every block with the number of voxels done and their total number.
     out : float32 array of the image's shape, optional
-        Receives the map; on the device if the image is there.
+        Receives the map; on the device if the image is there. It must be writable, in C order, without gaps.
     stream : optional
         For an image on a device: the CUDA stream on which it is read and the map is written, as a handle or
         as an object of Numba, CuPy or PyTorch. By default the default stream.
@@ -252,6 +252,10 @@ def _check_out(out: object, shape: tuple[int, ...]) -> None:
     if not isinstance(out, np.ndarray) or out.dtype != np.float32 or out.shape != shape:
         got = f"{out.dtype} of shape {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
         msg = f"out must be a float32 NumPy array of shape {shape}, got {got}"
+        raise ValueError(msg)
+    if not (out.flags.c_contiguous and out.flags.writeable):
+        got = "one with gaps or in another order" if out.flags.writeable else "a read-only one"
+        msg = f"out must be a writable array in C order without gaps, got {got}"
         raise ValueError(msg)
 
 

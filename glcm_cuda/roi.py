@@ -77,6 +77,9 @@ def roi_features(
     """
     settings, chosen = settings or GLCMSettings(), features_named(features)
     volume = MaskedVolume.of(image, mask)
+    if settings.slice_axis and np.ndim(image) == 2:
+        msg = f"slice_axis={settings.slice_axis} needs a volume, got shape {np.shape(image)}"
+        raise ValueError(msg)
     bins = volume.bins(settings, bins)
     levels = bin_levels(volume.image, bins, np.int32)
     if volume.mask is not None:

@@ -204,7 +204,14 @@ class GLCMSettings:
     @classmethod
     def from_json(cls, text: str) -> Self:
         """Return the settings that `to_json` wrote."""
-        return cls.from_dict(json.loads(text))
+        try:
+            fields = json.loads(text)
+        except (ValueError, RecursionError):
+            fields = None
+        if not isinstance(fields, dict):
+            msg = f"settings must be a JSON object of names and values, got {text[:60]!r}"
+            raise ValueError(msg)
+        return cls.from_dict(fields)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as plain numbers and strings."""
