@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-_LONGEST_NAME = 255
-"""Bytes that a file's name may have on the usual file systems."""
+_LONGEST_NAME = 224
+"""Bytes of a temporary name: most file systems allow 255, and writers may add to it."""
 
 
 @contextmanager

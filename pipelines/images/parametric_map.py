@@ -16,7 +16,7 @@ from glcm_cuda.base.files import replacing
 from pipelines.images.dicom.codes import feature_of_code
 from pipelines.images.dicom.headers import header_of
 from pipelines.images.dicom.multiframe import frames_of, geometry_of
-from pipelines.images.dicom.phases import normal_of
+from pipelines.images.dicom.planes import normal_of
 from pipelines.images.dicom.series import Choice
 from pipelines.images.dicom.source_headers import complete_header, refuse_no_identifiers, source_header
 from pipelines.images.output_paths import PARAMETRIC_MAP_SUFFIX, refuse_output

@@ -300,7 +300,7 @@ image = np.random.default_rng(0).random((64, 512, 512), dtype=np.float32)
 def report(done, total):
     print(done, total, flush=True)
     signal.raise_signal(signal.SIGINT)
-entropy_map(image, GLCMSettings(dimensions=3, window=5), backend="cpu", progress=report)
+entropy_map(image, GLCMSettings(dimensions=3, window=9), backend="cpu", progress=report)
 """
     ended = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
