@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-
 _LONGEST_NAME = 224
 """Bytes of a temporary name: most file systems allow 255, and writers may add to it."""
 
