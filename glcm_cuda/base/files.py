@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+
+_LONGEST_NAME = 224
+"""Bytes of a temporary name: most file systems allow 255, and writers may add to it."""
 
 
 @contextmanager
@@ -33,7 +38,7 @@ def replacing(path: str | os.PathLike[str], *, force: bool = False) -> Iterator[
     path = Path(path)
     refuse_existing(path, force=force)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    temporary = path.with_name(_temporary_name(path))
     try:
         yield temporary
         if path.is_dir() and temporary.is_dir():
@@ -49,6 +54,20 @@ def replacing(path: str | os.PathLike[str], *, force: bool = False) -> Iterator[
             shutil.rmtree(temporary)
         else:
             temporary.unlink(missing_ok=True)
+
+
+def _temporary_name(path: Path) -> str:
+    """Return a name with the suffixes of `path`, short enough for any file system and in UTF-8."""
+    start, name = f".tmp-{os.getpid()}-", os.fsencode(path.name)
+    suffixes = "".join(path.suffixes[-2:])
+    try:
+        name.decode("utf-8")
+    except UnicodeDecodeError:  # libraries in C++ may not be able to open it
+        pass
+    else:
+        if len(start) + len(name) <= _LONGEST_NAME:
+            return f"{start}{path.name}"
+    return f"{start}{zlib.crc32(name):08x}{suffixes if suffixes.isascii() and len(suffixes) < 32 else ''}"
 
 
 def _shown_name(error: OSError, temporary: Path, path: Path) -> str | None:

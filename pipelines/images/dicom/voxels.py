@@ -16,6 +16,7 @@ from pipelines.images.dicom.attributes import count_of, malformed, number_of, te
 from pipelines.images.dicom.headers import Member, dataset_of
 from pipelines.images.dicom.multiframe import decoded, size_of, stated_distance
 from pipelines.images.native_messages import native_messages_logged
+from pipelines.images.volume import itk_name
 
 _log = logging.getLogger(__name__)
 
@@ -166,7 +167,7 @@ def _rescaled_dtype(path: Path, dataset: Any, slope: int, intercept: int) -> np.
 
 def _by_itk(path: Path) -> Slice:
     reader = SimpleITK.ImageFileReader()
-    reader.SetFileName(str(path))
+    reader.SetFileName(itk_name(path))
     reader.SetImageIO("GDCMImageIO")
     try:
         with native_messages_logged():
