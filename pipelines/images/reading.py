@@ -224,15 +224,19 @@ def _read_file(path: Path) -> SimpleITK.Image:
     return _read_checked(path, several=False)
 
 
-def read_layers(path: Path) -> SimpleITK.Image:
-    """Return a segmentation in layers (`nrrd.layers_of`) as an image with a number per layer and voxel.
+def read_layer(path: Path, layer: int) -> Volume:
+    """Return a layer of a segmentation whose segments may overlap (`nrrd.layers_of`).
 
     Raises
     ------
     ValueError
-        Those of `read_image`.
+        If there is no such layer; those of `read_image`.
     """
-    return _read_checked(path, several=True)
+    image = _read_checked(path, several=True)
+    if layer >= image.GetNumberOfComponentsPerPixel():
+        msg = f"{path} has {image.GetNumberOfComponentsPerPixel()} layers, its segments name layer {layer}"
+        raise ValueError(msg)
+    return volume_of(SimpleITK.VectorIndexSelectionCast(image, layer))
 
 
 def _read_checked(path: Path, *, several: bool) -> SimpleITK.Image:
