@@ -1,7 +1,7 @@
-"""Ways to count that the CUDA backend does not take, written out for one direction of 5x5.
+"""Ways of counting that the CUDA backend does not use, written out for one direction of 5x5.
 
-They are here to be counted by `kernel_counts` and do nothing else: a thread holds the twenty words of one
-window in registers, away from borders, and writes the sum over its pairs of what a table gives.
+They exist only so that `kernel_counts` can count their instructions. A thread holds the twenty words of one
+window in registers and writes the sum of a table's values over the pairs; borders are ignored.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SIGNATURE = (
 
 
 def _written(body: list[str]) -> Callable[..., None]:
-    """Return a kernel whose body is written out, so that whatever is compared stays in registers."""
+    """Return a kernel with an unrolled body, so that everything it compares stays in registers."""
     loads = [
         f"w{row * COLUMNS + column} = words[place + np.uint32({row}) * stride + np.uint32({column})]"
         for row in range(ROWS)
@@ -36,7 +36,7 @@ def _written(body: list[str]) -> Callable[..., None]:
 
 
 def all_pairs() -> Callable[..., None]:
-    """Each pair is compared with each other; both counts grow."""
+    """Compare each pair with each other pair, and increase the counts of both."""
     counts = [f"n{i} = np.uint32(0)" for i in range(PAIRS)]
     compares = []
     for i in range(PAIRS):
@@ -46,7 +46,7 @@ def all_pairs() -> Callable[..., None]:
 
 
 def bit_masks() -> Callable[..., None]:
-    """Each pair has a mask of the pairs that equal it; population counts give the numbers."""
+    """Make a bit mask of the equal pairs for each pair, and count its bits."""
     masks = [f"m{i} = np.uint32({1 << i})" for i in range(PAIRS)]
     compares = []
     for i in range(PAIRS):
@@ -59,7 +59,7 @@ def bit_masks() -> Callable[..., None]:
 
 
 def packed() -> Callable[..., None]:
-    """Two codes of 15 bits to a register: a difference's highest bits tell which are equal."""
+    """Keep two codes of 15 bits per register; the highest bits of a difference tell which are equal."""
     half = PAIRS // 2
     pack = [
         f"p{i} = np.uint32(w{2 * i} >> np.uint32(16)) | (w{2 * i + 1} & np.uint32(0xFFFF0000))"

@@ -1,4 +1,4 @@
-"""What the benchmarks share: the machine that was measured, and how results are written."""
+"""Shared by the benchmarks: the description of the machine, and the writing of results."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _VERSIONS = ("python", "radsynth", "numba", "numpy")
 
 
 def machine() -> dict[str, Any]:
-    """Return what the times depend on: processor, its vector extensions, cores, memory, load, versions."""
+    """Return what times depend on: processor and vector extensions, cores, memory, load, versions."""
     found = describe_machine()
     return {
         "cpu": found["cpu"],
@@ -58,19 +58,19 @@ def machine_line(described: Mapping[str, Any]) -> str:
 
 
 def write_json(document: Mapping[str, Any], path: Path) -> None:
-    """Write results as JSON, making the folder."""
+    """Write results as JSON; the folder is created."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure, making the folder."""
+    """Write a figure; the folder is created."""
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=DPI, metadata={"Software": "radsynth"})
 
 
 def _vector_extensions() -> list[str]:
-    """Return those of the known extensions that the processor has, as far as the system tells."""
+    """Return the known vector extensions that the processor has, as far as the system reports them."""
     path = Path("/proc/cpuinfo")
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     flags = next((line.split() for line in lines if line.lower().startswith(("flags", "features"))), [])

@@ -1,4 +1,4 @@
-"""Table and plot of `benchmarks/peers.py`, from the document that it writes as JSON."""
+"""Tables and plot of `benchmarks/peers.py`, made from its JSON results."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ Document = Mapping[str, Any]
 Entry = Mapping[str, Any]
 
 DIFFERS = "†"
-"""Marks the times of a map whose values are not RadSynth's."""
+"""Marks the times of a map whose values differ from RadSynth's."""
 
 _OURS, _DENSE, _PEER = COLOURS[5], COLOURS[2], COLOURS[0]
 
 
 def markdown(document: Document) -> str:
-    """Return the comparison as Markdown: two tables, what each tool computes, the circumstances."""
+    """Return the comparison as Markdown: two tables, what each tool computes, and how it was measured."""
     title = "# Entropy maps of RadSynth and of other tools"
     if document["quick"]:
         title += " (a quick rehearsal: small crops, few repeats)"
@@ -85,7 +85,7 @@ def _subject(document: Document) -> str:
 
 
 def _summary_table(document: Document, entries: Sequence[Entry]) -> str:
-    """The first case, with what belongs to a tool rather than to a case."""
+    """Return the table of the first case, with the columns that do not depend on the case."""
     case = document["cases"][0]
     cores = document["machine"]["cores"]
     header = ["tool", "computes besides", "threads", "start-up, s", "ns per voxel, 1 thread", "as default"]
@@ -110,7 +110,7 @@ def _summary_table(document: Document, entries: Sequence[Entry]) -> str:
 
 
 def _case_table(document: Document, entries: Sequence[Entry]) -> str:
-    """Nanoseconds per voxel in every case, and how many times RadSynth's that is."""
+    """Return the table of nanoseconds per voxel in every case, and their ratio to RadSynth's."""
     header = ["ns per voxel (times RadSynth's)"]
     header += [_case_name(case) for case in document["cases"]] + ["crops", "values, all cases"]
     lines = []
@@ -129,7 +129,7 @@ def _case_table(document: Document, entries: Sequence[Entry]) -> str:
 
 
 def _worst(runs: Sequence[Mapping[str, Any] | None]) -> str:
-    """Verdict over all cases: the first that does not agree, or the largest difference."""
+    """Return the verdict over all cases: the first disagreement, or else the largest difference."""
     found = [run for run in runs if run]
     wrong = [run for run in found if not run["agrees"]]
     if wrong:
@@ -154,14 +154,14 @@ def _definition(entry: Entry) -> str:
 
 
 def _run(entry: Entry, case: Mapping[str, int], threads: int | str) -> Mapping[str, Any] | None:
-    """The run of a case; a tool of one thread has the same one as default."""
+    """Return the run of a case; for a single-threaded tool the default is the run with one thread."""
     threads = threads if entry["parallel"] else 1
     wanted = (case["levels"], case["window"], threads)
     return next((r for r in entry["runs"] if (r["levels"], r["window"], r["threads"]) == wanted), None)
 
 
 def _ratio(document: Document, entry: Entry, case: Mapping[str, int], threads: int | str) -> float | None:
-    """The tool's time per voxel over that of the tool of ours that computes the same."""
+    """Return the ratio of the tool's time per voxel to that of RadSynth for the same definition."""
     found, reference = _run(entry, case, threads), _run(_reference(document, entry), case, threads)
     if found is None or reference is None:
         return None
@@ -184,7 +184,7 @@ def _nanoseconds(run: Mapping[str, Any] | None) -> str:
 
 
 def _digits(value: float) -> str:
-    """Two digits below 10, else whole numbers with three that count."""
+    """Format a number with two significant digits below 10, else with three, without decimals."""
     if value < 10:
         return f"{value:.1f}"
     step = 10 ** max(0, len(str(int(value))) - 3)
@@ -200,7 +200,7 @@ def _case_name(case: Mapping[str, int]) -> str:
 
 
 def _plot_row(document: Document, entry: Entry, case: Mapping[str, int]) -> dict[str, Any] | None:
-    """What the plot shows of a tool, one thread first; None if it was not measured."""
+    """Return what the plot shows for a tool, one thread first, or None if it was not measured."""
     one, default = _run(entry, case, 1), _run(entry, case, "default")
     if one is None or default is None:
         return None

@@ -1,4 +1,4 @@
-"""The measuring of `benchmarks/peers.py`: crops, checks of values, turns."""
+"""Measurements of `benchmarks/peers.py`: crops, checks of values, turns."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from _peer_tools import Adapter, Tool, ToolError, command_of
 from glcm_cuda import GLCMSettings, entropy_map, quantize
 
 TOLERANCE = 1e-5
-"""Largest difference of a map that agrees, in its own unit: r.texture and ITK sum in float32."""
+"""Largest difference that counts as agreement, in the map's unit: r.texture and ITK sum in float32."""
 
 EDGES = (16, 32, 64, 128, 256, 512)
 
 Case = tuple[int, int]
-"""Number of levels, and window."""
+"""Number of levels, and edge of the window."""
 
 
 @dataclass(frozen=True)
 class Slice:
-    """What is mapped: a (Y, X) array whose crops are centred on the pixel (`centre`, `centre`)."""
+    """The image: a (Y, X) array whose crops are centred on the pixel (`centre`, `centre`)."""
 
     array: npt.NDArray[Any]
     centre: int
@@ -38,7 +38,7 @@ class Slice:
 
 @dataclass(frozen=True)
 class Effort:
-    """Seconds that one call may take, and number of turns."""
+    """Most seconds of one call, and number of turns."""
 
     call_seconds: float
     turns: int
@@ -46,20 +46,20 @@ class Effort:
 
 @dataclass(frozen=True)
 class Crops:
-    """The slice in the grey levels of a case, and its crops as files in a folder."""
+    """Crops of the slice in the grey levels of a case, as files in a folder."""
 
     image: Slice
     case: Case
     folder: Path
 
     def levels(self, edge: int) -> npt.NDArray[np.uint8]:
-        """Return the crop of `edge` pixels, of the whole slice's levels."""
+        """Return the crop with `edge` pixels, in the levels of the whole slice."""
         levels = quantize(self.image.array, GLCMSettings(levels=self.case[0]))
         first = [int(np.clip(self.image.centre - edge // 2, 0, size - edge)) for size in levels.shape]
         return np.ascontiguousarray(levels[first[0] : first[0] + edge, first[1] : first[1] + edge])
 
     def file(self, edge: int) -> Path:
-        """Return the file of that crop."""
+        """Return the file of the crop with `edge` pixels; it is written at the first call."""
         path = self.folder / f"levels{self.case[0]}_edge{edge}.npy"
         if not path.exists():
             np.save(path, self.levels(edge))
@@ -68,7 +68,7 @@ class Crops:
 
 @dataclass
 class Run:
-    """The calls of one tool in one case with one choice of threads: 1, or None for the tool's own."""
+    """Calls of one tool in one case with a number of threads: 1, or None for the tool's default."""
 
     case: Case
     threads: int | None
@@ -92,7 +92,7 @@ class Run:
 
 @dataclass
 class Entry:
-    """A tool in the comparison: its process once started, what went wrong, and its runs."""
+    """A tool in the comparison: its process once it has started, its error if any, and its runs."""
 
     tool: Tool
     adapter: Adapter | None = None
@@ -101,7 +101,7 @@ class Entry:
 
     @contextmanager
     def giving_up(self) -> Iterator[Adapter | None]:
-        """Yield the process if the tool still runs; when it fails, note why and ask it no more."""
+        """Yield the process if the tool still works; if it fails, note why and do not call it again."""
         try:
             yield None if self.problem else self.adapter
         except ToolError as error:
@@ -114,7 +114,7 @@ class Entry:
             self.adapter = Adapter(self.tool, command_of(self.tool), folder)
 
     def probe(self, crops: Crops, call_seconds: float) -> None:
-        """Find the largest crop whose map takes no longer, check its values: calls that do not count."""
+        """Find the largest crop that fits the time and check its values; these calls are not timed."""
         with self.giving_up() as adapter:
             if adapter is None:
                 return
@@ -125,7 +125,7 @@ class Entry:
                 self.runs.append(Run(crops.case, threads, edge, crops.file(edge), check))
 
     def take_turn(self, case: Case) -> None:
-        """Time the runs of a case; what takes less than a moment is repeated by the adapter."""
+        """Time the runs of a case; the adapter repeats very short ones."""
         with self.giving_up() as adapter:
             for run in self.runs if adapter else ():
                 if run.case == case:
@@ -150,10 +150,9 @@ class Entry:
 
 
 def measure(tools: Sequence[Tool], image: Slice, cases: Sequence[Case], effort: Effort) -> dict[str, Any]:
-    """Return how the tools were measured, and for each what it is and every time.
+    """Return how the tools were measured, and for each tool its description and all times.
 
-    A tool that is not there or that fails is reported in the results and on standard error; the
-    others go on.
+    A tool that is missing or fails is reported in the results and on standard error; the others go on.
     """
     entries = [Entry(tool) for tool in tools]
     with tempfile.TemporaryDirectory() as folder, _started(entries, Path(folder)):
@@ -184,21 +183,21 @@ def expected(tool: Tool, levels: npt.NDArray[np.uint8], case: Case) -> npt.NDArr
 def compare(
     found: npt.NDArray[Any], wanted: npt.NDArray[np.float32], margin: int, tolerance: float = TOLERANCE
 ) -> dict[str, Any]:
-    """Say whether a tool's map agrees with RadSynth's.
+    """Compare a tool's map with RadSynth's.
 
     Parameters
     ----------
     found, wanted : (Y, X) arrays
         The tool's map and RadSynth's, in one unit.
     margin : int
-        Voxels along the border that are not compared.
+        Width of the border that is not compared, in voxels.
     tolerance : float
-        Largest difference that agrees.
+        Largest difference that counts as agreement.
 
     Returns
     -------
     dict
-        ``agrees``, ``largest_difference`` (None where there is no number) and ``verdict``, a phrase.
+        ``agrees``, ``largest_difference`` (None if there is none) and ``verdict``, a phrase.
     """
     if found.shape != wanted.shape:
         return _disagreement(f"the map has shape {found.shape} instead of {wanted.shape}")
@@ -217,8 +216,8 @@ def _disagreement(verdict: str, largest: float | None = None) -> dict[str, Any]:
 
 @contextmanager
 def _started(entries: Sequence[Entry], folder: Path) -> Iterator[None]:
-    """Start the tools one after the other, since start-up is measured; end them when done."""
-    # Without its cache of machine code RadSynth would compile in what is to be its start-up.
+    """Start the tools one after another, because start-up is timed; stop them at the end."""
+    # Fill RadSynth's cache of machine code, or its start-up would include compilation.
     for merged in (False, True):
         settings = GLCMSettings(symmetric=not merged, aggregate="merge" if merged else "mean")
         entropy_map(np.zeros((8, 8)), settings, backend="cpu")
@@ -235,9 +234,9 @@ def _started(entries: Sequence[Entry], folder: Path) -> Iterator[None]:
 def _largest(
     adapter: Adapter, crops: Crops, threads: int | None, call_seconds: float
 ) -> tuple[int, npt.NDArray[Any]]:
-    """Return the edge of the largest crop that fits the time, and the tool's map of it.
+    """Return the edge of the largest crop that can be mapped in the time, and the tool's map of it.
 
-    Edges are doubled while four times the last time would fit. Before the first, one call warms up.
+    The edge is doubled as long as four times the last duration fits. One call before the first warms up.
     """
     map_file = crops.folder / "map.npy"
     adapter.seconds(crops.file(EDGES[0]), *crops.case, threads)

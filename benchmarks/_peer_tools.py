@@ -19,31 +19,31 @@ SYMMETRIC_MEAN = "mean of the entropies of the four symmetric matrices, in bits"
 
 
 class ToolError(Exception):
-    """A tool that cannot be run, or that ended; the message is one line."""
+    """A tool cannot be run, or has ended; the message is one line."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tool:
-    """A way to a map, and what of RadSynth's it is compared with.
+    """A tool that makes maps, and the settings of RadSynth that it is compared with.
 
     Parameters
     ----------
     name, title : str
-        In options and results; in tables and plots.
+        Name in options and results; name in tables and plots.
     script : str
         The adapter in `benchmarks/peers`, started with `arguments`.
     environment : str, optional
         Name of the virtual environment and of the list of its packages; None for the project's own.
     program, how_to_install : str, optional
-        A program that must be there, and how to get it.
+        A required program, and how to get it.
     definition, computes : str
-        What its map holds, and what it computes besides.
+        What its map holds, and what else it computes in the same time.
     settings : dict
         Fields of `GLCMSettings` with which RadSynth computes the same map.
     reference : str
-        The tool, one of RadSynth's own, whose time is compared.
+        The tool, one of RadSynth's, whose time it is compared with.
     inside_only : bool
-        Whether only windows that lie in the image have the same definition.
+        Whether the definition is the same only for windows inside the image.
     """
 
     name: str
@@ -144,12 +144,12 @@ PEERS = (
 
 
 def command_of(tool: Tool) -> list[str]:
-    """Return the command that starts a tool's adapter, making its environment if need be.
+    """Return the command that starts a tool's adapter; its environment is made if necessary.
 
     Raises
     ------
     ToolError
-        If the tool cannot be had here.
+        If the tool is not available here.
     """
     if tool.program is not None and shutil.which(tool.program) is None:
         msg = f"{tool.title} is not installed: {tool.how_to_install}"
@@ -159,15 +159,15 @@ def command_of(tool: Tool) -> list[str]:
 
 
 def environment(name: str, folder: Path = ENVIRONMENTS) -> Path:
-    """Return the Python of a virtual environment that holds what ``peers/<name>.txt`` lists.
+    """Return the Python of a virtual environment with the packages that ``peers/<name>.txt`` lists.
 
-    One that was made from the same list is used again. It is made under a temporary name: what an
-    interruption leaves is never taken for an environment.
+    An environment made from the same list is used again. A new one is made under a temporary name, so that an
+    interrupted installation is never taken for a complete one.
 
     Raises
     ------
     ToolError
-        If it cannot be made; the message ends with what pip said last.
+        If it cannot be made; the message ends with the last line of pip's output.
     """
     wanted = (SCRIPTS / f"{name}.txt").read_text(encoding="utf-8")
     place = folder / name
@@ -186,7 +186,7 @@ def _install(requirements: str, place: Path, name: str) -> None:
     place.mkdir(parents=True)
     listed = place / "requirements.txt"
     listed.write_text(requirements, encoding="utf-8")
-    # The lists are complete: what a package would bring besides is not wanted.
+    # The lists are complete, so dependencies are not installed in addition.
     pip = ["-m", "pip", "install", "--quiet", "--no-deps", "-r", str(listed)]
     for command in ([sys.executable, "-m", "venv", str(place)], [str(place / "bin" / "python"), *pip]):
         done = subprocess.run(command, capture_output=True, text=True)
@@ -196,7 +196,7 @@ def _install(requirements: str, place: Path, name: str) -> None:
 
 
 class Adapter:
-    """A running adapter; see `peers/_adapter.py` for what is said to it.
+    """A running adapter; see `peers/_adapter.py` for the protocol.
 
     Parameters
     ----------
@@ -204,7 +204,7 @@ class Adapter:
     command : list of str
         See `command_of`.
     folder : path
-        For the log of what the tool prints.
+        Folder for the log of the tool's output.
     """
 
     def __init__(self, tool: Tool, command: list[str], folder: Path) -> None:
@@ -222,7 +222,7 @@ class Adapter:
     def seconds(
         self, levels_file: Path, levels: int, window: int, threads: int | None, map_file: Path | None = None
     ) -> float:
-        """Return the seconds of one map, from levels in the tool's own form; write it where asked."""
+        """Return the seconds of one map, from levels in the tool's form; write the map if a file is given."""
         request = {
             "levels_file": str(levels_file),
             "levels": levels,
@@ -238,7 +238,7 @@ class Adapter:
         return float(self._answer()["seconds"])
 
     def close(self) -> None:
-        """Let the adapter end."""
+        """Stop the adapter."""
         self._process.communicate()
         self._log.close()
 

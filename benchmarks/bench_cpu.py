@@ -2,9 +2,9 @@
 
     python benchmarks/bench_cpu.py
 
-Prints nanoseconds per voxel on one thread, from an image in memory to its map, and the gain of all
-threads: the median of repetitions that take turns, since machines are noisy. Windows of other kinds
-compile at their first turn, which the median leaves out.
+Prints nanoseconds per voxel on one thread, from an image in memory to its map, and the speed-up by all
+threads. These are medians of repetitions; the cases take turns, since machines are noisy. A window compiles
+in its first turn, which the median hides.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ CASES = {
     "5x5x5, volume": (GLCMSettings(dimensions=3), VOLUME, 3),
     "7x7x7, volume": (GLCMSettings(dimensions=3, window=7), VOLUME, 3),
 }
-"""Settings, shape and repeats; the volume is the 60 slices of 256x256 that a breast MRI may have."""
+"""Settings, shape and number of repetitions; the volume has the 60 slices of 256x256 of a breast MRI."""
 
 
 def main() -> None:

@@ -1,14 +1,17 @@
-"""Values and speed of the CUDA backend on the device at hand.
+"""Values and speed of the CUDA backend on this machine's device.
 
     python benchmarks/bench_gpu.py
 
-Compares maps of random and, where the folder of real images is (RADSYNTH_DATA), of real data with the
-CPU backend, entropy bit by bit and the other features to 1e-6, with a count of values whose bits are not
-the same; runs compute-sanitizer where it is installed; times the kernels by device events, with inputs
-that take turns so that none is in the cache still, whole maps from NumPy to NumPy and from device to
-device, the ways of counting and of sharing out that were considered, the paper's dense matrices, and the
-CPU. Writes ``benchmarks/results/<device>.json`` and prints a table. In Numba's simulator it runs on tiny
-images and prints instead of writing: a rehearsal.
+1. Compares maps with the CPU backend: entropy bit by bit, the other features to 1e-6, with a count of the
+   values whose bits differ. The images are random and, if the folder of real images exists
+   (RADSYNTH_DATA), real.
+2. Runs compute-sanitizer if it is installed.
+3. Times the kernels by device events, with inputs that take turns so that none is still in the cache; whole
+   maps from NumPy to NumPy and from device to device; other ways of counting and of dividing the work; the
+   paper's dense matrices; and the CPU.
+
+Writes ``benchmarks/results/<device>.json`` and prints a table. In Numba's simulator it runs on tiny images
+and only prints, as a rehearsal.
 """
 
 from __future__ import annotations
@@ -35,10 +38,10 @@ from numba import config, cuda
 import glcm_cuda
 from glcm_cuda import GLCMSettings, entropy_map, feature_maps
 from glcm_cuda.engines.cuda import device_arrays, engine, slabs
-from glcm_cuda.families import stage
 from glcm_cuda.families.glcm.cuda.entropy_kernels import March
 from glcm_cuda.families.launching import compiled
 from glcm_cuda.families.registry import NAMES, features_named
+from glcm_cuda.families.stage import Task
 from glcm_cuda.levels.quantize import bins_between
 from pipelines.evaluation.baseline.dense import dense_entropy_map
 
@@ -49,7 +52,7 @@ REAL = "breast_ucsf/UCSF-BR-06_post1.nii.gz"
 SIMULATED = bool(config.ENABLE_CUDASIM)
 REPEATS = 2 if SIMULATED else 20
 INPUTS = 2 if SIMULATED else 4
-"""Volumes that take turns; four of 134 MB are more than any cache."""
+"""Volumes that take turns; four of 134 MB are larger than any cache."""
 
 STACK, VOLUME = ((1, 3, 4), (1, 2, 3)) if SIMULATED else ((128, 512, 512), (60, 256, 256))
 FEATURES_STACK = (1, 3, 4) if SIMULATED else (16, 512, 512)
@@ -77,7 +80,7 @@ FEATURE_CASES = {
     "all but MCC, 3x3x3": (GLCMSettings(dimensions=3, window=3), VOLUME, ALL_BUT_MCC),
     "MCC": (GLCMSettings(), FEATURES_STACK, ("mcc",)),
 }
-"""Other features of 5x5 windows, unless it says so."""
+"""Other features, of 5x5 windows unless the name says otherwise."""
 WAYS: dict[str, Callable[[], contextlib.AbstractContextManager[object]]] = {
     "as it is": contextlib.nullcontext,
     "a table look-up per pair, no names": lambda: mock.patch.object(March, "named", False),
@@ -126,14 +129,14 @@ def main() -> None:
 
 
 def checked() -> Iterator[str]:
-    """Yield the names of the images whose maps have the CPU's bits; raise an error at one that has not."""
+    """Yield the names of the images whose maps have the CPU's bits; raise an error if one has not."""
     for name, image in images().items():
         for fields in (
             {},
             {"window": 11},
             {"aggregate": "merge"},
             {"dimensions": 3, "window": 3},
-            {"levels": 65_536 if not SIMULATED else 10_000},  # as numbers that NumPy does not see overflow
+            {"levels": 65_536 if not SIMULATED else 10_000},  # Python ints: NumPy misses their overflow
         ):
             chosen = GLCMSettings(**fields)
             for mask in (None, image > np.median(image)):
@@ -143,7 +146,7 @@ def checked() -> Iterator[str]:
 
 
 def features_checked() -> dict[str, int]:
-    """Compare all features with the CPU's; return for each how many values have not the same bits."""
+    """Compare all features with the CPU's; return for each the number of values whose bits differ."""
     differing = dict.fromkeys(NAMES, 0)
     for image in images().values():
         part = image[: 1 if SIMULATED else 4]
@@ -168,7 +171,7 @@ def images() -> dict[str, np.ndarray]:
 
 
 def nifti_voxels(path: Path) -> np.ndarray:
-    """Voxels of a NIfTI-1 file as they are stored: machines with a GPU need not have a reader."""
+    """Return the stored voxels of a NIfTI-1 file; machines with a GPU may have no reader installed."""
     data = gzip.decompress(path.read_bytes())
     dimensions = np.frombuffer(data, "<i2", 8, 40)
     kind = {2: "u1", 4: "<i2", 8: "<i4", 16: "<f4", 64: "<f8", 512: "<u2"}[
@@ -182,24 +185,24 @@ def nifti_voxels(path: Path) -> np.ndarray:
 def kernel_times(
     settings: GLCMSettings, shape: tuple[int, int, int], names: tuple[str, ...] = ENTROPY
 ) -> dict[str, object]:
-    """Time all kernels of a map, on intensities that lie on the device."""
+    """Time all kernels of a map, with the intensities on the device."""
     rng = np.random.default_rng(0)
     sources = [cuda.to_device(rng.normal(size=shape).astype(np.float32)) for _ in range(INPUTS)]
     out = cuda.device_array((len(names), *shape), np.float32)
-    kind = np.dtype(np.float32)
-    bins = bins_between(-4.0, 4.0, settings, kind)
-    task = stage.Task(settings, bins, features_named(names), kind, False, shape)
+    dtype = np.dtype(np.float32)
+    task = Task(settings, bins_between(-4.0, 4.0, settings, dtype), features_named(names))
+    job = slabs.Job(task, dtype, False, shape)
     block = (slice(0, shape[0]), slice(0, shape[1]))
-    scratch = slabs.Scratch(task, [block])
+    scratch = slabs.Scratch(job, [block])
     with device_arrays.quiet():
         times = timed(
-            lambda turn: slabs.map_block(task, sources[turn % INPUTS], None, (0, 0), scratch, out, 0)
+            lambda turn: slabs.map_block(job, sources[turn % INPUTS], None, (0, 0), scratch, out, 0)
         )
     return {"settings": settings.to_dict(), "shape": shape, "features": names, **rates(times, shape)}
 
 
 def timed(launch: Callable[[int], object]) -> list[float]:
-    """Seconds of every launch between two events on the device, after two that do not count."""
+    """Return the seconds of every launch between two device events, after two launches that warm up."""
     for turn in range(2):
         launch(turn)
     times = []
@@ -215,7 +218,7 @@ def timed(launch: Callable[[int], object]) -> list[float]:
 
 
 def map_times() -> dict[str, object]:
-    """Time whole maps side by side; the array from which they start is another at every turn."""
+    """Time whole maps side by side, with another input array at every turn."""
     rng = np.random.default_rng(0)
     stacks = [rng.normal(size=STACK).astype(np.float32) for _ in range(2)]
     slices = [stack[:1] for stack in stacks]
@@ -271,7 +274,7 @@ def rates(times: list[float], shape: tuple[int, ...]) -> dict[str, object]:
 
 
 def start_up() -> float:
-    """Seconds of the first map in a process of its own: context, and kernels compiled or from the cache."""
+    """Return the seconds of the first map in a new process: context, kernels compiled or from the cache."""
     code = """
 import time, numpy as np
 from glcm_cuda import entropy_map
@@ -285,7 +288,7 @@ print(time.perf_counter() - start)
 
 
 def sanitised() -> str:
-    """Return what compute-sanitizer says of small maps, or why it says nothing."""
+    """Return the results of compute-sanitizer for small maps, or why there are none."""
     program = shutil.which("compute-sanitizer") or "/usr/local/cuda/bin/compute-sanitizer"
     if SIMULATED or not Path(program).exists():
         return "compute-sanitizer is not installed"

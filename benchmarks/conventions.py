@@ -1,11 +1,11 @@
-"""How far the numbers of one window move with the convention.
+"""How much the features of one window depend on the convention.
 
     python benchmarks/conventions.py
 
-A block of integers, whose middle slice is the 5x5 window below, and a slice of MR that pydicom ships go
-through every preset and through single changes of the preset radsynth. The table, in Markdown, has for
-the window the features at its centre, and for the slice the mean of joint entropy in a disc and the mean
-of its absolute difference from radsynth's. Nothing is random; docs/conventions.md holds the table.
+A block of integers, whose middle slice is the 5x5 window below, and an MR slice from pydicom are mapped
+with every preset and with single changes of the preset radsynth. The table, in Markdown, gives the features
+at the centre of the window, and for the slice the mean joint entropy in a disc and its mean absolute
+difference from radsynth's. Nothing is random; docs/conventions.md contains the table.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ WINDOW = np.array(
     ]
 )
 BLOCK = np.stack([np.roll(WINDOW, shift, axis=0) for shift in range(-2, 3)])
-"""The window and two slices on either side, its rows rolled; 2D windows see the middle slice alone."""
+"""The window with two slices on either side, whose rows are rolled; 2D windows see only the middle slice."""
 
 FEATURES = ("joint_entropy", "contrast", "joint_average", "correlation", "mcc")
 BYTES = (0.0, 256.0)
@@ -66,7 +66,7 @@ MASKED: dict[str, dict[str, Any]] = {
     "mask, bins over the crop": {"range_over": "crop"},
     "mask, bins over the crop, unmasked window": {"range_over": "crop", "masked_window": False},
 }
-"""Changes with a mask: of the window without its corners."""
+"""Settings used with a mask: the window without its corners."""
 
 
 def main() -> None:
@@ -105,7 +105,7 @@ def main() -> None:
 
 
 def disc_of(shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
-    """Return a mask of the disc in the middle."""
+    """Return a mask of a disc in the middle."""
     rows, columns = np.indices(shape)
     distance2 = (rows - shape[0] // 2) ** 2 + (columns - shape[1] // 2) ** 2
     disc: npt.NDArray[np.uint8] = (distance2 <= RADIUS**2).astype(np.uint8)
@@ -113,7 +113,7 @@ def disc_of(shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
 
 
 def as_needed(image: npt.NDArray[Any], settings: GLCMSettings) -> npt.NDArray[Any]:
-    """Return the image, in 256 equal bins if the settings take bytes as they are."""
+    """Return the image, in 256 equal bins if the settings expect 8-bit levels."""
     if settings.intensity_range != BYTES:
         return image
     return quantize(image, GLCMSettings(levels=256))

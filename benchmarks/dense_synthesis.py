@@ -1,10 +1,10 @@
-"""Seconds per slice: each network dense and patch by patch.
+"""Seconds per slice of each network, dense and patch by patch.
 
     python benchmarks/dense_synthesis.py
 
-A 512x512 slice of smoothed noise at 64 levels, all in turns in one process, on the CPU. The networks are
-not trained: their time does not depend on the weights. Prints medians as Markdown and writes
-benchmarks/results/dense_synthesis.json.
+The input is a 512x512 slice of smoothed noise at 64 levels. All cases take turns in one process, on the
+CPU. The networks are not trained, since their time does not depend on the weights. Prints medians as
+Markdown and writes benchmarks/results/dense_synthesis.json.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CASES = [
     (27, NetworkSettings(padding="valid")),
 ]
 STRIP = 64
-"""Rows that patch by patch is timed on; its time is proportional."""
+"""Rows on which patch by patch is timed; its time is proportional to them."""
 
 
 def main() -> None:
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def timed(slice_: np.ndarray, glcm: GLCMSettings, network: NetworkSettings) -> tuple[float, float]:
-    """Median seconds of a slice, dense and patch by patch, taking turns."""
+    """Return the median seconds of a slice, dense and patch by patch, measured in turns."""
     model = build_model(glcm, network)
     dense = dense_model(model)
     ways: tuple[Callable[[], object], ...] = (

@@ -2,10 +2,9 @@
 
     python benchmarks/features.py
 
-The slice that pydicom ships, tiled to 512x512, 64 levels, 5x5 window; pyradiomics maps a crop of it, and
-what is compared is nanoseconds per voxel. Both run on one thread and take turns; pyradiomics has the
-environment of
-`peers.py`. Prints medians and writes benchmarks/results/features.json.
+The image is a slice from pydicom, tiled to 512x512, with 64 levels and a 5x5 window. pyradiomics maps a
+crop of it; compared are nanoseconds per voxel. Both run on one thread and take turns. pyradiomics runs in
+the environment of `peers.py`. Prints medians and writes benchmarks/results/features.json.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ def main() -> None:
 
 
 def compare(levels: np.ndarray, features: list[str]) -> tuple[float, float]:
-    """Median nanoseconds per voxel of both."""
+    """Return the median nanoseconds per voxel of both."""
     part = levels[:128] if features == ["mcc"] else levels
     crop = levels[240 : 240 + CROP, 240 : 240 + CROP]
     names = [feature.pyradiomics for feature in FEATURES if feature.name in features]

@@ -3,11 +3,11 @@
     pip install nvidia-cuda-nvdisasm
     python benchmarks/kernel_counts.py
 
-Compiles the kernel of every direction to machine code and reads it back. For windows in a plane the
-instructions per voxel are counted: a march takes one turn of the outer loop per voxel and direction, and
-in it one of the inner loop for every row of the window. Paths that exclude each other are all counted,
-so that these are upper bounds. Of the other features' kernels the innermost loop is counted, which compares a
-pair with those before it, or, where there are no ranks, adds up the pairs.
+Compiles the kernel of every direction to machine code and disassembles it. For 2D windows the instructions
+per voxel are counted: per voxel and direction, a march runs its outer loop once, and in it the inner loop
+once for every row of the window. All branches are counted, even if only one of them can run, so these are
+upper bounds. For the kernels of the other features the innermost loop is counted, which compares a pair
+with earlier ones or, without ranks, adds up the pairs.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ FEATURE_CASES: dict[str, tuple[str | tuple[str, ...], bool, bool]] = {
     "all but MCC, not symmetric": ("all", False, False),
     "all but MCC, merged": ("all", True, True),
 }
-"""Features, whether their matrix is symmetric and whether it is merged."""
+"""Features, whether the matrix is symmetric, and whether directions are merged."""
 
 
 def main() -> None:
@@ -83,7 +83,7 @@ def main() -> None:
 
 
 def other_kernels() -> dict[str, tuple[Callable[..., None], tuple[types.Type, ...]]]:
-    """Return the kernels of all features but joint entropy, and the types of their arguments."""
+    """Return the kernels of all features except joint entropy, and the types of their arguments."""
     found = {}
     for name, (names, symmetric, merge) in FEATURE_CASES.items():
         chosen = [feature for feature in features_named(names) if feature.stage == "sums"]
@@ -95,7 +95,7 @@ def other_kernels() -> dict[str, tuple[Callable[..., None], tuple[types.Type, ..
 
 
 def comparisons(march: March) -> int:
-    """Pairs that a row that enters is compared with, over its pairs, for a whole window."""
+    """Return the comparisons per voxel, of the pairs that enter a window with all pairs before them."""
     mine = march.group[march.me]
     row = mine.columns
     found = mine.rows * (row * (row - 1) // 2) + mine.rows * (mine.rows - 1) // 2 * row * row
@@ -106,12 +106,12 @@ def comparisons(march: March) -> int:
 
 
 def used(march: March, architecture: tuple[int, int]) -> int:
-    """Registers of a counting kernel; raises an error if it uses local memory."""
+    """Return the registers of a counting kernel; raise an error if it uses local memory."""
     return registers_of(machine_code(march, architecture)[1])
 
 
 def registers_of(log: str) -> int:
-    """Registers of a kernel, from what the linker says; raises an error if it uses local memory."""
+    """Return the registers of a kernel from the linker's log; raise an error if it uses local memory."""
     if "0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads" not in log:
         msg = f"the kernel uses local memory: {log}"
         raise RuntimeError(msg)
@@ -121,12 +121,12 @@ def registers_of(log: str) -> int:
 
 
 def machine_code(march: March, architecture: tuple[int, int]) -> tuple[bytes, str]:
-    """Return the machine code of a counting kernel and what the compiler says of it."""
+    """Return the machine code of a counting kernel and the linker's log."""
     return linked(count_kernel(march), signature_of(march), architecture)
 
 
 def array(kind: types.Type, dimensions: int) -> types.Array:
-    """Return the type of an array without gaps."""
+    """Return the type of a contiguous array."""
     return types.Array(kind, dimensions, "C")
 
 
@@ -141,7 +141,7 @@ def feature_signature(level: types.Type = types.int16) -> tuple[types.Type, ...]
 
 
 def mcc_signature(level: types.Type = types.int16) -> tuple[types.Type, ...]:
-    """Return the types of the arguments of the kernel of MCC."""
+    """Return the types of the arguments of the MCC kernel."""
     whole, real = types.int64, types.float64
     return (
         array(level, 3), array(types.int32, 2), types.UniTuple(whole, 3), types.boolean, whole, whole,
@@ -163,7 +163,7 @@ def signature_of(march: March) -> tuple[types.Type, ...]:
 
 def linked(kernel: Callable[..., None], signature: Any, architecture: tuple[int, int]) -> tuple[bytes, str]:
     """Return a kernel's machine code and the linker's log."""
-    device = SimpleNamespace(compute_capability=architecture)  # functions that kernels call ask for it
+    device = SimpleNamespace(compute_capability=architecture)  # the functions that kernels call look it up
     with mock.patch("numba.cuda.dispatcher.get_current_device", return_value=device):
         ptx, _ = cuda.compile(kernel, signature, cc=architecture, device=False, abi="numba", output="ptx")
     linker = nvjitlink.create(3, ["-arch=sm_{}{}".format(*architecture), "-verbose", "-Xptxas=-v"])
@@ -180,7 +180,7 @@ def linked(kernel: Callable[..., None], signature: Any, architecture: tuple[int,
 
 
 def instructions_per_voxel(march: March) -> int:
-    """Instructions of a direction, read from the loops of the machine code."""
+    """Return the instructions per voxel of a direction, counted in the loops of the machine code."""
     code, _ = machine_code(march, READ)
     loops = sorted(loops_of(disassembled(code)), key=lambda loop: loop["size"])
     inner = next(loop for loop in loops if loop["loads"])
@@ -197,7 +197,7 @@ def disassembled(code: bytes) -> str:
 
 
 def loops_of(listing: str) -> list[dict[str, Any]]:
-    """Return the length of every loop and how many loads from global memory it holds."""
+    """Return the length of every loop and its number of loads from global memory."""
     labels: dict[str, int] = {}
     lines: list[str] = []
     found = []
@@ -214,7 +214,7 @@ def loops_of(listing: str) -> list[dict[str, Any]]:
 
 
 def disassembler() -> str:
-    """Return where nvdisasm is: on the path, or in NVIDIA's Python package."""
+    """Return the path of nvdisasm, from PATH or from NVIDIA's Python package."""
     if program := shutil.which("nvdisasm"):
         return program
     package = importlib.util.find_spec("nvidia")

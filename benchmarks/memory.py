@@ -4,15 +4,16 @@
 
 Every case runs in a process of its own, which
 
-1. maps a small image in the same settings, so that code, libraries and threads are there;
-2. makes the input (and the mask), and an array of the size of the output, and writes to every page of
-   them, since the system gives memory only to pages that are written to;
-3. notes its resident memory: the baseline, with input and output in it;
-4. frees the array that stood for the output, makes the map, and notes the peak of its resident memory
-   over its life, which steps 1 and 2 keep below the baseline.
+1. maps a small image with the same settings, so that code, libraries and threads are loaded;
+2. makes the input (and the mask) and an array of the size of the output, and writes to every page of them,
+   since the system assigns memory only to pages that have been written to;
+3. reads its resident memory: the baseline, which includes input and output;
+4. frees the array in place of the output, makes the map, and reads the peak of its resident memory. Steps 1
+   and 2 never exceed the baseline.
 
-Peak less baseline is what the map needed besides; what it needs and gives back before it has written
-its output is not seen as long as it is smaller than that. It is read from /proc, so this runs on Linux only.
+The difference of peak and baseline is the additional memory of the map. Memory that is used and freed
+before the output is written is not seen if it is smaller than the output. The numbers come from /proc, so
+this runs on Linux only.
 """
 
 from __future__ import annotations
@@ -74,14 +75,14 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def in_child(case: dict[str, Any]) -> dict[str, int]:
-    """Measure a case in a process of its own."""
+    """Measure a case in a new process."""
     command = [sys.executable, __file__, "--child", json.dumps(case)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout)
 
 
 def measured(shape: Sequence[int], dimensions: int, masked: bool) -> dict[str, int]:
-    """Return baseline and peak of this process in bytes; see the top of the file."""
+    """Return baseline and peak of this process in bytes; see the top of this file."""
     settings = GLCMSettings(dimensions=dimensions)
     entropy_map(noise((6, 32, 32)), settings, mask=ball((6, 32, 32)) if masked else None, backend="cpu")
     image = noise(shape)
@@ -100,7 +101,7 @@ def noise(shape: Sequence[int]) -> npt.NDArray[np.float32]:
 
 
 def ball(shape: Sequence[int]) -> npt.NDArray[np.bool_]:
-    """Return a mask of the ellipsoid that touches the borders, made slice by slice."""
+    """Return a mask of an ellipsoid that touches the borders, made slice by slice."""
     depth, height, width = shape
     mask = np.empty(tuple(shape), np.bool_)
     y, x = np.ogrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
@@ -110,7 +111,7 @@ def ball(shape: Sequence[int]) -> npt.NDArray[np.bool_]:
 
 
 def resident(field: str) -> int:
-    """Return resident memory of this process in bytes: now (VmRSS), or at most so far (VmHWM)."""
+    """Return the resident memory of this process in bytes: now (VmRSS), or its peak (VmHWM)."""
     line = next(line for line in STATUS.read_text().splitlines() if line.startswith(field))
     return int(line.split()[1]) * 1024
 

@@ -1,8 +1,8 @@
-"""Does the training wait for its data: minibatches per second, and a step with streamed and with cached data.
+"""Whether training waits for its data: minibatches per second, and steps with streamed and cached data.
 
     python benchmarks/minibatches.py
 
-A store of 400,000 random 5x5 patches in four cases; minibatches of 2,000. Prints medians and writes
+The store holds 400,000 random 5x5 patches in four cases; minibatches have 2,000. Prints medians and writes
 benchmarks/results/minibatches.json.
 """
 
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def written(path: Path) -> Path:
-    """Write the store; the values are not looked at."""
+    """Write the store; its values do not matter."""
     chance = np.random.default_rng(0)
     writer = StoreWriter(path, GLCMSettings(), seed=0, samples_per_case=ROWS)
     sources = []
@@ -67,7 +67,7 @@ def written(path: Path) -> Path:
 
 
 def patches_per_second(dataset: PatchDataset) -> float:
-    """Median rate of whole epochs."""
+    """Return the median rate over whole epochs."""
     rates = []
     for _ in range(TURNS):
         start = time.perf_counter()
@@ -80,7 +80,7 @@ def patches_per_second(dataset: PatchDataset) -> float:
 
 
 def step_seconds(model: keras.Model, dataset: PatchDataset) -> tuple[float, float]:
-    """Median seconds of a step with one minibatch again and again, and with the data set's, in turns."""
+    """Return the median seconds of a step, with one minibatch repeated and with the data set, in turns."""
     same = dataset[0]
     model.train_on_batch(*same)
     cached, streamed = [], []

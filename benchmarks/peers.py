@@ -1,17 +1,17 @@
-"""RadSynth's entropy maps against those of other tools: the same slice, checked values, one run.
+"""RadSynth's entropy maps compared with other tools': the same slice, checked values, one run.
 
     python benchmarks/peers.py [-o DIR] [--peer NAME ...] [--quick]
 
-Every tool maps the same grey levels at distance 1 in the directions 0, 45, 90 and 135 degrees, pairs
-inside the window, for several numbers of levels and windows. Its map is compared with RadSynth's in
-the settings that mirror the tool's definition; where it differs, its times are shown and marked.
-A slow tool maps a smaller crop, as large as goes in a few seconds: what is compared is nanoseconds per
-voxel. A time starts with the levels in memory and ends with the map (GRASS: with the raster in its
-database); start-up is apart. The tools take turns.
+Every tool maps the same grey levels at distance 1 in the directions 0, 45, 90 and 135 degrees, with pairs
+inside the window, for several numbers of levels and windows. Its map is compared with RadSynth's in the
+settings that mirror the tool's definition; if it differs, its times are shown with a mark. A slow tool maps
+a smaller crop, the largest that takes a few seconds; compared are nanoseconds per voxel. A time starts with
+the levels in memory and ends with the map (GRASS: with the raster in its database); start-up is measured
+separately. The tools take turns.
 
-The Python tools run in environments of their own, made once under benchmarks/.environments. A full
-run writes peers.json and peers.md into benchmarks/results and the plot into docs/figures; with -o all
-go there. A quick or partial run is written only where -o says.
+Each Python tool runs in its own environment, made once under benchmarks/.environments. A full run writes
+peers.json and peers.md into benchmarks/results and the plot into docs/figures; with -o everything goes into
+DIR. A quick or partial run writes results only with -o.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from pipelines.evaluation.timing import phantom_slices
 from pipelines.images.reading import read_image
 
 CASES = ((64, 5), (32, 5), (256, 5), (64, 7), (64, 11))
-"""Levels and window; the first is the one that is drawn."""
+"""Levels and window; the first case is drawn."""
 
 FULL = Effort(call_seconds=6.0, turns=3)
 QUICK = Effort(call_seconds=0.6, turns=2)
@@ -72,7 +72,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def load_slice() -> Slice:
-    """Return four neighbouring slices of a breast side by side, or without them a slice of a phantom."""
+    """Return four neighbouring breast slices side by side, or a phantom slice if there is no such data."""
     path = DATA / BREAST
     if not path.exists():
         slices = phantom_slices(1)

@@ -2,8 +2,8 @@
 
     python benchmarks/scaling.py [-o DIR]
 
-The images are independent noise: no two windows share their pairs, so that the codes of pairs spread
-as widely as they can. Median of repeats that take turns; compilation is apart. Writes scaling.json into
+The images are independent noise, in which the codes of pairs are as different as they can be. Times are
+medians of repetitions that take turns; compilation is not included. Writes scaling.json into
 benchmarks/results and the figure into docs/figures, or both into DIR.
 """
 
@@ -41,7 +41,7 @@ LEVELS = (8, 16, 32, 64, 128, 256)
 
 @dataclass
 class Point:
-    """One configuration and its times; `line` and `x` are its place in the figure."""
+    """One configuration and its times; `line` and `x` place it in the figure."""
 
     panel: str
     line: str
@@ -91,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def configurations() -> Iterator[Point]:
-    """Yield everything that is timed."""
+    """Yield all configurations that are timed."""
     volumetric = GLCMSettings(dimensions=3)
     for edge in SLICES:
         yield Point("voxels", "slice, 5x5", edge**2, (edge, edge))
@@ -111,7 +111,7 @@ def configurations() -> Iterator[Point]:
 
 
 def measure(points: Sequence[Point], repeats: int) -> None:
-    """Time all points in turns, after a call for each kind of settings that does not count."""
+    """Time all points in turns, after one call with each of the settings that warms up."""
     rng = np.random.default_rng(0)
     images = {shape: rng.random(shape, np.float32) for shape in {point.shape for point in points}}
     for settings in {point.settings for point in points}:

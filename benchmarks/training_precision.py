@@ -1,10 +1,11 @@
-"""A training step in float32 and in mixed precision, on the device that Keras finds.
+"""Training steps in float32 and in mixed precision, on the device that Keras finds.
 
     python benchmarks/training_precision.py
     KERAS_BACKEND=torch python benchmarks/training_precision.py
 
-Minibatches of 2,000 random 5x5 patches, both precisions in turns; prints medians and their ratio, and writes
-benchmarks/results/training_precision.json. What a precision costs in agreement is in the models' cards.
+Minibatches have 2,000 random 5x5 patches; the two precisions take turns. Prints medians and their ratio,
+and writes benchmarks/results/training_precision.json. The models' cards say how precision affects
+agreement.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def main() -> None:
             for precision, model in models.items():
                 start = time.perf_counter()
                 for _ in range(STEPS):
-                    model.train_on_batch(patches, values)  # returns the loss: the step has ended
+                    model.train_on_batch(patches, values)  # returning the loss waits for the end of the step
                 seconds[precision].append((time.perf_counter() - start) / STEPS)
         medians = {precision: statistics.median(found) for precision, found in seconds.items()}
         results |= {f"{name}_{precision}": found for precision, found in medians.items()}
@@ -51,7 +52,7 @@ def main() -> None:
 
 
 def compiled(architecture: str, precision: Precision) -> keras.Model:
-    """Return an untrained network that computes in this precision."""
+    """Return an untrained network with this precision."""
     with computing_in(precision):
         model = build_model(GLCMSettings(), NetworkSettings(architecture=architecture))
     model.compile(optimizer="adam", loss="mse")

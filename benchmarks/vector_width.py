@@ -1,11 +1,11 @@
-"""Which vector registers the CPU backend's loop over tiles uses, read from its assembly.
+"""Vector registers in the CPU backend's loop over tiles, read from its assembly.
 
     python benchmarks/vector_width.py [--window EDGE] [--listing FILE]
 
-Counts the instructions of the loop by the widest register that they name: zmm 512 bits, ymm 256, xmm
-128 or one number of floating point. With ``NUMBA_CPU_NAME=skylake-avx512`` and
-``NUMBA_CPU_FEATURES=+avx512f,+avx512bw,+avx512vl,+avx512dq,+avx2,+fma`` it shows, on any machine, what
-one with AVX-512 would run. `--listing` writes the assembly itself.
+Counts the instructions of the loop by the widest register that they use: zmm 512 bits, ymm 256 bits, xmm
+128 bits or one floating-point number. With ``NUMBA_CPU_NAME=skylake-avx512`` and
+``NUMBA_CPU_FEATURES=+avx512f,+avx512bw,+avx512vl,+avx512dq,+avx2,+fma`` it shows, on any machine, the code
+for a processor with AVX-512. `--listing` writes the assembly to a file.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def tile_loop(settings: GLCMSettings) -> str:
-    """Return the assembly of the loop that `lanes` runs for settings, compiled but not run."""
+    """Return the assembly of the loop that `lanes` uses for these settings; it is compiled but not run."""
     map_tiles = njit(nogil=True, error_model="numpy")(
         lanes.compiled(settings).py_func
     )  # assembly is not cached
@@ -57,7 +57,7 @@ def tile_loop(settings: GLCMSettings) -> str:
 
 
 def widest_register(line: str) -> str:
-    """Return the widest kind of register in a line of assembly, or nothing."""
+    """Return the widest register type in a line of assembly, or nothing."""
     return next((register for register, _ in _WIDTHS if register in line), "")
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from glcm_cuda.base.version import __version__ as __version__
 from glcm_cuda.levels.quantize import find_bins, intensity_range, quantize
 from glcm_cuda.maps import entropy_map, feature_maps
 from glcm_cuda.settings import GLCMSettings
 
-__version__ = "0.1.0"
 __all__ = [
     "GLCMSettings",
     "PatchStore",
@@ -19,7 +19,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Import the store, and with it h5py, when it is asked for."""
+    """Import the store, and with it h5py, only when it is used."""
     if name == "PatchStore":
         from glcm_cuda.store.reading import PatchStore
 

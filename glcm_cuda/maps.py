@@ -1,31 +1,32 @@
-"""Maps of whole images: the door through which arrays come in."""
+"""Texture maps of whole images: the functions that take arrays and return maps."""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol, TypeVar, overload
+from typing import Any, Protocol, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from glcm_cuda.base.checks import is_device_array
 from glcm_cuda.engines.choice import Backend, resolve_backend
-from glcm_cuda.families.feature import Feature
 from glcm_cuda.families.registry import feature_named, features_named
 from glcm_cuda.families.stage import Task
 from glcm_cuda.levels.bins import Bins
-from glcm_cuda.levels.quantize import bins_for, bins_of_levels, mask_array, real_array
+from glcm_cuda.levels.quantize import bins_of_levels, real_array
+from glcm_cuda.levels.volume import MaskedVolume, as_volume
 from glcm_cuda.settings import GLCMSettings
 
-_Number = TypeVar("_Number", bound=np.generic)
 Progress = Callable[[int, int], None]
+"""Called as ``progress(done, total)``, both in voxels."""
+
 _ENTROPY = (feature_named("joint_entropy"),)
 _ENGINES = {"cpu": "glcm_cuda.engines.cpu", "cuda": "glcm_cuda.engines.cuda.engine"}
 
 
 class DeviceArray(Protocol):
-    """An array on a CUDA device: of Numba, CuPy, PyTorch or JAX."""
+    """An array on a CUDA device, of Numba, CuPy, PyTorch or JAX."""
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]: ...
@@ -79,41 +80,41 @@ def entropy_map(
         By default the preset ``radsynth``: 64 levels, 5x5 window, distance 1, four directions,
         symmetric, mean, bits.
     mask : array of the image's shape, optional
-        Non-zero inside. A pair counts if both its voxels are inside.
+        Non-zero inside. A pair counts if both its voxels are inside (unless ``masked_window=False``).
     bins : Bins, optional
-        Where the bins of the grey levels lie. By default they are found in `image` (`find_bins`); those
-        of a whole image give a part of it the same levels.
+        Bins of the grey levels. By default they are found in `image` (`find_bins`); the bins of a whole
+        image give a part of it the same levels.
     backend : {"auto", "cpu", "cuda"}
-        "auto" takes the CUDA devices if there are any; the log says which was taken. The result has
+        "auto" uses the CUDA devices if there are any; the log says which backend it chose. The result has
         the same bits either way.
     progress : callable (done, total), optional
-        Called with the number of voxels done after every block.
+        Called after every block with the number of voxels done and their total number.
     out : float32 array of the image's shape, optional
-        Takes the map, on the device if the image lies there.
+        Receives the map; on the device if the image is there. It must be writable, in C order, without gaps.
     stream : optional
-        For an image on a device: the CUDA stream that reads it and that writes the map, as a handle or
+        For an image on a device: the CUDA stream on which it is read and the map is written, as a handle or
         as an object of Numba, CuPy or PyTorch. By default the default stream.
 
     Returns
     -------
     float32 array of the image's shape
-        `out` if it was given. In the unit of ``settings.log_base`` (bits). Windows are clipped at the
-        border of the image. NaN outside the mask and where a window holds no pair.
+        `out` if it was given. In the unit that ``settings.log_base`` says, bits by default. Windows are
+        clipped at the border of the image. NaN outside the mask and where a window holds no pair.
 
     Raises
     ------
     TypeError, ValueError
-        If the image, the mask or `out` is unfit (see `quantize`), or has not two or three dimensions.
+        If the image, the mask or `out` is unfit (see `quantize`), or the image is not 2D or 3D.
     RuntimeError
-        If ``backend="cuda"`` and no CUDA device can be used, or its memory is too small.
+        If ``backend="cuda"`` and no CUDA device can be used, or a device has too little memory.
 
     Notes
     -----
-    An array that lies on a CUDA device (of CuPy, PyTorch, JAX or Numba: whatever has
-    ``__cuda_array_interface__``, without gaps) is mapped there, on the current device, and nothing but
-    its range of intensities is copied to the host. The map is then an array of Numba's on the device,
-    which the others take without a copy (``torch.as_tensor(map, device="cuda")``,
-    ``cupy.asarray(map)``), or `out`. Work on the stream may still be going on when the call returns.
+    An array on a CUDA device (of CuPy, PyTorch, JAX or Numba: any contiguous array that has
+    ``__cuda_array_interface__``) is mapped there, on the current device; only its range of intensities is
+    copied to the host. The result is then `out`, or a Numba device array, which the other libraries accept
+    without a copy (``torch.as_tensor(map, device="cuda")``, ``cupy.asarray(map)``). Work on the stream may
+    still be running when the call returns.
 
     References
     ----------
@@ -126,17 +127,21 @@ def entropy_map(
     """
     settings = settings or GLCMSettings()
     if is_device_array(image):
-        return _device_map(image, settings, mask, bins, backend, progress, out, stream)
+        _refuse_host_backend(backend)
+        from glcm_cuda.engines.cuda.device_arrays import map_device_array
+
+        return map_device_array(image, settings, mask, bins, out, stream, progress or _ignore)
     if stream is not None:
         msg = "stream is for images on a CUDA device, got one in the host's memory"
         raise ValueError(msg)
+    array = real_array(image)
     if out is None:
-        out = np.empty(np.shape(image), np.float32)
-    elif not isinstance(out, np.ndarray) or out.dtype != np.float32 or out.shape != np.shape(image):
-        got = f"{out.dtype} of shape {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
-        msg = f"out must be a float32 NumPy array of shape {np.shape(image)}, got {got}"
-        raise ValueError(msg)
-    _map(image, _ENTROPY, settings, mask, bins, backend, progress, _stack(out)[np.newaxis])
+        out = np.empty(array.shape, np.float32)
+    else:
+        _check_out(out, array.shape)
+    volume = _volume_of(array, mask, settings)
+    task = Task(settings, volume.bins(settings, bins), _ENTROPY)
+    _fill(as_volume(out)[np.newaxis], volume, task, backend, progress)
     return out
 
 
@@ -150,29 +155,30 @@ def feature_maps(
     backend: Backend = "auto",
     progress: Progress | None = None,
 ) -> dict[str, npt.NDArray[np.float32]]:
-    """Maps of features of the co-occurrence matrix, by name.
+    """Maps of texture features, by name.
 
     Parameters
     ----------
     image, settings, mask, bins, backend, progress
-        See `entropy_map`; the image lies in the host's memory.
+        See `entropy_map`; the image must be in the host's memory.
     features : str or iterable of str
-        Names of features (`features.NAMES`), or synonyms of pyradiomics, IBSI and Haralick; ``"all"``.
+        Names of features (`registry.NAMES`), or their names in pyradiomics, IBSI or Haralick's paper; or
+        ``"all"``.
 
     Returns
     -------
     dict of str to float32 array of the image's shape
-        By their own names, in the order of `features`. NaN outside the mask and where a window holds no
-        pair.
+        Keys are the features' own names, in the order of `features`. NaN outside the mask and where a window
+        holds no pair.
 
     Raises
     ------
     TypeError, ValueError, RuntimeError
-        If a feature is unknown or allows fewer levels, and as `entropy_map`.
+        If a feature is unknown or does not allow so many levels, and as in `entropy_map`.
 
     Notes
     -----
-    Joint entropy is the map that `entropy_map` gives, with the same bits.
+    The map of joint entropy has the same bits as that of `entropy_map`.
 
     References
     ----------
@@ -184,32 +190,13 @@ def feature_maps(
     >>> {name: float(values[0, 0]) for name, values in maps.items()}
     {'joint_entropy': 1.0, 'contrast': 2976.75}
     """
-    chosen = features_named(features)
+    settings, chosen = settings or GLCMSettings(), features_named(features)
     array = real_array(image)
-    out = np.empty((len(chosen), *_stack(array).shape), np.float32)
-    _map(array, chosen, settings or GLCMSettings(), mask, bins, backend, progress, out)
-    return {feature.name: out[i].reshape(array.shape) for i, feature in enumerate(chosen)}
-
-
-def _map(
-    image: npt.ArrayLike,
-    features: tuple[Feature, ...],
-    settings: GLCMSettings,
-    mask: npt.ArrayLike | None,
-    bins: Bins | None,
-    backend: Backend,
-    progress: Progress | None,
-    out: npt.NDArray[np.float32],
-) -> None:
-    """Fill `out` (F, Z, Y, X) with the features of an image in the host's memory."""
-    array = real_array(image)
-    stack = _stack(array)
-    if settings.slice_axis and array.ndim != 3:
-        msg = f"slice_axis={settings.slice_axis} needs a volume, got shape {array.shape}"
-        raise ValueError(msg)
-    inside = None if mask is None else mask_array(mask, array.shape).reshape(stack.shape)
-    task = Task(settings, bins_for(stack, settings, inside, bins), features)
-    _fill(out, stack, inside, task, backend, progress)
+    volume = _volume_of(array, mask, settings)
+    out = np.empty((len(chosen), *volume.image.shape), np.float32)
+    _fill(out, volume, Task(settings, volume.bins(settings, bins), chosen), backend, progress)
+    maps = out.reshape((len(chosen), *array.shape))
+    return {feature.name: values for feature, values in zip(chosen, maps, strict=True)}
 
 
 def entropy_of_levels(
@@ -220,7 +207,7 @@ def entropy_of_levels(
     backend: Backend = "auto",
     progress: Progress | None = None,
 ) -> npt.NDArray[np.float32]:
-    """Entropy around every voxel of an image that is already quantised.
+    """Entropy of the co-occurrence matrix around every voxel of an image that is already quantised.
 
     Parameters
     ----------
@@ -237,7 +224,7 @@ def entropy_of_levels(
     Raises
     ------
     TypeError, ValueError
-        If an element is not a level.
+        If the array or the mask is unfit, or an element is not a level.
     """
     settings = settings or GLCMSettings()
     array = real_array(levels)
@@ -247,30 +234,49 @@ def entropy_of_levels(
     if int(array.max()) >= settings.levels:
         msg = f"levels must be below {settings.levels}, got {array.max()}"
         raise ValueError(msg)
-    stack = _stack(array)
-    inside = None if mask is None else mask_array(mask, array.shape).reshape(stack.shape)
     out = np.empty(array.shape, np.float32)
     task = Task(settings, bins_of_levels(settings.levels), _ENTROPY)
-    _fill(_stack(out)[np.newaxis], stack, inside, task, backend, progress)
+    _fill(as_volume(out)[np.newaxis], MaskedVolume.of(array, mask), task, backend, progress)
     return out
 
 
-def _stack(array: npt.NDArray[_Number]) -> npt.NDArray[_Number]:
-    if array.ndim not in (2, 3):
-        msg = f"image must have two or three dimensions, got shape {array.shape}"
+def _refuse_host_backend(backend: str) -> None:
+    """Raise ValueError if an image on a CUDA device would not be mapped there."""
+    if resolve_backend(backend) != "cuda":
+        msg = f"the image lies on a CUDA device, which backend {backend!r} does not use; copy it to the host"
         raise ValueError(msg)
-    return array.reshape((-1, *array.shape[-2:]))
+
+
+def _check_out(out: object, shape: tuple[int, ...]) -> None:
+    """Raise ValueError if `out` cannot receive the map of an image in the host's memory."""
+    if not isinstance(out, np.ndarray) or out.dtype != np.float32 or out.shape != shape:
+        got = f"{out.dtype} of shape {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
+        msg = f"out must be a float32 NumPy array of shape {shape}, got {got}"
+        raise ValueError(msg)
+    if not (out.flags.c_contiguous and out.flags.writeable):
+        got = "one with gaps or in another order" if out.flags.writeable else "a read-only one"
+        msg = f"out must be a writable array in C order without gaps, got {got}"
+        raise ValueError(msg)
+
+
+def _volume_of(
+    array: npt.NDArray[np.generic], mask: npt.ArrayLike | None, settings: GLCMSettings
+) -> MaskedVolume:
+    """Return an image and its mask as a volume; refuse a single slice if `slice_axis` is set."""
+    if settings.slice_axis and array.ndim == 2:
+        msg = f"slice_axis={settings.slice_axis} needs a volume, got shape {array.shape}"
+        raise ValueError(msg)
+    return MaskedVolume.of(array, mask)
 
 
 def _fill(
     out: npt.NDArray[np.float32],
-    array: npt.NDArray[np.generic],
-    inside: npt.NDArray[np.generic] | None,
+    volume: MaskedVolume,
     task: Task,
     backend: Backend,
     progress: Progress | None,
 ) -> None:
-    """Fill `out` (F, Z, Y, X) from a volume, whose slices may lie across any axis."""
+    """Fill `out` (F, Z, Y, X) with the task's features of a volume, whatever axis its slices lie across."""
     engine = importlib.import_module(_ENGINES[resolve_backend(backend)])
     done = 0
 
@@ -278,31 +284,17 @@ def _fill(
         nonlocal done
         done += voxels
         if progress is not None:
-            progress(done, array.size)
+            progress(done, volume.image.size)
 
     axis = task.settings.slice_axis
-    if inside is not None:
-        inside = np.moveaxis(inside, axis, 0)
-    # The engines want the rows of their maps without gaps.
+    image = np.moveaxis(volume.image, axis, 0)
+    mask = None if volume.mask is None else np.moveaxis(volume.mask, axis, 0)
+    # The engines need maps whose rows have no gaps.
     maps = out if axis == 0 else np.empty_like(np.moveaxis(out, axis + 1, 1), order="C")
-    engine.map_volume(np.moveaxis(array, axis, 0), inside, task, maps, advance)
+    engine.map_volume(image, mask, task, maps, advance)
     if axis != 0:
         out[:] = np.moveaxis(maps, 1, axis + 1)
 
 
-def _device_map(
-    image: Any,
-    settings: GLCMSettings,
-    mask: Any,
-    bins: Bins | None,
-    backend: Backend,
-    progress: Progress | None,
-    out: Any,
-    stream: Any,
-) -> Any:
-    if resolve_backend(backend) != "cuda":
-        msg = f"the image lies on a CUDA device, which backend {backend!r} does not use; copy it to the host"
-        raise ValueError(msg)
-    from glcm_cuda.engines.cuda.device_arrays import map_device_array
-
-    return map_device_array(image, settings, mask, bins, out, stream, progress or (lambda done, total: None))
+def _ignore(done: int, total: int) -> None:
+    """Report no progress."""

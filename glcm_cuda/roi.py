@@ -1,4 +1,4 @@
-"""Features of a whole region of interest, as reference values and studies state them."""
+"""Features of a whole region of interest, the form in which reference values and studies give them."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from glcm_cuda.families.glcm.scales import inverses
 from glcm_cuda.families.offsets import directions
 from glcm_cuda.families.registry import features_named
 from glcm_cuda.levels.bins import OUTSIDE, Bins
-from glcm_cuda.levels.quantize import bin_levels, bins_for, mask_array, real_array
+from glcm_cuda.levels.quantize import bin_levels
+from glcm_cuda.levels.volume import MaskedVolume
 from glcm_cuda.settings import GLCMSettings
 
 _LOG_ONE = 2.0**44
-"""One bit in the logarithmic sums, which are floating-point numbers here."""
+"""One bit in the logarithmic sums, which are floating-point numbers here; see `Scale.log_one`."""
 
 _MOST_ROWS = 4096
-"""Levels of a matrix whose singular values are found in reasonable time and memory."""
+"""Largest edge of a matrix whose singular values can be found in reasonable time and memory."""
 
 _Pairs = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
-"""Levels of the first and of the second voxels of pairs."""
+"""Levels of the first and of the second voxel of every pair."""
 
 
 def roi_features(
@@ -44,26 +45,26 @@ def roi_features(
     features : str or iterable of str
         See `feature_maps`.
     settings : GLCMSettings, optional
-        All but the window count. With `dimensions` and `aggregate` they choose among the six
-        aggregations of IBSI: 2D by direction or merged (BTW3, SUJT), 2.5D (JJUI, ZW7Z; with
+        `window` and `masked_window` do not change what is counted. `dimensions` and `aggregate` choose
+        among the six aggregations of IBSI: 2D by direction or merged (BTW3, SUJT), 2.5D (JJUI, ZW7Z; with
         `pool_slices`), 3D (ITBB, IAZD).
     mask : array of the image's shape, optional
-        Non-zero inside; by default everything is.
+        Non-zero inside; by default all voxels are inside.
     bins : Bins, optional
-        Where the bins of the grey levels lie; by default they are found in `image` (`find_bins`).
+        Bins of the grey levels; by default they are found in `image` (`find_bins`).
     pool_slices : bool
-        Pool the counts of all slices, rather than average the features of the slices. Without
-        meaning for ``dimensions=3``, where a pair may span two slices.
+        Pool the counts of all slices instead of averaging the features of the slices. Ignored with
+        ``dimensions=3``, where a pair may span two slices.
 
     Returns
     -------
     dict of str to float
-        NaN if the region holds no pair.
+        By the features' own names, in the order of `features`. NaN if the region holds no pair.
 
     Raises
     ------
     TypeError, ValueError
-        As `feature_maps`.
+        As in `feature_maps`; also if MCC would need a matrix of more than 4096 levels.
 
     References
     ----------
@@ -75,13 +76,14 @@ def roi_features(
     {'joint_entropy': 1.0}
     """
     settings, chosen = settings or GLCMSettings(), features_named(features)
-    array = real_array(image)
-    stack = array.reshape((-1, *array.shape[-2:]))
-    inside = None if mask is None else mask_array(mask, array.shape).reshape(stack.shape)
-    bins = bins_for(stack, settings, inside, bins)
-    levels = bin_levels(stack, bins, np.int32)
-    if inside is not None:
-        levels[inside == 0] = OUTSIDE
+    volume = MaskedVolume.of(image, mask)
+    if settings.slice_axis and np.ndim(image) == 2:
+        msg = f"slice_axis={settings.slice_axis} needs a volume, got shape {np.shape(image)}"
+        raise ValueError(msg)
+    bins = volume.bins(settings, bins)
+    levels = bin_levels(volume.image, bins, np.int32)
+    if volume.mask is not None:
+        levels[volume.mask == 0] = OUTSIDE
     levels = np.moveaxis(levels, settings.slice_axis, 0)
     by_slice = settings.dimensions == 2 and not pool_slices
     parts = [levels[z : z + 1] for z in range(len(levels))] if by_slice else [levels]
@@ -92,18 +94,18 @@ def roi_features(
 
 
 def _matrices(levels: npt.NDArray[np.int32], settings: GLCMSettings) -> Iterator[_Pairs]:
-    """Yield the pairs of every matrix: of each direction that has any, or of all together."""
-    found = [_pairs(levels, tuple(offset)) for offset in directions(settings).tolist()]
-    found = [pairs for pairs in found if len(pairs[0])]
-    if settings.aggregate == "merge" and found:
-        firsts, seconds = zip(*found, strict=True)
+    """Yield the pairs of every matrix: of each direction that has pairs, or of all directions together."""
+    by_direction = [_pairs(levels, tuple(offset)) for offset in directions(settings).tolist()]
+    by_direction = [pairs for pairs in by_direction if len(pairs[0])]
+    if settings.aggregate == "merge" and by_direction:
+        firsts, seconds = zip(*by_direction, strict=True)
         yield np.concatenate(firsts), np.concatenate(seconds)
     else:
-        yield from found
+        yield from by_direction
 
 
 def _pairs(levels: npt.NDArray[np.int32], offset: tuple[int, ...]) -> _Pairs:
-    """Return the pairs of one direction."""
+    """Return the pairs of one direction whose voxels both count."""
     starts = tuple(
         slice(max(0, -step), max(0, size - step)) for step, size in zip(offset, levels.shape, strict=True)
     )
@@ -124,13 +126,13 @@ def _values(
 ) -> list[float]:
     """Return the features of one matrix.
 
-    Levels are counted from one in their midst, so that the powers of a region of any size keep their
+    Levels are counted from their mean, rounded, so that sums of powers over a region of any size lose no
     digits.
     """
-    midst = round((float(first.mean()) + float(second.mean())) / 2)
-    sums = _sums(first, second, midst, settings.symmetric, bins.levels)
+    centre = round((float(first.mean()) + float(second.mean())) / 2)
+    sums = _sums(first, second, centre, settings.symmetric, bins.levels)
     scale = Scale(
-        2 if settings.symmetric else 1, settings.first_level + midst, _LOG_ONE, settings.log_unit, 1.0
+        2 if settings.symmetric else 1, settings.first_level + centre, _LOG_ONE, settings.log_unit, 1.0
     )
     return [
         _mcc(first, second, settings.symmetric, bins.flat)
@@ -141,11 +143,11 @@ def _values(
 
 
 def _sums(
-    first: npt.NDArray[np.int64], second: npt.NDArray[np.int64], midst: int, symmetric: bool, levels: int
+    first: npt.NDArray[np.int64], second: npt.NDArray[np.int64], centre: int, symmetric: bool, levels: int
 ) -> Sums:
-    """Return the sums over pairs, as float64 numbers."""
+    """Return the sums over pairs as float64 numbers, with levels counted from `centre`."""
     difference = np.abs(first - second)
-    total = (first + second - 2 * midst).astype(np.float64)
+    total = (first + second - 2 * centre).astype(np.float64)
     signed = np.zeros(1) if symmetric else (first - second).astype(np.float64)
     high, low = (np.maximum(first, second), np.minimum(first, second)) if symmetric else (first, second)
     codes, counts = np.unique(high * levels + low, return_counts=True)
@@ -183,7 +185,7 @@ def _log_sum(counts: npt.NDArray[np.int64]) -> float:
 
 
 def _mcc(first: npt.NDArray[np.int64], second: npt.NDArray[np.int64], symmetric: bool, flat: bool) -> float:
-    """Return the maximal correlation coefficient; see the module `mcc`, whose rules these are."""
+    """Return the maximal correlation coefficient, with the conventions of the module `mcc`."""
     if flat:
         return 1.0
     if symmetric:

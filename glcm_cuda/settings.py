@@ -1,4 +1,4 @@
-"""What is computed: every parameter of a GLCM map, its meaning and its check."""
+"""Settings of a GLCM map: every parameter, its meaning and its check."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_LEVELS = 1 << 16
 MAX_WINDOW = 255
 
 _AS_THEY_ARE = {"levels": 256, "intensity_range": (0.0, 256.0), "first_level": 0}
-"""Levels of an image of bytes that is not binned."""
+"""Fields that leave the levels of an 8-bit image unchanged."""
 
 _PRESETS: dict[str, dict[str, Any]] = {
     "radsynth": {},
@@ -38,64 +38,64 @@ _PRESETS: dict[str, dict[str, Any]] = {
 }
 
 PRESETS = tuple(_PRESETS)
-"""Names of the presets; docs/conventions.md says what each reproduces."""
+"""Names of the presets; docs/conventions.md says which tool or paper each one reproduces."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class GLCMSettings:
-    """Settings of a GLCM map; the defaults are the preset ``radsynth``.
+    """Settings of a GLCM map. The defaults are the preset ``radsynth``.
 
     Parameters
     ----------
     levels : int
-        Number of grey levels, 2 to 65,536: of equal bins over the range of intensities.
+        Number of grey levels, 2 to 65,536: equal bins over the range of intensities.
     window : int or (int, int, int)
-        Edge of the window around each voxel: an odd number of voxels, 3 to 255. With
-        ``dimensions=3`` also three edges, along z, y and x, for slices that are thicker than wide.
+        Edge of the window around each voxel, in voxels: an odd number from 3 to 255. With ``dimensions=3``
+        also three edges, along z, y and x, for voxels that are not cubes.
     distance : int or tuple of int
-        Chebyshev distance between the two voxels of a pair, less than the window's shortest edge.
-        Several distances add their directions.
+        Chebyshev distance between the two voxels of a pair, in voxels; less than the window's shortest edge.
+        With several distances, the directions of all of them are used.
     directions : {"scaled", "all"}
         Offsets of that distance: the unit offsets times the distance (IBSI), or every offset of that
-        Chebyshev length (pyradiomics). The same for distance 1.
+        Chebyshev length (pyradiomics). For distance 1 the two are the same.
     dimensions : int
-        2: windows in the plane of a slice, four directions. 3: in the volume, thirteen directions.
+        2: windows in the plane of a slice, four directions. 3: windows in the volume, thirteen directions.
     slice_axis : int
-        Axis of the volume, 0 (z), 1 (y) or 2 (x), across which 2D windows do not reach.
+        Axis of the volume along which slices are taken for 2D windows: 0 (z), 1 (y) or 2 (x).
     symmetric : bool
         Count every pair in both orders.
     aggregate : {"mean", "merge"}
-        Mean of the feature over the directions, or feature of their pooled counts.
+        Mean of the feature over the directions, or the feature of their pooled counts.
     log_base : {2, 10, "e"}
-        Base of the logarithm of all entropies: bits, hartleys or nats.
+        Base of the logarithm in all entropies: bits, hartleys or nats.
     bin_width : float or None
-        Width of a bin in the image's unit, instead of a number of `levels`, which then follows from
-        the range of intensities.
+        Width of a bin in the image's unit. The number of levels then follows from the range of intensities,
+        and `levels` is ignored.
     bin_edges : {"ibsi", "pyradiomics"}
-        Where bins begin, docs/definition.md, section 1: at the lowest intensity (IBSI), or as pyradiomics
-        has them, at a multiple of the width or at rounded edges of equal bins.
+        Where bins begin (docs/definition.md, section 1): at the lowest intensity (IBSI), or as in pyradiomics
+        at a multiple of the width, or at the rounded edges of equal bins.
     intensity_range : (float, float) or None
-        Intensities of the lowest and the highest edge of the bins, in the image's unit; what lies
-        outside is clipped. None takes the range from `range_over`.
+        Lowest and highest edge of the bins, in the image's unit; intensities outside are clipped. With None
+        the range comes from `range_over`.
     range_over : {"image", "mask", "crop"}
-        Where minimum and maximum are taken when `intensity_range` is None: over the whole image
-        (every slice of a volume), over the voxels of the mask, or over the box that the mask's windows
-        reach (its bounding box and the window's radius on every side).
+        Voxels whose minimum and maximum make the range when `intensity_range` is None: the whole image
+        (every slice of a volume), the voxels inside the mask, or the box that the mask's windows reach
+        (its bounding box, grown by the window's radius on every side).
     percentiles : (float, float) or None
-        Take these percentiles there instead of minimum and maximum.
+        Use these percentiles of those voxels, from 0 to 100, instead of minimum and maximum.
     deviations : float or None
-        Clip the range there to the mean plus or minus so many standard deviations.
+        Clip the range to the mean of those voxels plus or minus this many standard deviations.
     masked_window : bool
-        Whether a pair counts only if both its voxels are inside the mask. Otherwise the mask says only
+        Whether a pair counts only if both its voxels are inside the mask. If not, the mask only decides
         where the map has values.
     first_level : {0, 1}
-        Number of the lowest level: 1 as in IBSI and pyradiomics, 0 as in scikit-image. It is seen in
+        Number of the lowest level: 1 as in IBSI and pyradiomics, 0 as in scikit-image. It changes
         autocorrelation, joint average and sum average.
 
     Raises
     ------
     TypeError, ValueError
-        If a field is of the wrong kind or out of its range.
+        If a field has the wrong type or is out of range, or two fields contradict each other.
 
     Examples
     --------
@@ -140,6 +140,7 @@ class GLCMSettings:
         self._check_bins()
 
     def _check_bins(self) -> None:
+        """Check the fields about bins and store their numbers as floats."""
         for name in ("bin_width", "deviations"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, _checked_positive(name, getattr(self, name)))
@@ -155,17 +156,18 @@ class GLCMSettings:
             raise ValueError(msg)
 
     def _check_distance(self) -> None:
-        several = isinstance(self.distance, (tuple, list))
+        """Check the distance and store several as a tuple, one as an int."""
         distances = tuple(self.distance) if isinstance(self.distance, (tuple, list)) else (self.distance,)
         for distance in distances:
             check_int("distance", distance, 1, min(self.edges[-self.dimensions :]) - 1)
         if not distances or len(set(distances)) < len(distances):
             msg = f"distance must be one number or several different ones, got {self.distance}"
             raise ValueError(msg)
-        if several:
+        if isinstance(self.distance, (tuple, list)):
             object.__setattr__(self, "distance", distances if len(distances) > 1 else distances[0])
 
     def _check_window(self) -> None:
+        """Check the window and store several edges as a tuple."""
         edges: tuple[int, ...]
         if isinstance(self.window, (tuple, list)):
             if self.dimensions != 3 or len(self.window) != 3:
@@ -183,7 +185,7 @@ class GLCMSettings:
 
     @classmethod
     def preset(cls, name: str) -> Self:
-        """Return the settings known by a name, one of `PRESETS`; see docs/conventions.md."""
+        """Return the settings of a preset, by its name in `PRESETS`; see docs/conventions.md."""
         if name not in _PRESETS:
             msg = f"no preset {name!r}{nearest(name, PRESETS)}; the presets are {', '.join(PRESETS)}"
             raise ValueError(msg)
@@ -191,7 +193,7 @@ class GLCMSettings:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Self:
-        """Return the settings that `to_dict` described; an unknown field is refused."""
+        """Return the settings that `to_dict` described; raise ValueError for an unknown field."""
         known = [field.name for field in dataclasses.fields(cls)]
         unknown = sorted(set(fields) - set(known))
         if unknown:
@@ -202,7 +204,14 @@ class GLCMSettings:
     @classmethod
     def from_json(cls, text: str) -> Self:
         """Return the settings that `to_json` wrote."""
-        return cls.from_dict(json.loads(text))
+        try:
+            fields = json.loads(text)
+        except (ValueError, RecursionError):
+            fields = None
+        if not isinstance(fields, dict):
+            msg = f"settings must be a JSON object of names and values, got {text[:60]!r}"
+            raise ValueError(msg)
+        return cls.from_dict(fields)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as plain numbers and strings."""
@@ -232,7 +241,7 @@ class GLCMSettings:
 
     @property
     def edge(self) -> int:
-        """Edge of the window in the plane of a slice, for what needs it as high as it is wide."""
+        """Edge of the window in the plane of a slice; raises ValueError if height and width differ."""
         _, height, width = self.edges
         if height != width:
             msg = f"the window must have one edge in the plane of a slice, got {height} and {width}"
@@ -251,7 +260,7 @@ class GLCMSettings:
 
     @property
     def log_unit(self) -> float:
-        """One bit in the unit of the map: ``log_base(2)``."""
+        """One bit in the unit of the map: the logarithm of 2."""
         return {2: 1.0, 10: math.log10(2.0), "e": math.log(2.0)}[self.log_base]
 
 
@@ -266,9 +275,11 @@ _CHOICES: dict[str, tuple[object, ...]] = {
 }
 
 _RANGES = ("intensity_range", "percentiles", "deviations")
+"""Fields of which at most one may be given."""
 
 
 def _checked_positive(name: str, value: object) -> float:
+    """Return a positive number as a float."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         msg = f"{name} must be a number, got {value!r}"
         raise TypeError(msg)
@@ -279,7 +290,7 @@ def _checked_positive(name: str, value: object) -> float:
 
 
 def _checked_range(name: str, value: object) -> tuple[float, float]:
-    """Return the pair as floats, JSON lists included."""
+    """Return a pair of numbers as floats; lists, as JSON has them, are accepted."""
     try:
         low, high = (float(edge) for edge in value)  # type: ignore[attr-defined]
     except (TypeError, ValueError):

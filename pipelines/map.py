@@ -36,11 +36,11 @@ if TYPE_CHECKING:
     "--output",
     required=True,
     type=FilePath(),
-    help="Map to write: .nii, .nii.gz, .nrrd or .mha; OUTPUT.json beside it says how it was made. Of several "
-    "features each map has the feature's name before the suffix. From DICOM also .dcm: a Parametric Map.",
+    help="Map to write: .nii, .nii.gz, .nrrd or .mha, or for DICOM input also .dcm (a Parametric Map). With "
+    "several features, each file name gets the feature's name. OUTPUT.json records how the map was made.",
 )
 @feature_option("joint_entropy, or those of --params")
-@click.option("--mask", "mask_path", type=FilePath(), help="Only voxels where it is not zero.")
+@click.option("--mask", "mask_path", type=FilePath(), help="Mask: the map is limited to its non-zero voxels.")
 @mask_options
 @params_option
 @click.option(
@@ -48,11 +48,13 @@ if TYPE_CHECKING:
     "--crop-to-mask",
     "crop",
     is_flag=True,
-    help="Write the box that the mask's windows reach, as pyradiomics does.",
+    help="Write only the box that windows around the mask reach, as pyradiomics does.",
 )
 @settings_options()
 @backend_option
-@click.option("--preview", type=FilePath(), help="Draw a slice of image and (first) map to this PNG.")
+@click.option(
+    "--preview", type=FilePath(), help="PNG to write, with one slice of the image and of the (first) map."
+)
 @preprocessing_options
 @reading_options
 @force_option
@@ -71,10 +73,10 @@ def command(
     force: bool,
     **options: Any,
 ) -> None:
-    """Exact maps of one image, on the image's own grid: of entropy, or of any co-occurrence feature.
+    """Compute exact maps of one image: of entropy, or of any other co-occurrence feature.
 
-    INPUT is NIfTI, NRRD, MHA or MHD, a DICOM file or folder, or a zip archive of one of these; where a folder
-    holds several series or phases, `radsynth inspect` lists them.
+    INPUT is NIfTI, NRRD, MHA or MHD, a DICOM file or folder, or a zip archive of one of these. If it contains
+    several series or phases, `radsynth inspect` lists them. Maps have the grid of the image.
 
     \b
     Example:

@@ -131,15 +131,15 @@ def summarize(exact: npt.ArrayLike, synthetic: npt.ArrayLike) -> Moments:
     """
     exact, synthetic = np.asarray(exact), np.asarray(synthetic)
     if exact.shape != synthetic.shape:
-        msg = f"exact and synthetic values must have one shape, got {exact.shape} and {synthetic.shape}"
+        msg = f"exact and synthetic values must have the same shape, got {exact.shape} and {synthetic.shape}"
         raise ValueError(msg)
     if exact.size == 0:
-        msg = "there must be at least one voxel to compare, got none"
+        msg = "at least one voxel is needed, got none"
         raise ValueError(msg)
     for name, values in (("exact", exact), ("synthetic", synthetic)):
         bad = np.count_nonzero(~np.isfinite(values))
         if bad:
-            msg = f"{name} values must be finite, got {bad} of {values.size} voxels NaN or infinite"
+            msg = f"{name} values must be finite, got NaN or infinity in {bad} of {values.size} voxels"
             raise ValueError(msg)
     # Block by block, since float64 copies of a whole float32 volume would triple the memory.
     x, y = exact.reshape(-1), synthetic.reshape(-1)

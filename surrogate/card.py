@@ -177,18 +177,22 @@ class Card:
         """Return the limits of the model, one sentence or two each."""
         glcm = GLCMSettings.from_dict(self.run["glcm"])
         limits = [
-            f"Whole windows of {glcm.edge}x{glcm.edge} voxels in the plane: nothing of the slices above and "
-            f"below, and within {counted(glcm.radius, 'voxel')} of the border of a slice windows are filled "
-            "up by reflection.",
-            f"Gives {', '.join(self.features)} for {glcm.levels} levels; other settings need another model.",
-            f"Learned from {counted(len(self.learned), 'patient')} ({_numbers(self.groups)}); images unlike "
-            "theirs may be mapped worse. synthesize checks every map against the exact engine.",
+            f"The model sees windows of {glcm.edge}x{glcm.edge} voxels within a slice, and nothing of the "
+            f"slices above and below. Within {counted(glcm.radius, 'voxel')} of the border of a slice, "
+            "windows are completed by reflection.",
+            f"Predicts {', '.join(self.features)} for {glcm.levels} levels; other settings need another "
+            "model.",
+            f"Trained on {counted(len(self.learned), 'patient')} ({_numbers(self.groups)}); maps of images "
+            "unlike theirs may be worse. synthesize checks every map against the exact engine.",
         ]
         if self.run.get("phantom"):
-            limits.append("Learned from phantoms: the figures say nothing of patients.")
+            limits.append("Trained on phantoms: the figures say nothing about patients.")
         limits += [line for name, measured in self.features.items() for line in _limits_of(name, measured)]
         if self.basis != HELD_OUT:
-            limits.append(f"Agreement is of {self.basis}: nobody was held out, other images may agree less.")
+            limits.append(
+                f"No patients were held out. Agreement was measured on {self.basis} and may be worse for "
+                "other images."
+            )
         return limits
 
 
@@ -197,10 +201,12 @@ def _limits_of(feature: str, measured: Measured) -> list[str]:
     if len(measured.tissues) > 1:
         label, worst = max(measured.tissues.items(), key=lambda item: item[1].rmse)
         limits.append(
-            f"{feature}: agrees least in label {label}, RMSE {_with_unit(worst.rmse, measured.unit)}."
+            f"{feature}: agreement is worst in label {label}, RMSE {_with_unit(worst.rmse, measured.unit)}."
         )
     if measured.error_band.coverage is None:
-        limits.append(f"{feature}: what an error map covers is not known, since there is one patient only.")
+        limits.append(
+            f"{feature}: the coverage of error maps is unknown, since only one patient was measured."
+        )
     return limits
 
 
@@ -285,7 +291,7 @@ def _markdown(card: Card, model: Path) -> str:
     lines = [
         f"# {model.name}",
         "",
-        f"Stands in for exact maps of `{'`, `'.join(card.features)}`: {glcm.levels} levels, window "
+        f"Replaces exact maps of `{'`, `'.join(card.features)}`: {glcm.levels} levels, window "
         f"{glcm.window}. Architecture `{run['network']['architecture']}`.",
         "",
         "## Agreement with exact values",
@@ -295,10 +301,10 @@ def _markdown(card: Card, model: Path) -> str:
         "",
         "## Data",
         "",
-        f"Learned from {_names(card.learned)} ({counted(len(card.learned), 'patient')}: "
+        f"Trained on {_names(card.learned)} ({counted(len(card.learned), 'patient')}: "
         f"{_numbers(card.groups)}; modality {_numbers(card.modalities)}; store {run['store_sha256'][:12]}).",
         "",
-        "| of the windows learned from, in levels | 0.5 % | 99.5 % |",
+        "| training windows, in levels | 0.5 % | 99.5 % |",
         "| --- | --- | --- |",
         *(
             f"| {name.replace('_', ' ')} | {low:.1f} | {high:.1f} |"
@@ -329,7 +335,9 @@ def _agreement_lines(feature: str, measured: Measured) -> list[str]:
     ]
     coverage = measured.error_band.coverage
     covered = (
-        "not measured, one patient" if coverage is None else f"measured, each on the others, {coverage:.1%}"
+        "not measured, since there is only one patient"
+        if coverage is None
+        else f"measured for each patient with the band of the others, {coverage:.1%} on average"
     )
     return [
         "",
@@ -338,7 +346,7 @@ def _agreement_lines(feature: str, measured: Measured) -> list[str]:
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
         *(_row(name, agreement) for name, agreement in rows),
         "",
-        f"Error maps are to cover {100 * COVERED:.0f} % of the errors; {covered}.",
+        f"Error maps should cover {100 * COVERED:.0f} % of the errors. Coverage {covered}.",
     ]
 
 

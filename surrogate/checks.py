@@ -126,7 +126,7 @@ def spot_check(
         If the card does not have this feature.
     """
     if card is not None and feature not in card.features:
-        msg = f"the model card knows {', '.join(card.features)}, got a map of {feature}"
+        msg = f"the model card covers {', '.join(card.features)}, got a map of {feature}"
         raise ValueError(msg)
     levels = quantize(image, settings).reshape((-1, *np.shape(image)[-2:]))
     z, y, x = _random_voxels(levels.shape, settings.radius, np.random.default_rng(seed))
@@ -170,7 +170,10 @@ def refuse_other_settings(settings: GLCMSettings, expected: GLCMSettings, name: 
         if value != asked[key]
     ]
     if differing:
-        msg = f"{name} was made with other GLCM settings: {', '.join(differing)}; train a model with these"
+        msg = (
+            f"{name} was made with other GLCM settings: {', '.join(differing)}; train a model with the "
+            "settings asked for"
+        )
         raise ValueError(msg)
 
 
@@ -238,12 +241,12 @@ def _other_modality(modality: str, card: Card | None) -> tuple[str, ...]:
     known = set() if card is None else set(card.modalities) - {UNKNOWN}
     if not modality or not known or modality in known:
         return ()
-    return (f"the image is {modality}, and the model learned from {', '.join(sorted(known))}",)
+    return (f"the image is {modality}, but the model was trained on {', '.join(sorted(known))}",)
 
 
 def _flags(outside: dict[str, float]) -> tuple[str, ...]:
     return tuple(
-        f"{share:.0%} of the image are outside the training range of the {name.replace('_', ' ')}"
+        f"{share:.0%} of the image is outside the training range of the {name.replace('_', ' ')}"
         for name, share in outside.items()
         if share > OUTSIDE
     )

@@ -230,10 +230,10 @@ class PatchDataset(keras.utils.PyDataset):  # type: ignore[misc]
 def _cases_of(cases: list[CaseRecord], patients: list[str]) -> list[CaseRecord]:
     unknown = sorted(set(patients) - {case.patient for case in cases})
     if unknown:
-        msg = f"the store has no patients {', '.join(unknown)}"
+        msg = f"the store does not contain the patients {', '.join(unknown)}"
         raise ValueError(msg)
     if not patients:
-        msg = "patients must name at least one, got none"
+        msg = "at least one patient is needed, got none"
         raise ValueError(msg)
     return [case for case in cases if case.patient in patients]
 

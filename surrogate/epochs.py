@@ -165,10 +165,10 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]
     def _refuse_divergence(self, logs: Mapping[str, float], where: str) -> None:
         if np.isfinite([logs[name] for name in ("loss", "val_rmse") if name in logs]).all():
             return
-        kept = f"; {self._checkpoint.last} keeps epoch {len(self.rows)}" if self.rows else ""
+        kept = f"; {self._checkpoint.last} has the model after epoch {len(self.rows)}" if self.rows else ""
         msg = (
-            f"the training of fold {self._checkpoint.fold} diverged in {where}: RMSE is not a finite "
-            f"number; give a lower --learning-rate{kept}"
+            f"the training of fold {self._checkpoint.fold} diverged in {where}: the RMSE is not finite; "
+            f"give a lower --learning-rate{kept}"
         )
         raise ValueError(msg)
 

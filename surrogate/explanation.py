@@ -61,7 +61,7 @@ def predicted_by(model: keras.Model, feature: str) -> Evaluate:
     """
     names = model_features(model)
     if feature not in names:
-        msg = f"the model gives {', '.join(names)}, got {feature}"
+        msg = f"the model predicts {', '.join(names)}, got {feature}"
         raise ValueError(msg)
     column = names.index(feature)
 

@@ -56,7 +56,7 @@ def export_model(model: keras.Model, path: str | os.PathLike[str], *, force: boo
     """
     path = Path(path)
     if path.suffix not in FORMATS:
-        msg = f"{path} must end in .onnx or .tflite, or in nothing for a SavedModel"
+        msg = f"{path} must end in .onnx or .tflite, or have no suffix for a SavedModel"
         raise ValueError(msg)
     file_format = FORMATS[path.suffix]
     _check_format(file_format)
@@ -112,7 +112,7 @@ def _check_format(file_format: str) -> None:
         for package in ("onnx", *(["tf2onnx"] if backend == "tensorflow" else [])):
             _check_installed(package)
     elif backend != "tensorflow":
-        msg = f"SavedModel and LiteRT are written with KERAS_BACKEND=tensorflow, got {backend}"
+        msg = f"exporting to SavedModel or LiteRT needs KERAS_BACKEND=tensorflow, got {backend}"
         raise ValueError(msg)
 
 

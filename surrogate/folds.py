@@ -48,8 +48,8 @@ def assign_folds(
     """
     if len(groups) < folds:
         msg = (
-            f"{folds} folds need as many patients, the store has {len(groups)}; give --folds "
-            f"{max(len(groups), 1)} (1: nobody is held out) or add patients"
+            f"{folds} folds need {folds} patients or more, the store has {len(groups)}; give --folds "
+            f"{max(len(groups), 1)} (with 1, no patient is held out) or add patients"
         )
         raise ValueError(msg)
     if folds == 1:
@@ -58,7 +58,7 @@ def assign_folds(
         names = sorted(set(groups.values()))
         if len(names) < folds:
             msg = (
-                f"{folds} folds by group need as many groups, the store has {len(names)} "
+                f"{folds} folds by group need {folds} groups or more, the store has {len(names)} "
                 f"({', '.join(names)}); give fewer --folds, or --folds-by patient"
             )
             raise ValueError(msg)

@@ -116,7 +116,7 @@ def build_model(
     check_two_dimensional(glcm)
     network.check_window(glcm.edge)
     if network.architecture == "analytic" and names != ENTROPY:
-        msg = f"the analytic network gives joint_entropy alone, got {', '.join(names)}"
+        msg = f"the analytic network predicts only joint_entropy, got {', '.join(names)}"
         raise ValueError(msg)
     inputs = keras.Input((glcm.edge, glcm.edge, 1), name="levels")
     scaling = LevelScaling(glcm.to_dict(), names, network.to_dict(), dtype="float32", name="level_scaling")
@@ -204,7 +204,7 @@ def _scaling(model: keras.Model) -> LevelScaling:
 def check_two_dimensional(glcm: GLCMSettings) -> None:
     """Raise ValueError if the windows are three-dimensional."""
     if glcm.dimensions != 2:
-        msg = f"the network takes windows in the plane (dimensions=2), got dimensions={glcm.dimensions}"
+        msg = f"the network takes two-dimensional windows (dimensions=2), got dimensions={glcm.dimensions}"
         raise ValueError(msg)
 
 
@@ -213,11 +213,11 @@ def _check_archive(path: Path) -> None:
         msg = f"there is no model file {path}"
         raise ValueError(msg)
     if not zipfile.is_zipfile(path):
-        msg = f"{path} is not a .keras file, or a truncated one; expected a model of radsynth train"
+        msg = f"{path} is not a .keras file, or is truncated; expected a model from radsynth train"
         raise ValueError(msg)
     with zipfile.ZipFile(path) as archive:
         if "config.json" not in archive.namelist():
-            msg = f"{path} is a zip archive but not a .keras file; expected a model of radsynth train"
+            msg = f"{path} is a zip archive but not a .keras file; expected a model from radsynth train"
             raise ValueError(msg)
 
 

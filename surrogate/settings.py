@@ -94,7 +94,7 @@ class NetworkSettings(_Fields):
         object.__setattr__(self, "hidden", _checked_units("hidden", self.hidden, 1))
         _check_number("dropout", self.dropout)
         if not 0 <= self.dropout < 1:
-            msg = f"dropout must be from 0 to below 1, got {self.dropout}"
+            msg = f"dropout must be at least 0 and below 1, got {self.dropout}"
             raise ValueError(msg)
         check_choice("padding", self.padding, _PADDINGS)
         check_choice("pool_stride", self.pool_stride, _POOL_STRIDES)
@@ -214,6 +214,6 @@ def _checked_units(name: str, units: object, least: int) -> tuple[int, ...]:
     for count in units:
         check_int(f"each of {name}", count, 1)
     if len(units) < least:
-        msg = f"{name} must name {least} layers or more, got {units!r}"
+        msg = f"{name} must list {least} or more layers, got {units!r}"
         raise ValueError(msg)
     return tuple(units)

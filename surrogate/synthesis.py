@@ -73,7 +73,7 @@ def synthesize(
     """
     names = model_features(model)
     if len(names) > 1:
-        msg = f"the model gives {', '.join(names)}; synthesize_features returns them all"
+        msg = f"the model predicts {', '.join(names)}; use synthesize_features, which returns all maps"
         raise ValueError(msg)
     return synthesize_features(image, model, tile=tile, runtime=runtime, progress=progress)[names[0]]
 

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from glcm_cuda.base.files import replacing
-from surrogate.card import write_card
+from surrogate.card import counted, write_card
 from surrogate.card_measurement import make_card
 from surrogate.dataset import PatchDataset, Scale
 from surrogate.epochs import Checkpoint, Progress, Watch, first_candidate, history_path, read_history
@@ -115,7 +115,7 @@ def _kept_or_trained(
     run: TrainingRun, fold: int, description: Mapping[str, Any], progress: Progress | None
 ) -> FoldResult:
     if model_path(run.folder, fold).exists() and history_path(run.folder, fold).exists():
-        _log.info("fold %d: kept, it was trained with these settings", fold)
+        _log.info("fold %d: kept, already trained with these settings", fold)
     else:
         _train_fold(run, fold, description, progress)
     if progress is not None:
@@ -165,7 +165,7 @@ def _train_fold(
     # The optimizer counts its steps, and so says how many epochs are done.
     dataset.epoch = int(model.optimizer.iterations) // len(dataset)
     if dataset.epoch:
-        _log.info("fold %d: continues after epoch %d", fold, dataset.epoch)
+        _log.info("fold %d: continuing after epoch %d", fold, dataset.epoch)
     watch = Watch(checkpoint, run.training, dataset.epoch, progress)
     _fit(model, dataset, validation, watch, run.training)
     if checkpoint.best.exists():
@@ -188,17 +188,17 @@ def _train_fold(
 
 
 def _announce(fold: int, learned: Sequence[str], validated: Sequence[str]) -> None:
+    trained = counted(len(learned), "patient")
     if validated:
         _log.info(
-            "fold %d: learns from %d %s, stops on %d (%s)",
+            "fold %d: training on %s, validation on %d (%s)",
             fold,
-            len(learned),
-            "patient" if len(learned) == 1 else "patients",
+            trained,
             len(validated),
             ", ".join(validated),
         )
     else:
-        _log.info("fold %d: learns from %d, nobody to stop on; trains all epochs", fold, len(learned))
+        _log.info("fold %d: training on %s, no validation; all epochs are trained", fold, trained)
 
 
 def _new_model(run: TrainingRun, *, steps_per_epoch: int) -> keras.Model:

@@ -126,7 +126,10 @@ def prepare(
     check_two_dimensional(glcm)
     network.check_window(glcm.edge)
     if network.architecture == "analytic":
-        msg = "the analytic network has nothing to learn; build_model and save it, or train another"
+        msg = (
+            "the analytic network has nothing to learn; create it with build_model and save it, or train "
+            "another architecture"
+        )
         raise ValueError(msg)
     folds = assign_folds(groups, training.folds, training.seed, training.folds_by)
     return TrainingRun(store, folder, glcm, network, training, groups, folds, names, phantom)

@@ -1,12 +1,12 @@
-"""The adapters' side of the protocol: one process per tool that maps what `benchmarks/peers.py` asks for.
+"""The adapters' side of the protocol: one process per tool, which makes the maps for `benchmarks/peers.py`.
 
-An adapter imports its tool, then answers every line of JSON on its standard input with one on its
-standard output: first, unasked, the versions of the tool; then for a request ``{"levels_file",
-"levels", "window", "threads", "map_file"}`` the seconds of a map. What the tool itself prints goes
-to standard error. The process lives for a whole benchmark, so that the tools can take turns without
-being started again, and start-up never counts as time of a map.
+An adapter imports its tool and writes one line of JSON with the tool's versions to standard output. Then it
+answers every request on standard input, ``{"levels_file", "levels", "window", "threads", "map_file"}``,
+with one line: the seconds of a map. The tool's own output goes to standard error. The process lives for a
+whole benchmark, so that the tools can take turns without restarting, and start-up is never part of a map's
+time.
 
-This file and the adapters run in the tool's environment: they import numpy and the tool, nothing of ours.
+This file and the adapters run in the tool's environment: they import only numpy and the tool.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Mapper = Callable[[], Any]
 Prepare = Callable[[Levels, int, int, "int | None"], Mapper]
 
 LEAST_SECONDS = 0.2
-"""A turn repeats a map that takes less: the mean counts, not one call with the caches cold."""
+"""Seconds of a turn, in which a faster map is repeated: its mean is used, not one call with cold caches."""
 
 
 def serve(
@@ -41,17 +41,17 @@ def serve(
     Parameters
     ----------
     prepare : callable (levels, number_of_levels, window, threads) -> mapper
-        Brings a (Y, X) uint8 array of levels into the tool's own form, which is not timed. The mapper
-        it returns is timed: it computes the map, in the tool's own unit and convention. `threads` is
-        None for the tool's own choice.
+        Converts a (Y, X) uint8 array of levels to the tool's form, which is not timed. The mapper it
+        returns is timed: it computes the map, in the tool's unit and convention. `threads` is None for the
+        tool's default.
     versions : dict
-        Names and versions of what computes.
+        Names and versions of the tool and its libraries.
     parallel : bool
-        Whether the tool can use several threads for one map, and heeds `threads`.
+        Whether the tool can use several threads for one map, and respects `threads`.
     read : callable (result of the mapper) -> (Y, X) array
-        Brings the map into an array, which is not timed.
+        Converts the map to an array, which is not timed.
     """
-    # The tool may print: from here on, only the answers reach the real standard output.
+    # The tool may print, but from here on only the answers reach the real standard output.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 

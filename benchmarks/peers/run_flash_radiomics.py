@@ -14,8 +14,8 @@ from flash_radiomics import RadiomicsFeatureExtractor
 def prepare(levels: Levels, number_of_levels: int, window: int, threads: int | None) -> Mapper:
     """Return a function that runs the extractor on a one-slice image whose mask is the whole image.
 
-    Bins of width 1 from 0 leave the levels as they are. `execute` would also write an HDF5 file every
-    time; the two steps that it is made of are called instead. One class of features has one thread.
+    Bins of width 1 from 0 leave the levels unchanged. `execute` would also write an HDF5 file every time,
+    so its two steps are called directly. One class of features uses one thread.
     """
     image = SimpleITK.GetImageFromArray(levels[None].astype(np.int16))
     mask = SimpleITK.GetImageFromArray(np.ones((1, *levels.shape), np.uint8))

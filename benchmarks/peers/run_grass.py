@@ -1,7 +1,7 @@
 """GRASS: the module r.texture, method ``entr``, on a raster in a location of its own.
 
-The module is a program that reads a raster from GRASS's database and writes one, and all of that is
-in its time, some hundredths of a second besides the work.
+The module is a program that reads a raster from GRASS's database and writes another. Its time includes all of
+this, some hundredths of a second in addition to the computation.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Session:
     def prepare(self, levels: Levels, number_of_levels: int, window: int, threads: int | None) -> Mapper:
         """Import the levels as a raster; with ``-n``, windows are clipped at the border.
 
-        The module takes whole numbers from 0 to 255 as they are, unless all are 0 or 1.
+        The module uses integers from 0 to 255 as levels, unless all are 0 or 1.
         """
         rows, columns = levels.shape
         raw = self.folder / "levels.raw"

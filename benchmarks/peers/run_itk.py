@@ -17,8 +17,8 @@ FILTER = itk.CoocurrenceTextureFeaturesImageFilter[INPUT, OUTPUT]
 def prepare(levels: Levels, number_of_levels: int, window: int, threads: int | None) -> Mapper:
     """Return a function that runs a new filter: one that has run keeps its output.
 
-    The range 0 to `number_of_levels` leaves the levels as they are; its offsets are by default one of
-    every two opposite neighbours.
+    The range 0 to `number_of_levels` leaves the levels unchanged. Its default offsets are one of each two
+    opposite neighbours.
     """
     image = itk.image_from_array(levels.astype(np.int16))
 

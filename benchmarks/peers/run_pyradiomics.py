@@ -17,7 +17,7 @@ MATRIX_BYTES = 1 << 24
 def prepare(levels: Levels, number_of_levels: int, window: int, threads: int | None) -> Mapper:
     """Return a function that runs the extractor on a one-slice image whose mask is the whole image.
 
-    Bins of width 1 from 0 leave the levels as they are.
+    Bins of width 1 from 0 leave the levels unchanged.
     """
     image = SimpleITK.GetImageFromArray(levels[None].astype(np.int16))
     mask = SimpleITK.GetImageFromArray(np.ones((1, *levels.shape), np.uint8))

@@ -2,8 +2,8 @@
 
     python run_radsynth.py mean|merge
 
-As a peer's would, its time starts from levels in memory; its own quantisation, which leaves them as
-they are, is in it all the same.
+As for the other tools, its time starts with levels in memory. Its quantisation, which leaves them
+unchanged, is included.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def preparing(definition: str):
         numba.set_num_threads(threads or ALL_THREADS)
         return lambda: entropy_map(levels, settings, backend="cpu")
 
-    # The machine code is compiled, or read from the cache, at the first call: that is start-up.
+    # The machine code is compiled or read from the cache at the first call, which counts as start-up.
     prepare(np.zeros((8, 8), np.uint8), 64, 5, None)()
     return prepare
 

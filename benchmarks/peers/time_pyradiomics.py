@@ -1,4 +1,4 @@
-"""Seconds of pyradiomics' voxel mode for features of levels in a .npy file, a line for every line read."""
+"""Time pyradiomics' voxel mode on levels in a .npy file: one line of seconds for every line read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MATRIX_BYTES = 1 << 24
 
 
 def main(path: str, number_of_levels: int, names: list[str]) -> None:
-    """Time one extraction whenever a line comes in; bins of width 1 leave the levels as they are."""
+    """Time one extraction for every line on standard input; bins of width 1 leave the levels unchanged."""
     logging.getLogger("radiomics").setLevel(logging.ERROR)
     levels = np.load(path)
     image = SimpleITK.GetImageFromArray(levels[None].astype(np.int16))

@@ -1,1 +1,1 @@
-"""Ground floor of the engine: files, threads, blocks, checks."""
+"""Lowest layer of the engine: files, threads, blocks, checks."""

@@ -1,4 +1,4 @@
-"""Volumes in blocks: whole slices, or rows of a large one, with the halo that windows reach into."""
+"""Blocks of a volume: whole slices, or rows of one slice, with the halo that their windows reach into."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import math
 from collections.abc import Iterator
 
 Block = tuple[slice, slice]
-"""Slices and rows of a volume."""
+"""Range of slices and range of rows; a block always has full rows."""
 
 
 def blocks(shape: tuple[int, int, int], voxels: int) -> Iterator[Block]:
-    """Yield the blocks of a volume one after another, each of at most so many voxels, or of one row."""
+    """Yield the blocks of a volume in order, each with at most `voxels` voxels, but at least one row."""
     depth, height, width = shape
     rows = max(1, voxels // width)
     thickness = max(1, rows // height)
@@ -20,7 +20,7 @@ def blocks(shape: tuple[int, int, int], voxels: int) -> Iterator[Block]:
 
 
 def with_halo(block: Block, radii: tuple[int, int, int], shape: tuple[int, int, int]) -> Block:
-    """Return the part of the volume that the windows of a block reach, clipped at its border."""
+    """Return the part of the volume that the windows of a block reach, clipped at the border."""
     z, y = (
         slice(max(part.start - radius, 0), min(part.stop + radius, size))
         for part, radius, size in zip(block, radii, shape, strict=False)
@@ -29,16 +29,16 @@ def with_halo(block: Block, radii: tuple[int, int, int], shape: tuple[int, int, 
 
 
 def start_in(part: Block, block: Block) -> tuple[int, int]:
-    """Return the slice and the row of a part of the volume at which a block of it starts."""
+    """Return the slice and row at which a block starts, counted from the start of a part around it."""
     return block[0].start - part[0].start, block[1].start - part[1].start
 
 
 def shape_of(part: Block, width: int) -> tuple[int, int, int]:
-    """Return the shape of a part of a volume."""
+    """Return the shape of a part of a volume whose rows have `width` voxels."""
     z, y = part
     return z.stop - z.start, y.stop - y.start, width
 
 
 def size_of(part: Block, width: int) -> int:
-    """Return the number of voxels in a part of a volume."""
+    """Return the number of voxels in a part of a volume whose rows have `width` voxels."""
     return math.prod(shape_of(part, width))

@@ -1,4 +1,4 @@
-"""Keeping Numba's cache of machine code right."""
+"""Fingerprints of source code, which keep Numba's cache of machine code valid."""
 
 from __future__ import annotations
 
@@ -11,15 +11,21 @@ _IMPORTED = re.compile(r"^from (glcm_cuda[\w.]*) import (\w+)", re.MULTILINE)
 
 
 def fingerprint(module: str) -> int:
-    """Return a number that changes with the source of a module, or of any of ours that it imports.
+    """Return a number that changes when a module, or any module of this package that it imports, changes.
 
-    Numba looks at the date of a function's own file alone. A closure over this number, which it does see,
-    keeps it from using machine code that was compiled from other versions of the other files.
+    Numba's cache checks only the date of the file that holds the function. Numba does see the values that a
+    function closes over, so a function that closes over this number is compiled anew when a file that it
+    depends on has changed.
 
     Parameters
     ----------
     module : str
-        The ``__name__`` of the module in which a function is compiled.
+        The ``__name__`` of the module that compiles the function.
+
+    Returns
+    -------
+    int
+        CRC-32 of the sources, in ``[0, 2**32)``.
     """
     sources: dict[str, str] = {}
     _collect(module, sources)
@@ -27,7 +33,7 @@ def fingerprint(module: str) -> int:
 
 
 def _collect(module: str, sources: dict[str, str]) -> None:
-    """Add the source of a module and of all that it imports of the package, at any depth."""
+    """Add the source of a module and, at any depth, of the modules of this package that it imports."""
     if module in sources:
         return
     sources[module] = inspect.getsource(sys.modules[module])

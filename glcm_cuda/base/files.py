@@ -1,4 +1,4 @@
-"""Outputs that appear whole or not at all."""
+"""Output files that are either complete or absent."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ _STALE_SECONDS = 24 * 3600
 
 @contextmanager
 def replacing(path: str | os.PathLike[str], *, force: bool = False) -> Iterator[Path]:
-    """Yield a temporary name beside `path` that becomes `path` when the block ends well.
+    """Yield a temporary name beside `path`; it is renamed to `path` if the block succeeds.
 
-    The temporary name keeps the suffixes (``.nii.gz``), since writers choose a format by them. If
-    the block raises, whatever was written is removed and an existing `path` stays as it was. What a
-    killed process left of the same output is removed first.
+    The temporary name keeps the suffixes (``.nii.gz``), since writers choose the format by them. If the block
+    raises, its output is removed and an existing `path` is left unchanged. What a killed process left of the
+    same output is removed first.
 
     Parameters
     ----------
     path : path
-        The output: a file, or a folder if the block makes one. Its parent is created.
+        The output file, or a folder if the block makes one. Its parent is created.
     force : bool
-        Allow `path` to exist; it is replaced.
+        Replace `path` if it exists.
 
     Raises
     ------
     FileExistsError
         If `path` exists and `force` is False, or another process is writing it.
     OSError
-        What the block raises; it names `path`, not the temporary name.
+        Raised again from the block, with `path` in place of the temporary name.
     """
     path = Path(path)
     refuse_existing(path, force=force)
@@ -135,11 +135,11 @@ def _remove(path: Path) -> None:
 
 
 def _shown_name(error: OSError, temporary: Path, path: Path) -> str | None:
-    """Return the final name that an error of the system is about; None if it says that itself."""
+    """Return the final name of the file that an OSError is about, or None if the error needs no change."""
     if error.errno is None:
         return None
     if error.filename is None:
-        return str(path)  # a failed write does not know the name of its file
+        return str(path)  # a failed write does not carry the name of its file
     name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes | Path) else ""
     if name == str(temporary) or name.startswith(f"{temporary}{os.sep}"):
         return f"{path}{name.removeprefix(str(temporary))}"
@@ -147,9 +147,9 @@ def _shown_name(error: OSError, temporary: Path, path: Path) -> str | None:
 
 
 def refuse_unwritable(path: str | os.PathLike[str]) -> None:
-    """Raise OSError if `path` cannot be made: nothing may be written in its folder, or it is a file.
+    """Raise OSError if `path` cannot be created: its folder is not writable, or is a file.
 
-    Folders that do not exist yet are looked for upwards.
+    If the folder does not exist yet, its closest existing parent is checked.
     """
     folder = Path(path).absolute().parent
     while not folder.exists():

@@ -1,4 +1,4 @@
-"""Which backend computes: the CPU, or the CUDA devices where they can be used."""
+"""Choice of the backend: the CPU, or the CUDA devices if they can be used."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def available_backends() -> tuple[str, ...]:
 
 
 def resolve_backend(backend: str) -> Literal["cpu", "cuda"]:
-    """Return the backend that computes; the log says which one "auto" chose, and why not CUDA.
+    """Return the backend to use; the log says which one "auto" chose, and why if it is not CUDA.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def resolve_backend(backend: str) -> Literal["cpu", "cuda"]:
     Raises
     ------
     ValueError
-        If there is no such backend.
+        If `backend` is none of these.
     RuntimeError
         If ``backend="cuda"`` and no CUDA device can be used.
     """
@@ -47,14 +47,14 @@ def resolve_backend(backend: str) -> Literal["cpu", "cuda"]:
         if backend == "auto":
             _log.info("backend auto took cuda")
         return "cuda"
-    # A driver without a usable device is a fault that the user can repair; no driver at all is not.
+    # A driver without a usable device is a fault that the user can fix; a machine without a driver is normal.
     _log.log(logging.WARNING if _has_driver() else logging.INFO, "backend auto took cpu: %s", reason)
     return "cpu"
 
 
 @functools.cache
 def why_no_cuda() -> str:
-    """Return why no CUDA device can be used, and what to do about it; empty if one can."""
+    """Return why no CUDA device can be used and what to do about it, or "" if one can."""
     if not _has_driver():
         return "no CUDA driver was found (on a machine with a GPU, install NVIDIA's driver)"
     try:
@@ -76,7 +76,7 @@ def why_no_cuda() -> str:
 
 
 def _has_driver() -> bool:
-    """Whether there may be a CUDA driver. Numba could tell, but takes half a second to import."""
+    """Return whether a CUDA driver may be present, without importing Numba, which takes half a second."""
     if any(os.environ.get(name, "0") != "0" for name in ("NUMBA_ENABLE_CUDASIM", "NUMBA_CUDA_DRIVER")):
         return True
     for library in ("libcuda.so.1", "libcuda.so", "/usr/lib/wsl/lib/libcuda.so.1", "nvcuda.dll"):

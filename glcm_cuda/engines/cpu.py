@@ -1,4 +1,4 @@
-"""The CPU backend: a volume goes through the stages of its features block by block."""
+"""The CPU backend: passes a volume, block by block, to the stages of the features."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from glcm_cuda.levels.quantize import bin_levels
 
 _BLOCK_VOXELS = 1 << 20
 _BLOCK_PAIRS = 1 << 26
-"""Voxels, and pairs that enter their windows, mapped at a time: they bound the memory beyond input and
-output, and the time to a cancel. Slower stages get smaller blocks."""
+"""Most voxels of a block, and most pairs that enter their windows. They limit the memory beyond input and
+output, and the time until an interrupt takes effect. Slower stages get smaller blocks."""
 
 _LEAST_ROWS = 64
-"""Rows of a block even where windows are large. With fewer, threads would have nothing to share, and most of
-the work would be done twice, in the halos."""
+"""Least rows of a block, even with large windows. With fewer rows there would be too little work to share
+between threads, and most of it would be done twice, in the halos."""
 
 
 def map_volume(
@@ -30,7 +30,7 @@ def map_volume(
     out: npt.NDArray[np.float32],
     done: Callable[[int], None],
 ) -> None:
-    """Map a volume, by blocks.
+    """Write the maps of a volume, block by block.
 
     Parameters
     ----------
@@ -39,9 +39,10 @@ def map_volume(
     mask : (Z, Y, X) array, optional
         Non-zero inside.
     task : Task
-        The features, and how they are computed.
+        Features, settings and bins.
     out : (F, Z, Y, X) float32 array
-        Takes the features around every voxel; NaN outside the mask and where a window holds nothing to count.
+        Receives the features around every voxel; NaN outside the mask and where a window holds nothing to
+        count.
     done : callable
         Called after every block with its number of voxels.
 
@@ -52,22 +53,22 @@ def map_volume(
     """
     stages: list[CPUStage] = stages_of(task, "cpu")
     settings, shape = task.settings, out.shape[1:]
-    for block in blocks(shape, min(_voxels(stage, shape[2]) for stage in stages)):
+    for block in blocks(shape, min(_voxels_of_block(stage, shape[2]) for stage in stages)):
         part = with_halo(block, settings.radii, shape)
-        first, maps = start_in(part, block), out[(slice(None), *block)]
+        origin, maps = start_in(part, block), out[(slice(None), *block)]
         sources = {"intensities": image[part]}
         if any(stage.reads == "levels" for stage in stages):
             sources["levels"] = bin_levels(image[part], task.bins, task.bins.level_type)
             if mask is not None and settings.masked_window:
                 sources["levels"][mask[part] == 0] = OUTSIDE
         for stage in stages:
-            stage.map(sources[stage.reads], first, maps)
+            stage.map(sources[stage.reads], origin, maps)
         if mask is not None:
             maps[:, mask[block] == 0] = np.nan
         done(size_of(block, shape[2]))
 
 
-def _voxels(stage: CPUStage, width: int) -> int:
-    """Return how many voxels a stage maps at a time, where rows have this width."""
+def _voxels_of_block(stage: CPUStage, width: int) -> int:
+    """Return how many voxels a stage maps at a time, in rows of this width."""
     affordable = max(_BLOCK_PAIRS // stage.entering, _LEAST_ROWS * width)
     return min(_BLOCK_VOXELS, affordable) // stage.slowness

@@ -1,1 +1,1 @@
-"""The texture families, their features, and the contract between a family and an engine."""
+"""Texture families, their features, and the contract between a family and an engine."""

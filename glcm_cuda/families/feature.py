@@ -7,27 +7,27 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Feature:
-    """A feature and its names.
+    """A texture feature and its names.
 
     Parameters
     ----------
     family : str
         Name of its family, as pyradiomics writes it: ``"glcm"``.
     stage : str
-        Which of the family's stages computes it; see `families.stage`.
+        Name of the family's stage that computes it; see `families.stage`.
     name : str
-        pyradiomics' name in snake case.
+        Its own name: pyradiomics' name in snake case.
     pyradiomics : str
-        The name there.
+        Name in pyradiomics.
     ibsi : tuple of (str, str)
-        Names and identifiers in the IBSI reference manual.
+        Pairs of name and identifier in the IBSI reference manual.
     haralick : tuple of int
-        Numbers in the paper of Haralick, Shanmugam and Dinstein (1973).
+        Its numbers in Haralick, Shanmugam and Dinstein (1973).
     others : tuple of str
         Names in other tools and texts.
     needs : tuple of str
-        What its stage must count for it beyond what it always counts; the family's `features` module says
-        which words there are.
+        What its stage must count for it, beyond what it always counts; the family's module `features` lists
+        the possible words.
     """
 
     family: str
@@ -41,7 +41,7 @@ class Feature:
 
     @property
     def synonyms(self) -> tuple[str, ...]:
-        """Every name but its own."""
+        """All its names except its own."""
         haralick = tuple(f"f{number}" for number in self.haralick)
         return (self.pyradiomics, *(name for pair in self.ibsi for name in pair), *haralick, *self.others)
 
@@ -53,15 +53,15 @@ class Family:
     Parameters
     ----------
     name : str
-        As pyradiomics writes it.
+        Name as pyradiomics writes it.
     features : tuple of Feature
         All its features, in pyradiomics' order.
 
     Notes
     -----
-    Its code is the package ``glcm_cuda.families.NAME``, whose modules ``cpu.stages`` and ``cuda.stages`` each
-    hold ``STAGES``: for every stage that its features name, the class that implements it
-    (`families.stage`). They are imported when a feature is computed.
+    Its code is the package ``glcm_cuda.families.NAME``. The modules ``cpu.stages`` and ``cuda.stages`` of
+    this package each define ``STAGES``, a dict from the stages that its features name to the classes that
+    implement them (`families.stage`). They are imported when a feature is computed.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The directions in which pairs of voxels are formed."""
+"""Directions: the offsets between the two voxels of a pair."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from glcm_cuda.settings import GLCMSettings
 
 
 def directions(settings: GLCMSettings) -> npt.NDArray[np.int32]:
-    """Offsets from the first to the second voxel of a pair, one of every opposite two.
+    """Offsets from the first to the second voxel of a pair, one of each two opposite offsets.
 
     Parameters
     ----------
     settings : GLCMSettings
-        `dimensions`, `distance` and `directions` are used: with distance 1 there are four offsets in the
-        plane of a slice, and thirteen in a volume.
+        `dimensions`, `distance` and `directions` are used. With distance 1 there are four offsets in the
+        plane of a slice and thirteen in a volume.
 
     Returns
     -------
     (K, 3) int32 array
-        Offsets along (z, y, x). The first component that is not zero is positive.
+        Offsets in voxels along (z, y, x). The first non-zero component is positive.
 
     References
     ----------
@@ -36,21 +36,37 @@ def directions(settings: GLCMSettings) -> npt.NDArray[np.int32]:
     >>> len(directions(GLCMSettings(distance=2, directions="all")))
     8
     """
-    found = []
+    offsets: list[tuple[int, ...]] = []
     for distance in settings.distances:
         steps = range(-distance, distance + 1, distance if settings.directions == "scaled" else 1)
         depths = (0,) if settings.dimensions == 2 else steps
         of_length = (
             step for step in itertools.product(depths, steps, steps) if max(map(abs, step)) == distance
         )
-        found += [step for step in of_length if step > (0, 0, 0)]
-    return np.array(found, np.int32)
+        offsets += [step for step in of_length if step > (0, 0, 0)]
+    return np.array(offsets, np.int32)
+
+
+def radii_within(settings: GLCMSettings, shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
+    """Return the radii of the window in z, y and x, cut to what it can reach in a volume.
+
+    A window that covers the volume from every voxel counts the same pairs as a larger one, with larger
+    buffers and tables. Radii stay long enough for every offset.
+
+    Examples
+    --------
+    >>> radii_within(GLCMSettings(window=63, dimensions=3), (1, 5, 200)).tolist()
+    [1, 4, 31]
+    """
+    steps = np.abs(directions(settings)).max(axis=0)
+    radii: npt.NDArray[np.int64] = np.minimum(settings.radii, np.maximum(np.array(shape) - 1, steps))
+    return radii
 
 
 def largest_entropy(settings: GLCMSettings) -> float:
-    """Return the largest value that a map of these settings can hold, in its unit.
+    """Return the largest entropy that a map with these settings can hold, in the unit of the map.
 
-    It is reached where all pairs of a whole window differ, or all cells of the matrix are equal.
+    A window reaches it if all its pairs differ, or if all cells of its matrix are equal.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The texture families, their features by name, and the stages that compute them."""
+"""The texture families, their features by name, and the stages that compute the features."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ from glcm_cuda.levels.bins import Bins
 from glcm_cuda.settings import GLCMSettings
 
 FAMILIES = (GLCM,)
-"""Every family: one line each. Its folder holds the rest."""
+"""All families. The rest of a family is in its folder."""
 
 FEATURES = tuple(feature for family in FAMILIES for feature in family.features)
+"""All features of all families."""
+
 NAMES = tuple(feature.name for feature in FEATURES)
-"""Names of all features."""
+"""The features' own names."""
 
 
 def _folded(name: str) -> str:
-    """Return a name without what spellings differ in: case, spaces, hyphens and underscores."""
+    """Return the letters and digits of a name in lower case: what all its spellings share."""
     return "".join(letter for letter in name.casefold() if letter.isalnum())
 
 
@@ -30,12 +32,12 @@ _BY_NAME = {_folded(name): feature for feature in FEATURES for name in (feature.
 
 
 def feature_named(name: str) -> Feature:
-    """Return the feature of a name, or of a synonym in any spelling.
+    """Return a feature by its name or a synonym, in any spelling.
 
     Raises
     ------
     ValueError
-        If there is none; the message lists the names and suggests the nearest.
+        If there is no such feature; the message lists all names and suggests the closest.
 
     Examples
     --------
@@ -51,12 +53,12 @@ def feature_named(name: str) -> Feature:
 
 
 def features_named(names: str | Iterable[str]) -> tuple[Feature, ...]:
-    """Return the features of names, each once; of ``"all"``, every feature.
+    """Return features by their names, each once; all features for ``"all"``.
 
     Raises
     ------
     ValueError
-        If a name is unknown or there is none.
+        If a name is unknown, or there are no names.
     """
     wanted = [names] if isinstance(names, str) else list(names)
     if "all" in wanted:
@@ -68,14 +70,25 @@ def features_named(names: str | Iterable[str]) -> tuple[Feature, ...]:
 
 
 def check_features(features: tuple[Feature, ...], settings: GLCMSettings, bins: Bins) -> None:
-    """Raise ValueError if the settings or the number of levels exclude a feature, before work begins."""
+    """Raise ValueError if the settings or the number of levels exclude a feature."""
     stages_of(Task(settings, bins, features), "cpu")
 
 
 def stages_of(task: Task, backend: Literal["cpu", "cuda"]) -> list[Any]:
-    """Return the stages that compute a task's features on a backend (`stage.CPUStage`, `stage.CUDAStage`).
+    """Return the stages that compute a task's features on a backend, checked.
 
-    Only the families that are asked for are imported.
+    Only the families of these features are imported.
+
+    Parameters
+    ----------
+    task : Task
+        What is computed.
+    backend : {"cpu", "cuda"}
+        Whose stages.
+
+    Returns
+    -------
+    list of `stage.CPUStage` or `stage.CUDAStage`
 
     Raises
     ------
@@ -87,9 +100,9 @@ def stages_of(task: Task, backend: Literal["cpu", "cuda"]) -> list[Any]:
         chosen = [pair for pair in enumerate(task.features) if pair[1].family == family.name]
         if not chosen:
             continue
-        kinds = importlib.import_module(f"{family.package}.{backend}.stages").STAGES
+        classes = importlib.import_module(f"{family.package}.{backend}.stages").STAGES
         for name in dict.fromkeys(feature.stage for _, feature in chosen):
-            stages.append(kinds[name](task, [pair for pair in chosen if pair[1].stage == name]))
+            stages.append(classes[name](task, [pair for pair in chosen if pair[1].stage == name]))
     for stage in stages:
         stage.check()
     return stages

@@ -1,8 +1,8 @@
 """The contract between a texture family and an engine.
 
 An engine knows blocks of a volume; a stage knows textures. A stage computes some features of one family
-together. It says what it reads, which levels it allows, what a voxel costs, and on a device how much memory
-it needs, so that the engine can size the blocks it hands over.
+together. It says what it reads, which levels it allows and what a voxel costs, and on a CUDA device how much
+memory it needs, so that the engine can choose the size of the blocks that it passes to the stage.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from glcm_cuda.levels.bins import Bins
 from glcm_cuda.settings import GLCMSettings
 
 Chosen = Sequence[tuple[int, Feature]]
-"""Features, each with the plane of the maps (F, Z, Y, X) that it goes to."""
+"""Features, each with the index of its plane in the maps (F, Z, Y, X)."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """What is computed: features of windows, of an image whose bins are known."""
+    """What is computed: features of every window of an image whose bins are known."""
 
     settings: GLCMSettings
     bins: Bins
@@ -36,16 +36,16 @@ class Task:
         return self.settings.aggregate == "merge"
 
     def places(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
-        """Return the shape of all that the windows of a block reach, inside the volume or not."""
+        """Return the shape of the region that the windows of a block reach, also beyond the volume."""
         z, y, x = (size + edge - 1 for size, edge in zip(shape, self.settings.edges, strict=True))
         return z, y, x
 
 
 class Stage(Protocol):
-    """What every stage of a family is, on any backend."""
+    """What every stage of a family provides, on any backend."""
 
     reads: ClassVar[Literal["levels", "intensities"]]
-    """Which blocks it is handed: grey levels, `bins.OUTSIDE` where a voxel does not count, or intensities."""
+    """What `map` receives: grey levels, with `bins.OUTSIDE` where a voxel does not count, or intensities."""
 
     def __init__(self, task: Task, chosen: Chosen) -> None: ...
 
@@ -58,50 +58,64 @@ class CPUStage(Stage, Protocol):
 
     @property
     def slowness(self) -> int:
-        """How many times as long a voxel takes as the joint entropy of its window."""
+        """Time per voxel relative to the joint entropy of the same window, at least 1."""
 
     @property
     def entering(self) -> int:
-        """How many pairs, runs or the like enter a window as it moves on by one voxel."""
+        """Number of pairs, runs or the like that enter a window when it moves on by one voxel."""
 
-    def map(self, source: npt.NDArray[Any], first: tuple[int, int], out: npt.NDArray[np.float32]) -> None:
+    def map(self, source: npt.NDArray[Any], origin: tuple[int, int], out: npt.NDArray[np.float32]) -> None:
         """Write the maps of a block.
 
         Parameters
         ----------
         source : (Z, Y, X) array
-            What `reads` says, of all that the block's windows reach inside the volume.
-        first : (int, int)
+            Levels or intensities, as `reads` says, of the region that the block's windows reach inside the
+            volume.
+        origin : (int, int)
             Slice and row of `source` at which the block starts.
         out : (F, N, M, X) float32 array
-            Takes the chosen features in their planes; NaN where a window holds nothing to count.
+            Receives the chosen features in their planes; NaN where a window holds nothing to count.
         """
 
 
 class Extent(NamedTuple):
-    """What the largest block of a volume takes."""
+    """Sizes that are large enough for every block of a volume, in voxels."""
 
     read: int
-    """Voxels that its windows reach inside the volume."""
+    """Region that a block's windows reach inside the volume."""
 
     places: int
-    """Voxels that they reach inside it or not."""
+    """Region that they reach inside or outside it."""
 
     written: int
-    """Voxels of the block itself."""
+    """The block itself."""
 
 
 class CUDAStage(Stage, Protocol):
-    """A stage on a CUDA device. It compiles its kernels; what it needs on a device is made by `scratch`."""
+    """A stage on a CUDA device. It compiles its own kernels; `scratch` makes the arrays that they need."""
 
     def comparisons(self) -> int:
-        """Return how many comparisons of pairs, or steps that cost as much, a voxel takes."""
+        """Return how many comparisons of pairs, or steps of the same cost, a voxel takes."""
 
     def bytes(self, most: Extent) -> int:
-        """Return the bytes of `scratch` that grow with the blocks."""
+        """Return the bytes of those arrays of `scratch` whose size depends on the blocks."""
 
     def scratch(self, most: Extent) -> Any:
         """Return arrays and tables on the current device, for blocks of at most this extent."""
 
-    def map(self, source: Any, first: tuple[int, int], scratch: Any, out: Any, stream: Any) -> None:
-        """Start the kernels that write the maps of a block; the arguments are those of `CPUStage.map`."""
+    def map(self, source: Any, origin: tuple[int, int], scratch: Any, out: Any, stream: Any) -> None:
+        """Start the kernels that write the maps of a block; see `CPUStage.map` for the arguments."""
+
+
+class LevelStage:
+    """Base of the stages, on any backend, that read grey levels."""
+
+    reads: ClassVar[Literal["levels", "intensities"]] = "levels"
+
+    def __init__(self, task: Task, chosen: Chosen) -> None:
+        self._task = task
+        self._chosen = chosen
+
+    def check(self) -> None:
+        """Accept all settings and any number of levels, unless a stage overrides this."""

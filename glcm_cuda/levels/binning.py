@@ -1,4 +1,4 @@
-"""The loop that bins intensities, compiled: apart, since Numba is slow to import."""
+"""The compiled loops that bin intensities, in a module of their own because importing Numba is slow."""
 
 from __future__ import annotations
 
@@ -14,36 +14,51 @@ from glcm_cuda.base.threads import run_in_parts
 from glcm_cuda.levels.bins import Bins
 
 NATIVE = tuple(np.dtype(name) for name in ("uint8", "int16", "uint16", "float32", "float64"))
-"""Types with a loop of their own; others come as float64, which is what every loop computes in."""
+"""Types that the loops are compiled for. Others are converted to float64, in which every loop computes."""
 
 _CHUNK = 1 << 18
-"""Voxels worth a thread."""
+"""Voxels that make a part worth a thread."""
 
 
 def bin_values(source: npt.NDArray[np.generic], bins: Bins, out: npt.NDArray[np.integer]) -> None:
-    """Write the level of every intensity. Both arrays are flat."""
+    """Write the level of every intensity.
+
+    Parameters
+    ----------
+    source : (N,) array
+        Intensities, of a type in `NATIVE`.
+    bins : Bins
+        With edges or with a positive span.
+    out : (N,) array of integers
+        Receives the levels; wide enough for ``bins.levels``.
+    """
     loop: Any
-    how: tuple[Any, ...]
+    parameters: tuple[Any, ...]
     if bins.edges is None:
-        loop, how = _compiled(), (float(bins.levels - 1), bins.low, bins.high, bins.factor, bins.span)
+        loop = _compiled()
+        parameters = float(bins.levels - 1), bins.low, bins.high, bins.factor, bins.span
     else:
-        loop, how = _compiled_by_edges(), (bins.edges, bins.span)
+        loop, parameters = _compiled_by_edges(), (bins.edges, bins.span)
 
-    def bin_some(start: int, stop: int) -> None:
-        loop(source, how, out, start * _CHUNK, min(stop * _CHUNK, source.size))
+    def bin_chunks(start: int, stop: int) -> None:
+        loop(source, parameters, out, start * _CHUNK, min(stop * _CHUNK, source.size))
 
-    run_in_parts(bin_some, -(-source.size // _CHUNK))
+    run_in_parts(bin_chunks, -(-source.size // _CHUNK))
 
 
 @functools.cache
 def _compiled() -> Any:
+    """Return the loop for bins of equal width, compiled or read from Numba's cache."""
     sources = fingerprint(__name__)
 
     @njit(nogil=True, cache=True, error_model="numpy")
-    def bin_range(source, how, out, start, stop):  # type: ignore[no-untyped-def]
+    def bin_range(source, parameters, out, start, stop):  # type: ignore[no-untyped-def]
         _ = sources
-        top, low, high, factor, span = how
+        top, low, high, factor, span = parameters
+        # Unsigned indices, here and in all compiled loops, save the test for negative ones and let the loop
+        # become vector instructions.
         for place in range(np.uint64(start), np.uint64(stop)):
+            # The assignment cuts off the fraction: what is stored is the level, in [0, top].
             out[place] = bin_level(np.float64(source[place]), top, low, high, factor, span)
 
     return bin_range
@@ -51,12 +66,13 @@ def _compiled() -> Any:
 
 @functools.cache
 def _compiled_by_edges() -> Any:
+    """Return the loop for bins given by their edges, compiled or read from Numba's cache."""
     sources = fingerprint(__name__)
 
     @njit(nogil=True, cache=True, error_model="numpy")
-    def bin_range_by_edges(source, how, out, start, stop):  # type: ignore[no-untyped-def]
+    def bin_range_by_edges(source, parameters, out, start, stop):  # type: ignore[no-untyped-def]
         _ = sources
-        edges, step = how
+        edges, step = parameters
         for place in range(np.uint64(start), np.uint64(stop)):
             out[place] = level_by_edges(np.float64(source[place]), edges, step)
 
@@ -65,26 +81,31 @@ def _compiled_by_edges() -> Any:
 
 @njit(inline="always")
 def bin_level(value, top, low, high, factor, span):  # type: ignore[no-untyped-def]
-    """``factor * (x - low) / span``, whose whole part is the level; at most `top`, a float.
+    """Return ``factor * (x - low) / span``, at most `top`, as a float; its integer part is the level.
 
-    Intensities outside [low, high] count as its nearer end, NaN as `low`; `span` must be positive.
+    Intensities outside [low, high] count as the nearer end, NaN as `low`. `span` must be positive.
     """
-    value = value if value > low else low
+    value = value if value > low else low  # false for NaN, which becomes `low`
     value = value if value < high else high
+    # The highest intensity gives `factor`, one level too many with a fixed number of bins.
     return min(factor * (value - low) / span, top)
 
 
 @njit(inline="always")
 def level_by_edges(value, edges, step):  # type: ignore[no-untyped-def]
-    """Level of an intensity whose bin's lower edge is looked up; edges are about `step` apart.
+    """Return the level of an intensity: the number of the last lower edge that is not above it.
 
-    Intensities below the first edge are level 0, as is NaN; the last bin has no upper edge.
+    Intensities below the first edge have level 0, and so has NaN; the last bin has no upper edge. The edges
+    are about `step` apart.
     """
     top = len(edges) - 1
+    # Guess the bin from the mean step, limited to [0, top] before it becomes an int; false for NaN.
     guess = (value - edges[0]) / step
     level = int(min(guess, np.float64(top))) if guess > 0 else 0
+    # Rounding puts the guess at most a few bins off: go down, then up, to the bin that holds the value.
     while level > 0 and value < edges[level]:
         level -= 1
     while level < top and value >= edges[level + 1]:
         level += 1
+    # Now edges[level] <= value < edges[level + 1], where these edges exist.
     return level

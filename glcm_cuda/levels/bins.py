@@ -1,4 +1,4 @@
-"""Where the bins of grey levels lie, as a value."""
+"""The bins of the grey levels, as a value."""
 
 from __future__ import annotations
 
@@ -8,26 +8,27 @@ import numpy as np
 import numpy.typing as npt
 
 OUTSIDE = -1
-"""Level of a voxel that does not count: outside the mask, where the mask limits the windows."""
+"""Level of a voxel that does not count: it is outside a mask that limits the windows."""
 
-_FEW = 256
-"""Levels that are handed to the families as 16-bit numbers, which keeps the loops narrow."""
+_MOST_NARROW_LEVELS = 256
+"""Most levels that engines pass to the families as 16-bit numbers, which keeps the loops narrow."""
 
 
 @dataclass(frozen=True)
 class Bins:
-    """Where the bins of grey levels lie; see docs/definition.md, section 1.
+    """The bins of the grey levels; see docs/definition.md, section 1.
 
     Parameters
     ----------
     levels : int
-        How many there are, up to that of the highest intensity.
+        Number of levels, up to that of the highest intensity.
     low, high : float
-        Range of intensities; an intensity outside it counts as its nearer end.
+        Range of intensities, in the image's unit. An intensity outside it counts as the nearer end.
     factor, span : float
-        The level of an intensity x is the whole part of ``factor * (x - low) / span``; 0 if `span` is 0.
+        The level of an intensity x is the integer part of ``factor * (x - low) / span``, and 0 if `span` is
+        0.
     edges : (levels,) float64 array or None
-        Lower edges of the bins, if they are not exactly where `factor` and `span` have them.
+        Lower edges of the bins, where `factor` and `span` do not describe them exactly.
     """
 
     levels: int
@@ -39,15 +40,15 @@ class Bins:
 
     @property
     def flat(self) -> bool:
-        """Whether all intensities are in one bin."""
+        """Whether all intensities fall into one bin."""
         return self.levels == 1 or self.low == self.high
 
     @property
     def wide(self) -> bool:
-        """Whether the levels need 32-bit numbers in the engines."""
-        return self.levels > _FEW
+        """Whether engines pass the levels as 32-bit numbers."""
+        return self.levels > _MOST_NARROW_LEVELS
 
     @property
     def level_type(self) -> type[np.int16 | np.int32]:
-        """Type of the levels that an engine hands to the families."""
+        """Type of the levels that an engine passes to the families."""
         return np.int32 if self.wide else np.int16

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -16,15 +15,7 @@ import SimpleITK
 from pipelines.images import metaimage, nifti, nrrd
 from pipelines.images.archives import opened
 from pipelines.images.dicom.headers import is_dicom
-from pipelines.images.dicom.multiframe import geometry_of, read_frames
-from pipelines.images.dicom.series import (
-    Choice,
-    Series,
-    at_positions,
-    refuse_other_object,
-    series_of_file,
-    series_of_folder,
-)
+from pipelines.images.dicom.series import Choice, read_dicom, refuse_other_object
 from pipelines.images.native_messages import native_messages_logged, warnings_in
 from pipelines.images.nifti_forms import CODES, NiftiForms, Place, place_of, shear_voxels
 from pipelines.images.volume import Volume, volume_of
@@ -49,9 +40,6 @@ _MOST_SHEAR_VOXELS = 0.5
 _DIFFERENT_MM = 0.01
 _SPACING_TOLERANCE = 1e-3
 _SMALLEST_SHEAR_VOXELS = 1e-3
-_BARE_DICOM = re.compile(rb"[\x02\x08]\0[\0-\x18]\0([A-Z]{2}|[^\0]\0)", re.DOTALL)
-"""Start of a DICOM file without preamble: an element of group 2 or 8."""
-
 _PERMISSIVE = "ITK_NIFTI_SFORM_PERMISSIVE"
 _PAIRS = (".hdr", ".img", ".img.gz")
 
@@ -95,7 +83,7 @@ def read_image(path: str | os.PathLike[str], choice: Choice | None = None) -> Vo
 def read_volume(path: Path, choice: Choice | None = None) -> Volume:
     """Return an image or a mask whose file exists; see `read_image`."""
     if path.is_dir() or is_dicom(path):
-        return _read_dicom(path, choice)
+        return read_dicom(path, choice or Choice())
     if choice is not None and (choice.series, choice.phase) != (None, None):
         msg = f"--series and --phase choose from DICOM, got {path}, which holds one image"
         raise ValueError(msg)
@@ -256,40 +244,6 @@ def _read_checked(path: Path, *, several: bool) -> SimpleITK.Image:
     return image
 
 
-def _read_dicom(path: Path, choice: Choice | None) -> Volume:
-    choice = choice or Choice()
-    series = series_of_folder(path, choice) if path.is_dir() else series_of_file(path, choice)
-    image = _frames_image(series) if series.frames else _files_image(path, series)
-    volume = replace(volume_of(image), sources=series.files, modality=series.modality)
-    return at_positions(path, volume, series, choice)
-
-
-def _files_image(path: Path, series: Series) -> SimpleITK.Image:
-    if len(series.files) == 1:
-        image = _read_file(series.files[0])
-    else:
-        reader = SimpleITK.ImageSeriesReader()
-        reader.SetImageIO("GDCMImageIO")
-        reader.SetFileNames([str(file) for file in series.files])
-        if series.rescaled_apart:
-            reader.SetOutputPixelType(SimpleITK.sitkFloat32)
-        with _reading(path):
-            image = reader.Execute()
-        _refuse_components(path, image.GetNumberOfComponentsPerPixel())
-    return image
-
-
-def _frames_image(series: Series) -> SimpleITK.Image:
-    """Return the frames of a multi-frame file as an image, placed by their positions."""
-    (file,) = series.files
-    image = SimpleITK.GetImageFromArray(read_frames(file, series.frames))
-    spacing, direction = geometry_of(file, series.positions_mm)
-    image.SetSpacing(spacing)
-    image.SetOrigin(series.positions_mm[0].tolist())
-    image.SetDirection(direction)
-    return image
-
-
 @contextmanager
 def _reading(path: Path, *, told: bool = True) -> Iterator[None]:
     """Turn a failure of ITK's readers into one line, and log its warnings unless they will come again."""
@@ -319,8 +273,6 @@ def _format_of(path: Path) -> str:
         start = file.read(8)
     if start.startswith(b"NRRD"):
         return "NrrdImageIO"
-    if is_dicom(path) or _BARE_DICOM.match(start):
-        return "GDCMImageIO"
     if metaimage.is_metaimage(path):
         return "MetaImageIO"
     if nifti.has_header(path):

@@ -240,7 +240,9 @@ class _Mapping:
         count = int(np.count_nonzero(np.isnan(part) if mask is None else np.isnan(part) & mask))
         if count:
             where = "" if mask is None else " inside the mask"
-            _log.warning("%s%s without a pair in the window: NaN there", counted(count, "voxel"), where)
+            _log.warning(
+                "no pair in the window of %s%s: the map is NaN there", counted(count, "voxel"), where
+            )
 
     def on_whole(self, part: Map, outside: float) -> Map:
         """Return a map of the box as one of the image, with a value beyond the box."""

@@ -65,7 +65,7 @@ class Inputs:
         if path is None:
             return self
         if self.mask is None:
-            msg = "--params needs --mask FILE, as pyradiomics does"
+            msg = "--params needs --mask FILE, as in pyradiomics"
             raise ValueError(msg)
         parameters = read_parameter_file(path, region=region)
         choice = self.mask_choice

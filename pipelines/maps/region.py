@@ -128,7 +128,7 @@ def region_settings(options: Mapping[str, Any], base: GLCMSettings | None) -> GL
     IBSI reference manual, discretisation.
     """
     if options["range_over"] == "crop":
-        msg = "--range-over crop is for maps, whose windows reach beyond the mask; give mask or image"
+        msg = "--range-over crop applies to maps, whose windows reach beyond the mask; give mask or image"
         raise ValueError(msg)
     settings = glcm_settings_from({**options, "window": _wide_window(options["distance"])}, base)
     if options["range_over"] is None and settings.range_over == "image":
@@ -162,7 +162,7 @@ def aggregations_named(names: Sequence[str]) -> tuple[str, ...]:
     for name in chosen:
         if name not in AGGREGATIONS:
             known = (*AGGREGATIONS, "all")
-            msg = f"no aggregation {name!r}{nearest(name, known)}; they are {', '.join(known)}"
+            msg = f"no aggregation {name!r}{nearest(name, known)}; the aggregations are {', '.join(known)}"
             raise ValueError(msg)
     return tuple(dict.fromkeys(chosen))
 
@@ -211,18 +211,18 @@ class _Region:
     def rows(self) -> list[_Row]:
         """Return the features of every aggregation; refuse a region for which none is defined."""
         if self.voxels == 1:
-            msg = f"mask {self.mask_path} holds one voxel, which makes no pair; no feature is defined"
+            msg = f"mask {self.mask_path} has one voxel and so no pair of voxels; no feature is defined"
             raise ValueError(msg)
         rows = [self._row(name) for name in self.aggregations]
         empty = [row.aggregation for row in rows if all(map(math.isnan, row.values.values()))]
         if len(empty) == len(rows):
             msg = (
-                f"mask {self.mask_path} holds no pair of voxels at distance {self.settings.distance} for "
+                f"mask {self.mask_path} has no pair of voxels at distance {self.settings.distance} for "
                 f"{', '.join(empty)}; no feature is defined"
             )
             raise ValueError(msg)
         for name in empty:
-            _log.warning("the region holds no pair of voxels for %s: its features are nan", name)
+            _log.warning("the region has no pair of voxels for %s: its features are NaN", name)
         return rows
 
     def _row(self, name: str) -> _Row:

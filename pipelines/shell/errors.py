@@ -46,7 +46,7 @@ def _one_line(ctx: click.Context) -> Iterator[None]:
         msg = f"{_joined(error.format_message()).removesuffix('.')} (see {ctx.command_path} --help)"
         raise BadInput(msg) from None
     except KeyboardInterrupt:
-        click.echo("Interrupted; finished outputs are whole, unfinished ones were removed", err=True)
+        click.echo("Interrupted: finished outputs are complete, unfinished ones were removed", err=True)
         raise click.exceptions.Exit(INTERRUPTED) from None
     except (click.exceptions.Exit, click.Abort, BrokenPipeError):
         raise  # not errors: click ends quietly, also if the reader of our output went away
@@ -57,7 +57,7 @@ def _one_line(ctx: click.Context) -> Iterator[None]:
 def describe(error: BaseException) -> str:
     """Return the text of an error as one line without error codes; the user reads it after ``Error:``."""
     if isinstance(error, MemoryError):
-        return f"not enough memory: {_joined(str(error)) or 'try a smaller image or fewer at a time'}"
+        return f"not enough memory: {_joined(str(error)) or 'try a smaller image, or fewer images at a time'}"
     if isinstance(error, OSError) and error.errno is not None:
         return _described_os_error(error.errno, error)
     return _joined(str(error)) or type(error).__name__
@@ -70,9 +70,9 @@ def _described_os_error(code: int, error: OSError) -> str:
     if subject and subject != text:
         text = f"{text}: {_joined(os.fsdecode(subject) if isinstance(subject, bytes) else str(subject))}"
     if code in (errno.ENOSPC, errno.EDQUOT):
-        text = f"{text}; free some space and run again"
+        text = f"{text}; free some disk space and run again"
     if code == errno.EFBIG:
-        text = f"{text}; free some space, or lift the limit on file size, and run again"
+        text = f"{text}; free some disk space, or raise the file size limit, and run again"
     return text
 
 

@@ -119,3 +119,9 @@ def test_an_unknown_preset_suggests_the_nearest():
         ValueError, match=r"no preset 'pyradiomic' \(did you mean 'pyradiomics'\?\); the presets"
     ):
         GLCMSettings.preset("pyradiomic")
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "[1]", "64", "{", ""])
+def test_what_is_no_json_of_settings_is_refused(text):
+    with pytest.raises(ValueError, match="settings must be a JSON object of names and values, got "):
+        GLCMSettings.from_json(text)

@@ -60,7 +60,13 @@ def write_store(path: Path, counts: dict[str, int], glcm: GLCMSettings = SETTING
         rows = np.arange(row, row + count, dtype=np.int32)
         zeros = np.zeros(count, np.int32)
         samples = Samples(levels, entropy, rows, zeros, zeros, zeros.astype(np.uint8))
-        made = CaseSource(patient=patient, group="ab"[number % 2], image=f"{patient}.nii", sha256=patient)
+        made = CaseSource(
+            patient=patient,
+            group="ab"[number % 2],
+            image=f"{patient}.nii",
+            sha256=patient,
+            phantom=patient.startswith("phantom"),
+        )
         record = CaseRecord(**vars(made), intensity_range=(0.0, 1.0), shape=(1, 9, 9), count=count)
         writing.add(record, samples)
         sources.append(made)

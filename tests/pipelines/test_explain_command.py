@@ -81,7 +81,7 @@ def test_a_prediction_is_that_of_the_feature(patches):
     both = model.predict_on_batch(patches[..., np.newaxis].astype(np.float32))
     for column, feature in enumerate(("contrast", "joint_entropy")):
         np.testing.assert_allclose(predicted_by(model, feature)(patches), both[:, column], rtol=1e-5)
-    with pytest.raises(ValueError, match="the model gives contrast, joint_entropy, got imc1"):
+    with pytest.raises(ValueError, match="the model predicts contrast, joint_entropy, got imc1"):
         predicted_by(model, "imc1")
 
 
@@ -375,6 +375,7 @@ def rows_of(path):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_the_command_writes_figures_and_table(folder, tmp_path):
     output = tmp_path / "out"
     arguments = [str(folder / name) for name in ("two.keras", "s.h5")]

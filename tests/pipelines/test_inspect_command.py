@@ -63,8 +63,9 @@ def test_everything_is_listed(study):
         f"patient {hashed('somebody')}",
         "  3 no description (MR, localizer, 1 image)",
         "      5x6x1 voxels, 0.7x0.8 mm, coronal oblique",
-        "not images of a scanner: SEG 1",
+        "other objects: 1 SEG",
         f"problem: {study}/empty.dcm is empty (0 bytes); copy or export it again",
+        "ignored: 1 text file",
     ]
 
 
@@ -150,7 +151,9 @@ def test_real_folders(data_dir):
         "      phase 1: ContentTime +0 s, 60 slices",
         "      phase 2: ContentTime +407 s, 60 slices",
         "      phase 3: ContentTime +761 s, 60 slices",
-        "not images of a scanner: SEG 1",
+        "other objects: 1 SEG",
+        "  SEG 1-1.dcm: 1 Breast (of series 1)",
+        "ignored: 1 text file",
     ]
     emri = inspect(data_dir / "other_mr" / "emri_small.dcm").stdout
     assert "emri_small.dcm has 10 frames and must give the position of each, got 0" in emri

@@ -133,7 +133,7 @@ def test_force_replaces(tmp_path, image):
         (("--range-over", "crop"), "--range-over crop needs --mask FILE"),
         (("--crop",), "--crop needs --mask FILE"),
         (("--unmasked-window",), "--unmasked-window needs --mask FILE"),
-        (("--params", "missing.yaml"), "--params needs --mask FILE, as pyradiomics does"),
+        (("--params", "missing.yaml"), "--params needs --mask FILE, as in pyradiomics"),
         (("--params", "missing.yaml", "--mask", "m.nii"), "parameter file missing.yaml does not exist"),
         (("--feature", "contrsat"), "no feature 'contrsat' (did you mean 'contrast'?); the features are"),
         (("--feature", "cluster_prominence", "--levels", 65536), "cluster_prominence in windows of 20 pairs"),
@@ -212,7 +212,7 @@ def test_maps_of_features_are_all_written_or_none(tmp_path, image, monkeypatch):
     monkeypatch.setattr(writing, "_write_whole", fail)
     arguments = ("--feature", "idm", "--feature", "contrast", "--preview", tmp_path / "m.png")
     result = run(image, "-o", tmp_path / "m.nii", *arguments, "--backend", "cpu")
-    assert_refused(result, f"No space left on device: {tmp_path / 'm_contrast.nii'}; free some space")
+    assert_refused(result, f"No space left on device: {tmp_path / 'm_contrast.nii'}; free some disk space")
     assert [path.name for path in tmp_path.iterdir()] == ["image.nii.gz"]
 
 
@@ -294,7 +294,7 @@ def test_a_mask_of_one_voxel_is_nan_there(tmp_path, image, volume):
     write_volume(replace(volume, array=mask), tmp_path / "mask.nrrd")
     result = run(image, "-o", tmp_path / "m.nrrd", "--mask", tmp_path / "mask.nrrd", "--backend", "cpu")
     assert result.exit_code == 0, result.output
-    assert result.stderr == "1 voxel inside the mask without a pair in the window: NaN there\n"
+    assert result.stderr == "no pair in the window of 1 voxel inside the mask: the map is NaN there\n"
     assert np.isnan(read_image(tmp_path / "m.nrrd").array).all()
 
 
@@ -424,7 +424,7 @@ def test_a_failure_of_map_or_preview_leaves_neither(tmp_path, image, monkeypatch
     }[failing])  # fmt: skip
     result = run(image, "-o", tmp_path / "map.nii", "--backend", "cpu", "--preview", tmp_path / "a.png")
     shown = {"savefig": "a.png", "WriteImage": "map.nii"}[failing]
-    assert_refused(result, f"No space left on device: {tmp_path / shown}; free some space")
+    assert_refused(result, f"No space left on device: {tmp_path / shown}; free some disk space")
     assert [path.name for path in tmp_path.iterdir()] == ["image.nii.gz"]
 
 

@@ -133,7 +133,7 @@ def test_a_file_is_no_folder_for_a_run(calls, tmp_path, options):
         (["--epochs", "0"], "Error: epochs must be 1 or more, got 0"),
         (["--padding", "full"], "Error: padding must be one of ('same', 'valid'), got 'full'"),
         (["--padding", "valid"], "Error: a 5x5 patch shrinks to nothing with padding"),
-        (["--folds", "3"], "Error: 3 folds need as many patients, the store has 2; give --folds 2"),
+        (["--folds", "3"], "Error: 3 folds need 3 patients or more, the store has 2; give --folds 2"),
     ],
 )
 def test_bad_options_are_one_line(store, tmp_path, arguments, message):
@@ -163,7 +163,7 @@ def test_a_small_real_run(store, tmp_path):
     arguments = [str(store), "-o", str(run), "--epochs", "1", "--folds", "2"]
     result = CliRunner().invoke(command, arguments)
     assert result.exit_code == 0, result.output
-    assert "fold 0: learns from 1, nobody to stop on" in result.stderr
+    assert "fold 0: training on 1 patient, no validation" in result.stderr
     assert {path.name for path in run.iterdir()} >= {"fold0.keras", "fold1.keras", "run.json", "history.png"}
     before = (run / "fold0.keras").read_bytes()
     again = CliRunner().invoke(command, [*arguments, "--seed", "1"])

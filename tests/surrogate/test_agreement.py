@@ -142,10 +142,10 @@ def test_equal_differences_give_the_limit_of_the_test(differences, p):
 @pytest.mark.parametrize(
     ("exact", "synthetic", "message"),
     [
-        ([1.0, 2.0], [1.0], "one shape"),
+        ([1.0, 2.0], [1.0], "the same shape"),
         ([], [], "at least one voxel"),
-        ([1.0, np.nan], [1.0, 2.0], "exact values must be finite, got 1 of 2"),
-        ([1.0, 2.0], [np.inf, np.nan], "synthetic values must be finite, got 2 of 2"),
+        ([1.0, np.nan], [1.0, 2.0], "exact values must be finite, got NaN or infinity in 1 of 2"),
+        ([1.0, 2.0], [np.inf, np.nan], "synthetic values must be finite, got NaN or infinity in 2 of 2"),
     ],
 )
 def test_bad_values_are_refused(exact, synthetic, message):

@@ -173,11 +173,11 @@ def test_what_the_text_says(card, tmp_path):
         "Measured on held-out patients: a, b.",
         "| joint_entropy | samples | r | bias, bits | RMSE, bits |",
         "| contrast | samples | r | bias | RMSE |",
-        "Learned from c (1 patient: normal 1; modality unknown 1; store 0123456789ab).",
+        "Trained on c (1 patient: normal 1; modality unknown 1; store 0123456789ab).",
         "- training: epochs 3",
         f"voxels per second with tensorflow ({card.device}). Training 12 s.",
-        "within 2 voxels of the border",
-        "- joint_entropy: agrees least in label ",
+        "Within 2 voxels of the border",
+        "- joint_entropy: agreement is worst in label ",
     ]:
         assert line in text
     many = dataclasses.replace(card, patients=tuple(f"p{i}" for i in range(20)))
@@ -187,11 +187,14 @@ def test_what_the_text_says(card, tmp_path):
 
 def test_limits_follow_from_what_was_measured(card, store, model):
     assert card.groups == {"normal": 1}
-    assert not any("phantom" in line or "nobody" in line for line in card.limits())
+    assert not any("phantom" in line or "held out" in line for line in card.limits())
     phantom = dataclasses.replace(card, run=card.run | {"phantom": True})
-    assert "Learned from phantoms: the figures say nothing of patients." in phantom.limits()
+    assert "Trained on phantoms: the figures say nothing about patients." in phantom.limits()
     alone = make_card(model, store, held_out=(), validated=("b",), learned=("a", "c"), run=RUN)
     assert alone.groups == {"normal": 2}
     assert alone.error_band.coverage is None
-    assert any("contrast: what an error map covers is not known" in line for line in alone.limits())
-    assert "patients that chose the epoch: nobody was held out" in alone.limits()[-1]
+    assert any("contrast: the coverage of error maps is unknown" in line for line in alone.limits())
+    assert (
+        "No patients were held out. Agreement was measured on patients that chose the epoch"
+        in alone.limits()[-1]
+    )

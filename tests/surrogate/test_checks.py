@@ -113,12 +113,12 @@ def test_flags_are_no_failures(image, exact):
     assert min(check.outside.values()) > 0.9
     assert not check.failed
     assert len(check.flags) == len(check.warnings) == 3
-    assert check.flags[0].endswith("of the image are outside the training range of the mean level")
+    assert check.flags[0].endswith("of the image is outside the training range of the mean level")
 
 
 def test_another_modality_is_flagged_where_both_are_known(image, exact):
     card = card_of(modalities={"MR": 2, "unknown": 1})
-    told = "the image is CT, and the model learned from MR"
+    told = "the image is CT, but the model was trained on MR"
     for modality, flags in (("MR", ()), ("", ()), ("CT", (told,))):
         check = spot_check(image, exact, GLCM, ENTROPY, card, modality=modality)
         assert (check.flags, check.failed) == (flags, False)
@@ -151,7 +151,7 @@ def test_voxels_whose_exact_value_is_undefined_are_left_out(image, exact, monkey
 
 
 def test_a_card_of_other_features_is_refused(image, exact):
-    with pytest.raises(ValueError, match="the model card knows contrast, got a map of joint_entropy"):
+    with pytest.raises(ValueError, match="the model card covers contrast, got a map of joint_entropy"):
         spot_check(image, exact, GLCM, ENTROPY, card_of(feature="contrast"))
 
 

@@ -125,9 +125,9 @@ def test_a_dataset_travels_to_another_process(store):
 
 
 def test_what_a_dataset_refuses(store):
-    with pytest.raises(ValueError, match="the store has no patients nobody"):
+    with pytest.raises(ValueError, match="the store does not contain the patients nobody"):
         PatchDataset(store, ["phantom-0", "nobody"], batch=10)
-    with pytest.raises(ValueError, match="patients must name at least one, got none"):
+    with pytest.raises(ValueError, match="at least one patient is needed, got none"):
         PatchDataset(store, [], batch=10)
     with pytest.raises(IndexError, match="minibatch must be from 0 to 4, got 5"):
         PatchDataset(store, ["phantom-0"], batch=100)[5]

@@ -146,7 +146,7 @@ def test_it_is_saved_within_a_model(tmp_path, rng):
 @pytest.mark.parametrize(
     ("settings", "temperature", "message"),
     [
-        (GLCMSettings(dimensions=3), 1.0, r"takes windows in the plane \(dimensions=2\)"),
+        (GLCMSettings(dimensions=3), 1.0, r"takes two-dimensional windows \(dimensions=2\)"),
         (GLCMSettings(), 0.0, "temperature must be above 0 and finite, got 0.0"),
     ],
 )

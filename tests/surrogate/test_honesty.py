@@ -77,7 +77,7 @@ def test_an_exact_model_has_a_perfect_card(analytic):
     assert card.voxels_per_second > 0
     text = analytic.with_suffix(".card.md").read_text()
     assert "| all | 1,700 | 1.00000 |" in text
-    assert "Learned from c " in text
+    assert "Trained on c " in text
 
 
 def test_errors_and_their_coverage_are_those_of_the_predictions(store):
@@ -102,7 +102,7 @@ def test_where_nobody_is_held_out_the_card_says_so(store):
     assert chosen.error_band.coverage is None
     itself = card_of(model, store, held_out=(), validated=())
     assert itself.basis == "the training patients themselves"
-    assert "nobody was held out" in itself.limits()[-1]
+    assert "No patients were held out" in itself.limits()[-1]
 
 
 def test_window_statistics_by_hand():

@@ -70,7 +70,7 @@ def test_the_settings_know_what_the_network_does(network, window):
 def test_patches_that_shrink_to_nothing_and_cubes_are_refused():
     with pytest.raises(ValueError, match="a 5x5 patch shrinks to nothing"):
         build_model(GLCMSettings(), NetworkSettings(padding="valid"))
-    with pytest.raises(ValueError, match=r"takes windows in the plane \(dimensions=2\), got dimensions=3"):
+    with pytest.raises(ValueError, match=r"takes two-dimensional windows \(dimensions=2\), got dimensions=3"):
         build_model(GLCMSettings(dimensions=3))
 
 
@@ -108,7 +108,7 @@ def test_what_is_no_model_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"there is no model file .*absent.keras"):
         load_model(tmp_path / "absent.keras")
     (tmp_path / "text.keras").write_text("no model")
-    with pytest.raises(ValueError, match=r"text.keras is not a .keras file, or a truncated one"):
+    with pytest.raises(ValueError, match=r"text.keras is not a .keras file, or is truncated"):
         load_model(tmp_path / "text.keras")
     with zipfile.ZipFile(tmp_path / "other.keras", "w") as archive:
         archive.writestr("a.txt", "a")

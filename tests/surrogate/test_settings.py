@@ -52,9 +52,9 @@ def test_unknown_name():
         ({"filters": 128}, TypeError, "filters must be a tuple of integers, got 128"),
         ({"filters": (8, 4.0)}, TypeError, "each of filters must be an integer, got 4.0"),
         ({"filters": (8, 0)}, ValueError, "each of filters must be 1 or more, got 0"),
-        ({"filters": (8,)}, ValueError, "filters must name 2 layers or more"),
+        ({"filters": (8,)}, ValueError, "filters must list 2 or more layers"),
         ({"dropout": "0.2"}, TypeError, "dropout must be a number"),
-        ({"dropout": 1.0}, ValueError, "dropout must be from 0 to below 1, got 1.0"),
+        ({"dropout": 1.0}, ValueError, "dropout must be at least 0 and below 1, got 1.0"),
         ({"padding": "full"}, ValueError, "padding must be one of"),
         ({"pool_stride": 3}, ValueError, r"pool_stride must be one of \(1, 2\), got 3"),
     ],
@@ -152,7 +152,7 @@ def test_folds_depend_on_the_seed_alone():
 
 
 def test_too_few_patients_for_the_folds():
-    with pytest.raises(ValueError, match="2 folds need as many patients, the store has 1; give --folds 1"):
+    with pytest.raises(ValueError, match="2 folds need 2 patients or more, the store has 1; give --folds 1"):
         assign_folds({"only": "benign"}, 2, seed=0)
 
 
@@ -178,6 +178,6 @@ def test_folds_by_group():
     assert found["p4"] == found["p5"]
     assert set(found.values()) == {0, 1}
     with pytest.raises(
-        ValueError, match=r"4 folds by group need as many groups, the store has 3 \(ge, philips"
+        ValueError, match=r"4 folds by group need 4 groups or more, the store has 3 \(ge, philips"
     ):
         assign_folds(groups, 4, 0, "group")

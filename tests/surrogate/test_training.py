@@ -36,6 +36,13 @@ from surrogate.exact import exact_values  # noqa: E402
 from surrogate.training_run import model_path  # noqa: E402
 
 
+@pytest.fixture(scope="module")
+def finished(store, tmp_path_factory):
+    """Return the folder of a two-fold training and its results; who changes the folder takes a copy."""
+    run = tmp_path_factory.mktemp("runs") / "run"
+    return run, train(store, run, QUICK, SMALL)
+
+
 def test_a_run_is_complete(finished, store):
     run, results = finished
     assert {path.name for path in run.iterdir()} == {
@@ -122,7 +129,7 @@ def test_another_run_in_the_folder_needs_force(finished, store, tmp_path):
 
 def test_one_fold_learns_from_everybody(tmp_path, caplog):
     path = write_store(tmp_path / "s.h5", {"only": 300})
-    with pytest.raises(ValueError, match="2 folds need as many patients, the store has 1; give --folds 1"):
+    with pytest.raises(ValueError, match="2 folds need 2 patients or more, the store has 1; give --folds 1"):
         train(path, tmp_path / "run", QUICK, SMALL)
     assert not (tmp_path / "run").exists()
     # What a run without any model left is nothing to protect.
@@ -138,7 +145,7 @@ def test_one_fold_learns_from_everybody(tmp_path, caplog):
             progress=lambda done, total: calls.append((done, total)),
         )
     assert calls == [(1, 2), (2, 2), (2, 2)]
-    assert "nobody to stop on; trains all epochs" in caplog.text
+    assert "no validation; all epochs are trained" in caplog.text
     assert (result.epochs, result.validation_rmse) == (2, None)
     assert (tmp_path / "run" / "folds.csv").read_text().splitlines()[1] == "only,a,"
     assert json.loads((tmp_path / "run" / "run.json").read_text())["phantom"] is False
@@ -148,14 +155,16 @@ def test_a_store_of_cubes_is_refused(tmp_path):
     path = write_store(tmp_path / "s.h5", {"a": 10, "b": 10})
     with h5py.File(path, "r+") as file:
         file.attrs["settings"] = GLCMSettings(levels=16, dimensions=3).to_json()
-    with pytest.raises(ValueError, match=r"takes windows in the plane \(dimensions=2\), got dimensions=3"):
+    with pytest.raises(ValueError, match=r"takes two-dimensional windows \(dimensions=2\), got dimensions=3"):
         train(path, tmp_path / "run", QUICK, SMALL)
     assert not (tmp_path / "run").exists()
 
 
 def test_a_training_that_is_too_short_is_told(store, tmp_path, caplog):
     with caplog.at_level("WARNING", logger="surrogate"):
-        results = train(store, tmp_path / "run", TrainingSettings(epochs=1, learning_rate=1e-9), SMALL)
+        results = train(
+            store, tmp_path / "run", TrainingSettings(epochs=1, batch=500, learning_rate=1e-9), SMALL
+        )
     description = json.loads((tmp_path / "run" / "run.json").read_text())
     assert description["validation_deviation"] == [result.validation_deviation for result in results]
     worse = [r.validation_rmse >= r.validation_deviation for r in results]

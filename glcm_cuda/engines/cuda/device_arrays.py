@@ -1,4 +1,4 @@
-"""Maps of arrays that already lie on a CUDA device."""
+"""Maps of arrays that are already on a CUDA device."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from glcm_cuda.levels.bins import Bins
 from glcm_cuda.levels.quantize import (
     bins_between,
     mask_array,
-    refuse_voxels_not_finite,
-    ruled_range,
-    where_of,
+    range_by_settings,
+    refuse_nonfinite_voxels,
+    scope_of,
 )
 from glcm_cuda.settings import GLCMSettings
 
 _EXTENT_THREADS = 1 << 15
-"""Threads that look for the extent of intensities, each through a part of them."""
+"""Threads that look for the range of intensities, each in a part of the rows."""
 
 
 def map_device_array(
@@ -41,53 +41,24 @@ def map_device_array(
     stream: Any,
     progress: Callable[[int, int], None],
 ) -> Any:
-    """Map an array that lies on a device, without a copy to the host; see `entropy_map`."""
-    _refuse_what_needs_the_host(settings, bins)
+    """Write the entropy map of an array on a device, which is not copied to the host.
+
+    Parameters, result and errors: see `entropy_map`.
+    """
+    _refuse_settings_of_the_host(settings, bins)
     with quiet():
-        queue = _queue(stream)
-        source, inside = _on_device("image", image), None
-        if mask is not None:
-            if not is_device_array(mask):
-                mask = cuda.to_device(np.ascontiguousarray(mask_array(mask, tuple(image.shape)) != 0))
-            if tuple(mask.shape) != tuple(image.shape):
-                msg = f"mask must have the image's shape {tuple(image.shape)}, got {tuple(mask.shape)}"
-                raise ValueError(msg)
-            inside = _on_device("mask", mask)
-        if out is image:
-            msg = "out must not be the image, of which windows of voxels to come need what is there"
-            raise ValueError(msg)
-        result = cuda.device_array(tuple(image.shape), np.float32) if out is None else out
-        target = _on_device("out", result)
-        if tuple(result.shape) != tuple(image.shape) or target.dtype != np.float32:
-            got = f"{target.dtype} of shape {tuple(result.shape)}"
-            msg = f"out must be float32 of shape {tuple(image.shape)}, got {got}"
-            raise ValueError(msg)
-        if bins is None:
-            extent_of = functools.partial(_extent, source, inside, stream=queue)
-            bounds = ruled_range(settings, mask is not None, extent_of)
-            bins = bins_between(*bounds, settings, source.dtype)
-        else:
-            refuse_voxels_not_finite(_extent(source, inside, False, queue)[2], where_of(mask is not None))
-        if inside is not None and not settings.masked_window:
-            _refuse_not_finite(_extent(source, None, True, queue)[2])
-        entropy = (feature_named("joint_entropy"),)
-        job = Job(Task(settings, bins, entropy), source.dtype, inside is not None, target.shape)
-        parts, ((scratch,),) = prepare(job, Scratch, [contextlib.nullcontext()], 1)
-        if queue:  # which need not wait for the default stream, on which tables and mask came
-            cuda.default_stream().synchronize()
-        mapped = 0
-        for block in parts:
-            part = job.part(block)
-            mask_part = None if inside is None else inside[part]
-            maps = target[block].reshape((1, *shape_of(block, target.shape[2])))
-            map_block(job, source[part], mask_part, start_in(part, block), scratch, maps, queue)
-            mapped += size_of(block, target.shape[2])
-            progress(mapped, target.size)
+        shape, queue = tuple(image.shape), _stream_of(stream)
+        source = _as_volume("image", image)
+        inside = None if mask is None else _mask_volume(mask, shape)
+        result = _result(image, out)
+        bins = _checked_bins(source, inside, settings, bins, queue)
+        task = Task(settings, bins, (feature_named("joint_entropy"),))
+        _map_blocks(task, source, inside, _as_volume("out", result), queue, progress)
         return result
 
 
-def _refuse_what_needs_the_host(settings: GLCMSettings, bins: Bins | None) -> None:
-    """Refuse ranges that are not found on a device, and slices that do not lie one after another there."""
+def _refuse_settings_of_the_host(settings: GLCMSettings, bins: Bins | None) -> None:
+    """Raise ValueError for ranges that are not computed on a device, and for slices across another axis."""
     wrong = next((name for name in ("percentiles", "deviations") if getattr(settings, name) is not None), "")
     if settings.range_over == "crop" and settings.intensity_range is None:
         wrong = 'range_over="crop"'
@@ -99,25 +70,16 @@ def _refuse_what_needs_the_host(settings: GLCMSettings, bins: Bins | None) -> No
         raise ValueError(msg)
 
 
-def _refuse_not_finite(wrong: int) -> None:
-    if wrong:
-        msg = (
-            f"with masked_window=False an image on a device must hold finite intensities, got {wrong} NaN or "
-            "infinite; repair it or copy it to the host, where only those that windows reach count"
-        )
-        raise ValueError(msg)
-
-
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Without Numba's advice on small grids: that a small image fills no device is no fault."""
+    """Suppress Numba's warning about small grids: a small image need not fill a device."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Grid size")
         yield
 
 
-def _on_device(name: str, array: Any) -> Any:
-    """Return an array on a device as a (Z, Y, X) array of Numba's."""
+def _as_volume(name: str, array: Any) -> Any:
+    """Return an array on a device as a (Z, Y, X) Numba device array; `name` is for messages."""
     if not is_device_array(array):
         msg = f"{name} must lie on the CUDA device, as the image does, got {type(array).__name__}"
         raise ValueError(msg)
@@ -134,28 +96,95 @@ def _on_device(name: str, array: Any) -> Any:
     return view if view.ndim == 3 else view.reshape((1, *view.shape))
 
 
-def _queue(stream: Any) -> Any:
-    """Return a stream of Numba's for a handle, or an object of CuPy's or PyTorch's that has one."""
-    for name in ("ptr", "cuda_stream"):
-        stream = getattr(stream, name, stream)
-    if isinstance(stream, (int, np.integer)):
-        return cuda.external_stream(int(stream)) if stream else 0
-    return stream or 0
+def _mask_volume(mask: Any, shape: tuple[int, ...]) -> Any:
+    """Return a mask of the host or the device as a (Z, Y, X) device array."""
+    if not is_device_array(mask):
+        mask = cuda.to_device(np.ascontiguousarray(mask_array(mask, shape) != 0))
+    if tuple(mask.shape) != shape:
+        msg = f"mask must have the image's shape {shape}, got {tuple(mask.shape)}"
+        raise ValueError(msg)
+    return _as_volume("mask", mask)
+
+
+def _result(image: Any, out: Any) -> Any:
+    """Return `out`, or a new array on the device, that can receive the map of an image."""
+    if out is image:
+        msg = "out must not be the image, of which windows of voxels to come need what is there"
+        raise ValueError(msg)
+    shape = tuple(image.shape)
+    if out is None:
+        return cuda.device_array(shape, np.float32)
+    dtype = _as_volume("out", out).dtype
+    if tuple(out.shape) != shape or dtype != np.float32:
+        msg = f"out must be float32 of shape {shape}, got {dtype} of shape {tuple(out.shape)}"
+        raise ValueError(msg)
+    return out
+
+
+def _checked_bins(source: Any, inside: Any, settings: GLCMSettings, bins: Bins | None, stream: Any) -> Bins:
+    """Return `bins` if they are given, else those of the image; refuse NaN and infinities that count."""
+    masked = inside is not None
+    if bins is None:
+        extent_of = functools.partial(_extent, source, inside, stream=stream)
+        bins = bins_between(*range_by_settings(settings, masked, extent_of), settings, source.dtype)
+    else:
+        refuse_nonfinite_voxels(_extent(source, inside, False, stream)[2], scope_of(masked))
+    if masked and not settings.masked_window:
+        _refuse_nonfinite_anywhere(_extent(source, None, True, stream)[2])
+    return bins
+
+
+def _refuse_nonfinite_anywhere(wrong: int) -> None:
+    """Raise ValueError if an image whose windows reach beyond the mask has NaN or infinite voxels."""
+    if wrong:
+        msg = (
+            f"with masked_window=False an image on a device must hold finite intensities, got {wrong} NaN or "
+            "infinite; repair it or copy it to the host, where only those that windows reach count"
+        )
+        raise ValueError(msg)
 
 
 def _extent(source: Any, inside: Any, every: bool, stream: Any) -> tuple[float, float, int]:
-    """Return what `ruled_range` asks for, of an array on a device."""
+    """Return lowest and highest intensity and the number of others, as `range_by_settings` needs them."""
     counts = cuda.device_array((2, _EXTENT_THREADS), np.int64)
     ends = cuda.device_array((2, _EXTENT_THREADS), np.float64)
     masked = inside is not None and not every
     compiled(kernels.extent_kernel, masked)[_EXTENT_THREADS // 128, 128, stream](
         source, inside if masked else source, ends, counts
     )
-    found, numbers = ends.copy_to_host(stream=stream), counts.copy_to_host(stream=stream)
+    lows, highs = ends.copy_to_host(stream=stream)
+    numbers = counts.copy_to_host(stream=stream)
     if stream:
         stream.synchronize()
-    (lows, highs), (finite, wrong) = found, numbers.sum(axis=1)
+    finite, wrong = numbers.sum(axis=1)
     if masked and finite + wrong == 0:
         msg = "mask must have voxels inside, got none"
         raise ValueError(msg)
     return float(lows.min()), float(highs.max()), int(wrong)
+
+
+def _map_blocks(
+    task: Task, source: Any, inside: Any, out: Any, stream: Any, progress: Callable[[int, int], None]
+) -> None:
+    """Start the kernels that write the map, block by block, and report each block as it is started."""
+    job = Job(task, source.dtype, inside is not None, out.shape)
+    parts, ((scratch,),) = prepare(job, Scratch, [contextlib.nullcontext()], 1)
+    if stream:  # it does not wait by itself for the default stream, on which tables and mask were copied
+        cuda.default_stream().synchronize()
+    mapped, width = 0, out.shape[2]
+    for block in parts:
+        part = job.part(block)
+        mask = None if inside is None else inside[part]
+        maps = out[block].reshape((1, *shape_of(block, width)))
+        map_block(job, source[part], mask, start_in(part, block), scratch, maps, stream)
+        mapped += size_of(block, width)
+        progress(mapped, out.size)
+
+
+def _stream_of(stream: Any) -> Any:
+    """Return a Numba stream for a handle, or for an object of CuPy or PyTorch that has one; 0 for None."""
+    for name in ("ptr", "cuda_stream"):
+        stream = getattr(stream, name, stream)
+    if isinstance(stream, (int, np.integer)):
+        return cuda.external_stream(int(stream)) if stream else 0
+    return stream or 0

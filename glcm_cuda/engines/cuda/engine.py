@@ -1,8 +1,8 @@
-"""The CUDA backend: volumes stream through devices in slabs; arrays on a device stay there.
+"""The CUDA backend for volumes in the host's memory, which pass through the devices in slabs.
 
-A slab goes through pinned memory to a device, is binned and mapped there (`kernels`), and comes back,
-while the next one is on its way. ``NUMBA_ENABLE_CUDASIM=1`` with ``NUMBA_DISABLE_JIT=1`` runs the same in
-Numba's simulator.
+A slab is copied through pinned memory to a device, binned and mapped there, and copied back, while the next
+slab is already being copied. Arrays on a device are mapped by `device_arrays`. The same code runs in Numba's
+simulator with ``NUMBA_ENABLE_CUDASIM=1`` and ``NUMBA_DISABLE_JIT=1``.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from glcm_cuda.families.launching import compiled, launch
 from glcm_cuda.families.stage import Task
 
 _NATIVE = tuple(np.dtype(name) for name in ("uint8", "int16", "uint16", "int32", "float32", "float64"))
-"""Types that devices bin; others go there as float64, in which all are binned."""
+"""Types that the kernels bin; others are converted to float64 first, in which all kernels compute."""
 
 _TURNS = 2
-"""Slabs under way on a device: one is copied while the other is mapped."""
+"""Slabs in flight per device: one is copied while the other is mapped."""
 
 
 def map_volume(
@@ -36,9 +36,17 @@ def map_volume(
     out: npt.NDArray[np.float32],
     done: Callable[[int], None],
 ) -> None:
-    """Map a volume that lies in the host's memory; see `cpu.map_volume`.
+    """Write the maps of a volume in the host's memory; see `cpu.map_volume`.
 
-    Joint entropy has the bits of the CPU; other features are as near as a float64 rounded once or twice more.
+    Joint entropy has the same bits as on the CPU. Other features may differ by one or two roundings of a
+    float64.
+
+    Raises
+    ------
+    ValueError
+        If the settings or the number of levels exclude a feature.
+    RuntimeError
+        If a device has too little memory for one row of voxels.
     """
     if image.dtype not in _NATIVE:
         image = image.astype(np.float64)
@@ -52,22 +60,23 @@ def map_volume(
             done(size_of(block, out.shape[3]))
 
     def work(waiting: Iterator[Block], slabs: Sequence[Slab]) -> None:
-        line = itertools.cycle(slabs)
-        for block, slab in zip(waiting, line, strict=False):
-            slab.collect(finish)
+        turns = itertools.cycle(slabs)
+        for block, slab in zip(waiting, turns, strict=False):
+            slab.collect(finish)  # its previous block
             slab.send(image, mask, block)
-        for slab in itertools.islice(line, len(slabs)):
+        for slab in itertools.islice(turns, len(slabs)):
             slab.collect(finish)
 
     with quiet():
-        cuda.current_context()  # stays when the devices' are left, for what is freed then
+        # A context that stays current after those of the devices are left: arrays are freed only then.
+        cuda.current_context()
         devices = list(cuda.gpus)
-        parts, lines = prepare(job, Slab, devices, _TURNS)
-        share_blocks(parts, lines, devices, work)
+        parts, slabs = prepare(job, Slab, devices, _TURNS)
+        share_blocks(parts, slabs, devices, work)
 
 
 def probe() -> None:
-    """Run a kernel on a device; raises an error if driver, compiler or memory are unfit."""
+    """Run a small kernel on the current device; raise an error if driver, compiler or memory do not work."""
     with quiet():
         source, out = cuda.to_device(np.ones((1, 1, 1), np.float32)), cuda.device_array((1, 1, 1), np.int16)
         bin_kernel = compiled(kernels.bin_kernel, False, False)

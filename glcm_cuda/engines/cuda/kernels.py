@@ -1,4 +1,4 @@
-"""CUDA kernels that every family needs: binning, masking, the range of an image."""
+"""CUDA kernels for all families: binning, masking, and the range of intensities of an image."""
 
 from __future__ import annotations
 
@@ -14,39 +14,47 @@ from glcm_cuda.levels.bins import OUTSIDE
 
 
 def bin_kernel(masked: bool, edged: bool) -> Callable[..., None]:
-    """Levels (Z, Y, X) int16 or int32 of intensities, OUTSIDE outside a mask; see `quantize.Bins`.
+    """Return the kernel that bins intensities, as a Python function; see `bins.Bins`.
 
-    `edged` says that `edges` is used, and of the numbers `span` alone.
+    Its arguments: intensities (Z, Y, X); mask (Z, Y, X), read only if `masked`; lower edges of the bins
+    (float64), read only if `edged`; the highest level and the fields `low`, `high`, `factor` and `span` of
+    `Bins`, of which only `span` is read if `edged`; levels (Z, Y, X) int16 or int32, which the kernel writes,
+    OUTSIDE outside the mask.
     """
     sources = fingerprint(__name__)
 
-    def bins(source, inside, edges, top, low, high, factor, span, out):  # type: ignore[no-untyped-def]
+    def bin_voxels(source, mask, edges, top, low, high, factor, span, out):  # type: ignore[no-untyped-def]
         _ = sources
         x, y, z = cuda.grid(3)
         depth, height, width = out.shape
         if x >= width or y >= height or z >= depth:
             return
+        # One thread per voxel. `edged` and `masked` are constants: the other branch is not compiled.
         value = np.float64(source[z, y, x])
         if edged:
             level = np.int32(level_by_edges(value, edges, span))
         else:
             level = np.int32(bin_level(value, top, low, high, factor, span) if span > 0 else 0.0)
-        if masked and inside[z, y, x] == 0:
+        if masked and mask[z, y, x] == 0:
             level = np.int32(OUTSIDE)
         out[z, y, x] = level
 
-    return bins
+    return bin_voxels
 
 
 def blank_kernel() -> Callable[..., None]:
-    """NaN in maps (F, Z, Y, X) outside a mask that does not mark the levels; see `bins.OUTSIDE`."""
+    """Return the kernel that writes NaN outside a mask that does not limit the windows, as a Python function.
 
-    def blank(inside, first_z, first_y, out):  # type: ignore[no-untyped-def]
+    Its arguments: mask (Z, Y, X) of the region that the windows reach; slice and row of it at which the maps
+    start; maps (F, Z, Y, X) float32.
+    """
+
+    def blank(mask, origin_z, origin_y, out):  # type: ignore[no-untyped-def]
         x, y, z = cuda.grid(3)
         features, depth, height, width = out.shape
         if x >= width or y >= height or z >= depth:
             return
-        if inside[z + first_z, y + first_y, x] == 0:
+        if mask[z + origin_z, y + origin_y, x] == 0:
             for feature in range(features):
                 out[feature, z, y, x] = np.nan
 
@@ -54,25 +62,29 @@ def blank_kernel() -> Callable[..., None]:
 
 
 def extent_kernel(masked: bool) -> Callable[..., None]:
-    """What each thread finds in its part of an array: ends (2, threads) float64, counts (2, threads) int64.
+    """Return the kernel that looks for the range of intensities, as a Python function.
 
-    Lowest and highest of the finite numbers; how many there are, and how many are not finite.
+    Its arguments: intensities (Z, Y, X); mask (Z, Y, X), read only if `masked`; ends (2, threads) float64,
+    for the lowest and the highest finite intensity that each thread sees, +inf and -inf if it sees none;
+    counts (2, threads) int64, for its numbers of finite and of other intensities.
     """
     sources = fingerprint(__name__)
 
-    def extent(source, inside, ends, counts):  # type: ignore[no-untyped-def]
+    def extent(source, mask, ends, counts):  # type: ignore[no-untyped-def]
         _ = sources
         thread = cuda.grid(1)
         depth, height, width = source.shape
         low, high, finite, wrong = np.inf, -np.inf, 0, 0
+        # A thread takes every row whose number is its own modulo the number of threads.
         for line in range(thread, depth * height, ends.shape[1]):
             for x in range(width):
-                if not masked or inside[line // height, line % height, x] != 0:
+                if not masked or mask[line // height, line % height, x] != 0:
                     value = np.float64(source[line // height, line % height, x])
                     if math.isfinite(value):
                         low, high, finite = min(low, value), max(high, value), finite + 1
                     else:
                         wrong += 1
+        # The host combines what the threads found.
         ends[0, thread], ends[1, thread] = low, high
         counts[0, thread], counts[1, thread] = finite, wrong
 

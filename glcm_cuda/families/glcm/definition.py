@@ -1,7 +1,10 @@
-"""What is counted and what features it gives: scalar functions that every backend calls.
+"""Definition of what is counted and of the features: scalar functions that every backend calls.
 
-Logarithms are integers, ``round(2**32 * log2(n))``, so that sums of them do not depend on the
-order in which a backend meets the pairs: all backends give the same bits. See docs/definition.md.
+Logarithms are integers, ``round(2**32 * log2(n))``, so that their sums do not depend on the order in which a
+backend meets the pairs: all backends give the same bits. See docs/definition.md.
+
+A non-pair is a place in a window where a pair would be, if not one of its two voxels were outside the image
+or, with ``masked_window``, outside the mask. Backends count non-pairs where that saves a branch in a loop.
 """
 
 from __future__ import annotations
@@ -16,32 +19,32 @@ from numba import njit
 from glcm_cuda.families.fixed_point import LOG_ONE
 
 NO_PAIR = -1
-"""Code of a pair with an end outside the image or the mask; also the level of such a voxel."""
+"""Code of a non-pair. It is negative, as `bins.OUTSIDE` is, and no code of a pair is."""
 
 RESOLUTION = 8
-"""Units of fixed-point logarithms that a mutual information is surely off by less than: what is below
-is taken for the 0 that it is when the two ends of a pair are independent."""
+"""Bound of the rounding error of a mutual information, in units of the fixed-point logarithms. A smaller
+value is set to 0, the exact value if the two ends of a pair are independent."""
 
 
 class Sums(NamedTuple):
-    """What is counted of the pairs (a, b) of a window; docs/definition.md, section 5.
+    """Sums over the pairs (a, b) of a window; docs/definition.md, section 5. In maps all are integers.
 
-    `log_pairs` is ``n log2 n`` of the number of pairs; the other logarithmic sums are those of
-    ``n log2 n`` over the numbers n of pairs that have the same code: the pair, a + b, ``|a - b|``, one
-    end. In a symmetric matrix `log_first` counts both ends of all pairs, and `log_second` is the same.
+    `log_pairs` is ``n log2 n`` of the number n of pairs. The other logarithmic sums add ``n log2 n`` over
+    all codes, with n the number of pairs that have the code. The code is the pair, a + b, ``|a - b|``, or
+    one end. In a symmetric matrix `log_first` counts both ends of all pairs, and `log_second` is the same.
     """
 
     pairs: Any
-    distinct: Any  # pairs of two different levels in a symmetric matrix
+    distinct: Any  # number of pairs with a != b; 0 if the matrix is not symmetric
     difference: Any  # sum of |a - b|
-    difference2: Any  # ... of its square
+    difference2: Any  # sum of (a - b)**2
     total: Any  # sum of a + b
-    total2: Any
-    total3: Any
-    total4: Any
-    signed: Any  # sum of a - b; 0 in a symmetric matrix, as the next
+    total2: Any  # sum of (a + b)**2
+    total3: Any  # sum of (a + b)**3
+    total4: Any  # sum of (a + b)**4
+    signed: Any  # sum of a - b; like the next, 0 in a symmetric matrix
     signed_total: Any  # sum of (a - b) (a + b)
-    inverse: Any  # sum of 1 / (1 + |a - b|), in fixed point, as the next
+    inverse: Any  # sum of 1 / (1 + |a - b|), in fixed point like the next four
     inverse2: Any  # sum of 1 / (1 + (a - b)**2)
     inverse_n: Any  # sum of 1 / (1 + |a - b| / G)
     inverse2_n: Any  # sum of 1 / (1 + ((a - b) / G)**2)
@@ -52,14 +55,14 @@ class Sums(NamedTuple):
     log_difference: Any
     log_first: Any
     log_second: Any
-    energy: Any  # sum of n**2 over the pairs' codes; twice that where a = b in a symmetric matrix
-    largest: Any  # the largest n; twice that where a = b in a symmetric matrix
+    energy: Any  # sum of n**2 over the codes of pairs; in a symmetric matrix 2 n**2 if a = b
+    largest: Any  # the largest n; in a symmetric matrix the largest of n and, if a = b, 2 n
 
 
 class Scale(NamedTuple):
-    """What turns `Sums` into features."""
+    """Numbers that turn `Sums` into features."""
 
-    orders: Any  # in which a pair is counted: 2 if the matrix is symmetric, else 1
+    orders: Any  # orders in which a pair is counted: 2 in a symmetric matrix, else 1
     first_level: Any  # number of the lowest level
     log_one: Any  # one bit in the fixed-point logarithms
     log_unit: Any  # one bit in the unit of the entropies
@@ -68,10 +71,10 @@ class Scale(NamedTuple):
 
 @njit(inline="always")
 def pair_code(first, second, levels, symmetric):  # type: ignore[no-untyped-def]
-    """Number of a pair of levels, in ``[0, levels**2)``; NO_PAIR if either level is.
+    """Return the code of a pair of levels, in ``[0, levels**2)``, or NO_PAIR if a level is negative.
 
-    In a symmetric matrix (a, b) and (b, a) are one pair. Two equal levels then have a code below
-    `levels` and two different ones do not, which `is_distinct` uses.
+    In a symmetric matrix (a, b) and (b, a) have the same code. It is below `levels` if and only if a = b,
+    which `is_distinct` uses.
     """
     if first < 0 or second < 0:
         return NO_PAIR
@@ -84,56 +87,58 @@ def pair_code(first, second, levels, symmetric):  # type: ignore[no-untyped-def]
 
 @njit(inline="always")
 def is_distinct(code, levels, symmetric):  # type: ignore[no-untyped-def]
-    """1 if a symmetric matrix counts this pair in two cells, else 0."""
+    """Return 1 if a symmetric matrix counts the pair of this code in two cells, else 0."""
     return 1 if symmetric and code >= levels else 0
 
 
 @njit(inline="always")
 def entropy_of(pairs, log_pairs, log_sum, distinct, log_one):  # type: ignore[no-untyped-def]
-    """Entropy in bits times `log_one`, from what `Sums` describes."""
+    """Return the entropy in bits times `log_one`; the arguments are those of `Sums` and `Scale`."""
     return (log_pairs - log_sum + distinct * log_one) / pairs
 
 
 @njit(inline="always")
 def scaled_entropy(pairs, log_sum, distinct, log_table):  # type: ignore[no-untyped-def]
-    """Entropy in bits times ``2**32``, as a float64; `pairs` must be positive.
+    """Return the entropy in bits times ``2**32``, as a float64; `pairs` must be positive.
 
-    `log_sum` is the sum, over the pairs, of the fixed-point logarithm of how many pairs have the
-    same code; `distinct` counts the pairs of two different levels in a symmetric matrix.
-    docs/definition.md, equation 5. The numerator is an exact integer and the division is the only
-    rounding.
+    `log_sum` is the sum of ``n * fixed_log2(n)`` over the codes, with n the number of pairs that have the
+    code; `distinct` is the number of pairs of two different levels in a symmetric matrix, else 0. See
+    docs/definition.md, equation 5. The numerator is an exact integer, so the division is the only rounding.
     """
     return entropy_of(pairs, pairs * log_table[pairs], log_sum, distinct, LOG_ONE)
 
 
 @njit(inline="always")
 def mean_entropy(total, terms, scale):  # type: ignore[no-untyped-def]
-    """Mean of `terms` scaled entropies in the map's unit; NaN if there is none."""
+    """Return the mean of `terms` values with sum `total`, times `scale`; NaN if there are none."""
     return total / terms * scale if terms > 0 else np.nan
 
 
 @njit(inline="always")
 def first_start(centre, radius, step):  # type: ignore[no-untyped-def]
-    """Lowest coordinate at which a pair inside the clipped window starts; `step` leads to its end."""
+    """Return the lowest coordinate of the first end of a pair in the clipped window.
+
+    `step` is the offset of the second end along this axis.
+    """
     return max(centre - radius - min(step, 0), 0)
 
 
 @njit(inline="always")
 def last_start(centre, radius, step, size):  # type: ignore[no-untyped-def]
-    """Highest coordinate at which a pair inside the clipped window starts."""
+    """Return the highest coordinate of the first end of a pair in the clipped window; see `first_start`."""
     return min(centre + radius - max(step, 0), size - 1)
 
 
 FORMULAS: dict[str, Any] = {}
-"""The features of one matrix by name: functions ``(Sums, Scale) -> float64``. Of its `Sums`, each reads those
-that the feature's `needs` name."""
+"""Formulas of the features of one matrix, by name: functions ``(Sums, Scale) -> float64``. Each reads only
+the sums that are always counted and those that the feature's `needs` name."""
 
 # Formulas: docs/definition.md, section 6.
 _scalar = njit(error_model="numpy")
 
 
 def _formula(name: str) -> Callable[[Callable[..., Any]], Any]:
-    """Compile the formula of a feature and enter it into the table."""
+    """Return a decorator that compiles the formula of a feature and adds it to `FORMULAS`."""
 
     def enter(function: Callable[..., Any]) -> Any:
         FORMULAS[name] = _scalar(function)
@@ -144,11 +149,12 @@ def _formula(name: str) -> Callable[[Callable[..., Any]], Any]:
 
 @_scalar
 def centred(s):  # type: ignore[no-untyped-def]
-    """Sums of the powers of a + b about the whole number next to its mean, so that no digits are lost.
+    """Return the sums of ``(a + b - c)**p`` for p = 1 to 4, and c, the integer closest to the mean of a + b.
 
-    Returns the sums of the first to the fourth power, and the whole number.
+    They are small integers, so that moments computed from them lose no digits.
     """
     c = math.floor(s.total / s.pairs + 0.5)
+    # Binomial expansions of the sums about 0, in Horner's form; exact in integers.
     first = s.total - c * s.pairs
     second = s.total2 - c * (2 * s.total - c * s.pairs)
     third = s.total3 - c * (3 * s.total2 - c * (3 * s.total - c * s.pairs))
@@ -158,7 +164,9 @@ def centred(s):  # type: ignore[no-untyped-def]
 
 @_scalar
 def spreads(s):  # type: ignore[no-untyped-def]
-    """Variances of both ends and their covariance, times ``4 * pairs**2``: whole numbers."""
+    """Return the variances of both ends and their covariance, times ``4 * pairs**2``: integers."""
+    # With t = a + b and d = a - b: 4 var(a) = var(t) + var(d) + 2 cov(t, d),
+    # 4 var(b) = var(t) + var(d) - 2 cov(t, d), and 4 cov(a, b) = var(t) - var(d).
     first, second, _, _, c = centred(s)
     of_total = s.pairs * second - first * first
     of_difference = s.pairs * s.difference2 - s.signed * s.signed
@@ -172,7 +180,7 @@ def spreads(s):  # type: ignore[no-untyped-def]
 
 @_scalar
 def entropy_in_unit(s, log_sum, distinct, scale):  # type: ignore[no-untyped-def]
-    """Entropy of codes of the pairs, in the unit of the map."""
+    """Return the entropy of a code with this logarithmic sum, in the unit of the map."""
     return entropy_of(s.pairs, s.log_pairs, log_sum, distinct, scale.log_one) / scale.log_one * scale.log_unit
 
 
@@ -185,7 +193,7 @@ def autocorrelation(s, scale):  # type: ignore[no-untyped-def]
 
 @_formula("joint_average")
 def joint_average(s, scale):  # type: ignore[no-untyped-def]
-    """Mean of the first level; of both in a symmetric matrix."""
+    """Mean of the first level; in a symmetric matrix, of both levels."""
     return (s.total + s.signed) / (2 * s.pairs) + scale.first_level
 
 
@@ -220,7 +228,7 @@ def contrast(s, scale):  # type: ignore[no-untyped-def]
 
 @_formula("correlation")
 def correlation(s, scale):  # type: ignore[no-untyped-def]
-    """Correlation of the two ends; 1 where an end has one level."""
+    """Correlation of the two levels; 1 if one of them is constant."""
     first, second, shared = spreads(s)
     if first == 0 or second == 0:
         return 1.0
@@ -229,37 +237,39 @@ def correlation(s, scale):  # type: ignore[no-untyped-def]
 
 @_formula("difference_average")
 def difference_average(s, scale):  # type: ignore[no-untyped-def]
-    """Mean difference."""
+    """Mean of the absolute difference."""
     return s.difference / s.pairs
 
 
 @_formula("difference_entropy")
 def difference_entropy(s, scale):  # type: ignore[no-untyped-def]
-    """Entropy of the difference."""
+    """Entropy of the absolute difference."""
     return entropy_in_unit(s, s.log_difference, 0, scale)
 
 
 @_formula("difference_variance")
 def difference_variance(s, scale):  # type: ignore[no-untyped-def]
-    """Variance of the difference."""
+    """Variance of the absolute difference."""
     return (s.pairs * s.difference2 - s.difference * s.difference) / (s.pairs * s.pairs)
 
 
 @_formula("joint_energy")
 def joint_energy(s, scale):  # type: ignore[no-untyped-def]
-    """Sum of the squares of the cells."""
+    """Sum of the squared probabilities of the cells."""
     return s.energy / (scale.orders * s.pairs * s.pairs)
 
 
 @_formula("joint_entropy")
 def joint_entropy(s, scale):  # type: ignore[no-untyped-def]
-    """Entropy of the cells."""
+    """Entropy of the probabilities of the cells."""
     return entropy_in_unit(s, s.log_joint, s.distinct, scale)
 
 
 @_scalar
 def information(s, scale):  # type: ignore[no-untyped-def]
-    """Mutual information of the two ends, and the larger of their entropies, times `log_one`."""
+    """Return mutual information and the larger entropy of the two ends, in bits times `log_one`."""
+    # A symmetric matrix counts every pair twice: the ends of N pairs are 2 N numbers, and
+    # 2 N log2(2 N) = 2 (N log2 N + N).
     ends = scale.orders * s.pairs
     log_ends = scale.orders * s.log_pairs + (scale.orders - 1) * ends * scale.log_one
     first = entropy_of(ends, log_ends, s.log_first, 0, scale.log_one)
@@ -270,7 +280,7 @@ def information(s, scale):  # type: ignore[no-untyped-def]
 
 @_formula("imc1")
 def imc1(s, scale):  # type: ignore[no-untyped-def]
-    """First measure of information correlation; 0 where both ends have one level."""
+    """First measure of information correlation; 0 if both ends are constant."""
     shared, largest = information(s, scale)
     return 0.0 - shared / largest if largest > 0 else 0.0
 
@@ -308,29 +318,29 @@ def normalised_inverse_difference(s, scale):  # type: ignore[no-untyped-def]
 
 @_formula("inverse_variance")
 def inverse_variance(s, scale):  # type: ignore[no-untyped-def]
-    """Sum of ``p / (a - b)**2`` where the levels differ."""
+    """Sum of ``p / (a - b)**2`` over the cells with two different levels."""
     return s.inverse_variance / s.pairs / scale.inverse_one
 
 
 @_formula("maximum_probability")
 def maximum_probability(s, scale):  # type: ignore[no-untyped-def]
-    """The largest cell."""
+    """Largest probability of a cell."""
     return s.largest / (scale.orders * s.pairs)
 
 
 @_formula("sum_average")
 def sum_average(s, scale):  # type: ignore[no-untyped-def]
-    """Mean of the sum of the levels."""
+    """Mean of the sum of the two levels."""
     return s.total / s.pairs + 2 * scale.first_level
 
 
 @_formula("sum_entropy")
 def sum_entropy(s, scale):  # type: ignore[no-untyped-def]
-    """Entropy of the sum."""
+    """Entropy of the sum of the two levels."""
     return entropy_in_unit(s, s.log_total, 0, scale)
 
 
 @_formula("sum_squares")
 def sum_squares(s, scale):  # type: ignore[no-untyped-def]
-    """Variance of the first level; of both in a symmetric matrix."""
+    """Variance of the first level; in a symmetric matrix, of both levels."""
     return spreads(s)[0] / (4 * s.pairs * s.pairs)

@@ -1,8 +1,8 @@
 """The 24 co-occurrence features.
 
-The features of the stage "sums" are computed from sums over the pairs of a window (`definition.Sums`), those
-of first and second powers being always counted. `needs` names the others: "powers" (third and fourth),
-"inverse"; the sums of logarithms "joint", "total", "difference" and "ends"; "energy" and "largest".
+The stage "sums" computes its features from sums over the pairs of a window (`definition.Sums`). Sums of first
+and second powers are always counted; `needs` names the others: "powers" (third and fourth) and "inverse"; the
+logarithmic sums "joint", "total", "difference" and "ends"; "energy" and "largest".
 """
 
 from __future__ import annotations

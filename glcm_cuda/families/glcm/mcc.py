@@ -1,12 +1,18 @@
-"""Haralick's maximal correlation coefficient on the CPU: a second singular value for every window.
+"""Haralick's maximal correlation coefficient (MCC): the second largest singular value of a matrix per window.
 
-With P the matrix and Dx, Dy diagonal matrices of its marginals, the eigenvalues of Haralick's
-``Q(i, j) = sum_k P(i, k) P(j, k) / (px(i) py(k))`` are the squares of the singular values of
-``N = Dx**-1/2 P Dy**-1/2``, the largest of which is 1. Levels that a window does not have only add zeros.
-If P is symmetric, so is N, and its singular values are the sizes of its eigenvalues; else they are the
-eigenvalues of ``[[0, N], [N', 0]]``. The matrix, of the levels in the window alone, is brought to
-tridiagonal form by Householder's reflections, and the eigenvalue found there by bisection (Golub and Van
-Loan, Matrix Computations, sections 8.3 and 8.4). Taking no square of N keeps small values exact.
+Let P be the co-occurrence matrix, and Dx and Dy the diagonal matrices of its marginals px and py. The
+eigenvalues of Haralick's ``Q(i, j) = sum_k P(i, k) P(j, k) / (px(i) py(k))`` are the squares of the
+singular values of ``N = Dx**-1/2 P Dy**-1/2``, the largest of which is 1. MCC is the second largest
+singular value.
+
+If P is symmetric, so is N, and its singular values are the absolute values of its eigenvalues. If not, the
+positive eigenvalues of the symmetric matrix ``[[0, N], [N', 0]]`` are the singular values, and the negative
+ones mirror them. Levels that a window does not have only add zeros, so that the matrix has one row for each
+level in the window. It is reduced to tridiagonal form by Householder reflections, and the eigenvalue is
+found by bisection (Golub and Van Loan, Matrix Computations, sections 8.3 and 8.4). N is never squared, so
+that small values stay exact.
+
+The functions for one window are compiled for the CPU here and for CUDA devices in `cuda.feature_kernels`.
 """
 
 from __future__ import annotations
@@ -28,50 +34,50 @@ from glcm_cuda.families.stage import Task
 from glcm_cuda.settings import GLCMSettings
 
 _RELATIVE, _NOTHING, _TINY = 2.0**-27, 2.0**-40, 2.0**-500
-"""Precision of a value; what counts as 0; the least size of a pivot."""
+"""Relative precision of a value; value below which it is 0; least absolute value of a pivot."""
 
 
 def map_levels(
     levels: npt.NDArray[np.integer],
     out: npt.NDArray[np.float32],
     task: Task,
-    first: tuple[int, int],
+    origin: tuple[int, int],
 ) -> None:
-    """Write MCC around every voxel of a block; see `stage.CPUStage.map`."""
+    """Write MCC around every voxel of a block into its plane `out` (N, M, X); see `stage.CPUStage.map`."""
     settings, flat, merge = task.settings, task.bins.flat, task.merge
     offsets, radii = directions(settings), np.array(settings.radii)
     sizes = (task.bins.levels, *scratch_sizes(settings, task.bins.levels))
     map_rows = _compiled()
 
     def map_some(start: int, stop: int) -> None:
-        map_rows(levels, offsets, first, radii, sizes, settings.symmetric, merge, flat, out, start, stop)
+        map_rows(levels, offsets, origin, radii, sizes, settings.symmetric, merge, flat, out, start, stop)
 
     run_in_parts(map_some, out.shape[0] * out.shape[1])
 
 
 class Scratch(NamedTuple):
-    """Room for the work on one window, of P pairs and n levels: ``(*, P)`` and ``(*, n)``, ``(n, n)``."""
+    """Working memory for a window of at most P pairs and a matrix of at most n rows; see `scratch_sizes`."""
 
-    pairs: Any  # (2, P) int32: levels, then numbers of rows and columns
-    names: Any  # (2, levels) int32: number of the row or column of a level; -1 between windows
-    matrix: Any  # (n, n) float64, 2 n if not symmetric
-    diagonal: Any  # (n,) float64
-    beside: Any  # (n,) float64
+    pairs: Any  # (2, P) int32: levels of the first and of the second ends
+    names: Any  # (2, levels) int32: row of a level, column of a level; -1 between windows
+    matrix: Any  # (n, n) float64
+    diagonal: Any  # (n,) float64: of the tridiagonal matrix
+    beside: Any  # (n,) float64: its first off-diagonal; the last element is not used
 
 
 def scratch_sizes(settings: GLCMSettings, number_of_levels: int) -> tuple[int, int]:
-    """Return P and the edge of the matrix of `Scratch`."""
+    """Return P and n of `Scratch`; n is doubled if the matrix is not symmetric."""
     most = min(number_of_levels, math.prod(settings.edges))
     return most_pairs(settings), most if settings.symmetric else 2 * most
 
 
 @functools.cache
 def _compiled() -> Any:
-    """Return the loop over rows, compiled or read from Numba's cache."""
+    """Return the loop over the rows of a block, compiled or read from Numba's cache."""
     sources = fingerprint(__name__)
 
     @njit(nogil=True, cache=True)
-    def map_rows(levels, offsets, first, radii, sizes, symmetric, merge, flat, out, start, stop):  # type: ignore[no-untyped-def]
+    def map_rows(levels, offsets, origin, radii, sizes, symmetric, merge, flat, out, start, stop):  # type: ignore[no-untyped-def]
         _ = sources
         _, height, width = out.shape
         number_of_levels, pairs, edge = sizes
@@ -82,86 +88,100 @@ def _compiled() -> Any:
             np.empty(edge),
             np.empty(edge),
         )
-        group = len(offsets) if merge else 1
-        for task in range(start, stop):
-            z, y = task // height, task % height
+        for row in range(start, stop):
+            z, y = row // height, row % height
             for x in range(width):
-                total, terms = 0.0, 0
-                for k in range(0, len(offsets), group):
-                    found = 0
-                    for j in range(k, k + group):
-                        found = gather_pairs(
-                            levels, first[0] + z, first[1] + y, x, offsets[j], radii, scratch.pairs, found
-                        )
-                    if found > 0:
-                        total += mcc_of_pairs(scratch, found, symmetric, flat)
-                        terms += 1
-                out[z, y, x] = mean_entropy(total, terms, 1.0)
+                centre = origin[0] + z, origin[1] + y, x
+                out[z, y, x] = mcc_of_window(levels, centre, offsets, radii, scratch, symmetric, merge, flat)
 
     return map_rows
 
 
 @njit
-def gather_pairs(levels, z, y, x, offset, radii, pairs, found):  # type: ignore[no-untyped-def]
-    """Append the levels of the pairs of one direction in a window; return how many there are then."""
-    depth, height, width = levels.shape
+def mcc_of_window(levels, centre, offsets, radii, scratch, symmetric, merge, flat):  # type: ignore[no-untyped-def]
+    """Return the mean MCC over the matrices of the window around a voxel; NaN if it holds no pair."""
+    group = len(offsets) if merge else 1  # directions that share a matrix
+    total, terms = 0.0, 0
+    for start in range(0, len(offsets), group):
+        count = 0
+        for k in range(start, start + group):
+            count = gather_pairs(levels, centre, offsets[k], radii, scratch.pairs, count)
+        # A matrix without pairs has no value and does not count in the mean.
+        if count > 0:
+            total += mcc_of_pairs(scratch, count, symmetric, flat)
+            terms += 1
+    return mean_entropy(total, terms, 1.0)
+
+
+@njit
+def gather_pairs(levels, centre, offset, radii, pairs, count):  # type: ignore[no-untyped-def]
+    """Append the levels of the pairs of one direction to the first `count` pairs; return the new count."""
+    (z, y, x), (depth, height, width) = centre, levels.shape
     dz, dy, dx = offset[0], offset[1], offset[2]
+    # Both ends of these pairs are in the window; the second may still be outside the image.
     for z0 in range(first_start(z, radii[0], dz), last_start(z, radii[0], dz, depth) + 1):
         for y0 in range(first_start(y, radii[1], dy), last_start(y, radii[1], dy, height) + 1):
             for x0 in range(first_start(x, radii[2], dx), last_start(x, radii[2], dx, width) + 1):
                 if inside_image(z0 + dz, y0 + dy, x0 + dx, depth, height, width):
                     a, b = levels[z0, y0, x0], levels[z0 + dz, y0 + dy, x0 + dx]
                     if a >= 0 and b >= 0:
-                        pairs[0, found], pairs[1, found] = a, b
-                        found += 1
-    return found
+                        pairs[0, count], pairs[1, count] = a, b
+                        count += 1
+    return count
 
 
 @njit(inline="always")
 def inside_image(z, y, x, depth, height, width):  # type: ignore[no-untyped-def]
-    """Whether a voxel lies in an image."""
+    """Return whether a voxel is in the image."""
     return 0 <= z < depth and 0 <= y < height and 0 <= x < width
 
 
 @njit
-def mcc_of_pairs(scratch, found, symmetric, flat):  # type: ignore[no-untyped-def]
-    """MCC of some pairs of levels; `flat` says that the whole image has one level."""
+def mcc_of_pairs(scratch, count, symmetric, flat):  # type: ignore[no-untyped-def]
+    """Return the MCC of the first `count` pairs; `flat` says that the whole image has one level.
+
+    `scratch.names` must be -1 everywhere, and is again afterwards.
+    """
     if flat:
         return 1.0
-    rows = number_levels(scratch.pairs[0], scratch.names[0], found, 0)
+    # Number the levels that occur: rows and columns share the numbers in a symmetric matrix.
+    rows = number_levels(scratch.pairs[0], scratch.names[0], count, 0)
     if symmetric:
-        size = number_levels(scratch.pairs[1], scratch.names[0], found, rows)
+        size = number_levels(scratch.pairs[1], scratch.names[0], count, rows)
         rows, columns = size, size
     else:
-        columns = number_levels(scratch.pairs[1], scratch.names[1], found, 0)
+        columns = number_levels(scratch.pairs[1], scratch.names[1], count, 0)
         size = rows + columns
-    fill_matrix(scratch, found, size, symmetric, 0 if symmetric else rows)
-    forget_levels(scratch, found, symmetric)
+    # The matrix has the columns after the rows, as [[0, N], [N', 0]], unless it is symmetric itself.
+    fill_matrix(scratch, count, size, symmetric, 0 if symmetric else rows)
+    forget_levels(scratch, count, symmetric)
+    # With one level at an end there is no second singular value.
     if min(rows, columns) < 2:
         return 0.0
     normalise(scratch.matrix, scratch.diagonal, size)
     tridiagonalise(scratch.matrix, scratch.diagonal, scratch.beside, size)
+    # Every singular value is the absolute value of one eigenvalue, or of two of [[0, N], [N', 0]].
     return size_of_eigenvalue(scratch.diagonal, scratch.beside, size, 2 if symmetric else 4)
 
 
 @njit
-def number_levels(levels, names, found, used):  # type: ignore[no-untyped-def]
-    """Give every level that has no number yet the next; return how many are used then."""
-    for i in range(found):
+def number_levels(levels, names, count, next_number):  # type: ignore[no-untyped-def]
+    """Number those of the first `count` levels that have no number yet; return the next free number."""
+    for i in range(count):
         if names[levels[i]] < 0:
-            names[levels[i]] = used
-            used += 1
-    return used
+            names[levels[i]] = next_number
+            next_number += 1
+    return next_number
 
 
 @njit
-def fill_matrix(scratch, found, size, symmetric, first_column):  # type: ignore[no-untyped-def]
-    """Count the pairs, in both orders: those of a matrix that is not symmetric beside its transpose."""
+def fill_matrix(scratch, count, size, symmetric, first_column):  # type: ignore[no-untyped-def]
+    """Count the pairs at (row, column) and at (column, row); columns are numbered from `first_column`."""
     matrix, pairs, names = scratch.matrix, scratch.pairs, scratch.names
     for i in range(size):
         for j in range(size):
             matrix[i, j] = 0.0
-    for i in range(found):
+    for i in range(count):
         row = names[0, pairs[0, i]]
         column = first_column + names[0 if symmetric else 1, pairs[1, i]]
         matrix[row, column] += 1.0
@@ -169,16 +189,19 @@ def fill_matrix(scratch, found, size, symmetric, first_column):  # type: ignore[
 
 
 @njit
-def forget_levels(scratch, found, symmetric):  # type: ignore[no-untyped-def]
-    """Take the numbers of the levels back."""
-    for i in range(found):
+def forget_levels(scratch, count, symmetric):  # type: ignore[no-untyped-def]
+    """Reset the numbers of the levels to -1; only those of the pairs are visited."""
+    for i in range(count):
         scratch.names[0, scratch.pairs[0, i]] = -1
         scratch.names[0 if symmetric else 1, scratch.pairs[1, i]] = -1
 
 
 @njit
 def normalise(matrix, roots, size):  # type: ignore[no-untyped-def]
-    """Divide every count by the roots of the sums of its row and its column."""
+    """Divide every element of a symmetric matrix by the roots of the sums of its row and its column.
+
+    `roots` is scratch. All sums are positive, since every level occurs in a pair.
+    """
     for i in range(size):
         total = 0.0
         for j in range(size):
@@ -191,21 +214,26 @@ def normalise(matrix, roots, size):  # type: ignore[no-untyped-def]
 
 @njit
 def tridiagonalise(matrix, diagonal, beside, size):  # type: ignore[no-untyped-def]
-    """Bring a symmetric matrix to tridiagonal form: its diagonal, and what stands beside it.
+    """Reduce a symmetric matrix to tridiagonal form: `diagonal` and `beside`, its first off-diagonal.
 
-    Only the lower triangle is read and changed; `beside` is scratch for the products on the way.
+    Only the lower triangle is read, and it is overwritten.
     """
     for k in range(size):
         diagonal[k] = matrix[k, k]
         if k + 1 == size:
             break
+        # Below the diagonal, column k consists of `head` and of elements whose squares add up to `tail`.
         tail = 0.0
         for i in range(k + 2, size):
             tail += matrix[i, k] * matrix[i, k]
         head = matrix[k + 1, k]
+        # Nothing to eliminate: the column already has tridiagonal form.
         if tail == 0.0:
             beside[k] = head
             continue
+        # The reflection maps the column to (length, 0, 0, ...). `first` is head - length, without
+        # cancellation, and the column becomes the vector of the reflection, scaled so that its first
+        # element is 1.
         length = math.sqrt(head * head + tail)
         first = head - length if head <= 0.0 else -tail / (head + length)
         factor = 2.0 * first * first / (tail + first * first)
@@ -218,9 +246,14 @@ def tridiagonalise(matrix, diagonal, beside, size):  # type: ignore[no-untyped-d
 
 @njit
 def reflect(matrix, product, k, factor, size):  # type: ignore[no-untyped-def]
-    """Reflect the lower right part of the matrix at the vector in column k; `product` is scratch."""
-    shared = 0.0
+    """Apply the reflection with the vector v in column k to the part of the matrix below and right of k.
+
+    With H = I - factor v v' this is A <- H A H = A - v w' - w v', with p = factor A v and
+    w = p - (factor / 2) (p' v) v. `product` holds p, then w; its first k + 1 elements stay as they are.
+    """
+    shared = 0.0  # p' v
     for i in range(k + 1, size):
+        # Row i of A v, read from the lower triangle: left of the diagonal, then below it.
         total = 0.0
         for j in range(k + 1, i + 1):
             total += matrix[i, j] * matrix[j, k]
@@ -237,12 +270,18 @@ def reflect(matrix, product, k, factor, size):  # type: ignore[no-untyped-def]
 
 @njit
 def size_of_eigenvalue(diagonal, beside, size, rank):  # type: ignore[no-untyped-def]
-    """Absolute value, up to 1, that `rank` eigenvalues of a tridiagonal matrix reach, to float32."""
+    """Return the `rank`-th largest absolute value of the eigenvalues of a tridiagonal matrix, at most 1.
+
+    It is found to a relative precision of `_RELATIVE`, finer than a float32; below `_NOTHING` it is 0.
+    """
+    # The value is in [low, high], which each step halves.
     low, high = 0.0, 1.0
     while high - low > _RELATIVE * high and high > _NOTHING:
         middle = 0.5 * (low + high)
-        beyond = size - below(diagonal, beside, size, middle) + below(diagonal, beside, size, -middle)
-        if beyond >= rank:
+        # Eigenvalues that are at least `middle`, and those below `-middle`.
+        above = size - eigenvalues_below(diagonal, beside, size, middle)
+        reached = above + eigenvalues_below(diagonal, beside, size, -middle)
+        if reached >= rank:
             low = middle
         else:
             high = middle
@@ -250,12 +289,14 @@ def size_of_eigenvalue(diagonal, beside, size, rank):  # type: ignore[no-untyped
 
 
 @njit
-def below(diagonal, beside, size, value):  # type: ignore[no-untyped-def]
-    """Return the number of eigenvalues below a value: of negative pivots (Sylvester's law of inertia)."""
+def eigenvalues_below(diagonal, beside, size, value):  # type: ignore[no-untyped-def]
+    """Return the number of eigenvalues below a value: the negative pivots (Sylvester's law of inertia)."""
+    # Pivots of the factorisation L D L' of the matrix minus `value` times the identity.
     count, pivot = 0, 1.0
     for i in range(size):
         squared = beside[i - 1] * beside[i - 1] if i > 0 else 0.0
         pivot = diagonal[i] - value - squared / pivot
+        # A pivot of 0 would stop the recurrence: count it as negative.
         if abs(pivot) < _TINY:
             pivot = -_TINY
         if pivot < 0.0:

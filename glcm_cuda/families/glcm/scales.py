@@ -1,4 +1,4 @@
-"""Fixed-point numbers for sums over pairs: how fine they can be, their tables, how many levels they allow."""
+"""Fixed-point numbers in sums over pairs: their precision, their tables, and how many levels they allow."""
 
 from __future__ import annotations
 
@@ -9,28 +9,33 @@ import numpy as np
 import numpy.typing as npt
 
 from glcm_cuda.families.feature import Feature
-from glcm_cuda.families.fixed_point import fixed_log2
+from glcm_cuda.families.fixed_point import log_table
 from glcm_cuda.families.glcm.definition import Scale
 from glcm_cuda.families.offsets import directions
 from glcm_cuda.families.stage import Task
 from glcm_cuda.settings import GLCMSettings
 
 _FINEST = 44
-"""Bits after the point of logarithms and inverses, unless large windows need room for their sums."""
+"""Most bits after the point in logarithms and inverses; large windows have fewer, so that their sums fit."""
 
 _WHOLE = 62
-"""Bits of a sum."""
+"""Bits that a sum, an int64, may use."""
 
 
-def most_pairs(settings: GLCMSettings) -> int:
-    """Return how many pairs a whole window has in one matrix."""
+def most_pairs(settings: GLCMSettings, radii: npt.ArrayLike | None = None) -> int:
+    """Return how many pairs a window inside the image has in one matrix, at most.
+
+    `radii` are those of the window if it is smaller than the settings say.
+    """
     lengths = np.abs(directions(settings))
-    pairs = np.prod(np.maximum(np.array(settings.edges) - lengths, 0), axis=1)
+    edges = 2 * np.asarray(settings.radii if radii is None else radii) + 1
+    pairs = np.prod(np.maximum(edges - lengths, 0), axis=1)
     return int(pairs.sum() if settings.aggregate == "merge" else pairs.max())
 
 
 def scale_of(settings: GLCMSettings, pairs: int) -> Scale:
-    """Return the scale of the sums over so many pairs."""
+    """Return the scale of sums over at most this many pairs."""
+    # The largest sum is that of n log2 n over both ends of all pairs, if they are equal.
     ends = 2 * pairs
     bits = min(_FINEST, _WHOLE - math.ceil(math.log2(ends * max(1.0, math.log2(ends)))))
     return Scale(
@@ -42,19 +47,26 @@ def scale_of(settings: GLCMSettings, pairs: int) -> Scale:
     )
 
 
-def log_table(pairs: int, scale: Scale) -> npt.NDArray[np.int64]:
-    """Return the logarithms of the numbers up to both ends of so many pairs."""
-    return fixed_log2(np.arange(2 * pairs + 1), scale.log_one)
+def logs_of_ends(pairs: int, scale: Scale) -> npt.NDArray[np.int64]:
+    """Return the fixed-point logarithms of 0 to ``2 * pairs``, the number of ends of the pairs."""
+    return log_table(2 * pairs, scale.log_one)
 
 
 def inverses(difference: npt.NDArray[np.integer], number_of_levels: int) -> npt.NDArray[np.float64]:
-    """Return what pairs add to the inverse sums, by the differences of their levels.
+    """Return the terms of pairs in the inverse sums, given the differences of their levels.
+
+    Parameters
+    ----------
+    difference : (N,) array of non-negative integers
+        Absolute differences of the two levels.
+    number_of_levels : int
+        G in the normalised features.
 
     Returns
     -------
     (5, N) float64 array
-        In the order of `definition.Sums`: of the inverse difference, its moment, both normalised, and the
-        inverse variance.
+        One row per sum, in the order of `definition.Sums`: inverse difference, its moment, the two
+        normalised, inverse variance.
     """
     k = difference.astype(np.float64)
     square = k * k
@@ -70,19 +82,20 @@ def inverses(difference: npt.NDArray[np.integer], number_of_levels: int) -> npt.
 
 
 def inverse_table(number_of_levels: int, scale: Scale) -> npt.NDArray[np.int64]:
-    """Return the `inverses` of all differences in fixed point."""
+    """Return the `inverses` of the differences 0 to ``number_of_levels - 1`` in fixed point, (5, G) int64."""
     values = inverses(np.arange(number_of_levels), number_of_levels)
     table: npt.NDArray[np.int64] = np.rint(values * scale.inverse_one).astype(np.int64)
     return table
 
 
 def check_levels(features: Iterable[Feature], task: Task) -> None:
-    """Refuse more levels than the sums of a window have room for.
+    """Check that the sums of a window cannot overflow.
 
     Raises
     ------
     ValueError
-        For cluster shade and prominence, and for other features of very large windows.
+        If a feature allows fewer levels than the task has: cluster shade and prominence, and others in very
+        large windows.
     """
     pairs, number_of_levels = most_pairs(task.settings), task.bins.levels
     for feature in features:
@@ -96,7 +109,7 @@ def check_levels(features: Iterable[Feature], task: Task) -> None:
 
 
 def _most_levels(feature: Feature, pairs: int) -> int:
-    """Return the levels G whose sums stay below 2**63: of ``(2 G)**p``, and of products of two sums."""
+    """Return the largest G for which sums of ``(2 G)**p`` and products of two sums stay below 2**63."""
     room = 1 << _WHOLE
     most = math.isqrt(room // (4 * pairs * pairs)) // 2
     if feature.name == "cluster_shade":

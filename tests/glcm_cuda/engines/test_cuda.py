@@ -66,7 +66,15 @@ def test_blocks_whose_sums_fill_the_shared_memory():
         assert {march.block for march in marches(GLCMSettings(window=window))} == {block}
 
 
-@pytest.mark.parametrize("fields", [{}, {"dimensions": 3, "window": 3}, {"aggregate": "merge"}], ids=str)
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        pytest.param({"dimensions": 3, "window": 3}, marks=pytest.mark.slow),
+        {"aggregate": "merge"},
+    ],
+    ids=str,
+)
 def test_slabs_do_not_change_a_bit(monkeypatch, rng, volume, fields):
     chosen = GLCMSettings(**fields)
     mask = rng.random(volume.shape) < 0.8

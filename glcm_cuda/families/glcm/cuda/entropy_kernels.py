@@ -1,14 +1,18 @@
-"""The CUDA kernels: threads march along columns of windows and rank every pair that enters.
+"""CUDA kernels of joint entropy: threads march along columns of windows and rank every pair that enters.
 
-A window's ``sum of n * log2(n)`` over its codes is a sum over its pairs: a pair with r equal ones before
-it in the window adds ``(r + 1) * log2(r + 1) - r * log2(r)``. A thread marches down a column of windows,
-along y in 2D and z in 3D. A row of pairs that enters lies in registers and is compared with the pairs
-before it, plane by plane upwards: after i planes the ranks are those in the window that starts i planes
-higher, whose sum waits in shared memory for the rest of its pairs. Every comparison so serves all windows
-that hold both pairs; there is no matrix, no atomic and no local memory.
+A window's sum of ``n * log2(n)`` over its codes is also a sum over its pairs: a pair of rank r, with r
+equal pairs before it in the window, adds ``(r + 1) * log2(r + 1) - r * log2(r)``.
 
-Pairs lie where windows find them: of both ends, the lower coordinate along x and along the rows of a 3D
-window, the higher along the march, so that the pairs of all directions enter a window at once.
+A thread marches along a column of windows, along y in 2D and along z in 3D. A plane is what one step of the
+march adds to a window: a row of voxels in 2D, a slice in 3D. A row of pairs that enters is kept in
+registers and compared with the pairs before it, plane by plane upwards. After i planes, the ranks are those
+in the window that starts i planes higher; its sum waits in shared memory for the rest of its pairs. Every
+comparison thus serves all windows that hold both pairs. There is no matrix, no atomic operation and no
+local memory.
+
+The place of a pair is made of coordinates of its two ends: the lower one along x and along the rows of a 3D
+window, the higher one along the march. The pairs of all directions whose last voxels are in the same plane
+therefore enter a window together.
 """
 
 from __future__ import annotations
@@ -30,66 +34,71 @@ from glcm_cuda.families.launching import BLOCK
 from glcm_cuda.families.offsets import directions
 from glcm_cuda.settings import GLCMSettings
 
-NONE = 1 << 8
-"""Word of what is no pair. A pair's word is its code times 2**16, plus 1 if its levels are two: the low
-16 bits of a sum of words count both."""
+NON_PAIR = 1 << 8
+"""Word of a non-pair. The word of a pair is its code times 2**16, plus 1 if its two levels differ and the
+matrix is symmetric. The low 16 bits of words, their marks, can be added up: non-pairs times 2**8, plus
+distinct pairs."""
 
 _CODE = 1 << 16
+"""Factor of the code in a word, and the number of levels in the codes of wide words."""
 
-NO_WIDE = (1 << 32) - 1
-"""Wide word of what is no pair: in a symmetric matrix no pair has it, two equal levels having low codes, and
-otherwise the pair of the level 65,535 with itself alone."""
+WIDE_NON_PAIR = (1 << 32) - 1
+"""Wide word of a non-pair. Other wide words are codes. In a symmetric matrix no pair has this code, since
+two equal levels have a low one; otherwise only two levels of 65,535 have it, which `stages.EntropyStage`
+refuses."""
 
 _MOST_CHUNK = 12
-"""Pairs of a row that are held in registers."""
+"""Most pairs of a row that are in registers at the same time."""
 
 _SHARED_BYTES = 48 << 10
-"""Shared memory that every device grants a block."""
+"""Shared memory that a block has on every device, in bytes."""
 
 _BYTES_A_PLANE = 16
-"""What a thread keeps there of the window that starts in a plane, and of all planes up to it."""
+"""Shared memory of a thread for each plane: the sum of the window that starts there, and the marks up to
+there."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Extent of the pairs of one direction in a window, and how late the first enters it."""
+    """Extent of the pairs of one direction in a window."""
 
-    late: int
-    rows: int
-    columns: int
+    late: int  # planes of the window before the first with pairs
+    rows: int  # rows of pairs in a plane
+    columns: int  # pairs in a row
 
 
 @dataclass(frozen=True)
 class March:
-    """What a counting kernel is compiled for: one of `group` directions that are counted together."""
+    """What a counting kernel is compiled for: one direction, with those that share its matrix."""
 
     dimensions: int
     edges: tuple[int, int, int]
-    me: int
-    group: tuple[Shape, ...]
+    me: int  # index of this direction in the group
+    group: tuple[Shape, ...]  # directions that are counted together: one, or all if they are merged
     merge: bool
-    wide: bool = False
-    marked: bool = True  # whether a wide word of two levels is marked: that of a symmetric matrix
+    wide: bool = False  # whether words are wide: codes alone, for more than 256 levels
+    marked: bool = True  # False only for wide words if the matrix is not symmetric; others hold their marks
 
     @property
     def planes(self) -> int:
-        """Planes of voxels from the first to the last that a window meets on its march."""
+        """Number of planes of a window."""
         return self.edges[0] if self.dimensions == 3 else self.edges[1]
 
     @property
     def pairs(self) -> int:
-        """Pairs of a whole window that are counted in one matrix."""
+        """Number of places for pairs in a window that are counted in one matrix."""
         return sum((self.planes - shape.late) * shape.rows * shape.columns for shape in self.group)
 
     @property
     def named(self) -> bool:
-        """Whether windows have so few pairs that a name stands for their sum; see `partitions`."""
-        short = self.group[self.me].columns <= _MOST_CHUNK  # or a row's last registers hold no pairs
+        """Whether windows have so few pairs that their sums are looked up by name; see `partitions`."""
+        # The last registers of a longer row may hold no pair.
+        short = self.group[self.me].columns <= _MOST_CHUNK
         return not self.merge and self.pairs <= MOST_PAIRS and short
 
     @property
     def block(self) -> tuple[int, int]:
-        """Threads of a block along x and across: as many as have room for the sums of their windows."""
+        """Threads of a block along x and across: as many as the shared memory has room for."""
         threads = _SHARED_BYTES // (self.planes * _BYTES_A_PLANE)
         x = BLOCK[0] if threads >= BLOCK[0] else 8
         return x, min(BLOCK[1], threads // x)
@@ -97,7 +106,7 @@ class March:
 
 @functools.cache
 def marches(settings: GLCMSettings, wide: bool = False) -> tuple[March, ...]:
-    """Return the specification of the counting kernel for each direction; `wide` is that of the words."""
+    """Return the specification of the counting kernel for each direction; see `March` for `wide`."""
     shapes = []
     for dz, dy, dx in np.abs(directions(settings)).tolist():
         late, across = (dz, dy) if settings.dimensions == 3 else (dy, 0)
@@ -113,25 +122,28 @@ def marches(settings: GLCMSettings, wide: bool = False) -> tuple[March, ...]:
 
 @functools.cache
 def lookup_table(pairs: int, named: bool) -> npt.NDArray[np.int64]:
-    """Return what kernels look up for windows of so many pairs: sums by name, or what a rank adds."""
+    """Return the table for windows with this many pairs: int64 sums by name, or terms by rank."""
     table = sums_by_name(pairs).astype(np.int64) if named else log_steps(fixed_log2(np.arange(pairs + 1)))
     table.flags.writeable = False
     return table
 
 
 def first_end(offset: tuple[int, int, int], dimensions: int) -> tuple[int, int, int]:
-    """Return the way from the place of a pair to its first voxel; see the top of this file."""
+    """Return the offset from the place of a pair to its first voxel; see the top of this file."""
     z, y, x = (max(0, -step) for step in offset)
     return (-offset[0], y, x) if dimensions == 3 else (z, -offset[1], x)
 
 
 def word_kernel(wide: bool) -> Callable[..., None]:
-    """Words of the pairs of one direction, in every place from which a window may reach them.
+    """Return the kernel that writes the words of the pairs of one direction, as a Python function.
 
-    `start` is the first voxel of the pair of the first place; see `first_end`.
+    Its arguments: levels (Z, Y, X); `start`, the first voxel of the pair at the first place (see
+    `first_end`), in coordinates of `levels`; offset of the direction; number of levels; whether the matrix
+    is symmetric; index of the direction in its group; words (directions, Z, Y, X) uint32, for all places
+    that the windows reach.
     """
     sources = fingerprint(__name__)
-    none = NO_WIDE if wide else NONE
+    none = WIDE_NON_PAIR if wide else NON_PAIR
 
     def words_of_pairs(  # type: ignore[no-untyped-def]
         levels, start, offset, number_of_levels, symmetric, direction, words
@@ -141,6 +153,7 @@ def word_kernel(wide: bool) -> Callable[..., None]:
         depth, height, width = levels.shape
         if x >= words.shape[3] or y >= words.shape[2] or z >= words.shape[1]:
             return
+        # One thread per place. A pair counts if both its voxels are in the image and in the mask.
         z0, y0, x0 = z + start[0], y + start[1], x + start[2]
         z1, y1, x1 = z0 + offset[0], y0 + offset[1], x0 + offset[2]
         word = none
@@ -162,16 +175,21 @@ def word_kernel(wide: bool) -> Callable[..., None]:
 def count_kernel(march: March) -> Callable[..., None]:
     """Return the counting kernel as a Python function.
 
-    Its arguments: words uint32, flat; march strips of `strip` voxels; its `lookup_table`
-    (int64) and that of logarithms (int64); whether this is the `first` direction and the `last`; what the
-    directions before it have left in `totals` and `terms` (mean: sum of entropies and their number;
-    merge: sum of ``n * log2(n)`` and pairs that are none); levels, whose negative ones are outside the
-    mask, and where the map starts in them; the scale of the result; the map (Z, Y, X) float32.
+    Its arguments: words (uint32, flat); voxels of a strip, which is one thread's part of a march;
+    `lookup_table` and logarithms (int64); whether this is the `first` direction and the `last`; `totals`
+    and `terms` (Z, Y, X), which directions pass on to each other (mean: sum of the entropies and their
+    number; merge: sum of ``n * log2(n)`` and number of non-pairs); levels (Z, Y, X), negative outside the
+    mask, and slice and row at which the map starts in them; the scale of the result; the map (Z, Y, X)
+    float32.
+
+    All that `march` gives is constant in the kernel, so that loops are unrolled and `here` and `rank` stay in
+    registers.
     """
     sources = fingerprint(__name__)
     planes, me, merge, named = march.planes, march.me, march.merge, march.named
-    solid, mine = march.dimensions == 3, march.group[march.me]
+    volumetric, mine = march.dimensions == 3, march.group[march.me]
     late, rows, columns = mine.late, mine.rows, mine.columns
+    # A long row is taken in chunks; the last one is ragged if it is not full.
     chunk = columns if columns <= _MOST_CHUNK else _MOST_CHUNK // 2
     ragged = columns % chunk != 0
     group = len(march.group)
@@ -180,40 +198,49 @@ def count_kernel(march: March) -> Callable[..., None]:
     rim_z, rim_y, rim_x = (edge - 1 for edge in march.edges)
     threads_x, threads_across = march.block
     ring = (planes, threads_x * threads_across)
-    kind: type[np.number] = np.uint32 if named else np.int64
-    empty = 1 if named else 0  # of a product, of a sum
+    sum_type: type[np.number] = np.uint32 if named else np.int64
+    empty = 1 if named else 0  # a name is a product, other sums are sums
     wide, marked = march.wide, march.marked
-    absent = NO_WIDE if wide else NONE
+    absent = WIDE_NON_PAIR if wide else NON_PAIR
 
     def count(  # type: ignore[no-untyped-def]
-        words, strip, table, log_table, first, last, totals, terms, levels, first_z, first_y, scale, out
+        words, strip, table, log_table, first, last, totals, terms, levels, origin_z, origin_y, scale, out
     ):
         _ = sources
         x, across, number = cuda.grid(3)
         depth, height, width = out.shape
-        length, breadth = (depth, height) if solid else (height, depth)
+        # The march is along `length`; threads lie beside each other along x and `breadth`.
+        length, breadth = (depth, height) if volumetric else (height, depth)
         if x >= width or across >= breadth:
             return
         row = width + rim_x
         plane = row * (height + rim_y)
         volume = plane * (depth + rim_z)
-        # Unsigned numbers spare Numba's checks for negative indices.
-        down, beside = (np.uint32(plane), np.uint32(row)) if solid else (np.uint32(row), np.uint32(plane))
+        # Unsigned numbers save Numba's tests for negative indices.
+        down, beside = (
+            (np.uint32(plane), np.uint32(row)) if volumetric else (np.uint32(row), np.uint32(plane))
+        )
         start, stop = number * strip, min(number * strip + strip, length)
         thread = np.uint32(cuda.threadIdx.y * threads_x + cuda.threadIdx.x)
-        sums = cuda.shared.array(ring, kind)
+        # Rings with a slot per plane, the plane's number modulo `planes`: `sums` of the windows that start in
+        # the last planes, and `passed`, what `seen` was after each of them.
+        sums = cuda.shared.array(ring, sum_type)
         passed = cuda.shared.array(ring, np.int64)
-        seen = np.int64(0)  # none * 2**32 + distinct, of all pairs so far
+        # Non-pairs * 2**32 + distinct pairs, of all planes so far.
+        seen = np.int64(0)
         for slot in range(planes):
             sums[slot, thread] = empty
         shape = cuda.const.array_like(shapes)
         here = cuda.local.array(chunk, np.uint32)
         rank = cuda.local.array(chunk, np.uint32)
+        # Plane `entering` enters; the window that starts `planes - 1` planes higher is complete after it.
+        # Before the plane `start + planes - 1` no window of the strip is.
         column = np.uint32(across) * beside + np.uint32(x)
         for entering in range(start, stop + planes - 1):
             newest = column + np.uint32(entering) * down
             for r in range(rows):
                 for c in range(0, columns, chunk):
+                    # Load a chunk of the row, and add up its marks. Past the end of the row are non-pairs.
                     place = newest + np.uint64(me * volume + c) + np.uint32(r) * beside
                     marks = 0
                     for j in range(chunk):
@@ -226,16 +253,23 @@ def count_kernel(march: March) -> Callable[..., None]:
                             else:
                                 marks += int(here[j] & np.uint32(0xFFFF))
                     seen += np.int64(marks >> 8) << 32 | np.int64(marks & 255)
+                    # Ranks within the chunk: equal pairs to the left.
                     for j in range(chunk):
                         for left in range(chunk):
                             if left < j:
                                 rank[j] += here[left] == here[j]
+                    # Go up from window to window. The one that starts `before` planes higher has one plane
+                    # more of each direction k than the last: its first plane with pairs, which is `above`
+                    # planes higher.
                     for before in range(min(planes, entering - start + 1)):
                         for k in range(group):
                             above = before - shape[k, 0]
                             if above < 0:
                                 continue
                             line = newest + np.uint64(k * volume) - np.uint32(above) * down
+                            # What comes before this chunk: in higher planes and for earlier directions all
+                            # rows; in its own plane and direction the rows before and the chunks to the
+                            # left.
                             if above > 0 or k < me:
                                 for _ in range(shape[k, 1]):
                                     _add_equal(rank, here, words, line, shape[k, 2])
@@ -246,6 +280,9 @@ def count_kernel(march: March) -> Callable[..., None]:
                                     line += beside
                                 if chunk < columns:
                                     _add_equal(rank, here, words, line, c)
+                        # The ranks are now those in the window that starts `before` planes higher, if it
+                        # holds this row: add the row's terms to its sum, or multiply its factors into the
+                        # name.
                         if before >= late:
                             slot = entering % planes - before
                             waiting = np.uint32(slot + planes if slot < 0 else slot)
@@ -261,6 +298,8 @@ def count_kernel(march: March) -> Callable[..., None]:
                                     if not ragged or c + j < columns:
                                         added += table[rank[j]]
                                 sums[waiting, thread] += added
+            # Marks of the window that is complete: of all planes so far, less those before its first one
+            # with pairs.
             done = entering - (planes - 1)
             marks_of_window = seen
             if done + late > start:
@@ -268,13 +307,17 @@ def count_kernel(march: March) -> Callable[..., None]:
             passed[entering % planes, thread] = seen
             if done < start:
                 continue
+            # Take the window's sum out: its slot is for the window that starts in the plane that enters next.
             none, distinct = marks_of_window >> 32, marks_of_window & 0xFFFFFFFF
             log_sum = np.int64(sums[done % planes, thread])
             sums[done % planes, thread] = empty
             if named:
                 log_sum = table[np.uint32(log_sum)]
+            # `distinct` enters the numerator of the entropy as a sum does, with the other sign; see
+            # `entropy_of`.
             log_sum -= distinct * LOG_ONE
-            z, y = (done, across) if solid else (across, done)
+            z, y = (done, across) if volumetric else (across, done)
+            # Continue what earlier directions have left; pass on what later ones need.
             entropy, entropies = 0.0, 0
             if merge and not first:
                 log_sum += totals[z, y, x]
@@ -285,6 +328,7 @@ def count_kernel(march: March) -> Callable[..., None]:
                 totals[z, y, x] = log_sum
                 terms[z, y, x] = none
                 continue
+            # Non-pairs are counted like pairs of one code: take them off. Without pairs there is no entropy.
             if none < all_pairs:
                 log_sum -= none * log_table[none]
                 entropy += scaled_entropy(all_pairs - none, log_sum, 0, log_table)
@@ -292,7 +336,7 @@ def count_kernel(march: March) -> Callable[..., None]:
             if not last:
                 totals[z, y, x] = entropy
                 terms[z, y, x] = entropies
-            elif levels[z + first_z, y + first_y, x] < 0:
+            elif levels[z + origin_z, y + origin_y, x] < 0:
                 out[z, y, x] = np.nan
             else:
                 out[z, y, x] = mean_entropy(entropy, entropies, scale)
@@ -302,15 +346,15 @@ def count_kernel(march: March) -> Callable[..., None]:
 
 @njit(inline="always")
 def _marks_of(word, marked):  # type: ignore[no-untyped-def]
-    """What the low bits of a word that is not wide say."""
-    if word == np.uint32(NO_WIDE):
-        return NONE
+    """Return the marks of a wide word, as the low bits of other words have them."""
+    if word == np.uint32(WIDE_NON_PAIR):
+        return NON_PAIR
     return int(is_distinct(word, np.uint32(_CODE), marked))
 
 
 @njit(inline="always")
 def _add_equal(rank, here, words, line, number):  # type: ignore[no-untyped-def]
-    """Count, for the pairs that lie in registers, the equal ones among a row of others."""
+    """Add to the ranks of the pairs in registers the equal pairs among `number` others, from `line` on."""
     for j in range(number):
         other = words[line + np.uint32(j)]
         for own in range(len(here)):

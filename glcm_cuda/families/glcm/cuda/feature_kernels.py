@@ -1,13 +1,13 @@
-"""The CUDA kernels of all features but joint entropy: a thread sums over the pairs of a window.
+"""CUDA kernels of all features except joint entropy: a thread sums over the pairs of a window.
 
-It reads the levels of the window from the device's memory and keeps all sums in registers. The numbers n
-of equal pairs, of which entropies, energy and maximum are made, come from ranks: a pair with r pairs of its
-code before it in the window adds ``(r + 1) log2(r + 1) - r log2(r)`` to the sum of ``n log2 n``, and
-``2 r + 1`` to that of ``n**2``. To rank a window of P pairs takes ``P (P - 1) / 2`` comparisons, so that
-large windows are slow; features without ranks take P steps. Sums are whole numbers, the CPU's.
+The thread reads the levels of the window from the device's memory and keeps all sums in registers.
+Entropies, energy and maximum need the numbers n of equal pairs, which come from ranks: a pair with r pairs
+of its code before it in the window adds ``(r + 1) log2(r + 1) - r log2(r)`` to the sum of ``n log2 n``, and
+``2 r + 1`` to the sum of ``n**2``. Ranking P pairs takes ``P (P - 1) / 2`` comparisons, so that large
+windows are slow; features without ranks take P steps. The sums are integers, the same as on the CPU.
 
-MCC has the functions of `mcc`, and a limited number of threads, each with room for a matrix in the
-device's memory, that go from voxel to voxel.
+MCC uses the functions of `mcc`. A limited number of threads, each with working memory for a matrix on the
+device, go from voxel to voxel.
 """
 
 from __future__ import annotations
@@ -22,31 +22,30 @@ from numba import cuda, njit
 from glcm_cuda.base.cache import fingerprint
 from glcm_cuda.families.glcm.definition import FORMULAS, Scale, Sums, mean_entropy
 from glcm_cuda.families.glcm.features import FEATURES
-from glcm_cuda.families.glcm.mcc import Scratch, gather_pairs, mcc_of_pairs
+from glcm_cuda.families.glcm.mcc import Scratch, mcc_of_window
 from glcm_cuda.families.stage import Chosen
 
 _PLACES = {name: place for place, name in enumerate(FORMULAS)}
-NUMBER = len(_PLACES)
-"""The features that sums give, and how many there are."""
+"""Index of every feature in `FORMULAS`."""
 
-_RANKED = {"joint", "total", "difference", "ends", "energy", "largest"}
-"""What is counted by ranks."""
+COUNT = len(_PLACES)
+"""Number of features in `FORMULAS`."""
 
 
 class Counted(NamedTuple):
-    """What is counted besides sums of first and second powers; the rest is not compiled."""
+    """What is counted besides sums of first and second powers. Code for the rest is not compiled."""
 
     symmetric: bool
-    powers: bool  # third and fourth
+    powers: bool  # third and fourth powers
     inverses: bool
-    pairs: bool  # ranks by both levels of a pair
-    totals: bool  # by their sum
-    differences: bool  # by their difference
-    ends: bool  # by a level
+    pairs: bool  # ranks among pairs with the same two levels
+    totals: bool  # ranks among pairs with the same sum
+    differences: bool  # ranks among pairs with the same difference
+    ends: bool  # ranks among equal first ends, and among equal second ends
 
     @property
     def ranked(self) -> bool:
-        """Whether there are ranks."""
+        """Whether any ranks are needed."""
         return self.pairs or self.totals or self.differences or self.ends
 
 
@@ -57,7 +56,7 @@ class Walk:
     Parameters
     ----------
     planes : tuple of int
-        For each of `definition.FORMULAS` the plane of the maps that it goes to, -1 if it is not wanted.
+        For each of `definition.FORMULAS` the index of its plane in the maps, -1 if it is not wanted.
     symmetric, merge : bool
         See `GLCMSettings`.
     """
@@ -68,7 +67,7 @@ class Walk:
 
     @property
     def counted(self) -> Counted:
-        """Return what is counted."""
+        """What the wanted features need to be counted."""
         wanted = {name for name, place in _PLACES.items() if self.planes[place] >= 0}
         needs = {need for feature in FEATURES if feature.name in wanted for need in feature.needs}
         return Counted(
@@ -83,19 +82,21 @@ class Walk:
 
 
 def walk_of(chosen: Chosen, symmetric: bool, merge: bool) -> Walk:
-    """Return the specification for features, each with its plane."""
+    """Return the specification for the chosen features."""
     planes = {feature.name: plane for plane, feature in chosen}
     return Walk(tuple(planes.get(name, -1) for name in FORMULAS), symmetric, merge)
 
 
 class _Tables(NamedTuple):
+    """Tables on the device; see `feature_kernel`."""
+
     steps: Any
     logs: Any
     inverses: Any
 
 
 class _Grid(NamedTuple):
-    """Shape of the levels, which lie in a flat array."""
+    """Shape (Z, Y, X) of the levels, which are in a flat array."""
 
     depth: Any
     height: Any
@@ -103,7 +104,10 @@ class _Grid(NamedTuple):
 
 
 class _Span(NamedTuple):
-    """Where the pairs of a direction that lie in a window start, and how far on in the levels they end."""
+    """Range of the first voxels of the pairs of a direction in a window, and the distance to the second ones.
+
+    The last coordinates belong to the range. `jump` is the distance in the flat array of levels.
+    """
 
     first_z: Any
     last_z: Any
@@ -115,7 +119,7 @@ class _Span(NamedTuple):
 
 
 class _Pair(NamedTuple):
-    """What ranks compare."""
+    """A pair of levels, their sum and their absolute difference, which ranks compare."""
 
     first: Any
     second: Any
@@ -124,7 +128,7 @@ class _Pair(NamedTuple):
 
 
 class _Ranks(NamedTuple):
-    """Numbers of pairs that have the same code."""
+    """Numbers of earlier pairs in the window with the same code, for every kind of code."""
 
     pair: Any
     total: Any
@@ -136,9 +140,9 @@ class _Ranks(NamedTuple):
 def feature_kernel(walk: Walk) -> Callable[..., None]:
     """Return the kernel of some features as a Python function.
 
-    Its arguments: levels, flat, and their shape; the directions (K, 3); the radii of the window; the tables:
-    what a rank adds (`log_steps`), logarithms and inverses (`scales`), all int64; the fields of `Scale` but
-    the first; slice and row of the levels at which the maps start; the maps (F, Z, Y, X) float32.
+    Its arguments: levels, flat, and their shape; directions (K, 3); radii of the window; three tables, all
+    int64: terms by rank (`log_steps`), logarithms and inverses (`scales`); the fields of `Scale` except the
+    first; slice and row of the levels at which the maps start; maps (F, Z, Y, X) float32.
     """
     sources = fingerprint(__name__)
     planes, counted, merge = walk.planes, walk.counted, walk.merge
@@ -147,7 +151,7 @@ def feature_kernel(walk: Walk) -> Callable[..., None]:
 
     def features(  # type: ignore[no-untyped-def]
         levels, shape, offsets, radii, steps, log_table, inverse_table,
-        first_level, log_one, log_unit, inverse_one, first_z, first_y, out
+        first_level, log_one, log_unit, inverse_one, origin_z, origin_y, out
     ):  # fmt: skip
         _ = sources
         x, y, z = cuda.grid(3)
@@ -157,13 +161,14 @@ def feature_kernel(walk: Walk) -> Callable[..., None]:
         grid = _Grid(shape[0], shape[1], shape[2])
         tables = _Tables(steps, log_table, inverse_table)
         scale = Scale(orders, first_level, log_one, log_unit, inverse_one)
-        centre = (z + first_z, y + first_y, x)
-        values = cuda.local.array(NUMBER, np.float64)
-        for place in range(NUMBER):
+        centre = (z + origin_z, y + origin_y, x)
+        values = cuda.local.array(COUNT, np.float64)
+        for place in range(COUNT):
             values[place] = 0.0
-        terms = 0
+        terms = 0  # matrices that have pairs
+        # Outside the mask there is no value, and nothing to count.
         if levels[np.uint64((centre[0] * grid.height + centre[1]) * grid.width + x)] >= 0:
-            group = len(offsets) if merge else 1
+            group = len(offsets) if merge else 1  # directions that share a matrix
             for start in range(0, len(offsets), group):
                 sums = _no_sums()
                 for k in range(start, start + group):
@@ -176,6 +181,8 @@ def feature_kernel(walk: Walk) -> Callable[..., None]:
                                 b = np.int32(levels[np.uint64(row + x0 + span.jump)])
                                 if a < 0 or b < 0:
                                     continue
+                                # The earlier pairs of this matrix: those of the directions before, all of
+                                # them, and those of this direction that start before (z0, y0, x0).
                                 pair, ranks = _pair_of(a, b), _no_ranks()
                                 if ranked:
                                     for j in range(start, k):
@@ -195,7 +202,7 @@ def feature_kernel(walk: Walk) -> Callable[..., None]:
 
 @njit
 def _span_of(offsets, k, radii, centre, grid):  # type: ignore[no-untyped-def]
-    """Where the pairs of a direction start, both ends in the clipped window."""
+    """Return the span of the pairs of direction k whose ends are both in the clipped window."""
     dz, dy, dx = int(offsets[k, 0]), int(offsets[k, 1]), int(offsets[k, 2])
     return _Span(
         max(centre[0] - radii[0], 0) - min(dz, 0),
@@ -210,22 +217,25 @@ def _span_of(offsets, k, radii, centre, grid):  # type: ignore[no-untyped-def]
 
 @njit
 def _pair_of(a, b):  # type: ignore[no-untyped-def]
+    """Return a pair with all that ranks compare."""
     return _Pair(a, b, np.int32(a + b), np.int32(abs(np.int32(a - b))))
 
 
 @njit
 def _no_ranks():  # type: ignore[no-untyped-def]
+    """Return ranks of 0; 32 bits are enough and take half the registers of 64."""
     return _Ranks(np.int32(0), np.int32(0), np.int32(0), np.int32(0), np.int32(0))
 
 
 @njit
 def _ranked(ranks, levels, grid, span, until, pair, counted):  # type: ignore[no-untyped-def]
-    """Add to ranks of a pair the pairs of a direction that start before a place (z, y, x)."""
+    """Return the ranks of a pair after the pairs of a span that start before the voxel `until` (z, y, x)."""
     for z in range(span.first_z, until[0] + 1):
         last_y = until[1] if z == until[0] else span.last_y
         for y in range(span.first_y, last_y + 1):
             stop = until[2] if z == until[0] and y == until[1] else span.last_x + 1
-            # Numba's range and signed indices would double the instructions of this innermost loop.
+            # A row of the span. Numba's range and signed indices would double the instructions of this
+            # loop, the innermost.
             start = (z * grid.height + y) * grid.width + span.first_x
             first, second = np.uint64(start), np.uint64(start + span.jump)
             end = np.uint64(start + max(stop - span.first_x, 0))
@@ -240,9 +250,10 @@ def _ranked(ranks, levels, grid, span, until, pair, counted):  # type: ignore[no
 
 @njit
 def _compared(ranks, pair, other, counted):  # type: ignore[no-untyped-def]
-    """Add to ranks of a pair another pair.
+    """Return the ranks of a pair after one earlier pair.
 
-    Sum and difference tell the pairs of a symmetric matrix apart; its two ends are counted together.
+    In a symmetric matrix two pairs are the same if sum and difference are, and the first and second ends of
+    all pairs are compared with each other.
     """
     total, difference = other.total == pair.total, other.difference == pair.difference
     first, second = other.first == pair.first, other.second == pair.second
@@ -262,12 +273,13 @@ def _compared(ranks, pair, other, counted):  # type: ignore[no-untyped-def]
 
 @njit
 def _no_sums():  # type: ignore[no-untyped-def]
+    """Return sums over no pair."""
     return Sums(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 
 
 @njit
 def _with_pair(sums, pair, ranks, tables, counted):  # type: ignore[no-untyped-def]
-    """Sums with a pair more; what follows from the number of pairs is left to `_complete`."""
+    """Return the sums with one pair more; `_complete` adds those that follow from the others."""
     total, difference = int(pair.total), int(pair.difference)
     signed = 0 if counted.symmetric else int(pair.first) - int(pair.second)
     inverses = _inverses(tables, difference, counted)
@@ -302,6 +314,7 @@ def _with_pair(sums, pair, ranks, tables, counted):  # type: ignore[no-untyped-d
 
 @njit
 def _inverses(tables, difference, counted):  # type: ignore[no-untyped-def]
+    """Return the terms of the five inverse sums, 0 if they are not needed."""
     if not counted.inverses:
         return 0, 0, 0, 0, 0
     at, table = np.uint64(difference), tables.inverses
@@ -310,7 +323,7 @@ def _inverses(tables, difference, counted):  # type: ignore[no-untyped-def]
 
 @njit
 def _step_of_first(pair, ranks, steps, counted):  # type: ignore[no-untyped-def]
-    """What the first end adds; in a symmetric matrix also the second, before which it comes."""
+    """Return the term of a first end; in a symmetric matrix also that of the second end, which follows it."""
     step = int(steps[np.uint64(ranks.first)])
     if counted.symmetric:
         step += int(steps[np.uint64(int(ranks.second) + int(pair.difference == 0))])
@@ -319,7 +332,7 @@ def _step_of_first(pair, ranks, steps, counted):  # type: ignore[no-untyped-def]
 
 @njit
 def _complete(sums, tables, counted):  # type: ignore[no-untyped-def]
-    """Sums with what follows from the others."""
+    """Return the sums with `log_pairs` and, if symmetric, `log_second`, which follow from the others."""
     log_pairs = sums.pairs * int(tables.logs[np.uint64(sums.pairs)])
     log_second = sums.log_first if counted.symmetric else sums.log_second
     return Sums(
@@ -331,11 +344,12 @@ def _complete(sums, tables, counted):  # type: ignore[no-untyped-def]
 
 
 def _adding(place: int) -> Any:
-    """Return a function that adds the features that are wanted from a place in `FORMULAS` on.
+    """Return a function that adds the values of the wanted features, from an index in `FORMULAS` on.
 
-    Each is compiled to its own instructions, and the values stay in registers.
+    The functions call each other with constant indices, instead of a loop, so that `values` stays in
+    registers and only the wanted features are compiled.
     """
-    if place == NUMBER:
+    if place == COUNT:
         return njit(lambda values, planes, sums, scale: None)
     value, add_others = tuple(FORMULAS.values())[place], _adding(place + 1)
 
@@ -349,8 +363,8 @@ def _adding(place: int) -> Any:
 
 
 def _writing(place: int) -> Any:
-    """Return a function that writes the means of the features that are wanted, as `_adding`."""
-    if place == NUMBER:
+    """Return a function that writes the means of the wanted features, built like `_adding`."""
+    if place == COUNT:
         return njit(lambda values, planes, terms, z, y, x, out: None)
     write_others = _writing(place + 1)
 
@@ -369,15 +383,15 @@ _add_values, _write_values = _adding(0), _writing(0)
 def mcc_kernel(symmetric: bool, merge: bool) -> Callable[..., None]:
     """Return the kernel of MCC as a Python function.
 
-    Its arguments: levels (Z, Y, X); the directions (K, 3); the radii of the window; whether the whole image
-    is of one level; slice and row of the levels at which the map starts; the fields of `mcc.Scratch`, with
-    the threads, which are as many as have room there, along the last axis: they work in step, and what they
-    read then lies side by side; the map (Z, Y, X) float32.
+    Its arguments: levels (Z, Y, X); directions (K, 3); radii of the window; whether the whole image has one
+    level; slice and row of the levels at which the map starts; the fields of `mcc.Scratch`, with the
+    threads along one more axis, the last, so that what the threads of a warp read at the same time is
+    contiguous; map (Z, Y, X) float32.
     """
     sources = fingerprint(__name__)
 
     def correlation(  # type: ignore[no-untyped-def]
-        levels, offsets, radii, flat, first_z, first_y, pairs, names, matrix, diagonal, beside, out
+        levels, offsets, radii, flat, origin_z, origin_y, pairs, names, matrix, diagonal, beside, out
     ):
         _ = sources
         thread, threads = cuda.grid(1), names.shape[2]
@@ -391,23 +405,17 @@ def mcc_kernel(symmetric: bool, merge: bool) -> Callable[..., None]:
             diagonal[:, thread],
             beside[:, thread],
         )
+        # `mcc_of_pairs` needs names of -1, and leaves them so.
         for end in range(names.shape[0]):
             for level in range(names.shape[1]):
                 names[end, level, thread] = -1
-        group = len(offsets) if merge else 1
+        # Neighbouring threads take neighbouring voxels.
         for voxel in range(thread, depth * height * width, threads):
             x, y, z = voxel % width, voxel // width % height, voxel // width // height
-            total, terms = 0.0, 0
-            if levels[z + first_z, y + first_y, x] >= 0:
-                for start in range(0, len(offsets), group):
-                    found = 0
-                    for k in range(start, start + group):
-                        found = gather_pairs(
-                            levels, z + first_z, y + first_y, x, offsets[k], radii, scratch.pairs, found
-                        )
-                    if found > 0:
-                        total += mcc_of_pairs(scratch, found, symmetric, flat)
-                        terms += 1
-            out[z, y, x] = mean_entropy(total, terms, 1.0)
+            centre = z + origin_z, y + origin_y, x
+            value = np.nan
+            if levels[centre] >= 0:
+                value = mcc_of_window(levels, centre, offsets, radii, scratch, symmetric, merge, flat)
+            out[z, y, x] = value
 
     return correlation

@@ -1,10 +1,10 @@
-"""The co-occurrence family on CUDA devices: which kernels compute which feature, and what they need there."""
+"""Stages of the co-occurrence family on CUDA devices: kernels of every feature and their memory."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 import numpy as np
 from numba import cuda
@@ -12,56 +12,47 @@ from numba import cuda
 from glcm_cuda.families.fixed_point import LOG_ONE, fixed_log2, log_steps
 from glcm_cuda.families.glcm.cuda import entropy_kernels, feature_kernels
 from glcm_cuda.families.glcm.mcc import scratch_sizes
-from glcm_cuda.families.glcm.scales import check_levels, inverse_table, log_table, most_pairs, scale_of
+from glcm_cuda.families.glcm.scales import check_levels, inverse_table, logs_of_ends, most_pairs, scale_of
 from glcm_cuda.families.launching import compiled, launch
 from glcm_cuda.families.offsets import directions
-from glcm_cuda.families.stage import Chosen, CUDAStage, Extent, Task
+from glcm_cuda.families.stage import Chosen, CUDAStage, Extent, LevelStage, Task
 from glcm_cuda.settings import MAX_LEVELS, GLCMSettings
 
 _MATRIX_THREADS, _MATRIX_BYTES = 1 << 16, 1 << 28
-"""Threads that have matrices for MCC, and bytes of matrices beyond which there are fewer threads."""
+"""Most threads of MCC, which have a matrix each, and most bytes for their working memory."""
 
 _MATRIX_BLOCK = 64
-"""Threads of a block of these."""
+"""Threads of a block of MCC."""
 
 _THREADS = 1 << 18
-"""Threads that are worth more than longer strips. The first planes of a strip are work without a result."""
+"""Threads of the counting kernel that suffice to fill a device: with more, strips get longer instead. The
+first planes of a strip are work without results."""
 
 _LONGEST_STRIP = 64
-
-
-class _Stage:
-    """What the stages share: they read levels."""
-
-    reads: ClassVar[Literal["levels", "intensities"]] = "levels"
-
-    def __init__(self, task: Task, chosen: Chosen) -> None:
-        self._task = task
-        self._chosen = chosen
-
-    def check(self) -> None:
-        """Allow any number of levels, unless a stage says otherwise."""
+"""Most voxels of a strip."""
 
 
 @dataclass(frozen=True)
 class _EntropyScratch:
-    words: Any  # codes of the pairs of the directions that are counted together
-    totals: Any  # entropies added up over the directions, and the number of these
+    """Arrays and tables on a device; see `entropy_kernels.count_kernel`."""
+
+    words: Any  # of the pairs of the directions that are counted together
+    totals: Any  # sums over the directions so far, and their numbers
     terms: Any
-    tables: dict[tuple[int, bool], Any]  # what the counting looks up, by number of pairs and naming
+    tables: dict[tuple[int, bool], Any]  # lookup tables, by number of pairs and whether windows are named
     log_table: Any
 
 
-class EntropyStage(_Stage):
-    """Joint entropy, by marches; see `entropy_kernels`."""
+class EntropyStage(LevelStage):
+    """Joint entropy: threads march along columns of windows; see `entropy_kernels`."""
 
     def __init__(self, task: Task, chosen: Chosen) -> None:
         super().__init__(task, chosen)
         self._marches = entropy_kernels.marches(task.settings, task.bins.wide)
-        self._together = len(self._marches[0].group)  # directions whose words are needed at once
+        self._together = len(self._marches[0].group)  # directions whose words are needed at the same time
 
     def check(self) -> None:
-        """Refuse the one setting that leaves no word free for a missing pair."""
+        """Raise ValueError for the one setting that leaves no word free for non-pairs."""
         if self._task.bins.levels == MAX_LEVELS and not self._task.settings.symmetric:
             msg = (
                 f"joint entropy of {MAX_LEVELS} levels, not symmetric, is not mapped on CUDA devices; "
@@ -70,43 +61,47 @@ class EntropyStage(_Stage):
             raise ValueError(msg)
 
     def comparisons(self) -> int:
-        """See `CUDAStage`: marches share their comparisons among windows, so that they are few."""
+        """See `CUDAStage`. Windows share their comparisons, which are therefore few."""
         return 1
 
     def bytes(self, most: Extent) -> int:
-        """See `CUDAStage`: a word for every place, and a total and a count for every voxel."""
+        """See `CUDAStage`. A word for every place and direction, a total and a count for every voxel."""
         return 4 * most.places * self._together + 12 * most.written
 
     def scratch(self, most: Extent) -> _EntropyScratch:
         """See `CUDAStage`."""
-        kinds = dict.fromkeys((march.pairs, march.named) for march in self._marches)
+        keys = dict.fromkeys((march.pairs, march.named) for march in self._marches)
         return _EntropyScratch(
             words=cuda.device_array(most.places * self._together, np.uint32),
             totals=cuda.device_array(most.written, np.int64 if self._task.merge else np.float64),
             terms=cuda.device_array(most.written, np.int32),
-            tables={kind: cuda.to_device(entropy_kernels.lookup_table(*kind)) for kind in kinds},
-            log_table=cuda.to_device(fixed_log2(np.arange(max(pairs for pairs, _ in kinds) + 1))),
+            tables={key: cuda.to_device(entropy_kernels.lookup_table(*key)) for key in keys},
+            log_table=cuda.to_device(fixed_log2(np.arange(max(pairs for pairs, _ in keys) + 1))),
         )
 
     def map(
-        self, source: Any, first: tuple[int, int], scratch: _EntropyScratch, out: Any, stream: Any
+        self, source: Any, origin: tuple[int, int], scratch: _EntropyScratch, out: Any, stream: Any
     ) -> None:
         """See `CUDAStage`."""
         ((plane, _),) = self._chosen
         out = out[plane]
         places = self._task.places(out.shape)
         words = scratch.words[: self._together * math.prod(places)]
+        # The words of a group of directions are written before they are counted; the next group reuses the
+        # array.
         numbers = range(len(self._marches))
         for group in [numbers] if self._task.merge else [[k] for k in numbers]:
             for k in group:
-                self._write_words(k, source, first, words.reshape((-1, *places)), stream)
+                self._write_words(k, source, origin, words.reshape((-1, *places)), stream)
             for k in group:
-                self._count(k, source, first, scratch, words, out, stream)
+                self._count(k, source, origin, scratch, words, out, stream)
 
-    def _write_words(self, k: int, levels: Any, first: tuple[int, int], words: Any, stream: Any) -> None:
+    def _write_words(self, k: int, levels: Any, origin: tuple[int, int], words: Any, stream: Any) -> None:
+        """Start the kernel that writes the words of direction k."""
         task, settings = self._task, self._task.settings
         offset = _offset(settings, k)
-        ways = entropy_kernels.first_end(offset, settings.dimensions), (*first, 0), settings.radii
+        # The first place is `radii` before the block, and the pair's first voxel `first_end` from there.
+        ways = entropy_kernels.first_end(offset, settings.dimensions), (*origin, 0), settings.radii
         start = tuple(end + begin - radius for end, begin, radius in zip(*ways, strict=True))
         launch(
             compiled(entropy_kernels.word_kernel, task.bins.wide), words.shape[1:], stream,
@@ -114,8 +109,9 @@ class EntropyStage(_Stage):
         )  # fmt: skip
 
     def _count(
-        self, k: int, levels: Any, first: tuple[int, int], scratch: Any, words: Any, out: Any, stream: Any
+        self, k: int, levels: Any, origin: tuple[int, int], scratch: Any, words: Any, out: Any, stream: Any
     ) -> None:
+        """Start the kernel that counts direction k."""
         march, settings = self._marches[k], self._task.settings
         totals, terms = (array[: out.size].reshape(out.shape) for array in (scratch.totals, scratch.terms))
         strip = min(max(4 * (march.planes - 1), out.size // _THREADS, 1), _LONGEST_STRIP)
@@ -125,12 +121,12 @@ class EntropyStage(_Stage):
             compiled(entropy_kernels.count_kernel, march), threads, stream,
             words, strip, scratch.tables[march.pairs, march.named], scratch.log_table,
             k == 0, k == len(self._marches) - 1, totals, terms,
-            levels, *first, settings.log_unit / LOG_ONE, out, block=march.block,
+            levels, *origin, settings.log_unit / LOG_ONE, out, block=march.block,
         )  # fmt: skip
 
 
-class SumsStage(_Stage):
-    """The features that sums over the pairs give: all but joint entropy and MCC; see `feature_kernels`."""
+class SumsStage(LevelStage):
+    """The features computed from sums over pairs, all except joint entropy and MCC; see `feature_kernels`."""
 
     def __init__(self, task: Task, chosen: Chosen) -> None:
         super().__init__(task, chosen)
@@ -138,42 +134,42 @@ class SumsStage(_Stage):
         self._scale = scale_of(task.settings, most_pairs(task.settings))
 
     def check(self) -> None:
-        """Refuse more levels than the sums have room for."""
+        """Raise ValueError if the sums could overflow with this many levels."""
         check_levels((feature for _, feature in self._chosen), self._task)
 
     def comparisons(self) -> int:
-        """See `CUDAStage`: where pairs are ranked, each is compared with all before it."""
+        """See `CUDAStage`. With ranks, every pair is compared with all earlier ones."""
         pairs = most_pairs(self._task.settings)
         matrices = 1 if self._task.merge else len(directions(self._task.settings))
         return matrices * pairs * (pairs if self._walk.counted.ranked else 1)
 
     def bytes(self, most: Extent) -> int:
-        """See `CUDAStage`: all sums lie in registers."""
+        """See `CUDAStage`. None: all sums stay in registers."""
         return 0
 
     def scratch(self, most: Extent) -> list[Any]:
-        """Return the directions and the tables that `feature_kernels.feature_kernel` names."""
+        """Return the directions and tables that `feature_kernels.feature_kernel` takes."""
         settings = self._task.settings
-        logs = log_table(most_pairs(settings), self._scale)
+        logs = logs_of_ends(most_pairs(settings), self._scale)
         inverses = inverse_table(self._task.bins.levels, self._scale)
         tables = directions(settings), log_steps(logs), logs, inverses
         return [cuda.to_device(table) for table in tables]
 
-    def map(self, source: Any, first: tuple[int, int], scratch: list[Any], out: Any, stream: Any) -> None:
+    def map(self, source: Any, origin: tuple[int, int], scratch: list[Any], out: Any, stream: Any) -> None:
         """See `CUDAStage`."""
         offsets, *tables = scratch
         launch(
             compiled(feature_kernels.feature_kernel, self._walk), out.shape[1:], stream,
             source.reshape(source.size), source.shape, offsets, self._task.settings.radii, *tables,
-            *self._scale[1:], *first, out,
+            *self._scale[1:], *origin, out,
         )  # fmt: skip
 
 
-class MCCStage(_Stage):
-    """The maximal correlation coefficient: threads with a matrix each go from voxel to voxel."""
+class MCCStage(LevelStage):
+    """The maximal correlation coefficient: threads, each with its own matrix, go from voxel to voxel."""
 
     def comparisons(self) -> int:
-        """See `CUDAStage`: a reduction to tridiagonal form takes the third power of the matrix's edge."""
+        """See `CUDAStage`. The cost of the tridiagonal form is the cube of the matrix's edge."""
         _, edge = scratch_sizes(self._task.settings, self._task.bins.levels)
         matrices = 1 if self._task.merge else len(directions(self._task.settings))
         return int(matrices * edge**3)
@@ -183,23 +179,23 @@ class MCCStage(_Stage):
         return self._threads(most) * self._bytes_a_thread()
 
     def scratch(self, most: Extent) -> list[Any]:
-        """Return the directions and the fields of `mcc.Scratch` for as many threads as are worth it."""
+        """Return the directions and the fields of `mcc.Scratch`, with the threads along one more axis."""
         arrays = [cuda.device_array((*shape, self._threads(most)), dtype) for shape, dtype in self._shapes()]
         return [cuda.to_device(directions(self._task.settings)), *arrays]
 
-    def map(self, source: Any, first: tuple[int, int], scratch: list[Any], out: Any, stream: Any) -> None:
+    def map(self, source: Any, origin: tuple[int, int], scratch: list[Any], out: Any, stream: Any) -> None:
         """See `CUDAStage`."""
         ((plane, _),) = self._chosen
         settings = self._task.settings
         kernel = compiled(feature_kernels.mcc_kernel, settings.symmetric, self._task.merge)
         offsets, *arrays = scratch
-        blocks_of_threads = -(-arrays[0].shape[-1] // _MATRIX_BLOCK)
+        blocks_of_threads = -(-arrays[0].shape[2] // _MATRIX_BLOCK)
         kernel[blocks_of_threads, _MATRIX_BLOCK, stream](
-            source, offsets, settings.radii, self._task.bins.flat, *first, *arrays, out[plane]
+            source, offsets, settings.radii, self._task.bins.flat, *origin, *arrays, out[plane]
         )
 
     def _shapes(self) -> list[tuple[tuple[int, ...], type[np.number[Any]]]]:
-        """Return the shapes of a thread's arrays, those of `mcc.Scratch`, and their types."""
+        """Return shape and type of every field of `mcc.Scratch` for one thread."""
         settings, number_of_levels = self._task.settings, self._task.bins.levels
         pairs, edge = scratch_sizes(settings, number_of_levels)
         ends = 1 if settings.symmetric else 2
@@ -212,14 +208,17 @@ class MCCStage(_Stage):
         ]
 
     def _bytes_a_thread(self) -> int:
+        """Return the bytes of working memory of one thread."""
         return sum(math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in self._shapes())
 
     def _threads(self, most: Extent) -> int:
+        """Return the number of threads for blocks of this extent."""
         enough = max(_MATRIX_BYTES // self._bytes_a_thread(), _MATRIX_BLOCK)
         return min(_MATRIX_THREADS, most.written, enough)
 
 
 def _offset(settings: GLCMSettings, k: int) -> tuple[int, int, int]:
+    """Return the offset of direction k as ints."""
     z, y, x = directions(settings)[k].tolist()
     return z, y, x
 

@@ -75,7 +75,7 @@ def test_all_features_are_the_cpus(rng, fields, shape, masked):
         {"levels": 58_000},
         {"levels": 58_000, "aggregate": "merge", "symmetric": False},
         {"levels": 400, "dimensions": 3, "window": 3},
-        {"distance": (1, 2), "directions": "all", "dimensions": 3},
+        pytest.param({"distance": (1, 2), "directions": "all", "dimensions": 3}, marks=pytest.mark.slow),
         {"distance": (1, 2), "directions": "all", "aggregate": "merge"},
         {"bin_width": 7.0, "bin_edges": "pyradiomics"},
     ],

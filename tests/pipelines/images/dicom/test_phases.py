@@ -113,7 +113,7 @@ def test_images_of_one_place_that_make_no_whole_volumes_are_refused(tmp_path, rn
     write_series(tmp_path / "0", rng)
     write_slice(tmp_path / "1", np.zeros((6, 5)), np.array([1.0, 2.0, 3.0]))
     with pytest.raises(
-        ValueError, match=r"got 5 images at 4 positions \(up to 2 share one\), and nothing tells whole"
+        ValueError, match=r"got 5 images at 4 positions \(up to 2 share one\), and no attribute separates"
     ):
         read_image(tmp_path)
 
@@ -131,7 +131,9 @@ def test_a_series_is_chosen_by_number_uid_or_description(tmp_path, rng):
     for wanted, expected in (("1", two), ("2", one), ("1.2.3", one), ("FAT", two)):
         np.testing.assert_array_equal(read_image(tmp_path, Choice(series=wanted)).array, expected)
     for wanted, count in (("t", 2), ("DWI", 0), ("3", 0)):
-        with pytest.raises(ValueError, match=f"holds 2 DICOM series and --series {wanted} means {count} of"):
+        with pytest.raises(
+            ValueError, match=f"holds 2 DICOM series and --series {wanted} matches {count} of"
+        ):
             read_image(tmp_path, Choice(series=wanted))
 
 

@@ -32,7 +32,7 @@ def test_a_binary_segmentation_by_number_and_by_name(series, tmp_path, slices):
 
 @pytest.mark.parametrize(
     ("wanted", "got"),
-    [(None, "got no --segment"), ("9", "--segment 9, which means 0"), ("x", "which means 0")],
+    [(None, "got no --segment"), ("9", "--segment 9, which matches 0"), ("x", "which matches 0")],
 )
 def test_a_segment_must_be_chosen(series, tmp_path, wanted, got):
     path = write_segmentation(tmp_path / "seg.dcm", series, two_masks())
@@ -153,10 +153,10 @@ def test_a_contour_in_a_contour_is_a_hole(series, tmp_path):
 @pytest.mark.parametrize(
     ("contours", "changes", "message"),
     [
-        ([], {}, "structure 3 GTV has no contour"),
+        ([], {}, "structure 3 GTV has no contour with an area$"),
         ([[]], {}, "structure 3 GTV has no contour"),
         ([corners((0.6, 0.9), (0.6, 0.9), 1)], {}, "structure 3 GTV has no voxel's centre inside"),
-        ([corners((0.6, 3.4), (0.6, 3.4), 1.4)], {}, "a contour of GTV lies in no slice of the image"),
+        ([corners((0.6, 3.4), (0.6, 3.4), 3.6)], {}, "a contour of GTV lies in no slice of the image"),
         ([corners((0.6, 3.4), (0.6, 3.4), 4)], {}, "a contour of GTV lies in no slice of the image"),
         ([corners((0.6, 3.4), (0.6, 3.4), 1)], {"series": "9.9"}, "refers to another series than"),
         ([corners((0.6, 3.4), (0.6, 3.4), 1)], {"frame": "9.9"}, "refers to another frame of reference"),
