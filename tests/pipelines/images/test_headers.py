@@ -36,6 +36,7 @@ NRRD = {"type": "uchar", "dimension": "3", "sizes": "4 3 2", "encoding": "raw"}
 
 def meta(path, data=DATA, **changes):
     fields = META | changes
+    fields["ElementDataFile"] = fields.pop("ElementDataFile")  # must be the last
     text = "".join(f"{name} = {value}\n" for name, value in fields.items() if value is not None)
     path.write_bytes(text.encode() + data)
     return path
@@ -90,9 +91,6 @@ def test_sound_headers_are_read(tmp_path):
 )
 def test_a_damaged_metaimage_header_is_refused_before_itk_reads_it(tmp_path, field, value):
     path = meta(tmp_path / "a.mha", **{field: value})
-    if field == "HeaderSize":  # must stand before the data
-        path = meta(tmp_path / "a.mha", **{"HeaderSize": value, "ElementDataFile": None}, data=b"")
-        path.write_bytes(path.read_bytes() + b"ElementDataFile = LOCAL\n" + VOXELS.tobytes())
     assert_one_line_refusal(path, rf"a\.mha is truncated or damaged: its header has no valid {field};")
 
 
