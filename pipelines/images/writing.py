@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK
 
-from glcm_cuda.base.files import replacing
+from glcm_cuda.base.files import replacing, second_temporary
 from pipelines.images import nifti
 from pipelines.images.native_messages import native_messages_logged
 from pipelines.images.nifti_forms import NiftiForms
@@ -131,7 +131,7 @@ def _write_nifti(image: SimpleITK.Image, forms: NiftiForms | None, temporary: Pa
         if forms is not None:
             _set_forms(temporary, image, forms)
         return
-    plain = temporary.with_name(f"{temporary.name.removesuffix('.nii.gz')}.uncompressed.nii")
+    plain = second_temporary(temporary, ".nii")
     try:
         with native_messages_logged():
             SimpleITK.WriteImage(image, str(plain), False)

@@ -288,6 +288,37 @@ def test_a_mask_of_everything_changes_nothing(tmp_path, image, mask, volume):
     )
 
 
+@pytest.mark.parametrize("outside", ["-1", "0", "nan"])
+@pytest.mark.parametrize("crop", [(), ("--crop",)])
+def test_the_value_outside_the_mask(tmp_path, image, volume, outside, crop):
+    output, mask = tmp_path / "map.nii.gz", tmp_path / "mask.nrrd"
+    inside = np.zeros(volume.array.shape, np.uint8)
+    inside[1, 3:9, 2:8] = 1
+    write_volume(replace(volume, array=inside), mask)
+    result = run(image, "-o", output, "--mask", mask, "--outside", outside, "--backend", "cpu", *crop)
+    assert result.exit_code == 0, result.output
+    assert ("NaN outside the mask is read as 0 from NIfTI by some tools" in result.stderr) == (
+        outside == "nan"
+    )
+    plain = tmp_path / "plain.nrrd"
+    assert "NaN outside" not in run(image, "-o", plain, "--mask", mask, "--backend", "cpu", *crop).stderr
+    expected, found = read_image(plain).array, read_image(output).array
+    assert np.isnan(expected).any()
+    np.testing.assert_array_equal(found, np.where(np.isnan(expected), np.float32(outside), expected))
+    record = json.loads((tmp_path / "map.nii.gz.json").read_text())
+    assert record["outside"] == ("NaN" if outside == "nan" else float(outside))
+
+
+@pytest.mark.parametrize("value", ["inf", "-inf", "1e39"])
+def test_a_value_outside_the_mask_that_a_map_cannot_hold(tmp_path, image, mask, value):
+    result = run(image, "-o", tmp_path / "map.nii", "--mask", mask, "--outside", value)
+    assert_refused(result, "--outside must be a number that fits in float32, or nan, got")
+
+
+def test_a_value_outside_needs_a_mask(tmp_path, image):
+    assert_refused(run(image, "-o", tmp_path / "map.nii", "--outside", "0"), "--outside needs --mask FILE")
+
+
 def test_a_mask_of_one_voxel_is_nan_there(tmp_path, image, volume):
     mask = np.zeros(volume.array.shape, np.uint8)
     mask[1, 4, 4] = 1
