@@ -172,8 +172,9 @@ def _dicom_rows(contents: Contents, wanted_phase: int | None, wanted: str | None
 def _phases(series: Found) -> list[Phase]:
     """Return the volumes of a series; none, with a warning, if its slices are not regular."""
     members, copies = without_copies(series.members)
+    source = Path(series.description)
     try:
-        phases = phases_of(Path(series.description), series_frames(members))
+        phases = phases_of(source, series_frames(source, members))
     except ValueError as error:
         _log.warning("left out: %s", error)
         return []

@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from pipelines.images.archives import opened
+from pipelines.images.dicom.attributes import text_of
 from pipelines.images.dicom.headers import Contents, Found, contents_of, files_below, hashed, is_dicom
-from pipelines.images.dicom.phases import (
-    Phase,
-    phases_of,
-    plane_name,
-    spacing_of,
-    uneven,
-    without_copies,
-)
+from pipelines.images.dicom.phases import Phase, phases_of, uneven, without_copies
+from pipelines.images.dicom.planes import plane_name, spacing_of
+from pipelines.images.dicom.regions import is_region_header, segments_in, series_referred_to
 from pipelines.images.dicom.series import series_frames
 from pipelines.images.dicom.tilt import tilt_degrees, tilt_text
+from pipelines.images.dicom.voxels import rescale_of
 from pipelines.images.output_paths import MAP_SUFFIXES
 from pipelines.images.reading import read_image
 from pipelines.images.volume import Volume
@@ -58,11 +56,18 @@ def _lines(path: Path, *, keep_ids: bool) -> list[str]:
     lines = [*_dicom_lines(contents, keep_ids=keep_ids)]
     images = [image for image in files_below(path) if image.name.endswith(_OTHER_FORMATS)]
     lines += [_line(path, image) for image in images]
-    lines += [f"problem: {problem}" for problem in contents.problems]
+    lines += dict.fromkeys(_problem_lines(contents))
     if not lines:
         msg = f"{path} holds no image: neither DICOM nor {', '.join(_OTHER_FORMATS)}"
         raise ValueError(msg)
-    return lines
+    ignored = contents.ignored_text()
+    return [*lines, *([f"ignored: {ignored}"] if ignored else [])]
+
+
+def _problem_lines(contents: Contents) -> Iterator[str]:
+    """Files that cannot be read, and those that may be lost slices by their names."""
+    problems = {problem.path: problem for one in contents.series for problem in contents.problems_of(one)}
+    yield from (f"problem: {problem}" for problem in (*contents.problems, *problems.values()))
 
 
 def _dicom_lines(contents: Contents, *, keep_ids: bool) -> Iterator[str]:
@@ -73,17 +78,40 @@ def _dicom_lines(contents: Contents, *, keep_ids: bool) -> Iterator[str]:
             if series.patient == patient:
                 yield f"  {series.summary()}"
                 yield from (f"      {line}" for line in _series_lines(series))
-    modalities = Counter(str(header.get("Modality", "unknown")) for _, header in contents.others)
+    modalities = Counter(text_of(header, "Modality") or "unknown" for _, header in contents.others)
     if modalities:
-        listed = ", ".join(f"{modality} {number}" for modality, number in sorted(modalities.items()))
-        yield f"not images of a scanner: {listed}"
+        listed = ", ".join(f"{number} {modality}" for modality, number in sorted(modalities.items()))
+        yield f"other objects: {listed}"
+    for path, header in contents.others:
+        if is_region_header(header):
+            yield f"  {_region_line(path, header, contents)}"
+
+
+def _region_line(path: Path, header: Any, contents: Contents) -> str:
+    """Segments or structures of a file, and the series that they belong to."""
+    modality = text_of(header, "Modality") or "object"
+    try:
+        segments, uids = segments_in(path, header), series_referred_to(path, header)
+    except ValueError as error:
+        return f"problem: {error}"
+    frame = text_of(header, "FrameOfReferenceUID")
+    series = [one for one in contents.series if one.uid in uids]
+    if not uids and frame:
+        series = [one for one in contents.series if text_of(one.first, "FrameOfReferenceUID") == frame]
+    numbers = ", ".join(f"series {one.number}" for one in series) or "a series that is not here"
+    listed = ", ".join(map(str, segments)) or "no segment"
+    return f"{modality} {path.name}: {listed} (of {numbers if uids or series else 'no stated series'})"
 
 
 def _series_lines(series: Found) -> Iterator[str]:
     """Geometry, phases and problems of a series."""
     members, copies = without_copies(series.members)
+    source = Path("series")
     try:
-        phases = phases_of(Path("series"), series_frames(members))
+        slices = series_frames(source, members)
+        phases = phases_of(source, slices)
+        for path, header in slices:
+            rescale_of(path, header)  # refuses what is malformed
     except ValueError as error:
         yield f"problem: {error}".replace("series: ", "").replace("series holds", "holds")
         return
@@ -101,14 +129,14 @@ def _series_lines(series: Found) -> Iterator[str]:
 
 
 def _geometry(phase: Phase) -> str:
-    header = phase.members[0][1]
+    path, header = phase.members[0]
     size = f"{header.Columns}x{header.Rows}x{len(phase.members)} voxels"
-    rows, columns = spacing_of(header) or (float("nan"), float("nan"))
+    rows, columns = spacing_of(path, header) or (float("nan"), float("nan"))
     spacing = f"{columns:.3g}x{rows:.3g}"
     if len(phase.members) > 1:
         gaps = phase.along_mm[1:] - phase.along_mm[:-1]
         spacing += f"x{sorted(gaps)[len(gaps) // 2]:.3g}"
-    return f"{size}, {spacing} mm, {plane_name(header)}"
+    return f"{size}, {spacing} mm, {plane_name(phase.orientation)}"
 
 
 def _line(folder: Path, path: Path) -> str:

@@ -16,7 +16,7 @@ from glcm_cuda.base.files import replacing
 from pipelines.images.dicom.codes import feature_of_code
 from pipelines.images.dicom.headers import header_of
 from pipelines.images.dicom.multiframe import frames_of, geometry_of
-from pipelines.images.dicom.phases import normal_of
+from pipelines.images.dicom.planes import normal_of
 from pipelines.images.dicom.series import Choice
 from pipelines.images.dicom.source_headers import complete_header, refuse_no_identifiers, source_header
 from pipelines.images.output_paths import PARAMETRIC_MAP_SUFFIX, refuse_output
@@ -84,7 +84,7 @@ def check_sources(path: Path, volume: Volume, choice: Choice) -> None:
         If it was not DICOM, lacks the identifier of its study or frame of reference, or may lack slices.
     """
     if choice.allow_gaps:
-        msg = "a Parametric Map says where each slice lies, and --allow-gaps leaves that open; write .nii.gz"
+        msg = "a Parametric Map states where each slice lies, which --allow-gaps leaves open; write .nii.gz"
         raise ValueError(msg)
     _refuse_no_sources(path, volume)
     refuse_no_identifiers(volume.sources[0], header_of(volume.sources[0]))
@@ -151,7 +151,7 @@ def _feature_of(path: Path, dataset: Any, group: Any) -> str:
 
 def _not_ours(path: Path) -> ValueError:
     return ValueError(
-        f"{path} must be a DICOM Parametric Map of radsynth, got another object or a damaged one"
+        f"{path} must be a DICOM Parametric Map written by radsynth, got another object or a damaged one"
     )
 
 
@@ -161,10 +161,10 @@ def _check_maps(maps: Mapping[str, npt.NDArray[np.float32]], volume: Volume, pat
         raise ValueError(msg)
     _refuse_no_sources(path, volume)
     if len(volume.origin_mm) != 3:
-        msg = f"{path} needs a place in the patient, got a 2D image without one; write .nii.gz or .nrrd"
+        msg = f"{path} needs a position in the patient, got a 2D image without one; write .nii.gz or .nrrd"
         raise ValueError(msg)
     if not maps:
-        msg = f"{path} must hold the map of at least one feature, got none"
+        msg = f"{path} must hold at least one feature map, got none"
         raise ValueError(msg)
     for name, array in maps.items():
         if array.shape != volume.array.shape:
@@ -174,5 +174,8 @@ def _check_maps(maps: Mapping[str, npt.NDArray[np.float32]], volume: Volume, pat
 
 def _refuse_no_sources(path: Path, volume: Volume) -> None:
     if not volume.sources:
-        msg = f"{path} must be made from a DICOM image on its own grid, got another; write .nii.gz or .nrrd"
+        msg = (
+            f"{path} must be made from a DICOM image on its original grid, got another; "
+            "write .nii.gz or .nrrd"
+        )
         raise ValueError(msg)

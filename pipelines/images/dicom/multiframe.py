@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,24 +10,42 @@ import numpy as np
 import numpy.typing as npt
 import pydicom
 
+from pipelines.images.dicom.attributes import DAMAGED, count_of, items_of, number_of, quiet, value_of
 from pipelines.images.dicom.headers import Member, header_of
-from pipelines.images.dicom.phases import normal_of, spacing_of
+from pipelines.images.dicom.planes import normal_of, orientation_of, spacing_of
 
 # Attributes in the functional groups of a frame: sequence, attribute, and its name in single-frame images.
 _GROUPS = (
     ("PlanePositionSequence", "ImagePositionPatient", "ImagePositionPatient"),
     ("PlaneOrientationSequence", "ImageOrientationPatient", "ImageOrientationPatient"),
     ("PixelMeasuresSequence", "PixelSpacing", "PixelSpacing"),
+    ("PixelMeasuresSequence", "SpacingBetweenSlices", "SpacingBetweenSlices"),
     ("PixelValueTransformationSequence", "RescaleSlope", "RescaleSlope"),
     ("PixelValueTransformationSequence", "RescaleIntercept", "RescaleIntercept"),
     ("FrameContentSequence", "TemporalPositionIndex", "TemporalPositionIdentifier"),
     ("FrameContentSequence", "FrameAcquisitionNumber", "AcquisitionNumber"),
+    ("FrameContentSequence", "FrameAcquisitionDateTime", "AcquisitionDateTime"),
     ("MRDiffusionSequence", "DiffusionBValue", "DiffusionBValue"),
     ("MREchoSequence", "EffectiveEchoTime", "EchoTime"),
+    ("ContrastBolusUsageSequence", "ContrastBolusAgentPhase", "ContrastBolusAgentPhase"),
     ("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime", "TriggerTime"),
     ("MRImageFrameTypeSequence", "FrameType", "ImageType"),
+    ("MRImageFrameTypeSequence", "ComplexImageComponent", "ComplexImageComponent"),
     ("CTImageFrameTypeSequence", "FrameType", "ImageType"),
 )
+_FROM_THE_HEADER = ("PlaneOrientationSequence", "PixelMeasuresSequence", "PixelValueTransformationSequence")
+"""Groups whose attributes are taken from the header of the file where no group has them."""
+
+_OF_ALL_FRAMES = (
+    *("Rows", "Columns", "Modality", "SOPInstanceUID", "BitsAllocated", "PixelRepresentation"),
+    *("PixelPaddingValue", "PixelPaddingRangeLimit", "PhotometricInterpretation"),
+)
+
+
+def is_enhanced(path: Path, header: Any) -> bool:
+    """Whether a file has several frames, or one that is described by functional groups."""
+    several = count_of(path, header, "NumberOfFrames", 1) > 1
+    return several or bool(items_of(path, header, "PerFrameFunctionalGroupsSequence"))
 
 
 def frames_of(path: Path, header: Any) -> tuple[Member, ...]:
@@ -44,12 +61,12 @@ def frames_of(path: Path, header: Any) -> tuple[Member, ...]:
     ValueError
         If frames have no positions.
     """
-    number = int(header.NumberOfFrames)
-    groups = header.get("PerFrameFunctionalGroupsSequence") or []
-    shared = (header.get("SharedFunctionalGroupsSequence") or [None])[0]
-    frames = [_frame(header, shared, group, index) for index, group in enumerate(groups)]
-    positions = sum("ImagePositionPatient" in frame for frame in frames)
-    if positions != number:
+    number = count_of(path, header, "NumberOfFrames", 1)
+    groups = items_of(path, header, "PerFrameFunctionalGroupsSequence")
+    (shared,) = items_of(path, header, "SharedFunctionalGroupsSequence")[:1] or [None]
+    frames = [_frame(path, header, shared, group, index) for index, group in enumerate(groups)]
+    positions = sum(value_of(path, frame, "ImagePositionPatient") is not None for frame in frames)
+    if positions != number or len(frames) != number:
         msg = (
             f"{path} has {number} frames and must give the position of each, got {positions}; "
             "export it as single-frame DICOM or convert it to NIfTI"
@@ -58,43 +75,45 @@ def frames_of(path: Path, header: Any) -> tuple[Member, ...]:
     return tuple((path, frame) for frame in frames)
 
 
-def read_frames(path: Path, frames: Sequence[int]) -> npt.NDArray[Any]:
-    """Return the intensities of some frames, (frames, Y, X).
-
-    The dtype is that of the file if no frame is rescaled, otherwise float32.
-
-    Raises
-    ------
-    ValueError
-        If the pixels cannot be decoded.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # odd values in attributes that are not used
-        dataset = pydicom.dcmread(path)
-        pixels = decoded(path, dataset).reshape((-1, int(dataset.Rows), int(dataset.Columns)))
-    members = frames_of(path, dataset)
-    rescale = [_rescale(members[frame][1]) for frame in frames]
-    if set(rescale) == {(1.0, 0.0)}:
-        return np.ascontiguousarray(pixels[list(frames)])
-    slope, intercept = np.array(rescale).T[:, :, None, None]
-    rescaled: npt.NDArray[np.float32] = (pixels[list(frames)] * slope + intercept).astype(np.float32)
-    return rescaled
-
-
 def geometry_of(
     path: Path, positions_mm: npt.NDArray[np.float64]
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return spacing (x, y, z) and direction, as in SimpleITK, of frames at these positions."""
-    header = header_of(path)
-    frame = frames_of(path, header)[0][1]
-    rows, columns = spacing_of(frame) or (1.0, 1.0)
-    orientation = np.array(frame.ImageOrientationPatient, float).reshape(2, 3)
-    normal = normal_of(frame.ImageOrientationPatient)
-    distance = 1.0
+    return frame_geometry(*frames_of(path, header_of(path))[0], positions_mm)
+
+
+def frame_geometry(
+    path: Path, header: Any, positions_mm: npt.NDArray[np.float64]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return spacing (x, y, z) and direction of slices at these positions, from the header of the first.
+
+    A plane that is not stated is one of 1 mm along the axes of the patient.
+    """
+    rows, columns = spacing_of(path, header) or (1.0, 1.0)
+    orientation = orientation_of(path, header)
+    if orientation is None:
+        orientation = np.array([1.0, 0.0, 0.0, 0.0, 1.0, 0.0])
+    normal = normal_of(orientation)
     if len(positions_mm) > 1:
-        distance = float(np.median(np.diff(positions_mm @ normal)))
-    direction = np.stack([*orientation, normal], axis=1)
+        distance = float(np.diff(positions_mm @ normal).mean())
+    else:
+        distance = stated_distance(path, header) or 1.0
+    direction = np.stack([*orientation.reshape(2, 3), normal], axis=1)
     return (columns, rows, distance), tuple(direction.ravel().tolist())
+
+
+def stated_distance(path: Path, header: Any) -> float | None:
+    """Return the distance of slices that a header states; None if there is none above 0."""
+    try:
+        distance = number_of(path, header, "SpacingBetweenSlices")
+    except ValueError:  # the positions say it better
+        return None
+    return distance if distance is not None and distance > 0 else None
+
+
+def size_of(path: Path, header: Any) -> tuple[int, int]:
+    """Return the numbers of rows and columns."""
+    return count_of(path, header, "Rows"), count_of(path, header, "Columns")
 
 
 def decoded(path: Path, dataset: Any) -> npt.NDArray[Any]:
@@ -106,43 +125,58 @@ def decoded(path: Path, dataset: Any) -> npt.NDArray[Any]:
         If the pixels are damaged, or their compression needs a decoder that is not installed.
     """
     try:
-        pixels: npt.NDArray[Any] = dataset.pixel_array
+        with quiet():
+            pixels: npt.NDArray[Any] = dataset.pixel_array
     except (RuntimeError, NotImplementedError) as error:  # a plug-in is missing
         msg = (
             f"{path} is compressed ({dataset.file_meta.TransferSyntaxUID.name}) and needs another decoder: "
             "pip install 'radsynth[jpeg]'"
         )
         raise ValueError(msg) from error
-    except (ValueError, AttributeError) as error:
+    except DAMAGED as error:
         msg = f"{path} is truncated or damaged: its voxels cannot be read; copy or export it again"
         raise ValueError(msg) from error
     return pixels
 
 
-def _frame(header: Any, shared: Any, group: Any, index: int) -> Any:
+def _frame(path: Path, header: Any, shared: Any, group: Any, index: int) -> Any:
     """Return the header that the frame would have as a single-frame image."""
     frame = pydicom.Dataset()
-    for keyword in ("Rows", "Columns", "Modality", "SOPInstanceUID"):
-        if keyword in header:
-            setattr(frame, keyword, header[keyword].value)
-    for keyword, value in _attributes(header, shared, group):
+    for keyword in _OF_ALL_FRAMES:
+        value = value_of(path, header, keyword)
+        if value is not None:
+            setattr(frame, keyword, value)
+    for keyword, value in _attributes(path, header, shared, group):
         setattr(frame, keyword, value)
     frame.InstanceNumber = index + 1
     return frame
 
 
-def _attributes(header: Any, shared: Any, group: Any) -> Iterator[tuple[str, Any]]:
+def _attributes(path: Path, header: Any, shared: Any, group: Any) -> Iterator[tuple[str, Any]]:
     """Yield attributes by keyword, from the frame itself, or else from the shared groups or the header."""
     for sequence, attribute, keyword in _GROUPS:
-        for part in (group, shared):
-            items = None if part is None else part.get(sequence)
-            if items and attribute in items[0]:
-                yield keyword, items[0][attribute].value
+        holders = [
+            item
+            for part in (group, shared)
+            if part is not None
+            for item in items_of(path, part, sequence)[:1]
+        ]
+        if sequence in _FROM_THE_HEADER:
+            holders.append(header)
+        for holder in holders:
+            value = value_of(path, holder, attribute)
+            if value is not None:
+                yield keyword, value
                 break
-        else:
-            if sequence.startswith(("PlaneOrientation", "PixelMeasures")) and attribute in header:
-                yield keyword, header[attribute].value
+    direction = _direction(path, group, shared)
+    if direction is not None:
+        yield "DiffusionGradientOrientation", direction
 
 
-def _rescale(frame: Any) -> tuple[float, float]:
-    return float(frame.get("RescaleSlope", 1.0)), float(frame.get("RescaleIntercept", 0.0))
+def _direction(path: Path, *groups: Any) -> Any:
+    """Return the direction of the diffusion gradient, which lies a sequence deeper."""
+    for group in groups:
+        for diffusion in [] if group is None else items_of(path, group, "MRDiffusionSequence")[:1]:
+            for item in items_of(path, diffusion, "DiffusionGradientDirectionSequence")[:1]:
+                return value_of(path, item, "DiffusionGradientOrientation")
+    return None

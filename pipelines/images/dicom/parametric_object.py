@@ -18,7 +18,7 @@ import glcm_cuda
 from glcm_cuda.families.feature import Feature
 from glcm_cuda.families.registry import feature_named
 from pipelines.images.dicom.codes import SCHEME, SETTINGS, coding_schemes, feature_code, unit_code
-from pipelines.images.dicom.phases import normal_of
+from pipelines.images.dicom.planes import normal_of
 from pipelines.images.volume import Volume
 
 _MOST_COMMENT = 10_240

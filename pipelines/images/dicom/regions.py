@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,11 +9,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pydicom
 
-from pipelines.images.dicom.headers import header_of
-from pipelines.images.dicom.multiframe import decoded, frames_of, geometry_of
-from pipelines.images.dicom.phases import normal_of
+from pipelines.images.dicom.attributes import count_of, items_of, malformed, text_of
+from pipelines.images.dicom.contours import closed_contours, filled_contours, in_voxels
+from pipelines.images.dicom.headers import dataset_of, header_of
+from pipelines.images.dicom.multiframe import decoded, frame_geometry, frames_of, size_of, stated_distance
+from pipelines.images.dicom.planes import normal_of, orientation_of
 from pipelines.images.dicom.tilt import EVEN_MM, aside_mm
 from pipelines.images.volume import Volume, geometry_differences
 
@@ -25,8 +25,8 @@ _STRUCTURES = "1.2.840.10008.5.1.4.1.1.481.3"
 _HALF = 0.5
 """A voxel of a fractional segmentation is inside from this fraction of the largest value on."""
 
-_OFF_PLANE = 0.1
-"""How far a contour may be from the plane of its slice, in slices: coordinates are often rounded."""
+_OFF_GRID = 0.1
+"""How far a segmentation may be from the grid of the image, in voxels: coordinates are often rounded."""
 
 Mask = npt.NDArray[np.bool_]
 
@@ -38,16 +38,41 @@ class Segment:
     number: int
     label: str
 
+    def __str__(self) -> str:
+        return f"{self.number} {self.label or '(no name)'}"
+
 
 def is_region(path: Path) -> bool:
     """Whether a file is a DICOM segmentation or an RT structure set."""
     header = header_of(path) if path.is_file() else None
-    return header is not None and str(header.get("SOPClassUID")) in (*_SEGMENTATIONS, _STRUCTURES)
+    return header is not None and is_region_header(header)
+
+
+def is_region_header(header: Any) -> bool:
+    """Whether a header is that of a DICOM segmentation or an RT structure set."""
+    return text_of(header, "SOPClassUID") in (*_SEGMENTATIONS, _STRUCTURES)
 
 
 def segments_of(path: Path) -> list[Segment]:
     """Return the segments or structures of a file, in its order."""
-    return _segments(_read(path))
+    return segments_in(path, header_of(path))
+
+
+def segments_in(path: Path, header: Any) -> list[Segment]:
+    """Return the segments or structures that a header lists, in its order; some have no name."""
+    if text_of(header, "SOPClassUID") == _STRUCTURES:
+        sequence, number, name = "StructureSetROISequence", "ROINumber", "ROIName"
+    else:
+        sequence, number, name = "SegmentSequence", "SegmentNumber", "SegmentLabel"
+    return [
+        Segment(_number_of(path, item, number), text_of(item, name))
+        for item in items_of(path, header, sequence)
+    ]
+
+
+def series_referred_to(path: Path, header: Any) -> list[str]:
+    """Return the UIDs of the series that a segmentation or structure set refers to."""
+    return list(dict.fromkeys(_series(path, header)))
 
 
 def read_region(path: Path, volume: Volume, segment: str | None = None) -> Volume:
@@ -57,8 +82,7 @@ def read_region(path: Path, volume: Volume, segment: str | None = None) -> Volum
     ----------
     path : path
         DICOM segmentation (binary, fractional or label map) or RT structure set. In a fractional one, voxels
-        of at least half the largest value are inside. For contours, voxels are inside if their centre is;
-        a contour inside another one of the same structure and slice is a hole.
+        of at least half the largest value are inside. For contours, see `contours.filled_contours`.
     volume : Volume
         The image. Contours are filled on its grid, since they have none of their own.
     segment : str, optional
@@ -78,12 +102,12 @@ def read_region(path: Path, volume: Volume, segment: str | None = None) -> Volum
     if volume.array.ndim != 3:
         msg = f"{path} belongs to slices of DICOM, got a two-dimensional image"
         raise ValueError(msg)
-    dataset = _read(path)
+    dataset = dataset_of(path)
     _refuse_other_image(path, dataset, volume)
-    chosen = _chosen(path, _segments(dataset), segment)
-    if dataset.SOPClassUID == _STRUCTURES:
+    chosen = _chosen(path, segments_in(path, dataset), segment)
+    if text_of(dataset, "SOPClassUID") == _STRUCTURES:
         return replace(volume, array=_inside_contours(path, dataset, chosen, volume))
-    return _segment_volume(path, dataset, chosen)
+    return _segment_volume(path, dataset, chosen, volume)
 
 
 def on_grid(name: str, region: Volume, volume: Volume) -> Mask:
@@ -102,12 +126,12 @@ def on_grid(name: str, region: Volume, volume: Volume) -> Mask:
     shape = volume.array.shape
     if len(region.array) == 1:  # a single slice gives no distance of slices
         region = replace(region, spacing_mm=(*region.spacing_mm[:2], *volume.spacing_mm[2:]))
-    (offset,) = _in_voxels(np.array([region.origin_mm]), volume)
+    (offset,) = in_voxels(np.array([region.origin_mm]), volume)
     same = replace(region, origin_mm=volume.origin_mm, array=region.array[:1])
     first = replace(volume, array=volume.array[:1])
     differences = geometry_differences(same, first)
     start = round(float(offset[2]))
-    if not differences and np.abs(offset - (0, 0, start)).max() > _OFF_PLANE:
+    if not differences and np.abs(offset - (0, 0, start)).max() > _OFF_GRID:
         differences = [f"an origin {tuple(np.round(offset, 2).tolist())} voxels from the image's"]
     if differences:
         msg = (
@@ -127,28 +151,19 @@ def on_grid(name: str, region: Volume, volume: Volume) -> Mask:
     return mask
 
 
-def _read(path: Path) -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # odd values in attributes that are not used
-        try:
-            return pydicom.dcmread(path)
-        except (EOFError, ValueError, OSError):
-            msg = f"{path} is truncated or damaged: it cannot be read; copy or export it again"
-            raise ValueError(msg) from None
-
-
-def _segments(dataset: Any) -> list[Segment]:
-    if dataset.SOPClassUID == _STRUCTURES:
-        return [Segment(int(item.ROINumber), str(item.ROIName)) for item in dataset.StructureSetROISequence]
-    return [Segment(int(item.SegmentNumber), str(item.SegmentLabel)) for item in dataset.SegmentSequence]
+def _number_of(path: Path, item: Any, keyword: str) -> int:
+    number = count_of(path, item, keyword, -1)
+    if number < 0:
+        raise malformed(path, keyword, "a whole number", "none")
+    return number
 
 
 def _chosen(path: Path, segments: Sequence[Segment], wanted: str | None) -> Segment:
     matching = [one for one in segments if wanted is None or _matches(one, wanted)]
     if len(matching) == 1:
         return matching[0]
-    listed = ", ".join(f"{one.number} {one.label}" for one in segments) or "none"
-    got = "no --segment" if wanted is None else f"--segment {wanted}, which means {len(matching)}"
+    listed = ", ".join(map(str, segments)) or "none"
+    got = "no --segment" if wanted is None else f"--segment {wanted}, which matches {len(matching)}"
     msg = f"{path} has the segments {listed}; give --segment with a number or a name, got {got}"
     raise ValueError(msg)
 
@@ -165,130 +180,150 @@ def _refuse_other_image(path: Path, dataset: Any, volume: Volume) -> None:
         return
     image = header_of(volume.sources[0])
     for what, found, expected in (
-        ("series", set(_series(dataset)), image.get("SeriesInstanceUID")),
-        ("frame of reference", set(_frames_of_reference(dataset)), image.get("FrameOfReferenceUID")),
+        ("series", set(_series(path, dataset)), text_of(image, "SeriesInstanceUID")),
+        (
+            "frame of reference",
+            set(_frames_of_reference(path, dataset)),
+            text_of(image, "FrameOfReferenceUID"),
+        ),
     ):
-        if found and expected is not None and str(expected) not in found:
+        if found and expected and expected not in found:
             msg = f"{path} refers to another {what} than that of the image; name the mask of this image"
             raise ValueError(msg)
 
 
-def _series(dataset: Any) -> Iterator[str]:
-    for item in dataset.get("ReferencedSeriesSequence") or ():
-        yield str(item.SeriesInstanceUID)
-    for frame in dataset.get("ReferencedFrameOfReferenceSequence") or ():
-        for study in frame.get("RTReferencedStudySequence") or ():
-            for item in study.get("RTReferencedSeriesSequence") or ():
-                yield str(item.SeriesInstanceUID)
+def _series(path: Path, dataset: Any) -> Iterator[str]:
+    items = list(items_of(path, dataset, "ReferencedSeriesSequence"))
+    for frame in items_of(path, dataset, "ReferencedFrameOfReferenceSequence"):
+        for study in items_of(path, frame, "RTReferencedStudySequence"):
+            items += items_of(path, study, "RTReferencedSeriesSequence")
+    yield from filter(None, (text_of(item, "SeriesInstanceUID") for item in items))
 
 
-def _frames_of_reference(dataset: Any) -> Iterator[str]:
-    if dataset.get("FrameOfReferenceUID"):
-        yield str(dataset.FrameOfReferenceUID)
-    for frame in dataset.get("ReferencedFrameOfReferenceSequence") or ():
-        yield str(frame.FrameOfReferenceUID)
+def _frames_of_reference(path: Path, dataset: Any) -> Iterator[str]:
+    holders = [dataset, *items_of(path, dataset, "ReferencedFrameOfReferenceSequence")]
+    yield from filter(None, (text_of(holder, "FrameOfReferenceUID") for holder in holders))
 
 
-def _segment_volume(path: Path, dataset: Any, segment: Segment) -> Volume:
+def _segment_volume(path: Path, dataset: Any, segment: Segment, image: Volume) -> Volume:
     """Return the frames of a segment as a volume, with empty slices in the gaps."""
     frames = [header for _, header in frames_of(path, dataset)]
-    inside = _inside(path, dataset, segment)
-    chosen = [index for index in range(len(frames)) if inside[index].any()]
+    mask = _segment_mask(path, dataset, segment)
+    chosen = [index for index in range(len(frames)) if mask[index].any()]
     if not chosen:
-        msg = f"{path}: segment {segment.number} {segment.label} has no voxel"
+        msg = f"{path}: segment {segment} has no voxel"
         raise ValueError(msg)
+    orientation = _common_orientation(path, frames)
     positions = np.array([frame.ImagePositionPatient for frame in frames], float)
-    normal = normal_of(frames[0].ImageOrientationPatient)
+    normal = normal_of(orientation)
     along = positions @ normal
-    gaps = np.diff(np.unique(np.round(along, 3)))
     first = chosen[int(np.argmin(along[chosen]))]
-    spacing, direction = geometry_of(path, positions[[first]])
+    spacing, direction = frame_geometry(path, frames[first], positions[[first]])
     worst = float(aside_mm(positions[[first, *chosen]], normal).max())
     if worst > EVEN_MM:
         msg = (
-            f"{path}: frames of {segment.label} must lie above each other, got one {worst:.2f} mm aside (a "
-            "tilted gantry?); give the region as RTSTRUCT, or as a label image on the upright grid"
+            f"{path}: frames of {segment.label or segment} must lie above each other, got one {worst:.2f} mm "
+            "aside (a tilted gantry?); give the region as RTSTRUCT, or as a label image on the upright grid"
         )
         raise ValueError(msg)
-    distance = float(gaps.min()) if gaps.size else spacing[2]
+    distance = _distance(path, frames[first], positions, normal, image)
     places = np.round((along[chosen] - along[first]) / distance).astype(int)
-    array = np.zeros((int(places.max()) + 1, *inside.shape[1:]), np.bool_)
+    array = np.zeros((int(places.max()) + 1, *mask.shape[1:]), np.bool_)
     for place, index in zip(places, chosen, strict=True):
-        array[place] |= inside[index]
+        array[place] |= mask[index]
     origin = tuple(positions[first].tolist())
     return Volume(array, (*spacing[:2], distance), origin, direction, (path,))
 
 
-def _inside(path: Path, dataset: Any, segment: Segment) -> Mask:
+def _common_orientation(path: Path, frames: Sequence[Any]) -> npt.NDArray[np.float64]:
+    orientations = [orientation_of(path, frame) for frame in frames]
+    first = orientations[0]
+    if first is None:
+        msg = f"{path} must have ImageOrientationPatient, got none; give the region as a label image"
+        raise ValueError(msg)
+    if any(other is None or not np.allclose(other, first, atol=1e-3) for other in orientations):
+        msg = f"{path}: frames must have one orientation, got several; give each part as a file of its own"
+        raise ValueError(msg)
+    return first
+
+
+def _distance(
+    path: Path,
+    frame: Any,
+    positions: npt.NDArray[np.float64],
+    normal: npt.NDArray[np.float64],
+    image: Volume,
+) -> float:
+    """Return the distance of slices that all frames fit: the image's, the stated one, or the smallest gap.
+
+    Segmentations often leave empty frames out, so that the gaps between the others say little.
+
+    Raises
+    ------
+    ValueError
+        If frames fit none of them.
+    """
+    along = np.unique(np.round(positions @ normal, 3))
+    gaps = np.diff(along)
+    slices = in_voxels(positions, image)[:, 2]
+    on_slices = np.abs(slices - np.round(slices)).max() <= _OFF_GRID
+    candidates = [image.spacing_mm[2]] if on_slices else []
+    candidates += [stated_distance(path, frame) or 0.0, *([float(gaps.min())] if gaps.size else [])]
+    for distance in candidates:
+        if distance > 0:
+            steps = (along - along[0]) / distance
+            if np.abs(steps - np.round(steps)).max() <= _OFF_GRID:
+                return distance
+    if not gaps.size:
+        return float(image.spacing_mm[2])
+    places = np.round(along - along[0], 2).tolist()
+    msg = (
+        f"{path}: frames must be whole slices apart, got positions {places} mm along their normal; give the "
+        "region as a label image"
+    )
+    raise ValueError(msg)
+
+
+def _segment_mask(path: Path, dataset: Any, segment: Segment) -> Mask:
     """Return where a segment is in each frame, (frames, Y, X); frames of other segments are empty."""
-    pixels = decoded(path, dataset).reshape((-1, int(dataset.Rows), int(dataset.Columns)))
-    if dataset.SOPClassUID == _LABEL_MAP:
+    pixels = decoded(path, dataset).reshape((-1, *size_of(path, dataset)))
+    if text_of(dataset, "SOPClassUID") == _LABEL_MAP:
         found: Mask = pixels == segment.number
         return found
     largest = 1
-    if dataset.SegmentationType == "FRACTIONAL":
-        largest = int(dataset.MaximumFractionalValue)
-    numbers = np.array([_number(dataset, group) for group in dataset.PerFrameFunctionalGroupsSequence])
-    inside: Mask = (pixels >= _HALF * largest) & (numbers == segment.number)[:, None, None]
-    return inside
-
-
-def _number(dataset: Any, group: Any) -> int:
-    shared = dataset.SharedFunctionalGroupsSequence[0]
-    items = group.get("SegmentIdentificationSequence") or shared.SegmentIdentificationSequence
-    return int(items[0].ReferencedSegmentNumber)
-
-
-def _inside_contours(path: Path, dataset: Any, structure: Segment, volume: Volume) -> Mask:
-    """Return the voxels of the image whose centre is inside the contours of a structure.
-
-    Matplotlib tests every centre; libraries that draw contours on pixels round the corners first.
-    """
-    contours = _contours(dataset, structure)
-    if not contours:
-        msg = f"{path}: structure {structure.number} {structure.label} has no contour"
-        raise ValueError(msg)
-    mask = np.zeros(volume.array.shape, np.bool_)
-    slices = mask.reshape((-1, *mask.shape[-2:]))
-    for points in contours:
-        corners = _in_voxels(points, volume)
-        place = round(float(corners[0, 2]))
-        if np.abs(corners[:, 2] - place).max() > _OFF_PLANE or not 0 <= place < len(slices):
-            msg = (
-                f"{path}: a contour of {structure.label} lies in no slice of the image; name the structure "
-                "set of this image"
-            )
-            raise ValueError(msg)
-        slices[place] ^= _filled(corners[:, :2], slices.shape[1:])
-    if not mask.any():
-        msg = f"{path}: structure {structure.number} {structure.label} has no voxel's centre inside"
-        raise ValueError(msg)
+    if text_of(dataset, "SegmentationType") == "FRACTIONAL":
+        largest = count_of(path, dataset, "MaximumFractionalValue", 255)
+    groups = items_of(path, dataset, "PerFrameFunctionalGroupsSequence")
+    numbers = np.array([_number(path, dataset, group) for group in groups])
+    mask: Mask = (pixels >= _HALF * largest) & (numbers == segment.number)[:, None, None]
     return mask
 
 
-def _contours(dataset: Any, structure: Segment) -> list[npt.NDArray[np.float64]]:
-    """Return the corners of each closed contour, (corners, 3), in mm."""
-    found = []
-    for item in dataset.get("ROIContourSequence") or ():
-        if int(item.ReferencedROINumber) != structure.number:
-            continue
-        for contour in item.get("ContourSequence") or ():
-            points = np.array(contour.get("ContourData") or (), float).reshape((-1, 3))
-            if contour.get("ContourGeometricType") == "CLOSED_PLANAR" and len(points) > 2:
-                found.append(points)
-    return found
+def _number(path: Path, dataset: Any, group: Any) -> int:
+    holders = [group, *items_of(path, dataset, "SharedFunctionalGroupsSequence")[:1]]
+    for holder in holders:
+        for item in items_of(path, holder, "SegmentIdentificationSequence")[:1]:
+            return _number_of(path, item, "ReferencedSegmentNumber")
+    raise malformed(path, "SegmentIdentificationSequence", "in each frame or shared", "none")
 
 
-def _in_voxels(points: npt.NDArray[np.float64], volume: Volume) -> npt.NDArray[np.float64]:
-    cosines = np.reshape(volume.direction, (3, 3))
-    found: npt.NDArray[np.float64] = (points - volume.origin_mm) @ cosines / np.array(volume.spacing_mm)
-    return found
-
-
-def _filled(corners: npt.NDArray[np.float64], shape: tuple[int, ...]) -> Mask:
-    from matplotlib.path import Path as Polygon  # slow to load, and most masks have no contours
-
-    rows, columns = np.indices(shape)
-    centres = np.stack([columns.ravel(), rows.ravel()], axis=1)
-    filled: Mask = Polygon(corners, closed=False).contains_points(centres).reshape(shape)
-    return filled
+def _inside_contours(path: Path, dataset: Any, structure: Segment, volume: Volume) -> Mask:
+    """Return the voxels of the image whose centre is inside the contours of a structure."""
+    name = structure.label or str(structure)
+    drawn = [
+        contour
+        for item in items_of(path, dataset, "ROIContourSequence")
+        if _number_of(path, item, "ReferencedROINumber") == structure.number
+        for contour in items_of(path, item, "ContourSequence")
+    ]
+    contours = closed_contours(path, name, drawn)
+    if not contours:
+        types = sorted({text_of(contour, "ContourGeometricType") or "none" for contour in drawn})
+        got = f", only {', '.join(types)}" if types else ""
+        msg = f"{path}: structure {structure} has no contour with an area{got}"
+        raise ValueError(msg)
+    mask = filled_contours(path, name, contours, volume)
+    if not mask.any():
+        msg = f"{path}: structure {structure} has no voxel's centre inside"
+        raise ValueError(msg)
+    return mask

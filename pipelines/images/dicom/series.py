@@ -12,16 +12,22 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.images.dicom import multiframe
+from pipelines.images.dicom.attributes import text_of, value_of
 from pipelines.images.dicom.headers import (
+    MOSAIC_COUNT,
+    MOSAIC_CREATOR,
     Contents,
     Found,
     Member,
     contents_of,
     header_of,
+    image_type,
     is_other_object,
 )
-from pipelines.images.dicom.phases import Phase, phases_of, spacing_of, uneven, without_copies
+from pipelines.images.dicom.phases import Phase, phases_of, uneven, without_copies
+from pipelines.images.dicom.planes import position_of, spacing_of
 from pipelines.images.dicom.tilt import EVEN_MM, tilt_degrees, tilt_text, upright
+from pipelines.images.dicom.voxels import read_slices, warn_of_padding
 from pipelines.images.volume import Volume
 
 _log = logging.getLogger(__name__)
@@ -58,30 +64,61 @@ class Choice:
 
 @dataclass(frozen=True, eq=False)
 class Series:
-    """Files of a volume, ordered along the normal of the slices.
+    """Slices of a volume, ordered along their normal.
 
     Parameters
     ----------
-    files : tuple of paths
-        One per slice, or one multi-frame file.
+    members : tuple of (path, header)
+        Slices; files, or frames of enhanced files.
     positions_mm : (slices, 3) float array
         Centre of the first voxel of every slice, in patient coordinates.
-    frames : tuple of int
-        Frames of a multi-frame file that are the slices, from 0; otherwise empty.
-    rescaled_apart : bool
-        Whether slices differ in rescale slope or intercept, so that only floats can hold them all.
+    framed : bool
+        Whether the members are frames of enhanced files.
     slice_distance_mm : float, optional
         If slices are missing, the distance between the others.
-    modality : str
-        Such as MR; empty if the header does not say.
     """
 
-    files: tuple[Path, ...]
+    members: tuple[Member, ...]
     positions_mm: npt.NDArray[np.float64]
-    frames: tuple[int, ...] = ()
-    rescaled_apart: bool = False
+    framed: bool = False
     slice_distance_mm: float | None = None
-    modality: str = ""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Its files in the order of the slices, each once."""
+        return tuple(dict.fromkeys(path for path, _ in self.members))
+
+    @property
+    def modality(self) -> str:
+        """Such as MR; empty if the header does not say."""
+        return text_of(self.members[0][1], "Modality")
+
+
+def read_dicom(path: Path, choice: Choice) -> Volume:
+    """Return the volume of a DICOM file or of a folder.
+
+    Raises
+    ------
+    ValueError
+        See `series_of_folder` and `series_of_file`; also if voxels cannot be read, or slices do not form a
+        regular grid.
+    """
+    series = series_of_folder(path, choice) if path.is_dir() else series_of_file(path, choice)
+    if choice.allow_gaps:
+        array, series = _readable_slices(path, series)
+    else:
+        array = read_slices(series.members, framed=series.framed)
+    warn_of_padding(path, array, series.members)
+    spacing, direction = multiframe.frame_geometry(*series.members[0], series.positions_mm)
+    volume = Volume(
+        array=array,
+        spacing_mm=spacing,
+        origin_mm=tuple(series.positions_mm[0].tolist()),
+        direction=direction,
+        sources=series.files,
+        modality=series.modality,
+    )
+    return at_positions(path, volume, series, choice)
 
 
 def series_of_folder(folder: Path, choice: Choice | None = None) -> Series:
@@ -92,12 +129,19 @@ def series_of_folder(folder: Path, choice: Choice | None = None) -> Series:
     Raises
     ------
     ValueError
-        If there is no image; if there are several series or phases and none is chosen; if a file cannot be
-        read, a slice is missing, or slices differ in size or orientation.
+        If there is no image; if there are several series or phases and none is chosen; if a file that may
+        belong to the series cannot be read, a slice is missing, or slices differ in size or orientation.
     """
     choice = choice or Choice()
     contents = contents_of(folder)
     series = chosen_series(folder, contents, choice.series)
+    problems = [str(problem) for problem in contents.problems_of(series)]
+    if problems and not choice.allow_gaps:
+        more = f" ({len(problems) - 1} more files cannot be read)" if len(problems) > 1 else ""
+        msg = f"{problems[0]}{more}, or give --allow-gaps to go on without it"
+        raise ValueError(msg)
+    for problem in [*problems, *contents.doubts_about(series)]:
+        _log.warning("left out: %s", problem)
     return _volume(folder, series.members, choice)
 
 
@@ -124,19 +168,18 @@ def chosen_series(folder: Path, contents: Contents, wanted: str | None) -> Found
     ValueError
         If there is none, or `wanted` does not match exactly one of several; the message lists them.
     """
-    if contents.problems:
-        more = len(contents.problems) - 1
-        raise ValueError(contents.problems[0] + (f" ({more} more files cannot be read)" if more else ""))
     if not contents.series:
-        kinds = sorted({str(header.get("Modality", "unknown")) for _, header in contents.others})
-        got = f"objects of modality {', '.join(kinds)} alone" if kinds else "no DICOM image"
+        if contents.problems:
+            raise ValueError(str(contents.problems[0]))
+        kinds = sorted({text_of(header, "Modality") or "unknown" for _, header in contents.others})
+        got = f"only objects of modality {', '.join(kinds)}" if kinds else "no DICOM image"
         msg = f"{folder} must hold the files of a DICOM series, got {got}"
         raise ValueError(msg)
     matching = [one for one in contents.series if wanted is None or _matches(one, wanted)]
     if len(matching) == 1:
         return matching[0]
     listed = "; ".join(one.summary() for one in contents.series)
-    got = "" if wanted is None else f" and --series {wanted} means {len(matching)} of them"
+    got = "" if wanted is None else f" and --series {wanted} matches {len(matching)} of them"
     msg = (
         f"{folder} holds {len(contents.series)} DICOM series{got}: {listed}; give --series with a number, a "
         "UID or a part of a description"
@@ -144,11 +187,38 @@ def chosen_series(folder: Path, contents: Contents, wanted: str | None) -> Found
     raise ValueError(msg)
 
 
-def series_frames(members: Sequence[Member]) -> Sequence[Member]:
-    """Return the slices of a series: its files, or the frames of the one multi-frame file."""
-    path, header = members[0]
-    many = len(members) == 1 and int(header.get("NumberOfFrames") or 1) > 1
-    return multiframe.frames_of(path, header) if many else members
+def series_frames(source: Path, members: Sequence[Member]) -> Sequence[Member]:
+    """Return the slices of a series: its files, or all frames of enhanced files.
+
+    Raises
+    ------
+    ValueError
+        If enhanced files are mixed with others, frames have no positions, or a file is a mosaic.
+    """
+    enhanced = [path for path, header in members if multiframe.is_enhanced(path, header)]
+    if not enhanced:
+        for path, header in members:
+            _refuse_mosaic(path, header)
+        return members
+    if len(enhanced) < len(members):
+        msg = (
+            f"{source} holds {len(members)} images of one series of which {enhanced[0].name} is multi-frame; "
+            "name that file"
+        )
+        raise ValueError(msg)
+    return [frame for path, header in members for frame in multiframe.frames_of(path, header)]
+
+
+def _refuse_mosaic(path: Path, header: Any) -> None:
+    """Refuse a single-frame file of Siemens that shows many slices side by side."""
+    counted = value_of(path, header, MOSAIC_COUNT) is not None
+    siemens = text_of(header, MOSAIC_CREATOR).strip() == "SIEMENS MR HEADER"
+    if "MOSAIC" in image_type(header) or (counted and siemens):
+        msg = (
+            f"{path} is a mosaic (ImageType MOSAIC): its slices lie side by side in one plane; convert the "
+            "series to NIfTI with dcm2niix"
+        )
+        raise ValueError(msg)
 
 
 def refuse_other_object(path: Path) -> None:
@@ -161,9 +231,9 @@ def refuse_other_object(path: Path) -> None:
     """
     header = header_of(path)
     if header is not None and is_other_object(header):
-        kind = header.get("Modality", "unknown")
+        modality = text_of(header, "Modality") or "unknown"
         msg = (
-            f"{path} must be a DICOM image, got an object of modality {kind}, which holds no intensities "
+            f"{path} must be a DICOM image, got an object of modality {modality}, which holds no intensities "
             "of a scanner; name the image that it was made from"
         )
         raise ValueError(msg)
@@ -214,53 +284,77 @@ def _matches(series: Found, wanted: str) -> bool:
 
 def _volume(source: Path, members: Sequence[Member], choice: Choice) -> Series:
     """Return the only volume of a series, or the phase of it that is wanted."""
-    frames = [path for path, header in members if int(header.get("NumberOfFrames") or 1) > 1]
-    if len(members) == 1:
-        if not frames:
-            return _single(source, members[0], choice)
-        members = multiframe.frames_of(*members[0])
-    elif frames:
-        msg = (
-            f"{source} holds {len(members)} images of one series of which {frames[0].name} is multi-frame; "
-            "name that file"
-        )
-        raise ValueError(msg)
-    once, copies = without_copies(members) if not frames else (list(members), [])
+    if len(members) == 1 and not multiframe.is_enhanced(*members[0]):
+        return _single(source, members[0], choice)
+    once, copies = without_copies(members)
     if copies and not choice.allow_gaps:
         msg = f"{source}: {copies[0]}; remove one of them, or give --allow-gaps to take the first"
         raise ValueError(msg)
-    phase = _chosen_phase(source, phases_of(source, once), choice.phase)
-    distance = _checked_distance(source, phase, allow_gaps=choice.allow_gaps)
-    modality = str(phase.members[0][1].get("Modality") or "")
-    if frames:
-        numbers = tuple(int(header.InstanceNumber) - 1 for _, header in phase.members)
-        return Series(
-            files=(frames[0],),
-            positions_mm=phase.positions_mm,
-            frames=numbers,
-            slice_distance_mm=distance,
-            modality=modality,
-        )
+    for copy in copies:
+        _log.warning("left out: %s", copy)
+    slices = series_frames(source, once)
+    phase = _chosen_phase(source, phases_of(source, slices), choice.phase)
+    _refuse_mixed_scales(source, phase)
     return Series(
-        files=tuple(path for path, _ in phase.members),
+        members=phase.members,
         positions_mm=phase.positions_mm,
-        rescaled_apart=len({_rescale(header) for _, header in phase.members}) > 1,
+        framed=multiframe.is_enhanced(*once[0]),
+        slice_distance_mm=_checked_distance(source, phase, allow_gaps=choice.allow_gaps),
+    )
+
+
+def _refuse_mixed_scales(source: Path, phase: Phase) -> None:
+    """Refuse slices of which some show high intensities as dark: nothing says whether they mean the same."""
+    names: dict[str, Path] = {}
+    for path, header in phase.members:
+        names.setdefault(text_of(header, "PhotometricInterpretation"), path)
+    if len(names) > 1:
+        got = " and ".join(f"{name or 'none'} in {path.name}" for name, path in names.items())
+        msg = (
+            f"{source}: slices must have one PhotometricInterpretation, got {got}; correct the headers, or "
+            "convert the series to NIfTI with a tool that knows it"
+        )
+        raise ValueError(msg)
+
+
+def _readable_slices(source: Path, series: Series) -> tuple[npt.NDArray[Any], Series]:
+    """Return the voxels of the slices that can be read, and the series without the others."""
+    lost: list[int] = []
+
+    def skip(index: int, error: ValueError) -> None:
+        lost.append(index)
+        _log.warning("left out: %s", error)
+
+    array = read_slices(series.members, framed=series.framed, skip=skip)
+    if not lost:
+        return array, series
+    if len(lost) == len(series.members):
+        msg = f"{source}: the voxels of no slice can be read; copy or export the series again"
+        raise ValueError(msg)
+    kept = [index for index in range(len(series.members)) if index not in lost]
+    steps = np.linalg.norm(np.diff(series.positions_mm, axis=0), axis=1)
+    distance = series.slice_distance_mm if series.slice_distance_mm is not None else float(np.median(steps))
+    return array, replace(
+        series,
+        members=tuple(series.members[index] for index in kept),
+        positions_mm=series.positions_mm[kept],
         slice_distance_mm=distance,
-        modality=modality,
     )
 
 
 def _single(source: Path, member: Member, choice: Choice) -> Series:
     path, header = member
+    _refuse_mosaic(path, header)
     _chosen_phase(source, [Phase(1, "", (member,), np.zeros(1))], choice.phase)
-    position = header.get("ImagePositionPatient")
-    if header.get("Modality") not in _PROJECTIONS:
-        lacking = "ImagePositionPatient" if not position else "" if spacing_of(header) else "PixelSpacing"
+    position = position_of(path, header)
+    if text_of(header, "Modality") not in _PROJECTIONS:
+        lacking = "ImagePositionPatient" if position is None else ""
+        lacking = lacking or ("" if spacing_of(path, header) else "PixelSpacing")
         if lacking:
             msg = f"{path} must have {lacking}, got none; convert the image with a tool that knows it"
             raise ValueError(msg)
-    places = np.array([position or (0.0, 0.0, 0.0)], float)
-    return Series(files=(path,), positions_mm=places, modality=str(header.get("Modality") or ""))
+    places = np.zeros((1, 3)) if position is None else position[None]
+    return Series(members=(member,), positions_mm=places)
 
 
 def _chosen_phase(source: Path, phases: Sequence[Phase], wanted: int | None) -> Phase:
@@ -289,7 +383,3 @@ def _checked_distance(source: Path, phase: Phase, *, allow_gaps: bool) -> float 
         )
         raise ValueError(msg)
     return float(np.median(np.diff(phase.along_mm)))
-
-
-def _rescale(header: Any) -> tuple[float, float]:
-    return float(header.get("RescaleSlope", 1.0)), float(header.get("RescaleIntercept", 0.0))

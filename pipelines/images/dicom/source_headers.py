@@ -11,6 +11,8 @@ from typing import Any
 import pydicom
 from pydicom.valuerep import DA, TM
 
+from pipelines.images.dicom.headers import dataset_of
+
 _log = logging.getLogger(__name__)
 
 _IDENTIFIERS = ("StudyInstanceUID", "FrameOfReferenceUID")
@@ -38,8 +40,10 @@ def source_header(path: Path) -> Any:
         If it is not a DICOM image, or nothing can refer to it.
     """
     header: Any = {}
-    with contextlib.suppress(pydicom.errors.InvalidDicomError):  # refused below, as files without pixels are
-        header = pydicom.dcmread(path, stop_before_pixels=True)
+    with contextlib.suppress(ValueError):  # refused below, as files without pixels are
+        header = dataset_of(path)
+        for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData"):
+            header.pop(keyword, None)
     if "Rows" not in header:
         msg = f"{path} must be a DICOM image, got another file; write .nii.gz"
         raise ValueError(msg)

@@ -140,7 +140,7 @@ def refuse_frames_without_positions(folder, rng):
     [
         (refuse_empty, "must hold the files of a DICOM series, got no DICOM image$"),
         (refuse_empty_file, r"002-lost is empty \(0 bytes\); copy or export it again"),
-        (refuse_reports, "must hold the files of a DICOM series, got objects of modality RTDOSE, SR alone"),
+        (refuse_reports, "must hold the files of a DICOM series, got only objects of modality RTDOSE, SR"),
         (refuse_copies, "copy is a copy of 001-; remove one of them, or give --allow-gaps to take the first"),
         (refuse_no_spacing, "001- must have PixelSpacing, got none"),
         (
@@ -181,10 +181,10 @@ def test_a_truncated_slice_is_refused(tmp_path, rng):
     write_series(tmp_path / "series", rng)
     victim = min((tmp_path / "series").iterdir())
     victim.write_bytes(victim.read_bytes()[:-20])
-    with pytest.raises(ValueError, match=r"series is truncated or damaged"):
+    with pytest.raises(ValueError, match=r"001- is truncated or damaged: its voxels need 60 bytes, got 40"):
         read_image(tmp_path / "series")
     with pytest.raises(
-        ValueError, match=r"is truncated or damaged, .* its voxels cannot be read; copy or export"
+        ValueError, match=r"is truncated or damaged: its voxels need 60 bytes, got 40; copy or export"
     ):
         read_image(victim)
 
