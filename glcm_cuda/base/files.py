@@ -72,11 +72,22 @@ def second_temporary(temporary: Path, suffix: str) -> Path:
 
 
 def _stem(path: Path) -> str:
-    """Return the name of an output, or a shorter one with its suffixes where a longer name would not fit."""
-    if len(os.fsencode(path.name)) <= _LONGEST_NAME:
+    """Return the name of an output, or a digest with its suffixes if the name is long or not in UTF-8."""
+    name = os.fsencode(path.name)
+    if len(name) <= _LONGEST_NAME and _is_utf8(name):
         return path.name
-    digest = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]
-    return digest + "".join(path.suffixes[-2:])[-_LONGEST_SUFFIXES:]
+    suffixes = "".join(path.suffixes[-2:])
+    kept = suffixes if suffixes.isascii() and len(suffixes) <= _LONGEST_SUFFIXES else ""
+    return hashlib.sha256(name).hexdigest()[:16] + kept
+
+
+def _is_utf8(name: bytes) -> bool:
+    """Whether libraries in C++ can open a file of this name."""
+    try:
+        name.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _machine() -> str:

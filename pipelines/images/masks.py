@@ -82,6 +82,22 @@ def read_mask(
     FileNotFoundError, ValueError
         Those of `read_image`; if the geometry differs, no voxel is inside, or a voxel is NaN.
     """
+    mask: npt.NDArray[np.bool_] = read_mask_labels(path, volume, choice) != 0
+    return mask
+
+
+def read_mask_labels(
+    path: str | os.PathLike[str], volume: Volume, choice: MaskChoice | None = None
+) -> npt.NDArray[Any]:
+    """Return the chosen voxels of a mask with their labels; 0 elsewhere.
+
+    Parameters and errors are those of `read_mask`.
+
+    Returns
+    -------
+    array of real numbers or bool, of the volume's shape
+        The values of a label image, unless one of them was chosen; true in the mask otherwise.
+    """
     choice = choice or MaskChoice()
     path = Path(path)
     _refuse_missing("mask", path)
@@ -98,7 +114,7 @@ def read_mask(
     return on_grid(f"mask {path}", region, volume)
 
 
-def _label_mask(path: Path, place: Path, volume: Volume, choice: MaskChoice) -> npt.NDArray[np.bool_]:
+def _label_mask(path: Path, place: Path, volume: Volume, choice: MaskChoice) -> npt.NDArray[Any]:
     segment = None
     if place.is_file() and nrrd.is_nrrd(place) and nrrd.layers_of(place) > 1:
         segment = _segment_in_layers(path, place, choice)
@@ -108,12 +124,11 @@ def _label_mask(path: Path, place: Path, volume: Volume, choice: MaskChoice) -> 
     array = _read_on_grid("mask", path, volume, resample=choice.resample, segment=segment)
     refuse_not_finite(f"mask {path}", array)
     if label is None:
-        mask: npt.NDArray[np.bool_] = array != 0
-        if not mask.any():
+        if not array.any():
             msg = f"mask {path} must have non-zero voxels, got none"
             raise ValueError(msg)
-        return mask
-    mask = array == label
+        return array
+    mask: npt.NDArray[np.bool_] = array == label
     if not mask.any():
         present = ", ".join(f"{value:g}" for value in np.unique(array[array != 0])[:_NAMED]) or "none"
         msg = f"mask {path} has no voxel of label {label}; labels present: {present}"

@@ -61,7 +61,12 @@ def provenance(
 
 def source_record(path: str | os.PathLike[str], name: str = "source") -> dict[str, Any]:
     """Return the name of an input, without its folder, and its SHA-256."""
-    return {name: Path(path).name, f"{name}_sha256": sha256_of(path)}
+    return {name: shown_name(path), f"{name}_sha256": sha256_of(path)}
+
+
+def shown_name(path: str | os.PathLike[str]) -> str:
+    """Return the name of a file as text; bytes that are no UTF-8 are escaped."""
+    return os.fsencode(Path(path).name).decode("utf-8", "backslashreplace")
 
 
 def made_by() -> dict[str, Any]:

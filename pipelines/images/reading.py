@@ -18,7 +18,7 @@ from pipelines.images.dicom.headers import is_dicom
 from pipelines.images.dicom.series import Choice, read_dicom, refuse_other_object
 from pipelines.images.native_messages import native_messages_logged, warnings_in
 from pipelines.images.nifti_forms import CODES, NiftiForms, Place, place_of, shear_voxels
-from pipelines.images.volume import Volume, volume_of
+from pipelines.images.volume import Volume, itk_name, volume_of
 
 _log = logging.getLogger(__name__)
 
@@ -230,7 +230,7 @@ def read_layer(path: Path, layer: int) -> Volume:
 def _read_checked(path: Path, *, several: bool) -> SimpleITK.Image:
     """Read a file of a format that its beginning shows, after its header was checked."""
     reader = SimpleITK.ImageFileReader()
-    reader.SetFileName(str(path))
+    reader.SetFileName(itk_name(path))
     reader.SetImageIO(_format_of(path))
     if nrrd.is_nrrd(path):
         nrrd.check_header(path).check()

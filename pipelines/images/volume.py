@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,24 @@ def volume_of(image: SimpleITK.Image) -> Volume:
         origin_mm=tuple(image.GetOrigin()),
         direction=tuple(image.GetDirection()),
     )
+
+
+def itk_name(path: Path) -> str:
+    """Return a path as ITK takes it.
+
+    Raises
+    ------
+    ValueError
+        If it is not UTF-8: SimpleITK would end the process.
+    """
+    name = str(path)
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+        msg = f"{shown} is not a name in UTF-8, which ITK needs; rename the file or its folder"
+        raise ValueError(msg) from None
+    return name
 
 
 def image_of(volume: Volume) -> SimpleITK.Image:

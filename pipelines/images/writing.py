@@ -21,7 +21,7 @@ from pipelines.images.native_messages import native_messages_logged
 from pipelines.images.nifti_forms import NiftiForms
 from pipelines.images.output_paths import check_map_path
 from pipelines.images.provenance import sidecar_path, write_sidecar
-from pipelines.images.volume import Volume, image_of
+from pipelines.images.volume import Volume, image_of, itk_name
 
 _COMPRESSION = 6
 """Level of gzip, that of ITK."""
@@ -105,14 +105,14 @@ def write_volume(volume: Volume, path: str | os.PathLike[str], *, force: bool = 
 
 def _write_whole(volume: Volume, temporary: Path, path: Path) -> None:
     """Write an image, and read NIfTI back: ITK reports no error if the disk is full."""
-    image = image_of(volume)
+    image, name = image_of(volume), itk_name(temporary)
     try:
         if nifti.is_nifti(temporary):
             _write_nifti(image, volume.forms, temporary)
             nifti.scan(temporary)
         else:
             with native_messages_logged():
-                SimpleITK.WriteImage(image, str(temporary), True)
+                SimpleITK.WriteImage(image, name, True)
     except (RuntimeError, ValueError):
         free = shutil.disk_usage(temporary.parent).free / 1e6
         msg = (

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import functools
+import io
 import logging
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,13 +28,13 @@ class Command(OneLineErrors):
     """A command whose errors are one line on stderr (exit code 2) and whose log goes to stderr.
 
     ValueError, TypeError, OSError, ImportError, MemoryError, RuntimeError (no such device) and wrong
-    usage end with exit code 2, an interruption (Ctrl+C) with 130. Anything else is a bug in the program and
-    keeps its traceback.
+    usage end with exit code 2, an interruption (Ctrl+C) with 130, SIGTERM with 143. Anything else is a bug
+    in the program and keeps its traceback.
     """
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run with the log of our packages on stderr."""
-        with _logging_to_stderr():
+        """Run with the log of our packages on stderr, and with any name of a file on stdout."""
+        with _logging_to_stderr(), _encodable_output():
             return super().invoke(ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -81,6 +84,29 @@ def _logging_to_stderr() -> Iterator[None]:
         for logger, level in zip(loggers, before, strict=True):
             logger.removeHandler(handler)
             logger.setLevel(level)
+
+
+@contextmanager
+def _encodable_output() -> Iterator[None]:
+    """Let stdout take any text: names of files in their own bytes, what the terminal lacks escaped."""
+    stream = sys.stdout
+    if not isinstance(stream, io.TextIOWrapper):
+        yield
+        return
+    before = stream.errors
+    codecs.register_error("radsynth", _bytes_or_escapes)
+    stream.reconfigure(errors="radsynth")
+    try:
+        yield
+    finally:
+        stream.reconfigure(errors=before)
+
+
+def _bytes_or_escapes(error: UnicodeError) -> tuple[str | bytes, int]:
+    try:
+        return codecs.lookup_error("surrogateescape")(error)
+    except UnicodeError:
+        return codecs.backslashreplace_errors(error)
 
 
 def features_from(names: Iterable[str], default: str | Iterable[str]) -> tuple[Feature, ...]:

@@ -86,9 +86,9 @@ def test_settings_mask_and_preview(tmp_path, image, volume):
 def test_auto_says_in_the_log_what_it_took(tmp_path, image):
     result = run(image, "-o", tmp_path / "map.nii")
     assert result.exit_code == 0, result.output
-    assert "backend auto took c" in result.stderr
+    assert "backend auto chose c" in result.stderr
     record = json.loads((tmp_path / "map.nii.json").read_text())
-    assert f"backend auto took {record['backend']}" in result.stderr
+    assert f"backend auto chose {record['backend']}" in result.stderr
 
 
 def test_2d_images(tmp_path, rng):

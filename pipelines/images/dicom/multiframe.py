@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pydicom
 
-from pipelines.images.dicom.attributes import DAMAGED, count_of, items_of, number_of, value_of
+from pipelines.images.dicom.attributes import DAMAGED, count_of, items_of, number_of, quiet, value_of
 from pipelines.images.dicom.headers import Member, header_of
 from pipelines.images.dicom.planes import normal_of, orientation_of, spacing_of
 
@@ -111,6 +111,11 @@ def stated_distance(path: Path, header: Any) -> float | None:
     return distance if distance is not None and distance > 0 else None
 
 
+def size_of(path: Path, header: Any) -> tuple[int, int]:
+    """Return the numbers of rows and columns."""
+    return count_of(path, header, "Rows"), count_of(path, header, "Columns")
+
+
 def decoded(path: Path, dataset: Any) -> npt.NDArray[Any]:
     """Return the stored pixels of a file.
 
@@ -120,7 +125,8 @@ def decoded(path: Path, dataset: Any) -> npt.NDArray[Any]:
         If the pixels are damaged, or their compression needs a decoder that is not installed.
     """
     try:
-        pixels: npt.NDArray[Any] = dataset.pixel_array
+        with quiet():
+            pixels: npt.NDArray[Any] = dataset.pixel_array
     except (RuntimeError, NotImplementedError) as error:  # a plug-in is missing
         msg = (
             f"{path} is compressed ({dataset.file_meta.TransferSyntaxUID.name}) and needs another decoder: "
