@@ -240,7 +240,8 @@ def _open(path: Path) -> h5py.File:
         raise
     except OSError as error:
         msg = (
-            f"patch store {path} is not a whole HDF5 file (truncated, or of another kind); rerun groundtruth"
+            f"patch store {path} is not a complete HDF5 file (truncated, or another kind of file); rerun "
+            "groundtruth"
         )
         raise ValueError(msg) from error
 

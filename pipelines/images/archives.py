@@ -98,7 +98,7 @@ def _check(path: Path, archive: zipfile.ZipFile, free: int) -> None:
     if unpacked > max(_SMALL_BYTES, _LARGEST_RATIO * packed):
         msg = (
             f"{path} would unpack from {packed / 1e6:,.0f} to {unpacked / 1e6:,.0f} MB, more than "
-            f"{_LARGEST_RATIO} times its size; if you trust it, unpack it and name the folder"
+            f"{_LARGEST_RATIO} times its size; if you trust it, unpack it and give the folder"
         )
         raise ValueError(msg)
     if unpacked > free:
@@ -113,16 +113,16 @@ def _refuse_entry(path: Path, entry: zipfile.ZipInfo) -> None:
     """Refuse what is no file or folder inside the archive."""
     place = PurePosixPath(entry.filename.replace("\\", "/"))
     if place.is_absolute() or ".." in place.parts or ":" in (place.parts or ("",))[0]:
-        msg = f"{path} has a file that leads out of its folder ({entry.filename}); unpack none of it"
+        msg = f"{path} contains a path outside its own folder ({entry.filename}); do not unpack it"
         raise ValueError(msg)
-    if not place.parts and not entry.is_dir():
+    if not place.parts and not entry.filename.endswith(("/", "\\")):
         msg = f"{path} has a file without a name ({entry.filename!r}); pack it again"
         raise ValueError(msg)
     if stat.S_ISLNK(entry.external_attr >> 16):
-        msg = f"{path} has a link in it ({entry.filename}); pack the file itself"
+        msg = f"{path} contains a symbolic link ({entry.filename}); pack the file itself"
         raise ValueError(msg)
     if entry.flag_bits & 1:
-        msg = f"{path} is encrypted; unpack it with its password and name the folder"
+        msg = f"{path} is encrypted; unpack it with its password and give the folder"
         raise ValueError(msg)
 
 
@@ -134,6 +134,6 @@ def _image_in(path: Path, folder: Path) -> Path:
     images = [file for file in files if file.name.lower().endswith(_IMAGES)]
     if len(images) > 1:
         names = ", ".join(file.name for file in images[:5])
-        msg = f"{path} holds {len(images)} images ({names}); unpack it and name one of them"
+        msg = f"{path} holds {len(images)} images ({names}); unpack it and give one of them"
         raise ValueError(msg)
     return images[0] if images else folder

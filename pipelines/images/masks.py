@@ -43,10 +43,10 @@ class MaskChoice:
 
     def __post_init__(self) -> None:
         if self.label is not None and self.label < 1:
-            msg = f"--mask-label must be 1 or more, got {self.label} (0 is what lies outside)"
+            msg = f"--mask-label must be 1 or more, got {self.label} (0 is the background)"
             raise ValueError(msg)
         if self.label is not None and self.segment is not None:
-            msg = f"--mask-label and --segment choose the same thing, got {self.label} and {self.segment}"
+            msg = f"--mask-label and --segment are mutually exclusive, got {self.label} and {self.segment}"
             raise ValueError(msg)
 
     def to_dict(self) -> dict[str, Any]:
@@ -125,13 +125,13 @@ def _label_mask(path: Path, place: Path, volume: Volume, choice: MaskChoice) -> 
     refuse_not_finite(f"mask {path}", array)
     if label is None:
         if not array.any():
-            msg = f"mask {path} must have voxels that are not zero, got none"
+            msg = f"mask {path} must have non-zero voxels, got none"
             raise ValueError(msg)
         return array
     mask: npt.NDArray[np.bool_] = array == label
     if not mask.any():
         present = ", ".join(f"{value:g}" for value in np.unique(array[array != 0])[:_NAMED]) or "none"
-        msg = f"mask {path} has no voxel of label {label}; labels there: {present}"
+        msg = f"mask {path} has no voxel of label {label}; labels present: {present}"
         raise ValueError(msg)
     return mask
 
@@ -177,7 +177,7 @@ def read_labels(path: str | os.PathLike[str], volume: Volume) -> npt.NDArray[np.
         msg = f"labels {path} must be whole numbers from 0 to 255, got {array[wrong].flat[0]}"
         raise ValueError(msg)
     if not labels.any():
-        msg = f"labels {path} must have voxels that are not zero, got none"
+        msg = f"labels {path} must have non-zero voxels, got none"
         raise ValueError(msg)
     return labels
 
@@ -231,7 +231,10 @@ def _label_of(path: Path, wanted: str) -> int:
     if len(values) == 1:
         return values[0]
     listed = ", ".join(f"{value} {name}" for name, value in names.items()) or "none"
-    msg = f"mask {path.name} has the named labels {listed}, got --segment {wanted}; give one, or --mask-label"
+    msg = (
+        f"mask {path.name} contains the labels {listed}, got --segment {wanted}; give one of them, or "
+        "--mask-label"
+    )
     raise ValueError(msg)
 
 

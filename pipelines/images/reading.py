@@ -278,7 +278,7 @@ def _format_of(path: Path) -> str:
     if nifti.has_header(path):
         return "NiftiImageIO"
     name = next((name for magic, name in _NAMES_OF_OTHERS.items() if start.startswith(magic)), "")
-    got = f"a {name} image" if name else "a file of another kind, or cut in its header"
+    got = f"a {name} image" if name else "another kind of file, or a truncated header"
     msg = f"{path} must be a readable NIfTI, NRRD, MHA or DICOM image, got {got}"
     raise ValueError(msg)
 

@@ -116,7 +116,7 @@ def _write_whole(volume: Volume, temporary: Path, path: Path) -> None:
     except (RuntimeError, ValueError):
         free = shutil.disk_usage(temporary.parent).free / 1e6
         msg = (
-            f"could not write the whole of {path} ({free:.0f} MB free on that disk); free some space, "
+            f"could not write {path} completely ({free:.0f} MB free on that disk); free some space, "
             "or check quota, permissions and the limit on file size, and run again"
         )
         raise OSError(msg) from None

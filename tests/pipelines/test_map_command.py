@@ -346,7 +346,7 @@ def test_a_label_that_is_not_there_lists_those_that_are(tmp_path, image, volume)
     labels[1, 2:6, 3:9], labels[0, 0, 0] = 2, 7
     write_volume(replace(volume, array=labels), tmp_path / "mask.nrrd")
     result = run(image, "-o", tmp_path / "m.nii", "--mask", tmp_path / "mask.nrrd", "--mask-label", 3)
-    assert_refused(result, "mask.nrrd has no voxel of label 3; labels there: 2, 7")
+    assert_refused(result, "mask.nrrd has no voxel of label 3; labels present: 2, 7")
 
 
 def test_a_crop_lies_where_it_lay(tmp_path, image, volume):
@@ -377,7 +377,7 @@ def test_a_truncated_image(tmp_path, image):
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        ({"array": np.zeros((3, 12, 10), np.uint8)}, "must have voxels that are not zero, got none"),
+        ({"array": np.zeros((3, 12, 10), np.uint8)}, "must have non-zero voxels, got none"),
         ({"spacing_mm": (0.7, 0.8, 4.0)}, "must lie on the image's grid, got spacing (0.7, 0.8, 4.0)"),
         ({"array": np.ones((3, 12, 11), np.uint8)}, "got size (11, 12, 3) where the image has (10, 12, 3)"),
     ],
@@ -482,7 +482,8 @@ def test_a_full_disk(tmp_path, image):
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
-    assert done.stderr.startswith("Error: could not write the whole of ")
+    assert done.stderr.startswith("Error: could not write ")
+    assert "map.nii completely (" in done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["image.nii.gz", "map.nii"]
     assert (tmp_path / "map.nii").read_text() == "old"
 

@@ -391,7 +391,7 @@ def test_missing_store(tmp_path):
 @pytest.mark.parametrize("size", [0, 100, 5000])
 def test_truncated_store(finished, size):
     finished.write_bytes(finished.read_bytes()[:size])
-    with pytest.raises(ValueError, match=r"store.h5 is not a whole HDF5 file \(truncated"):
+    with pytest.raises(ValueError, match=r"store.h5 is not a complete HDF5 file \(truncated"):
         PatchStore(finished)
 
 

@@ -147,7 +147,7 @@ def test_a_nifti_that_promises_more_than_it_holds_is_refused_at_once(tmp_path):
     content = bytearray(path.read_bytes())
     content[42:48] = np.array([2000] * 3, "<i2").tobytes()
     path.write_bytes(content)
-    assert_one_line_refusal(path, "its header announces 8000000000 bytes of voxels, got 24")
+    assert_one_line_refusal(path, "its header states 8000000000 bytes of voxels, got 24")
 
 
 def test_compressed_voxels_that_are_damaged_are_refused(tmp_path):

@@ -190,7 +190,7 @@ def test_segments_of_a_slicer_segmentation(named):
     for wanted, value in (("vessel", 4), ("Lesion", 1), ("4", 4)):
         found = read_mask(folder / "a.seg.nrrd", volume, MaskChoice(segment=wanted))
         np.testing.assert_array_equal(found, array == value)
-    with pytest.raises(ValueError, match="has the named labels 1 Lesion, 4 Vessel, got --segment bone"):
+    with pytest.raises(ValueError, match="contains the labels 1 Lesion, 4 Vessel, got --segment bone"):
         read_mask(folder / "a.seg.nrrd", volume, MaskChoice(segment="bone"))
 
 
@@ -198,7 +198,7 @@ def test_labels_that_bids_names_in_a_table(named):
     array, image, folder = named
     SimpleITK.WriteImage(image, str(folder / "sub-1_dseg.nii.gz"))
     volume = read_image(folder / "sub-1_dseg.nii.gz")
-    with pytest.raises(ValueError, match="has the named labels none, got --segment tumour"):
+    with pytest.raises(ValueError, match="contains the labels none, got --segment tumour"):
         read_mask(folder / "sub-1_dseg.nii.gz", volume, MaskChoice(segment="tumour"))
     (folder / "sub-1_dseg.tsv").write_text("index\tname\n1\tmuscle\n4\ttumour\n")
     found = read_mask(folder / "sub-1_dseg.nii.gz", volume, MaskChoice(segment="Tumour"))
@@ -225,7 +225,7 @@ def test_a_label_image_is_resampled_only_when_asked(named):
 
 
 def test_a_label_and_a_segment_are_one_choice_too_many():
-    with pytest.raises(ValueError, match="--mask-label and --segment choose the same thing, got 1 and x"):
+    with pytest.raises(ValueError, match="--mask-label and --segment are mutually exclusive, got 1 and x"):
         MaskChoice(label=1, segment="x")
 
 
