@@ -15,7 +15,7 @@ import pydicom
 from glcm_cuda.base.files import replacing
 from pipelines.images.dicom.codes import feature_of_code
 from pipelines.images.dicom.headers import header_of
-from pipelines.images.dicom.multiframe import frames_of, geometry_of
+from pipelines.images.dicom.multiframe import frames_of, geometry_of, is_enhanced
 from pipelines.images.dicom.planes import normal_of
 from pipelines.images.dicom.series import Choice
 from pipelines.images.dicom.source_headers import complete_header, refuse_no_identifiers, source_header
@@ -87,7 +87,14 @@ def check_sources(path: Path, volume: Volume, choice: Choice) -> None:
         msg = "a Parametric Map says where each slice lies, and --allow-gaps leaves that open; write .nii.gz"
         raise ValueError(msg)
     _refuse_no_sources(path, volume)
-    refuse_no_identifiers(volume.sources[0], header_of(volume.sources[0]))
+    first = header_of(volume.sources[0])
+    refuse_no_identifiers(volume.sources[0], first)
+    if len(volume.sources) > 1 and is_enhanced(volume.sources[0], first):
+        msg = (
+            f"{path}: a Parametric Map refers to one enhanced file or to single-frame files, got "
+            f"{len(volume.sources)} enhanced files; write .nii.gz"
+        )
+        raise ValueError(msg)
 
 
 def read_parametric_map(path: Path) -> tuple[dict[str, npt.NDArray[np.float32]], Volume, dict[str, Any]]:
