@@ -253,6 +253,13 @@ def test_slices_that_share_an_identifier_are_no_copies(tmp_path, rng, uids):
         np.testing.assert_array_equal(read_image(tmp_path, choice).array, pixels)
 
 
+@pytest.mark.parametrize("uid", ["1.2.3.4", ""])
+def test_a_parametric_map_of_slices_that_share_an_identifier_is_refused_at_once(tmp_path, rng, uid):
+    write_series(tmp_path / "s", rng, SOPInstanceUID=uid, FrameOfReferenceUID="1.2.99")
+    result = radsynth("map", tmp_path / "s", "-o", tmp_path / "map.dcm")
+    assert_refused(result, "refers to each slice by its SOPInstanceUID, but slices of the image share one or")
+
+
 def test_volumes_that_share_identifiers_are_phases(tmp_path, rng):
     volumes = write_phases(tmp_path, rng, [0.0, 800.0], "DiffusionBValue", SOPInstanceUID="1.2.3.4")
     for phase, volume in enumerate(volumes, start=1):
@@ -406,12 +413,12 @@ def test_an_enhanced_file_for_each_frame_is_a_volume(tmp_path, rng):
 
 def test_a_parametric_map_of_several_enhanced_files_is_refused_at_once(tmp_path, rng):
     for index in range(2):
-        about = {"StudyInstanceUID": "1.2", "FrameOfReferenceUID": "1.2.99"}
-        path = write_enhanced(tmp_path / f"{index}.dcm", np.ones((1, 6, 5)), [group((0, 0, index))])
+        (tmp_path / "s").mkdir(exist_ok=True)
+        path = write_enhanced(tmp_path / "s" / f"{index}.dcm", np.ones((1, 6, 5)), [group((0, 0, index))])
         header = pydicom.dcmread(path)
-        header.update(about)
+        header.FrameOfReferenceUID = "1.2.99"
         header.save_as(path)
-    result = radsynth("map", tmp_path, "-o", tmp_path / "map.dcm")
+    result = radsynth("map", tmp_path / "s", "-o", tmp_path / "map.dcm")
     assert_refused(result, "one enhanced file or to single-frame files, got 2 enhanced files; write .nii.gz")
 
 
