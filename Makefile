@@ -78,6 +78,8 @@ $(RUN)/real: $(RUN)/training/run.json
 PARALLEL ?= -n 2 --dist loadfile
 # Numba's simulator of CUDA needs its compiler off
 SIMULATOR := NUMBA_ENABLE_CUDASIM=1 NUMBA_DISABLE_JIT=1
+# Its files are few, and one takes most of the time
+SIMULATED_PARALLEL = $(subst loadfile,worksteal,$(PARALLEL))
 SIMULATED := tests/glcm_cuda/test_entropy_map.py tests/glcm_cuda/engines tests/glcm_cuda/families/glcm/test_cuda_features.py
 
 test: $(VENV)/.test ## the quick tests, the simulator's among them (about 5 minutes)
@@ -85,11 +87,11 @@ test: $(VENV)/.test ## the quick tests, the simulator's among them (about 5 minu
 	$(MAKE) test-sim
 
 test-sim: $(VENV)/.test ## the CUDA backend in Numba's simulator
-	$(SIMULATOR) $(BIN)/pytest -q -m "not slow" $(PARALLEL) $(SIMULATED)
+	$(SIMULATOR) $(BIN)/pytest -q -m "not slow" $(SIMULATED_PARALLEL) $(SIMULATED)
 
 test-slow: $(VENV)/.test ## the slow tests, then the coverage of the quick ones (about 15 minutes)
 	$(BIN)/pytest -q -m slow $(PARALLEL)
-	$(SIMULATOR) $(BIN)/pytest -q -m slow $(PARALLEL) $(SIMULATED)
+	$(SIMULATOR) $(BIN)/pytest -q -m slow $(SIMULATED_PARALLEL) $(SIMULATED)
 	$(MAKE) coverage
 
 coverage: $(VENV)/.test ## the quick tests again, with the share of the code that they reach

@@ -90,7 +90,7 @@ def entropy_map(
     progress : callable (done, total), optional
         Called after every block with the number of voxels done and their total number.
     out : float32 array of the image's shape, optional
-        Receives the map; on the device if the image is there.
+        Receives the map; on the device if the image is there. It must be writable, in C order, without gaps.
     stream : optional
         For an image on a device: the CUDA stream on which it is read and the map is written, as a handle or
         as an object of Numba, CuPy or PyTorch. By default the default stream.
@@ -132,7 +132,7 @@ def entropy_map(
 
         return map_device_array(image, settings, mask, bins, out, stream, progress or _ignore)
     if stream is not None:
-        msg = "stream is for images on a CUDA device, got one in the host's memory"
+        msg = "stream requires an image on a CUDA device, got one in host memory"
         raise ValueError(msg)
     array = real_array(image)
     if out is None:
@@ -229,7 +229,7 @@ def entropy_of_levels(
     settings = settings or GLCMSettings()
     array = real_array(levels)
     if array.dtype not in (np.uint8, np.uint16):
-        msg = f"levels must be uint8 or uint16, got {array.dtype}; see quantize"
+        msg = f"levels must be uint8 or uint16, got {array.dtype}; quantize the image first"
         raise TypeError(msg)
     if int(array.max()) >= settings.levels:
         msg = f"levels must be below {settings.levels}, got {array.max()}"
@@ -243,7 +243,7 @@ def entropy_of_levels(
 def _refuse_host_backend(backend: str) -> None:
     """Raise ValueError if an image on a CUDA device would not be mapped there."""
     if resolve_backend(backend) != "cuda":
-        msg = f"the image lies on a CUDA device, which backend {backend!r} does not use; copy it to the host"
+        msg = f"the image is on a CUDA device, which backend {backend!r} cannot read; copy it to the host"
         raise ValueError(msg)
 
 
@@ -252,6 +252,10 @@ def _check_out(out: object, shape: tuple[int, ...]) -> None:
     if not isinstance(out, np.ndarray) or out.dtype != np.float32 or out.shape != shape:
         got = f"{out.dtype} of shape {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
         msg = f"out must be a float32 NumPy array of shape {shape}, got {got}"
+        raise ValueError(msg)
+    if not (out.flags.c_contiguous and out.flags.writeable):
+        got = "one with gaps or in another order" if out.flags.writeable else "a read-only one"
+        msg = f"out must be a writable array in C order without gaps, got {got}"
         raise ValueError(msg)
 
 

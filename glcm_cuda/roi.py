@@ -77,6 +77,9 @@ def roi_features(
     """
     settings, chosen = settings or GLCMSettings(), features_named(features)
     volume = MaskedVolume.of(image, mask)
+    if settings.slice_axis and np.ndim(image) == 2:
+        msg = f"slice_axis={settings.slice_axis} needs a volume, got shape {np.shape(image)}"
+        raise ValueError(msg)
     bins = volume.bins(settings, bins)
     levels = bin_levels(volume.image, bins, np.int32)
     if volume.mask is not None:
@@ -190,7 +193,7 @@ def _mcc(first: npt.NDArray[np.int64], second: npt.NDArray[np.int64], symmetric:
     rows, row = np.unique(first, return_inverse=True)
     columns, column = np.unique(second, return_inverse=True)
     if max(len(rows), len(columns)) > _MOST_ROWS:
-        msg = f"mcc allows at most {_MOST_ROWS} levels in a region, got {len(rows)}; give fewer levels"
+        msg = f"mcc allows at most {_MOST_ROWS} levels in a region, got {len(rows)}; use fewer levels"
         raise ValueError(msg)
     if min(len(rows), len(columns)) < 2:
         return 0.0

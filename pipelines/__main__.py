@@ -12,19 +12,19 @@ from pipelines.shell.errors import OneLineErrors
 
 # Written out, so that the list needs no import.
 COMMANDS = {
-    "map": "Exact entropy map of one image, or maps of other co-occurrence features.",
-    "inspect": "What a file, folder or archive holds: series, phases, geometry, problems.",
-    "roi": "Co-occurrence features of a region, as a table.",
-    "cohort": "The CSV of a cohort from folders of DICOM or NIfTI.",
-    "download": "Public series of the Imaging Data Commons, with their licences.",
-    "phantom": "Synthetic cohort of 24 breast volumes with tissue labels.",
-    "groundtruth": "Exact maps of a cohort into a patch store.",
-    "train": "Two-fold training of the surrogate from a patch store.",
-    "synthesize": "Synthetic entropy maps with a trained model.",
-    "evaluate": "Agreement of synthetic and exact maps: tables and figures.",
-    "explain": "What a trained network sees: filters, extreme patches, parts of texture.",
-    "export": "A trained model for other runtimes: ONNX, LiteRT, SavedModel.",
-    "benchmark": "Exact against synthetic: times on this machine.",
+    "map": "Exact entropy map of an image, or maps of other co-occurrence features.",
+    "inspect": "List what a file, folder or archive contains: series, phases, geometry, problems.",
+    "roi": "Co-occurrence features of a region of interest, as a table.",
+    "cohort": "Cohort lists (CSV) from folders of DICOM or NIfTI; standards; preprocessing.",
+    "download": "Download public series from the Imaging Data Commons, with their licences.",
+    "phantom": "Phantom cohort: 24 synthetic breast volumes with tissue labels.",
+    "groundtruth": "Exact maps of a cohort, sampled into a patch store for training.",
+    "train": "Train the surrogate on a patch store, in two folds by patient.",
+    "synthesize": "Synthetic maps from a trained model.",
+    "evaluate": "Agreement between synthetic and exact maps: tables and figures.",
+    "explain": "What a trained network responds to: filters, extreme patches, texture components.",
+    "export": "Export a trained model to ONNX, LiteRT or SavedModel.",
+    "benchmark": "Time exact against synthetic maps on this machine.",
 }
 
 _MODULES = {"inspect": "inspection", "cohort": "manifest"}
@@ -76,7 +76,7 @@ def _print_version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
     is_eager=True,
     expose_value=False,
     callback=_print_version,
-    help="Show the version.",
+    help="Print the version and exit.",
 )
 def main(ctx: click.Context, /, **_: Any) -> None:
     """Exact GLCM feature maps of medical images, and neural surrogates trained on them.

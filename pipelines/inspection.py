@@ -12,13 +12,13 @@ from pipelines.shell.options import Command
 
 @click.command(cls=Command)
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option("--keep-ids", is_flag=True, help="Show the patients' IDs instead of hashes of them.")
+@click.option("--keep-ids", is_flag=True, help="Show patient IDs instead of their hashes.")
 def command(path: Path, keep_ids: bool) -> None:
-    """Print what PATH holds: patients, series, phases, geometry, problems.
+    """List what PATH contains: patients, series, phases, geometry, problems.
 
-    PATH is a file, a folder with folders in it, or a zip archive. Of DICOM only headers are read. The numbers
-    are those that --series and --phase of other commands take. Nothing is written. Names and dates are never
-    shown.
+    PATH is a file, a folder (subfolders included) or a zip archive. Only the headers of DICOM files are read,
+    and nothing is written. The numbers shown are the ones that --series and --phase of other commands take.
+    Names and dates are never shown.
 
     \b
     Example:

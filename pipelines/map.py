@@ -36,23 +36,31 @@ if TYPE_CHECKING:
     "--output",
     required=True,
     type=FilePath(),
-    help="Map to write: .nii, .nii.gz, .nrrd or .mha; OUTPUT.json beside it says how it was made. Of several "
-    "features each map has the feature's name before the suffix. From DICOM also .dcm: a Parametric Map.",
+    help="Map to write: .nii, .nii.gz, .nrrd or .mha, or for DICOM input also .dcm (a Parametric Map). With "
+    "several features, each file name gets the feature's name. OUTPUT.json records how the map was made.",
 )
 @feature_option("joint_entropy, or those of --params")
-@click.option("--mask", "mask_path", type=FilePath(), help="Only voxels where it is not zero.")
+@click.option("--mask", "mask_path", type=FilePath(), help="Mask: the map is limited to its non-zero voxels.")
 @mask_options
+@click.option(
+    "--outside",
+    type=float,
+    metavar="VALUE",
+    help="Value outside the mask.  [default: nan, or initValue of --params]",
+)
 @params_option
 @click.option(
     "--crop",
     "--crop-to-mask",
     "crop",
     is_flag=True,
-    help="Write the box that the mask's windows reach, as pyradiomics does.",
+    help="Write only the box that windows around the mask reach, as pyradiomics does.",
 )
 @settings_options()
 @backend_option
-@click.option("--preview", type=FilePath(), help="Draw a slice of image and (first) map to this PNG.")
+@click.option(
+    "--preview", type=FilePath(), help="PNG to write, with one slice of the image and of the (first) map."
+)
 @preprocessing_options
 @reading_options
 @force_option
@@ -62,6 +70,7 @@ def command(
     features: Sequence[str],
     mask_path: Path | None,
     mask_choice: MaskChoice,
+    outside: float | None,
     params: Path | None,
     crop: bool,
     backend: Backend,
@@ -71,10 +80,10 @@ def command(
     force: bool,
     **options: Any,
 ) -> None:
-    """Exact maps of one image, on the image's own grid: of entropy, or of any co-occurrence feature.
+    """Compute exact maps of one image: of entropy, or of any other co-occurrence feature.
 
-    INPUT is NIfTI, NRRD, MHA or MHD, a DICOM file or folder, or a zip archive of one of these; where a folder
-    holds several series or phases, `radsynth inspect` lists them.
+    INPUT is NIfTI, NRRD, MHA or MHD, a DICOM file or folder, or a zip archive of one of these. If it contains
+    several series or phases, `radsynth inspect` lists them. Maps have the grid of the image.
 
     \b
     Example:
@@ -85,7 +94,14 @@ def command(
     from pipelines.maps.exact import MapSettings, MapTarget, write_maps
     from pipelines.maps.inputs import Inputs
 
-    inputs = Inputs(image=source, choice=choice, mask=mask_path, mask_choice=mask_choice, steps=steps)
+    inputs = Inputs(
+        image=source,
+        choice=choice,
+        mask=mask_path,
+        mask_choice=mask_choice,
+        steps=steps,
+        outside_mask=outside,
+    )
     inputs = inputs.following(params)
     settings = MapSettings(
         glcm=glcm_settings_from(options, inputs.settings),

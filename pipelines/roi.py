@@ -33,14 +33,16 @@ _WITHOUT = ("window", "masked_window", "dimensions", "aggregate")
 
 @click.command(cls=Command)
 @click.argument("source", metavar="IMAGE", type=FilePath())
-@click.option("--mask", "mask_path", required=True, type=FilePath(), help="The region: where it is not zero.")
+@click.option(
+    "--mask", "mask_path", required=True, type=FilePath(), help="Mask: the region is its non-zero voxels."
+)
 @mask_options
 @click.option(
     "-o",
     "--output",
     required=True,
     type=FilePath(),
-    help="Table to write, *.csv, with a row per aggregation; OUTPUT.json beside it says how it was made.",
+    help="CSV to write, with one row per aggregation. OUTPUT.json records how it was made.",
 )
 @feature_option("all, or those of --params")
 @click.option(
@@ -48,15 +50,15 @@ _WITHOUT = ("window", "masked_window", "dimensions", "aggregate")
     "aggregations",
     multiple=True,
     metavar="NAME",
-    help=f"Of IBSI: {', '.join(f'{name} ({one.ibsi})' for name, one in AGGREGATIONS.items())}; may be given "
-    "again; all: every one.  [default: that of the preset, 2d-mean for radsynth, or of --params]",
+    help=f"IBSI aggregation: {', '.join(f'{name} ({one.ibsi})' for name, one in AGGREGATIONS.items())}, or "
+    "all. Repeat the option for several.  [default: from the preset (2d-mean for radsynth) or from --params]",
 )
 @click.option(
     "--names",
     type=click.Choice(["radsynth", "pyradiomics", "ibsi"]),
     default="radsynth",
     show_default=True,
-    help="How the columns are called: joint_entropy, original_glcm_JointEntropy or joint entropy (TU9B).",
+    help="Column names: joint_entropy, original_glcm_JointEntropy or joint entropy (TU9B).",
 )
 @params_option
 @settings_options(without=_WITHOUT)
@@ -77,9 +79,9 @@ def command(
     force: bool,
     **options: Any,
 ) -> None:
-    """Co-occurrence features of a region: one value each for the voxels of a mask.
+    """Compute co-occurrence features of a region of interest: one value per feature.
 
-    The range of grey levels is that of the region, unless --range-over image says otherwise.
+    Grey levels cover the intensity range of the region, unless --range-over image is given.
 
     \b
     Example:

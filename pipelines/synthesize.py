@@ -20,40 +20,44 @@ if TYPE_CHECKING:
     "--output",
     required=True,
     type=click.Path(path_type=Path),
-    help="Map, from DICOM also .dcm; of a cohort a folder.",
+    help="Map to write (for DICOM input also .dcm); for a cohort, a folder.",
 )
 @click.option(
     "--model",
     "model_path",
     required=True,
     type=click.Path(path_type=Path),
-    help="A .keras file; for a cohort the folder of a training run.",
+    help="Trained model, a .keras file; for a cohort, the folder of a training run.",
 )
 @click.option(
     "--tile",
     type=int,
     default=128,
     show_default=True,
-    help="Edge of the squares that are computed at a time, in voxels; bounds the memory.",
+    help="Edge length in voxels of the tiles that are computed at a time; smaller needs less memory.",
 )
 @click.option(
     "--runtime",
     metavar="keras|onnxruntime",
     default="keras",
     show_default=True,
-    help="What computes the network.",
+    help="Runtime that evaluates the network.",
 )
 @click.option(
     "--error-map",
     type=click.Path(path_type=Path),
-    help="Write how far off each voxel may be: 95 % of the model's errors were no larger.",
+    help="Error map to write: the bound that 95 % of the model's errors did not exceed, per voxel.",
 )
 @click.option(
     "--fallback",
     metavar="exact",
-    help="exact: where the check of a map fails, write the exact map instead.",
+    help="exact: if a map fails its check, write the exact map instead.",
 )
-@click.option("--preview", type=click.Path(path_type=Path), help="Draw a slice of image and map to this PNG.")
+@click.option(
+    "--preview",
+    type=click.Path(path_type=Path),
+    help="PNG to write, with one slice of the image and of the map.",
+)
 @reading_options
 @force_option
 def command(
@@ -68,16 +72,16 @@ def command(
     choice: Choice,
     force: bool,
 ) -> None:
-    """Synthetic map of an image, or of every patient of a cohort.
+    """Make synthetic maps of an image, or of every patient of a cohort, with a trained model.
 
-    INPUT is an image (NIfTI, NRRD, MHA, DICOM file or folder, a zip archive of one of these) with --model
-    FILE.keras, or a cohort's CSV with --model RUN: then every patient is mapped with the model of the fold
-    that held them out, and OUTPUT/index.csv lists the maps. Maps that are there already, of the same image
-    and the same model, are kept. A model of several features gives a map of each, with the feature's name
-    before the suffix of OUTPUT.
+    INPUT is an image (NIfTI, NRRD, MHA, MHD, a DICOM file or folder, or a zip archive of one of these) with
+    --model FILE.keras, or a cohort's CSV with --model RUN. Each patient of a cohort is mapped with the model
+    of the fold that held them out, and OUTPUT/index.csv lists the maps; existing maps of the same image and
+    model are kept. A model of several features writes one map per feature, with the feature's name in the
+    file name.
 
-    Every map is checked: 2,000 random voxels against the exact engine, and against the model's card. What
-    is worse than the card says is warned of, and stands beside the map (docs/honesty.md).
+    Every map is checked: 2,000 random voxels are compared with the exact engine, and the result with the
+    model card. Anything worse than the card states is logged and recorded beside the map (docs/honesty.md).
 
     \b
     Example:
@@ -108,13 +112,11 @@ def command(
 def _refuse_options_of_one_image(preview: Path | None, error_map: Path | None, choice: Choice) -> None:
     for option, value in (("--preview", preview), ("--error-map", error_map)):
         if value is not None:
-            msg = f"{option} goes with a single image, got a cohort"
+            msg = f"{option} applies to a single image, got a cohort"
             raise ValueError(msg)
     if choice.to_dict():
-        msg = (
-            "options that choose from DICOM go with one image; a cohort has columns series and phase, "
-            f"got {', '.join(choice.to_dict())}"
-        )
+        options = " and ".join(f"--{name.replace('_', '-')}" for name in choice.to_dict())
+        msg = f"{options}: for a single image, got a cohort; its CSV has the columns series and phase"
         raise ValueError(msg)
 
 

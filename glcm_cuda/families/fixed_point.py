@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from decimal import Decimal, localcontext
 
 import numpy as np
@@ -39,6 +40,12 @@ def fixed_log2(counts: npt.NDArray[np.integer], one: int = LOG_ONE) -> npt.NDArr
             exact = Decimal(int(counts.flat[place])).ln() / Decimal(2).ln() * one
             rounded.flat[place] = int(exact.to_integral_value())
     return rounded
+
+
+@functools.lru_cache(maxsize=2)
+def log_table(most: int, one: int = LOG_ONE) -> npt.NDArray[np.int64]:
+    """Return `fixed_log2` of the numbers from 0 to `most`; not to be changed, since blocks share it."""
+    return fixed_log2(np.arange(most + 1), one)
 
 
 def log_steps(logs: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

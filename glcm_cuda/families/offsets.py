@@ -47,6 +47,22 @@ def directions(settings: GLCMSettings) -> npt.NDArray[np.int32]:
     return np.array(offsets, np.int32)
 
 
+def radii_within(settings: GLCMSettings, shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
+    """Return the radii of the window in z, y and x, cut to what it can reach in a volume.
+
+    A window that covers the volume from every voxel counts the same pairs as a larger one, with larger
+    buffers and tables. Radii stay long enough for every offset.
+
+    Examples
+    --------
+    >>> radii_within(GLCMSettings(window=63, dimensions=3), (1, 5, 200)).tolist()
+    [1, 4, 31]
+    """
+    steps = np.abs(directions(settings)).max(axis=0)
+    radii: npt.NDArray[np.int64] = np.minimum(settings.radii, np.maximum(np.array(shape) - 1, steps))
+    return radii
+
+
 def largest_entropy(settings: GLCMSettings) -> float:
     """Return the largest entropy that a map with these settings can hold, in the unit of the map.
 

@@ -223,16 +223,20 @@ def bins_between(low: float, high: float, settings: GLCMSettings, dtype: np.dtyp
     Raises
     ------
     ValueError
-        If `bin_width` needs more than `MAX_LEVELS` levels.
+        If `bin_width` needs more than `MAX_LEVELS` levels, the range overflows float64, or the bins are
+        narrower than numbers of the image's type can tell apart.
     """
     width = settings.bin_width
+    _check_overflow(low, high, settings)
     if width is not None:
         _check_width(width, low, high)
     if settings.bin_edges == "pyradiomics":
         return _pyradiomics_bins(low, high, settings, dtype)
     if width is not None:
         return Bins(math.floor((high - low) / width) + 1, low, high, 1.0, width)
-    return Bins(settings.levels, low, high, float(settings.levels), high - low)
+    span = high - low
+    shrink = 1.0 if math.isfinite(settings.levels * span) else 1 / (2 * MAX_LEVELS)  # exact: a power of two
+    return Bins(settings.levels, low, high, settings.levels * shrink, span * shrink)
 
 
 def bins_of_levels(number: int) -> Bins:
@@ -245,22 +249,49 @@ def _pyradiomics_bins(low: float, high: float, settings: GLCMSettings, dtype: np
     ends = np.array([low, high]).astype(dtype)
     if not np.array_equal(ends, (low, high)):  # a given or narrowed range may not fit the type
         ends = np.array([low, high])
-    if settings.bin_width is None:
-        edges = np.histogram_bin_edges(ends, settings.levels)[:-1]  # the top bin has no upper edge
-    else:
-        start = ends[0] - ends[0] % settings.bin_width
-        edges = np.arange(start, ends[1] + 2 * settings.bin_width, settings.bin_width)
+    edges = _pyradiomics_edges(ends, settings)
     edges = edges[edges <= ends[1]].astype(np.float64)
+    if not (len(edges) and np.all(np.diff(edges) > 0)):
+        if low < high:
+            raise ValueError(_too_narrow(low, high, settings, ends.dtype))
+        edges = np.array([low])  # one intensity is one level, however wide its bin
     step = float(edges[1] - edges[0]) if len(edges) > 1 else 1.0
     return Bins(len(edges), low, high, 1.0, step, np.ascontiguousarray(edges))
+
+
+def _pyradiomics_edges(ends: npt.NDArray[Any], settings: GLCMSettings) -> npt.NDArray[Any]:
+    """Return edges as NumPy computes them; none if bins of equal size would be too narrow for the type."""
+    width = settings.bin_width
+    if width is not None:
+        return np.arange(ends[0] - ends[0] % width, ends[1] + 2 * width, width)
+    try:
+        return np.histogram_bin_edges(ends, settings.levels)[:-1]  # the top bin has no upper edge
+    except ValueError:
+        return np.empty(0)
+
+
+def _too_narrow(low: float, high: float, settings: GLCMSettings, dtype: np.dtype[Any]) -> str:
+    width = settings.bin_width
+    bins = f"{settings.levels} levels" if width is None else f"bin_width={width:g}"
+    return (
+        f"{bins}: the bins over the range {low:.12g} to {high:.12g} are narrower than {dtype} numbers can "
+        "tell apart; give fewer or wider bins, or subtract an offset from the image"
+    )
+
+
+def _check_overflow(low: float, high: float, settings: GLCMSettings) -> None:
+    margin = 2 * (settings.bin_width or 0.0)
+    if not math.isfinite(max(abs(low), abs(high), high - low) + margin):
+        msg = f"the range of intensities {low:g} to {high:g} overflows float64; rescale the image"
+        raise ValueError(msg)
 
 
 def _check_width(width: float, low: float, high: float) -> None:
     needed = (high - low) / width // 1 + 1
     if needed > MAX_LEVELS:
         msg = (
-            f"bin_width={width:g} needs {needed:.0f} levels over the range {low:g} to {high:g}, and at most "
-            f"{MAX_LEVELS} are possible; give a width of {(high - low) / (MAX_LEVELS - 2):.3g} or more"
+            f"bin_width={width:g} needs {needed:.0f} levels over the range {low:g} to {high:g}, but the "
+            f"maximum is {MAX_LEVELS}; use a width of {(high - low) / (MAX_LEVELS - 2):.3g} or more"
         )
         raise ValueError(msg)
 
@@ -275,7 +306,7 @@ def refuse_nonfinite_voxels(wrong: int, where: str) -> None:
     if wrong:
         msg = (
             f"the image must hold finite intensities{where}, got {_nonfinite_voxels(wrong)}; "
-            "mask out what is not finite, or repair the image"
+            "mask out these voxels or repair the image"
         )
         raise ValueError(msg)
 
@@ -312,7 +343,11 @@ def _narrowed(
     if settings.percentiles is not None:
         low, high = (float(edge) for edge in np.percentile(values, settings.percentiles))
         return low, high
-    reach = float(settings.deviations or 0) * float(values.std())
+    with np.errstate(over="ignore", invalid="ignore"):
+        reach = float(settings.deviations or 0) * float(values.std())
+    if not math.isfinite(reach):
+        msg = f"the standard deviation of intensities from {low:g} to {high:g} overflows; rescale the image"
+        raise ValueError(msg)
     return max(low, float(values.mean()) - reach), min(high, float(values.mean()) + reach)
 
 
@@ -346,7 +381,8 @@ def _chunks(array: npt.NDArray[np.generic]) -> Iterator[tuple[slice, ...]]:
 
 
 def real_array(image: npt.ArrayLike) -> npt.NDArray[np.generic]:
-    """Return the image as an array; refuse one that is empty or does not hold real numbers."""
+    """Return the image as an array; refuse one that is empty, partly masked or without real numbers."""
+    _refuse_masked("image", image)
     array = np.asarray(image)
     if array.dtype.kind not in "biuf":
         msg = f"image must hold real numbers, got dtype {array.dtype}"
@@ -357,9 +393,22 @@ def real_array(image: npt.ArrayLike) -> npt.NDArray[np.generic]:
     return array
 
 
+def _refuse_masked(name: str, array: npt.ArrayLike) -> None:
+    """Refuse a NumPy masked array with masked elements, whose mask NumPy would drop in silence."""
+    if np.ma.is_masked(array):
+        msg = (
+            f"{name} must not be a masked array, got masked elements; give mask=~numpy.ma.getmaskarray(image)"
+        )
+        raise TypeError(msg)
+
+
 def mask_array(mask: npt.ArrayLike, shape: tuple[int, ...]) -> npt.NDArray[np.generic]:
-    """Return the mask as an array; refuse another shape, NaN or infinities, and a mask without voxels."""
+    """Return the mask as an array; refuse another shape, what is no finite number, and one without voxels."""
+    _refuse_masked("mask", mask)
     array = np.asarray(mask)
+    if array.dtype.kind not in "biuf":
+        msg = f"mask must hold real numbers or booleans, got dtype {array.dtype}"
+        raise TypeError(msg)
     if array.shape != shape:
         msg = f"mask must have the image's shape {shape}, got {array.shape}"
         raise ValueError(msg)
@@ -379,7 +428,7 @@ def refuse_not_finite(name: str, array: npt.NDArray[np.generic]) -> None:
     """Raise ValueError if a mask holds NaN or infinities, which are neither inside nor outside."""
     if array.dtype.kind == "f" and not np.all(np.isfinite(_extent(array, None))):
         wrong = _nonfinite_voxels(_count_nonfinite(array, None))
-        msg = f"{name} must hold finite numbers, got {wrong}; write 0 outside"
+        msg = f"{name} must hold finite numbers, got {wrong}; use 0 for voxels outside"
         raise ValueError(msg)
 
 

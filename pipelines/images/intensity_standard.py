@@ -63,7 +63,7 @@ def read_standard(path: Path) -> npt.NDArray[np.float64]:
     except (ValueError, LookupError, TypeError, UnicodeDecodeError):
         fits = False
     if not fits or landmarks.shape != (len(PERCENTILES),):
-        msg = f"{path} must be an intensity standard of `radsynth cohort standard`, got another file"
+        msg = f"{path} must be an intensity standard from `radsynth cohort standard`, got another file"
         raise ValueError(msg)
     return landmarks
 
@@ -72,7 +72,7 @@ def _landmarks(array: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     foreground = array[array > array.mean(dtype=np.float64)]
     found = np.percentile(foreground, PERCENTILES) if foreground.size else np.zeros(len(PERCENTILES))
     if not (np.diff(found) > 0).all():
-        msg = "the histogram has too few intensities to be standardised: landmarks coincide"
+        msg = "the image has too few different intensities to be standardised: histogram landmarks coincide"
         raise ValueError(msg)
     return found
 

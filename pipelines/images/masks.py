@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import SimpleITK
 
 from glcm_cuda.levels.quantize import refuse_not_finite
+from pipelines.images import nrrd
 from pipelines.images.archives import opened
 from pipelines.images.dicom.regions import is_region, on_grid, read_region
-from pipelines.images.reading import read_volume
+from pipelines.images.reading import read_layer, read_volume
 from pipelines.images.resampling import nearest_on_grid
 from pipelines.images.volume import Volume, geometry_differences
 
@@ -82,6 +82,22 @@ def read_mask(
     FileNotFoundError, ValueError
         Those of `read_image`; if the geometry differs, no voxel is inside, or a voxel is NaN.
     """
+    mask: npt.NDArray[np.bool_] = read_mask_labels(path, volume, choice) != 0
+    return mask
+
+
+def read_mask_labels(
+    path: str | os.PathLike[str], volume: Volume, choice: MaskChoice | None = None
+) -> npt.NDArray[Any]:
+    """Return the chosen voxels of a mask with their labels; 0 elsewhere.
+
+    Parameters and errors are those of `read_mask`.
+
+    Returns
+    -------
+    array of real numbers or bool, of the volume's shape
+        The values of a label image, unless one of them was chosen; true in the mask otherwise.
+    """
     choice = choice or MaskChoice()
     path = Path(path)
     _refuse_missing("mask", path)
@@ -98,22 +114,50 @@ def read_mask(
     return on_grid(f"mask {path}", region, volume)
 
 
-def _label_mask(path: Path, place: Path, volume: Volume, choice: MaskChoice) -> npt.NDArray[np.bool_]:
-    label = choice.label if choice.segment is None else _label_of(place, choice.segment)
-    array = _read_on_grid("mask", path, volume, resample=choice.resample)
+def _label_mask(path: Path, place: Path, volume: Volume, choice: MaskChoice) -> npt.NDArray[Any]:
+    segment = None
+    if place.is_file() and nrrd.is_nrrd(place) and nrrd.layers_of(place) > 1:
+        segment = _segment_in_layers(path, place, choice)
+        label: int | None = segment.value
+    else:
+        label = choice.label if choice.segment is None else _label_of(place, choice.segment)
+    array = _read_on_grid("mask", path, volume, resample=choice.resample, segment=segment)
     refuse_not_finite(f"mask {path}", array)
     if label is None:
-        mask: npt.NDArray[np.bool_] = array != 0
-        if not mask.any():
+        if not array.any():
             msg = f"mask {path} must have voxels that are not zero, got none"
             raise ValueError(msg)
-        return mask
-    mask = array == label
+        return array
+    mask: npt.NDArray[np.bool_] = array == label
     if not mask.any():
         present = ", ".join(f"{value:g}" for value in np.unique(array[array != 0])[:_NAMED]) or "none"
         msg = f"mask {path} has no voxel of label {label}; labels there: {present}"
         raise ValueError(msg)
     return mask
+
+
+def _segment_in_layers(path: Path, place: Path, choice: MaskChoice) -> nrrd.NamedSegment:
+    """Return the one segment that is chosen of a segmentation whose segments may overlap."""
+    segments = nrrd.segments_of(place)
+    wanted = choice.segment
+    matching = [
+        one
+        for one in segments
+        if (choice.label is None or one.value == choice.label)
+        and (wanted is None or one.name.casefold() == wanted.casefold())
+    ]
+    if wanted is not None and wanted.isdecimal() and not matching:
+        matching = [one for one in segments if one.value == int(wanted)]
+    if len(matching) == 1:
+        return matching[0]
+    listed = ", ".join(f"{one.name} (label {one.value} in layer {one.layer})" for one in segments)
+    got = f"--segment {wanted}" if wanted is not None else "no --segment"
+    got = f"--mask-label {choice.label}" if choice.label is not None else got
+    msg = (
+        f"mask {path} has segments in layers, which may overlap: {listed or 'none is named'}; choose one by "
+        f"name with --segment, got {got}, which means {len(matching)}"
+    )
+    raise ValueError(msg)
 
 
 def read_labels(path: str | os.PathLike[str], volume: Volume) -> npt.NDArray[np.uint8]:
@@ -139,14 +183,20 @@ def read_labels(path: str | os.PathLike[str], volume: Volume) -> npt.NDArray[np.
 
 
 def _read_on_grid(
-    name: str, path: str | os.PathLike[str], volume: Volume, *, resample: bool = False
+    name: str,
+    path: str | os.PathLike[str],
+    volume: Volume,
+    *,
+    resample: bool = False,
+    segment: nrrd.NamedSegment | None = None,
 ) -> npt.NDArray[Any]:
     _refuse_missing(name, Path(path))
     with opened(Path(path)) as place:
-        other = read_volume(place)
-    if resample:
-        return nearest_on_grid(f"{name} {path}", other, volume)
+        other = read_volume(place) if segment is None else read_layer(place, segment.layer)
     differences = geometry_differences(other, volume)
+    if differences and resample:
+        _refuse_two_forms(f"{name} {path}", volume)
+        return nearest_on_grid(f"{name} {path}", other, volume)
     if differences:
         msg = (
             f"{name} {path} must lie on the image's grid, got {'; '.join(differences)}; "
@@ -154,6 +204,16 @@ def _read_on_grid(
         )
         raise ValueError(msg)
     return other.array
+
+
+def _refuse_two_forms(name: str, volume: Volume) -> None:
+    """Refuse to resample to an image with two places: the tool that drew the mask took one or the other."""
+    if volume.forms is not None and volume.forms.distance_mm(volume.array.shape) > min(volume.spacing_mm):
+        msg = (
+            f"{name} cannot be resampled: the image's sform and qform place it differently; resample it to "
+            "the image with the tool that drew it, or make both forms of the image equal"
+        )
+        raise ValueError(msg)
 
 
 def _refuse_missing(name: str, path: Path) -> None:
@@ -176,18 +236,9 @@ def _label_of(path: Path, wanted: str) -> int:
 
 
 def _slicer_names(path: Path) -> dict[str, int]:
-    if path.is_dir():
+    if not (path.is_file() and nrrd.is_nrrd(path)):
         return {}
-    reader = SimpleITK.ImageFileReader()
-    reader.SetFileName(str(path))
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError:  # `read_volume` will say what is wrong with the file
-        return {}
-    keys = [key for key in reader.GetMetaDataKeys() if key.endswith("_LabelValue")]
-    return {
-        reader.GetMetaData(key.replace("_LabelValue", "_Name")): int(reader.GetMetaData(key)) for key in keys
-    }
+    return {one.name: one.value for one in nrrd.segments_of(path)}
 
 
 def _bids_names(path: Path) -> dict[str, int]:

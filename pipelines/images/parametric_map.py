@@ -85,7 +85,7 @@ def check_sources(path: Path, volume: Volume, choice: Choice) -> None:
         If it was not DICOM, lacks the identifier of its study or frame of reference, or may lack slices.
     """
     if choice.allow_gaps:
-        msg = "a Parametric Map says where each slice lies, and --allow-gaps leaves that open; write .nii.gz"
+        msg = "a Parametric Map states where each slice lies, which --allow-gaps leaves open; write .nii.gz"
         raise ValueError(msg)
     _refuse_no_sources(path, volume)
     headers = [header_of(source) for source in volume.sources]
@@ -165,7 +165,7 @@ def _feature_of(path: Path, dataset: Any, group: Any) -> str:
 
 def _not_ours(path: Path) -> ValueError:
     return ValueError(
-        f"{path} must be a DICOM Parametric Map of radsynth, got another object or a damaged one"
+        f"{path} must be a DICOM Parametric Map written by radsynth, got another object or a damaged one"
     )
 
 
@@ -175,10 +175,10 @@ def _check_maps(maps: Mapping[str, npt.NDArray[np.float32]], volume: Volume, pat
         raise ValueError(msg)
     _refuse_no_sources(path, volume)
     if len(volume.origin_mm) != 3:
-        msg = f"{path} needs a place in the patient, got a 2D image without one; write .nii.gz or .nrrd"
+        msg = f"{path} needs a position in the patient, got a 2D image without one; write .nii.gz or .nrrd"
         raise ValueError(msg)
     if not maps:
-        msg = f"{path} must hold the map of at least one feature, got none"
+        msg = f"{path} must hold at least one feature map, got none"
         raise ValueError(msg)
     for name, array in maps.items():
         if array.shape != volume.array.shape:
@@ -188,5 +188,8 @@ def _check_maps(maps: Mapping[str, npt.NDArray[np.float32]], volume: Volume, pat
 
 def _refuse_no_sources(path: Path, volume: Volume) -> None:
     if not volume.sources:
-        msg = f"{path} must be made from a DICOM image on its own grid, got another; write .nii.gz or .nrrd"
+        msg = (
+            f"{path} must be made from a DICOM image on its original grid, got another; "
+            "write .nii.gz or .nrrd"
+        )
         raise ValueError(msg)

@@ -70,7 +70,7 @@ class Preprocessing:
             msg = f"--clip-outliers must be above 0, got {self.outliers:g}"
             raise ValueError(msg)
         if self.spacing_mm is not None and not all(0 <= edge < np.inf for edge in self.spacing_mm):
-            msg = f"--resample must be spacings in mm of 0 (leave) or more, got {self.spacing_mm}"
+            msg = f"--resample must be spacings in mm of 0 (keep the axis) or more, got {self.spacing_mm}"
             raise ValueError(msg)
 
     @property
@@ -128,7 +128,7 @@ def preprocess(volume: Volume, steps: Preprocessing) -> Volume:
         If a step cannot be taken: an image of one intensity has no z-score, a grid needs a mask, and so on.
     """
     if steps.grid is not None:
-        msg = "resampling to the grid of pyradiomics needs a mask, got none"
+        msg = "resampling to pyradiomics' grid needs a mask, got none"
         raise ValueError(msg)
     if steps.is_off:
         return volume
@@ -181,7 +181,7 @@ def _subtracted(volume: Volume, path: Path) -> Volume:
 def _corrected(volume: Volume) -> Volume:
     """Return the image divided by the bias field that N4 finds in the foreground."""
     if volume.array.min() < 0:
-        msg = f"--n4 needs intensities of 0 or more, since it takes logarithms, got {volume.array.min():g}"
+        msg = f"--n4 needs intensities of 0 or more, because it takes logarithms, got {volume.array.min():g}"
         raise ValueError(msg)
     image = image_of(volume)
     foreground = SimpleITK.OtsuThreshold(image, 0, 1)
@@ -191,7 +191,7 @@ def _corrected(volume: Volume) -> Volume:
     try:
         n4.Execute(SimpleITK.Shrink(image, shrink), SimpleITK.Shrink(foreground, shrink))
     except RuntimeError as error:
-        msg = f"--n4 found no bias field in this image: it has {volume.array.shape} voxels; leave --n4 out"
+        msg = f"--n4 found no bias field in this image of {volume.array.shape} voxels; remove --n4"
         raise ValueError(msg) from error
     field = SimpleITK.GetArrayFromImage(SimpleITK.Exp(n4.GetLogBiasFieldAsImage(image)))
     return replace(volume, array=(volume.array / field).astype(volume.array.dtype))
@@ -205,6 +205,6 @@ def _normalized(volume: Volume) -> Volume:
 def _moments(array: npt.NDArray[Any], option: str) -> tuple[float, float]:
     mean, deviation = float(array.mean(dtype=np.float64)), float(array.std(dtype=np.float64, ddof=1))
     if not deviation > 0:
-        msg = f"{option} needs more than one intensity, got {mean:g} alone"
+        msg = f"{option} needs more than one intensity, got only {mean:g}"
         raise ValueError(msg)
     return mean, deviation

@@ -2,22 +2,45 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import SimpleITK
 
-from pipelines.images import nifti
+from pipelines.images import metaimage, nifti, nrrd
 from pipelines.images.archives import opened
 from pipelines.images.dicom.headers import is_dicom
 from pipelines.images.dicom.series import Choice, read_dicom, refuse_other_object
-from pipelines.images.native_messages import native_messages_logged
-from pipelines.images.volume import Volume, volume_of
+from pipelines.images.native_messages import native_messages_logged, warnings_in
+from pipelines.images.nifti_forms import CODES, NiftiForms, Place, place_of, shear_voxels
+from pipelines.images.volume import Volume, itk_name, volume_of
 
-_FORMATS = ("Nifti", "Nrrd", "Meta", "GDCM")  # as ITK names them
+_log = logging.getLogger(__name__)
+
+_NAMES_OF_OTHERS = {
+    b"\x89PNG": "PNG",
+    b"\xff\xd8\xff": "JPEG",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+    b"GIF8": "GIF",
+    b"BM": "BMP",
+    b"\x89HDF": "HDF5",
+}
+_SAID_BY_US = ("unexpected scales in sform", "non-orthogonal sform", "Non uniform sampling")
+"""Warnings of ITK that messages of ours, with figures, replace."""
+
+_MOST_SHEAR_VOXELS = 0.5
+"""An image whose axes are that little off the right angle is read with right angles."""
+
+_DIFFERENT_MM = 0.01
+_SPACING_TOLERANCE = 1e-3
+_SMALLEST_SHEAR_VOXELS = 1e-3
+_PERMISSIVE = "ITK_NIFTI_SFORM_PERMISSIVE"
 _PAIRS = (".hdr", ".img", ".img.gz")
 
 
@@ -67,35 +90,171 @@ def read_volume(path: Path, choice: Choice | None = None) -> Volume:
     if path.name.lower().endswith(_PAIRS):
         msg = f"{path} must be one file, got half of a header and image pair; convert it to .nii"
         raise ValueError(msg)
-    return _read_nifti(path) if nifti.is_nifti(path) else volume_of(_read_file(path))
+    return _read_nifti(path) if _format_of(path) == "NiftiImageIO" else volume_of(_read_file(path))
 
 
 def _read_nifti(path: Path) -> Volume:
-    volume = volume_of(_read_file(path))
-    nifti.scan(path).restore(volume.array)
-    return volume
+    header = nifti.read_header(path)
+    shear = _shear_voxels(path, header)
+    # What has more axes is refused below, without reading all of it first.
+    missing_in_itk = nifti.scan(path) if header.axes <= 3 else None
+    with _sheared_allowed() if shear else nullcontext():
+        volume = volume_of(_read_file(path))
+    if missing_in_itk is not None:
+        missing_in_itk.restore(volume.array)
+    return _placed(path, volume, header.forms, shear)
+
+
+def _shear_voxels(path: Path, header: nifti.Header) -> float:
+    """Return by how many voxels an sform without right angles moves a voxel; 0 where ITK does not use it.
+
+    Raises
+    ------
+    ValueError
+        If that is much.
+    """
+    forms, shape = header.forms, tuple(reversed(header.sizes[:3]))
+    if not forms.sform_code or forms.qform_code:
+        return 0.0
+    shear = shear_voxels(forms.matrices()["sform"], shape)
+    if shear > _MOST_SHEAR_VOXELS:
+        msg = (
+            f"{path} has a sheared sform: its axes are not orthonormal (right angles would move voxels by up "
+            f"to {shear:.2f} voxels, at most {_MOST_SHEAR_VOXELS} are accepted); resample it to a grid with "
+            "right angles first, for example with nibabel.processing.resample_to_output"
+        )
+        raise ValueError(msg)
+    return shear if shear > _SMALLEST_SHEAR_VOXELS else 0.0
+
+
+@contextmanager
+def _sheared_allowed() -> Iterator[None]:
+    """Let ITK read an sform without right angles; the place is taken from the header anyway."""
+    before = os.environ.get(_PERMISSIVE)
+    os.environ[_PERMISSIVE] = "YES"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_PERMISSIVE]
+        else:
+            os.environ[_PERMISSIVE] = before
+
+
+def _placed(path: Path, volume: Volume, forms: NiftiForms, shear: float) -> Volume:
+    """Return a NIfTI image with both forms of its header, and the spacing of the one that ITK follows.
+
+    ITK takes the spacing from pixdim even where it follows an sform with another.
+    """
+    places = {name: place_of(matrix) for name, matrix in forms.matrices().items()}
+    sform = places.get("sform")
+    if sform is not None and _follows(volume, forms, sform):
+        volume = _with_spacing(path, volume, forms, sform)
+        if volume.array.ndim == 3 and not sform.is_at(volume.origin_mm, volume.direction):
+            volume = replace(volume, **vars(sform))
+        if shear:
+            _log.warning(
+                "%s: the axes of its sform are not orthonormal; the nearest orthonormal ones are taken, "
+                "which move voxels by up to %.2f voxels",
+                path,
+                shear,
+            )
+        _tell_difference(path, forms.with_spacing_mm(volume.spacing_mm), volume, "sform")
+    else:
+        _tell_difference(path, forms, volume, "qform")
+    return replace(volume, forms=forms)
+
+
+def _follows(volume: Volume, forms: NiftiForms, sform: Place) -> bool:
+    """Whether ITK placed an image by the sform, or should have."""
+    if not forms.qform_code:
+        return True
+    if volume.array.ndim != 3:
+        return forms.sform_code == 1
+    return sform.is_at(volume.origin_mm, volume.direction)
+
+
+def _with_spacing(path: Path, volume: Volume, forms: NiftiForms, sform: Place) -> Volume:
+    """Return an image with the spacing of its sform."""
+    spacing = sform.spacing_mm[: volume.array.ndim]
+    if np.allclose(spacing, volume.spacing_mm, rtol=_SPACING_TOLERANCE, atol=0):
+        return volume
+    _log.warning(
+        "%s: its pixdim states a spacing of %s mm, its sform %s mm, which is taken; maps written as NIfTI "
+        "state it in both",
+        path,
+        _written(forms.stated_spacing_mm[: volume.array.ndim]),
+        _written(spacing),
+    )
+    return replace(volume, spacing_mm=spacing)
+
+
+def _tell_difference(path: Path, forms: NiftiForms, volume: Volume, followed: str) -> None:
+    distance = forms.distance_mm(volume.array.shape)
+    if distance <= _DIFFERENT_MM:
+        return
+    _log.warning(
+        "%s: its sform (%s) and qform (%s) differ by up to %.2f mm: the %s is taken, as ITK and Slicer do "
+        "(FSL and nibabel take the sform); maps written as NIfTI keep both",
+        path,
+        CODES.get(forms.sform_code, forms.sform_code),
+        CODES.get(forms.qform_code, forms.qform_code),
+        distance,
+        followed,
+    )
+
+
+def _written(numbers: tuple[float, ...]) -> str:
+    return "x".join(f"{number:.4g}" for number in numbers)
 
 
 def _read_file(path: Path) -> SimpleITK.Image:
+    return _read_checked(path, several=False)
+
+
+def read_layer(path: Path, layer: int) -> Volume:
+    """Return a layer of a segmentation whose segments may overlap (`nrrd.layers_of`).
+
+    Raises
+    ------
+    ValueError
+        If there is no such layer; those of `read_image`.
+    """
+    image = _read_checked(path, several=True)
+    if layer >= image.GetNumberOfComponentsPerPixel():
+        msg = f"{path} has {image.GetNumberOfComponentsPerPixel()} layers, its segments name layer {layer}"
+        raise ValueError(msg)
+    return volume_of(SimpleITK.VectorIndexSelectionCast(image, layer))
+
+
+def _read_checked(path: Path, *, several: bool) -> SimpleITK.Image:
+    """Read a file of a format that its beginning shows, after its header was checked."""
     reader = SimpleITK.ImageFileReader()
-    reader.SetFileName(str(path))
-    _refuse_format(path, reader)
-    with _reading(path):
+    reader.SetFileName(itk_name(path))
+    reader.SetImageIO(_format_of(path))
+    if nrrd.is_nrrd(path):
+        nrrd.check_header(path).check()
+    elif metaimage.is_metaimage(path):
+        metaimage.check_header(path).check()
+    with _reading(path, told=False):
         reader.ReadImageInformation()
-    _refuse_content(path, reader)
+    _refuse_content(path, reader, several=several)
     with _reading(path):
         image: SimpleITK.Image = reader.Execute()
     return image
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """Turn a failure of ITK's readers into one line; what they print goes to the log."""
+def _reading(path: Path, *, told: bool = True) -> Iterator[None]:
+    """Turn a failure of ITK's readers into one line, and log its warnings unless they will come again."""
     try:
-        with native_messages_logged():
+        with native_messages_logged() as printed:
             yield
     except RuntimeError:  # its text is about ITK's internals
         raise _damaged(path) from None
+    for text in warnings_in(printed) if told else ():
+        if not any(said in text for said in _SAID_BY_US):
+            _log.warning("%s: %s", path, text.removeprefix(f"{path} "))
 
 
 def _damaged(path: Path) -> ValueError:
@@ -105,23 +264,31 @@ def _damaged(path: Path) -> ValueError:
     )
 
 
-def _refuse_format(path: Path, reader: SimpleITK.ImageFileReader) -> None:
-    """Refuse other formats: a PNG has neither a spacing nor the intensities of the scanner."""
-    with native_messages_logged():
-        name = reader.GetImageIOFromFileName(str(path)).removesuffix("ImageIO")
-    if not name and is_dicom(path):
-        raise _damaged(path)
-    if name not in _FORMATS:
-        got = f"a {name} image" if name else "a file of another kind, or cut in its header"
-        msg = f"{path} must be a readable NIfTI, NRRD, MHA or DICOM image, got {got}"
-        raise ValueError(msg)
+def _format_of(path: Path) -> str:
+    """Return ITK's reader of a file; no other reader of ITK sees a file.
+
+    Other formats are refused: a PNG has neither a spacing nor the intensities of the scanner.
+    """
+    with path.open("rb") as file:
+        start = file.read(8)
+    if start.startswith(b"NRRD"):
+        return "NrrdImageIO"
+    if metaimage.is_metaimage(path):
+        return "MetaImageIO"
+    if nifti.has_header(path):
+        return "NiftiImageIO"
+    name = next((name for magic, name in _NAMES_OF_OTHERS.items() if start.startswith(magic)), "")
+    got = f"a {name} image" if name else "a file of another kind, or cut in its header"
+    msg = f"{path} must be a readable NIfTI, NRRD, MHA or DICOM image, got {got}"
+    raise ValueError(msg)
 
 
-def _refuse_content(path: Path, reader: SimpleITK.ImageFileReader) -> None:
+def _refuse_content(path: Path, reader: SimpleITK.ImageFileReader, *, several: bool) -> None:
     if reader.GetPixelID() in (SimpleITK.sitkComplexFloat32, SimpleITK.sitkComplexFloat64):
         msg = f"{path} must hold one real number per voxel, got complex numbers; write their magnitude first"
         raise ValueError(msg)
-    _refuse_components(path, reader.GetNumberOfComponents())
+    if not several:
+        _refuse_components(path, reader.GetNumberOfComponents())
     if reader.GetDimension() not in (2, 3):
         size = "x".join(str(edge) for edge in reader.GetSize())
         msg = (

@@ -104,7 +104,7 @@ def on_corner_grid(volume: Volume, mask: Mask, grid: CornerGrid) -> tuple[Volume
     pyradiomics' documentation, `radiomics.imageoperations.resampleImage`.
     """
     if volume.array.ndim != 3:
-        msg = "resampledPixelSpacing needs a 3D image, got a 2D one; take it out"
+        msg = "resampledPixelSpacing needs a 3D image, got a 2D one; remove it"
         raise ValueError(msg)
     old, size, new = _spacings(volume, grid.spacing_mm)
     indices = np.nonzero(mask)[::-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import SimpleITK
+
+from pipelines.images.nifti_forms import NiftiForms, place_of
 
 # NIfTI stores float32: spacings agree to 1e-6, origins and directions to a little less.
 _SPACING_TOLERANCE = 1e-3
@@ -32,6 +35,9 @@ class Volume:
         The DICOM files of the image; empty for other formats.
     modality : str
         DICOM's modality, such as MR; empty for other formats.
+    forms : NiftiForms, optional
+        Of a NIfTI file, its two statements of the place of the voxels, which may differ. Spacing, origin and
+        direction are those of the form that ITK follows.
     """
 
     array: npt.NDArray[Any]
@@ -40,19 +46,44 @@ class Volume:
     direction: tuple[float, ...]
     sources: tuple[Path, ...] = ()
     modality: str = ""
+    forms: NiftiForms | None = None
 
     def cropped(self, box: tuple[slice, ...]) -> Volume:
         """Return the part of the image in a box, at its place in space."""
-        start = np.array([part.start for part in reversed(box)]) * self.spacing_mm
+        first = [part.start for part in reversed(box)]
+        start = np.array(first) * self.spacing_mm
         cosines = np.reshape(self.direction, (len(box), len(box)))
         origin = tuple(float(place) for place in self.origin_mm + cosines @ start)
-        return replace(self, array=np.ascontiguousarray(self.array[box]), origin_mm=origin)
+        x, y, z = (*first, 0)[:3]
+        forms = None if self.forms is None else self.forms.cropped((x, y, z))
+        return replace(self, array=np.ascontiguousarray(self.array[box]), origin_mm=origin, forms=forms)
 
 
 def geometry_differences(other: Volume, volume: Volume) -> list[str]:
-    """Return the differences between the geometries of two images, with values in the order x, y, z."""
+    """Return the differences between the geometries of two images, with values in the order x, y, z.
+
+    Of NIfTI images with two forms that differ, one form of each must agree: tools keep either.
+    """
     if other.array.shape != volume.array.shape:
         return [f"size {other.array.shape[::-1]} where the image has {volume.array.shape[::-1]}"]
+    differences = _place_differences(other, volume)
+    if differences and any(
+        not _place_differences(one, two) for one in _by_forms(other) for two in _by_forms(volume)
+    ):
+        return []
+    return differences
+
+
+def _by_forms(volume: Volume) -> list[Volume]:
+    """Return a volume at its place, at that of each form of its NIfTI header, and as ITK alone reads it."""
+    if volume.forms is None or len(volume.origin_mm) != 3:
+        return [volume]
+    places = [place_of(matrix) for matrix in volume.forms.matrices().values()]
+    as_itk = replace(volume, spacing_mm=volume.forms.stated_spacing_mm)
+    return [volume, as_itk, *(replace(volume, **vars(place)) for place in places)]
+
+
+def _place_differences(other: Volume, volume: Volume) -> list[str]:
     spacing = min(volume.spacing_mm)
     tolerances = {
         "spacing_mm": _SPACING_TOLERANCE * spacing,
@@ -81,6 +112,24 @@ def volume_of(image: SimpleITK.Image) -> Volume:
         origin_mm=tuple(image.GetOrigin()),
         direction=tuple(image.GetDirection()),
     )
+
+
+def itk_name(path: Path) -> str:
+    """Return a path as ITK takes it.
+
+    Raises
+    ------
+    ValueError
+        If it is not UTF-8: SimpleITK would end the process.
+    """
+    name = str(path)
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+        msg = f"{shown} is not a name in UTF-8, which ITK needs; rename the file or its folder"
+        raise ValueError(msg) from None
+    return name
 
 
 def image_of(volume: Volume) -> SimpleITK.Image:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import shutil
 from collections.abc import Iterator
@@ -14,12 +15,16 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK
 
-from glcm_cuda.base.files import replacing
+from glcm_cuda.base.files import replacing, second_temporary
 from pipelines.images import nifti
 from pipelines.images.native_messages import native_messages_logged
+from pipelines.images.nifti_forms import NiftiForms
 from pipelines.images.output_paths import check_map_path
 from pipelines.images.provenance import sidecar_path, write_sidecar
-from pipelines.images.volume import Volume, image_of
+from pipelines.images.volume import Volume, image_of, itk_name
+
+_COMPRESSION = 6
+"""Level of gzip, that of ITK."""
 
 
 def write_map(
@@ -84,7 +89,7 @@ def staged_map(
         replacing(path, force=force) as temporary,
     ):
         write_sidecar(sidecar, provenance)
-        _write_whole(image_of(values), temporary, path)
+        _write_whole(values, temporary, path)
         yield
 
 
@@ -95,16 +100,19 @@ def write_volume(volume: Volume, path: str | os.PathLike[str], *, force: bool = 
     """
     path = Path(path)
     with replacing(path, force=force) as temporary:
-        _write_whole(image_of(volume), temporary, path)
+        _write_whole(volume, temporary, path)
 
 
-def _write_whole(image: SimpleITK.Image, temporary: Path, path: Path) -> None:
+def _write_whole(volume: Volume, temporary: Path, path: Path) -> None:
     """Write an image, and read NIfTI back: ITK reports no error if the disk is full."""
+    image, name = image_of(volume), itk_name(temporary)
     try:
-        with native_messages_logged():
-            SimpleITK.WriteImage(image, str(temporary), path.suffix.lower() != ".nii")
         if nifti.is_nifti(temporary):
+            _write_nifti(image, volume.forms, temporary)
             nifti.scan(temporary)
+        else:
+            with native_messages_logged():
+                SimpleITK.WriteImage(image, name, True)
     except (RuntimeError, ValueError):
         free = shutil.disk_usage(temporary.parent).free / 1e6
         msg = (
@@ -112,3 +120,42 @@ def _write_whole(image: SimpleITK.Image, temporary: Path, path: Path) -> None:
             "or check quota, permissions and the limit on file size, and run again"
         )
         raise OSError(msg) from None
+
+
+def _write_nifti(image: SimpleITK.Image, forms: NiftiForms | None, temporary: Path) -> None:
+    """Write an image with both forms of its source; ITK writes one form as both."""
+    zipped = temporary.suffix.lower() == ".gz"
+    if forms is None or not zipped:
+        with native_messages_logged():
+            SimpleITK.WriteImage(image, str(temporary), zipped)
+        if forms is not None:
+            _set_forms(temporary, image, forms)
+        return
+    plain = second_temporary(temporary, ".nii")
+    try:
+        with native_messages_logged():
+            SimpleITK.WriteImage(image, str(plain), False)
+        _set_forms(plain, image, forms)
+        _compress(plain, temporary)
+    finally:
+        plain.unlink(missing_ok=True)
+
+
+def _set_forms(path: Path, image: SimpleITK.Image, forms: NiftiForms) -> None:
+    """Replace the geometry in the header of an uncompressed file."""
+    with path.open("r+b") as file:
+        header = file.read(nifti.HEADER_BYTES)
+        order = nifti.byte_order(header)
+        written = NiftiForms.read(header, order)
+        changed = forms.with_spacing_mm(image.GetSpacing()).readable_in_itk(written)
+        file.seek(0)
+        file.write(changed.written_into(header, order))
+
+
+def _compress(plain: Path, path: Path) -> None:
+    with (
+        plain.open("rb") as source,
+        path.open("wb") as raw,
+        gzip.GzipFile("", "wb", _COMPRESSION, raw, 0) as target,
+    ):
+        shutil.copyfileobj(source, target, 1 << 20)

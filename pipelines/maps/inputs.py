@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,13 +13,28 @@ import numpy.typing as npt
 
 from glcm_cuda import GLCMSettings
 from pipelines.images.dicom.series import Choice
-from pipelines.images.masks import MaskChoice, read_mask
-from pipelines.images.preprocessing import Preprocessing, preprocess, preprocess_with_mask
+from pipelines.images.masks import MaskChoice, read_mask_labels
+from pipelines.images.preprocessing import (
+    Preprocessing,
+    moved_labels,
+    preprocess,
+    preprocess_with_mask,
+)
 from pipelines.images.provenance import source_record
 from pipelines.images.volume import Volume
 from pipelines.shell.parameter_file import ParameterFile, read_parameter_file
 
+_log = logging.getLogger(__name__)
+
+_LISTED = 20
+"""Most labels that a message lists."""
+
+_MOST_LABELS = 4096
+"""Labels beyond which an image is hardly a mask."""
+
 Mask = npt.NDArray[np.bool_]
+
+_LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +55,8 @@ class Inputs:
         What is done to image and mask first.
     parameters : ParameterFile, optional
         What a parameter file of pyradiomics asks for; see `following`.
+    outside_mask : float, optional
+        Value of maps outside the mask, in place of NaN or of the parameter file's value.
     """
 
     image: Path
@@ -46,6 +65,13 @@ class Inputs:
     mask_choice: MaskChoice = field(default_factory=MaskChoice)
     steps: Preprocessing = field(default_factory=Preprocessing)
     parameters: ParameterFile | None = None
+    outside_mask: float | None = None
+
+    def __post_init__(self) -> None:
+        value = self.outside_mask
+        if value is not None and not (np.isnan(value) or abs(value) <= _LARGEST_FLOAT32):
+            msg = f"--outside must be a number that fits in float32, or nan, got {value:g}"
+            raise ValueError(msg)
 
     def following(self, path: Path | None, *, region: bool = False) -> Inputs:
         """Return the inputs with what a parameter file says where the options say nothing.
@@ -65,7 +91,7 @@ class Inputs:
         if path is None:
             return self
         if self.mask is None:
-            msg = "--params needs --mask FILE, as pyradiomics does"
+            msg = "--params needs --mask FILE, as in pyradiomics"
             raise ValueError(msg)
         parameters = read_parameter_file(path, region=region)
         choice = self.mask_choice
@@ -93,6 +119,8 @@ class Inputs:
     @property
     def outside(self) -> float:
         """Value of maps outside the mask."""
+        if self.outside_mask is not None:
+            return self.outside_mask
         return float("nan") if self.parameters is None else self.parameters.outside
 
     def fitted(self, settings: GLCMSettings, volume: Volume) -> GLCMSettings:
@@ -102,6 +130,8 @@ class Inputs:
     def prepared(self, volume: Volume) -> tuple[Volume, Mask | None]:
         """Return the image after the steps, and on its grid the voxels of the mask that count.
 
+        Labels are taken together unless one is chosen; the log says which.
+
         Raises
         ------
         FileNotFoundError, ValueError
@@ -110,7 +140,47 @@ class Inputs:
         """
         if self.mask is None:
             return preprocess(volume, self.steps), None
-        mask = read_mask(self.mask, volume, self.mask_choice)
+        labels = read_mask_labels(self.mask, volume, self.mask_choice)
+        present = labels_in(labels)
+        if len(present) > 1:
+            _log.warning(
+                "mask %s: labels %s are taken together; --mask-label chooses one", self.mask, listed(present)
+            )
+        return self._masked(volume, labels != 0)
+
+    def regions(self, volume: Volume) -> tuple[Volume, dict[int | None, Mask]]:
+        """Return the image after the steps, and on its grid the voxels of each label of the mask.
+
+        The key is None where one label was chosen, or the mask has no more than one. A label without a voxel
+        on the grid is left out; the log says so.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+            As `prepared`; if there is no mask, or it has thousands of labels.
+        """
+        if self.mask is None:
+            msg = f"a region needs a mask, got none for {self.image}"
+            raise ValueError(msg)
+        labels = read_mask_labels(self.mask, volume, self.mask_choice)
+        present = labels_in(labels)
+        if len(present) < 2:
+            volume, mask = self._masked(volume, labels != 0)
+            return volume, {None: mask}
+        if len(present) > _MOST_LABELS:
+            msg = (
+                f"mask {self.mask} must have at most {_MOST_LABELS} labels, got {len(present)}; is it a mask?"
+            )
+            raise ValueError(msg)
+        image = preprocess(volume, self.steps)
+        labels = moved_labels(labels, volume, image)
+        regions: dict[int | None, Mask] = {label: labels == label for label in present}
+        lost = [label for label, mask in regions.items() if not mask.any()]
+        for label in lost:
+            _log.warning("mask %s: no voxel of label %s is left on the resampled grid", self.mask, label)
+        return image, {label: mask for label, mask in regions.items() if label not in lost}
+
+    def _masked(self, volume: Volume, mask: Mask) -> tuple[Volume, Mask]:
         volume, mask = preprocess_with_mask(volume, mask, self.steps)
         if self.parameters is not None:
             mask = self.parameters.region(self.mask, mask, volume.array)
@@ -121,3 +191,17 @@ class Inputs:
         mask = {} if self.mask is None else source_record(self.mask, "mask") | self.mask_choice.to_dict()
         parameters = {} if self.parameters is None else source_record(self.parameters.path, "parameter_file")
         return {**self.choice.to_dict(), **self.steps.to_dict(), **mask, **parameters}
+
+
+def labels_in(mask: npt.NDArray[Any]) -> tuple[int, ...]:
+    """Return the labels of a mask but 0; none if it holds fractions, which are no labels."""
+    if mask.dtype == bool:
+        return (1,) if mask.any() else ()
+    values = np.unique(mask[mask != 0])
+    return tuple(map(int, values)) if np.array_equal(values, np.trunc(values)) else ()
+
+
+def listed(labels: Sequence[int]) -> str:
+    """Return labels as a message lists them; of many, the first."""
+    shown = ", ".join(map(str, labels[:_LISTED]))
+    return f"{shown} and {len(labels) - _LISTED} more" if len(labels) > _LISTED else shown

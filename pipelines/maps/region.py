@@ -18,11 +18,11 @@ from glcm_cuda.levels.bins import Bins
 from glcm_cuda.levels.quantize import bounding_box, find_bins
 from glcm_cuda.roi import roi_features
 from pipelines.images.output_paths import check_table_output
-from pipelines.images.provenance import made_by, sidecar_path, source_record, write_sidecar
+from pipelines.images.provenance import made_by, shown_name, sidecar_path, source_record, write_sidecar
 from pipelines.images.reading import read_image
 from pipelines.images.volume import Volume
 from pipelines.maps.aggregations import AGGREGATIONS
-from pipelines.maps.inputs import Inputs, Mask
+from pipelines.maps.inputs import Inputs, Mask, listed
 from pipelines.reports.names import feature_names
 from pipelines.reports.tables import counted
 from pipelines.shell.settings import glcm_settings_from
@@ -76,6 +76,8 @@ class TableTarget:
 def write_table(inputs: Inputs, settings: RegionSettings, target: TableTarget) -> str:
     """Compute the features of a region and write them, with how they were made: both files or none.
 
+    Each label of a mask is a region of its own, unless one is chosen.
+
     Parameters
     ----------
     inputs : Inputs
@@ -96,16 +98,15 @@ def write_table(inputs: Inputs, settings: RegionSettings, target: TableTarget) -
         If an input, a setting or the output is unfit, or no feature is defined.
     """
     check_table_output(target.output, *inputs.files, force=target.force)
-    region = _read_region(inputs, settings)
-    rows = region.rows()
-    record = region.record(rows)
+    table = _read_table(inputs, settings)
+    rows = table.rows()
     with (
         replacing(sidecar_path(target.output), force=target.force) as sidecar,
         replacing(target.output, force=target.force) as temporary,
     ):
-        write_sidecar(sidecar, record)
-        _write_rows(temporary, region, rows, target.names)
-    return region.summary()
+        write_sidecar(sidecar, table.record())
+        _write_rows(temporary, table, rows, target.names)
+    return table.summary()
 
 
 def region_settings(options: Mapping[str, Any], base: GLCMSettings | None) -> GLCMSettings:
@@ -128,7 +129,7 @@ def region_settings(options: Mapping[str, Any], base: GLCMSettings | None) -> GL
     IBSI reference manual, discretisation.
     """
     if options["range_over"] == "crop":
-        msg = "--range-over crop is for maps, whose windows reach beyond the mask; give mask or image"
+        msg = "--range-over crop applies to maps, whose windows reach beyond the mask; give mask or image"
         raise ValueError(msg)
     settings = glcm_settings_from({**options, "window": _wide_window(options["distance"])}, base)
     if options["range_over"] is None and settings.range_over == "image":
@@ -162,7 +163,7 @@ def aggregations_named(names: Sequence[str]) -> tuple[str, ...]:
     for name in chosen:
         if name not in AGGREGATIONS:
             known = (*AGGREGATIONS, "all")
-            msg = f"no aggregation {name!r}{nearest(name, known)}; they are {', '.join(known)}"
+            msg = f"no aggregation {name!r}{nearest(name, known)}; the aggregations are {', '.join(known)}"
             raise ValueError(msg)
     return tuple(dict.fromkeys(chosen))
 
@@ -183,24 +184,15 @@ def column_name(feature: Feature, names: str) -> str:
     return feature.name
 
 
-@dataclass(frozen=True)
-class _Row:
-    aggregation: str
-    settings: GLCMSettings
-    values: dict[str, float]
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Region:
-    """An image whose bins are known, and the voxels of it that count."""
+    """The voxels of an image that count, and their bins.
 
-    inputs: Inputs
-    mask_path: Path
-    volume: Volume
+    `label` is that of the voxels where a mask has several, else None.
+    """
+
     mask: Mask
-    settings: GLCMSettings
-    features: tuple[Feature, ...]
-    aggregations: tuple[str, ...]
+    label: int | None
     bins: Bins
 
     @property
@@ -208,94 +200,124 @@ class _Region:
         """Voxels inside the mask."""
         return int(self.mask.sum())
 
+    def __str__(self) -> str:
+        return "the region" if self.label is None else f"label {self.label}"
+
+    def record(self) -> dict[str, Any]:
+        """Return what a sidecar says of the region."""
+        bins = {"levels": self.bins.levels, "low": self.bins.low, "high": self.bins.high}
+        return {"voxels": self.voxels, "bins": bins}
+
+
+@dataclass(frozen=True)
+class _Row:
+    region: _Region
+    aggregation: str
+    values: dict[str, float]
+
+    @property
+    def undefined(self) -> bool:
+        """Whether the region has no pair of voxels for the aggregation."""
+        return all(map(math.isnan, self.values.values()))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Table:
+    """An image, its regions, and what is computed of them."""
+
+    inputs: Inputs
+    volume: Volume
+    regions: tuple[_Region, ...]
+    settings: GLCMSettings
+    features: tuple[Feature, ...]
+    aggregations: tuple[str, ...]
+
     def rows(self) -> list[_Row]:
-        """Return the features of every aggregation; refuse a region for which none is defined."""
-        if self.voxels == 1:
-            msg = f"mask {self.mask_path} holds one voxel, which makes no pair; no feature is defined"
-            raise ValueError(msg)
-        rows = [self._row(name) for name in self.aggregations]
-        empty = [row.aggregation for row in rows if all(map(math.isnan, row.values.values()))]
-        if len(empty) == len(rows):
-            msg = (
-                f"mask {self.mask_path} holds no pair of voxels at distance {self.settings.distance} for "
-                f"{', '.join(empty)}; no feature is defined"
-            )
-            raise ValueError(msg)
-        for name in empty:
-            _log.warning("the region holds no pair of voxels for %s: its features are nan", name)
+        """Return the features of every region and aggregation; refuse a mask for which none is defined."""
+        rows = [self._row(region, name) for region in self.regions for name in self.aggregations]
+        undefined = [row for row in rows if row.undefined]
+        if len(undefined) == len(rows):
+            raise ValueError(self._no_pair())
+        for row in undefined:
+            _log.warning("%s has no pair of voxels for %s: its features are NaN", row.region, row.aggregation)
         return rows
 
-    def _row(self, name: str) -> _Row:
+    def _no_pair(self) -> str:
+        if [region.voxels for region in self.regions] == [1]:
+            return f"mask {self.inputs.mask} has one voxel and so no pair of voxels; no feature is defined"
+        return (
+            f"mask {self.inputs.mask} has no pair of voxels at distance {self.settings.distance} for "
+            f"{', '.join(self.aggregations)}; no feature is defined"
+        )
+
+    def _row(self, region: _Region, name: str) -> _Row:
         aggregation = AGGREGATIONS[name]
-        settings = aggregation.settings(self.settings)
-        box = bounding_box(self.mask, 0)  # beyond it there is no pair inside the mask
+        box = bounding_box(region.mask, 0)  # beyond it there is no pair inside the mask
         values = roi_features(
             self.volume.array[box],
             [feature.name for feature in self.features],
-            settings,
-            mask=self.mask[box],
+            aggregation.settings(self.settings),
+            mask=region.mask[box],
             pool_slices=aggregation.pool_slices,
-            bins=self.bins,
+            bins=region.bins,
         )
-        return _Row(name, settings, values)
+        return _Row(region, name, values)
 
-    def record(self, rows: Sequence[_Row]) -> dict[str, Any]:
+    def record(self) -> dict[str, Any]:
         """Return how the table was made."""
+        first, *others = self.regions
+        labels = {"labels": {str(region.label): region.record() for region in self.regions}}
         return {
             "kind": "GLCM features of a region",
             "features": [feature_names(feature.name) for feature in self.features],
             **source_record(self.inputs.image),
-            # First the options, then the files: the order of keys that these sidecars have.
-            **self.inputs.choice.to_dict(),
-            **self.inputs.steps.to_dict(),
-            **self.inputs.mask_choice.to_dict(),
             **self.inputs.record(),
-            "voxels": self.voxels,
+            **(labels if others else first.record()),
             "settings": self.settings.to_dict(),
-            "bins": {"levels": self.bins.levels, "low": self.bins.low, "high": self.bins.high},
-            "aggregations": {
-                row.aggregation: {
-                    "ibsi": AGGREGATIONS[row.aggregation].ibsi,
-                    "pool_slices": AGGREGATIONS[row.aggregation].pool_slices,
-                    "settings": row.settings.to_dict(),
-                }
-                for row in rows
-            },
+            "aggregations": {name: self._aggregation_record(name) for name in self.aggregations},
             **made_by(),
+        }
+
+    def _aggregation_record(self, name: str) -> dict[str, Any]:
+        aggregation = AGGREGATIONS[name]
+        return {
+            "ibsi": aggregation.ibsi,
+            "pool_slices": aggregation.pool_slices,
+            "settings": aggregation.settings(self.settings).to_dict(),
         }
 
     def summary(self) -> str:
         """Return a line about the table."""
-        return (
-            f"{counted(len(self.features), 'feature')} of {self.voxels} voxels, range {self.bins.low:g} to "
-            f"{self.bins.high:g}, {counted(self.bins.levels, 'level')}; {', '.join(self.aggregations)}"
-        )
+        features, voxels = counted(len(self.features), "feature"), sum(one.voxels for one in self.regions)
+        first, *others = self.regions
+        if others:
+            labels = listed([region.label for region in self.regions if region.label is not None])
+            of_what = f"{len(self.regions)} labels ({labels}), {voxels} voxels"
+        else:
+            bins = first.bins
+            of_what = f"{voxels} voxels, range {bins.low:g} to {bins.high:g}, {counted(bins.levels, 'level')}"
+        return f"{features} of {of_what}; {', '.join(self.aggregations)}"
 
 
-def _read_region(inputs: Inputs, settings: RegionSettings) -> _Region:
+def _read_table(inputs: Inputs, settings: RegionSettings) -> _Table:
     volume = read_image(inputs.image, inputs.choice)
     glcm = inputs.fitted(settings.glcm, volume)
-    volume, mask = inputs.prepared(volume)
-    if inputs.mask is None or mask is None:
-        msg = f"a region needs a mask, got none for {inputs.image}"
-        raise ValueError(msg)
     pooled = inputs.parameters is not None  # pyradiomics pools the slices of 2D matrices
     aggregations = settings.aggregations or (_default_aggregation(glcm, pool_slices=pooled),)
     _check_dimensions(inputs.image, volume, glcm, aggregations)
+    volume, masks = inputs.regions(volume)
     try:
-        bins = find_bins(volume.array, glcm, mask)
+        bins = {label: find_bins(volume.array, glcm, mask) for label, mask in masks.items()}
     except ValueError as error:
         msg = f"{inputs.image}: {error}"
         raise ValueError(msg) from None
-    return _Region(
+    return _Table(
         inputs=inputs,
-        mask_path=inputs.mask,
         volume=volume,
-        mask=mask,
+        regions=tuple(_Region(mask=mask, label=label, bins=bins[label]) for label, mask in masks.items()),
         settings=glcm,
         features=settings.features,
         aggregations=aggregations,
-        bins=bins,
     )
 
 
@@ -313,13 +335,16 @@ def _check_dimensions(
         raise ValueError(msg)
 
 
-def _write_rows(path: Path, region: _Region, rows: Sequence[_Row], names: str) -> None:
-    bins, label = region.bins, region.inputs.mask_choice.label
-    common = [region.inputs.image.name, region.mask_path.name, "" if label is None else label]
-    used = [region.voxels, bins.levels, repr(bins.low), repr(bins.high)]
+def _write_rows(path: Path, table: _Table, rows: Sequence[_Row], names: str) -> None:
+    chosen, mask = table.inputs.mask_choice.label, table.inputs.mask
+    files = [shown_name(table.inputs.image), "" if mask is None else shown_name(mask)]
     with path.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow([*_COLUMNS, *(column_name(feature, names) for feature in region.features)])
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([*_COLUMNS, *(column_name(feature, names) for feature in table.features)])
         for row in rows:
+            label = chosen if row.region.label is None else row.region.label
             aggregation = [row.aggregation, AGGREGATIONS[row.aggregation].ibsi]
-            table.writerow([*common, *aggregation, *used, *map(repr, row.values.values())])
+            bins = row.region.bins
+            used = [row.region.voxels, bins.levels, repr(bins.low), repr(bins.high)]
+            first = [*files, "" if label is None else label, *aggregation, *used]
+            writer.writerow([*first, *map(repr, row.values.values())])

@@ -258,7 +258,7 @@ def _checked(
 def announce_without_card(model: Model) -> None:
     """Log that a model has no card, so that its maps cannot be judged."""
     if model.card is None:
-        _log.info("%s has no model card: the check has nothing to be compared with", model.path.name)
+        _log.info("%s has no model card: the check has nothing to compare with", model.path.name)
 
 
 def _report(maps: Mapping[str, CheckedMap], outputs: Mapping[str, Path]) -> None:
@@ -321,6 +321,6 @@ def load(path: Path) -> Model:
     """
     model = Model(dense_model(load_model(path)), path, sha256_of(path), read_card(path))
     if model.card is not None and not model.card.is_of(model.features, model.settings):
-        msg = f"{card_path(path)} is the card of another model than {path.name}; remove it, or train again"
+        msg = f"{card_path(path)} belongs to another model than {path.name}; remove it, or train again"
         raise ValueError(msg)
     return model

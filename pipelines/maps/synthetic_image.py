@@ -116,11 +116,11 @@ def synthesize_image(
 
 def _loaded(path: Path, target: SyntheticTarget) -> Model:
     if path.is_dir():
-        msg = f"one image needs one model, a .keras file; {path} is a folder, give a file of it"
+        msg = f"a single image needs one model, a .keras file, got the folder {path}; give a file in it"
         raise ValueError(msg)
     model = load(path)
     if target.error_map is not None and model.card is None:
-        msg = f"--error-map needs the model card beside {path}; train writes it"
+        msg = f"--error-map needs the model card beside {path}, which `radsynth train` writes"
         raise ValueError(msg)
     return model
 
@@ -128,12 +128,12 @@ def _loaded(path: Path, target: SyntheticTarget) -> Model:
 def _check_outputs(files: MapFiles, source: Path) -> None:
     both = set(files.maps.values()) & set(files.errors.values())
     if both:
-        msg = f"--error-map and -o must be two files, got {both.pop()} for both"
+        msg = f"--error-map and -o must be different files, got {both.pop()} for both"
         raise ValueError(msg)
     for output in (*files.maps.values(), *files.errors.values()):
         check_map_output(output, source, force=files.force)
     if any(error.suffix == PARAMETRIC_MAP_SUFFIX for error in files.errors.values()):
-        msg = "--error-map must be no Parametric Map; write .nii.gz, .nrrd or .mha"
+        msg = "--error-map cannot be a Parametric Map; write .nii.gz, .nrrd or .mha"
         raise ValueError(msg)
 
 

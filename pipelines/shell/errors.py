@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 BAD_INPUT = 2
 INTERRUPTED = 130
+TERMINATED = 143
 
 
 class BadInput(click.ClickException):
     """An error that the user can fix: shown as one line, exit code 2."""
 
     exit_code = BAD_INPUT
+
+
+class Terminated(KeyboardInterrupt):
+    """The process was asked to end (SIGTERM); it cleans up as after Ctrl+C."""
 
 
 class OneLineErrors(click.Command):
@@ -28,14 +36,53 @@ class OneLineErrors(click.Command):
         super().__init__(*args, **kwargs)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse as click does; errors become one line."""
+        """Parse as click does, but refuse an option that is given again; errors become one line."""
         with _one_line(ctx):
+            self._refuse_repeated(ctx, args)
             return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run as click does; errors become one line."""
-        with _one_line(ctx):
+        """Run as click does; errors become one line, and so does the end by a signal."""
+        with terminating(), _one_line(ctx):
             return super().invoke(ctx)
+
+    def _refuse_repeated(self, ctx: click.Context, args: list[str]) -> None:
+        """Refuse an option that is given again, of which click would drop all but the last."""
+        _, _, order = self.make_parser(ctx).parse_args(list(args))
+        for parameter, times in Counter(order).items():
+            if times > 1 and isinstance(parameter, click.Option) and _holds_one_value(parameter):
+                name = "/".join(
+                    max(names, key=len) for names in (parameter.opts, parameter.secondary_opts) if names
+                )
+                msg = f"{name} is given {times} times; give it once"
+                raise click.UsageError(msg, ctx)
+
+
+def _holds_one_value(option: click.Option) -> bool:
+    """Whether an option that is given again would overrule itself; a flag says the same again."""
+    is_plain_flag = option.is_flag and not option.secondary_opts
+    return not (option.multiple or option.count or is_plain_flag)
+
+
+@contextmanager
+def terminating() -> Iterator[None]:
+    """Raise `Terminated` in the block when the process is asked to end, so that nothing is left behind.
+
+    Python handles signals in the main thread alone; elsewhere nothing changes.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _raise_terminated)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
+
+
+def _raise_terminated(number: int, frame: object) -> NoReturn:
+    signal.signal(number, signal.SIG_IGN)  # so that a second one does not disturb the cleaning up
+    raise Terminated
 
 
 @contextmanager
@@ -45,9 +92,11 @@ def _one_line(ctx: click.Context) -> Iterator[None]:
     except click.UsageError as error:
         msg = f"{_joined(error.format_message()).removesuffix('.')} (see {ctx.command_path} --help)"
         raise BadInput(msg) from None
-    except KeyboardInterrupt:
-        click.echo("Interrupted; finished outputs are whole, unfinished ones were removed", err=True)
-        raise click.exceptions.Exit(INTERRUPTED) from None
+    except KeyboardInterrupt as interruption:
+        terminated = isinstance(interruption, Terminated)
+        word = "Terminated" if terminated else "Interrupted"
+        click.echo(f"{word}: finished outputs are complete, unfinished ones were removed", err=True)
+        raise click.exceptions.Exit(TERMINATED if terminated else INTERRUPTED) from None
     except (click.exceptions.Exit, click.Abort, BrokenPipeError):
         raise  # not errors: click ends quietly, also if the reader of our output went away
     except (ValueError, TypeError, OSError, ImportError, MemoryError, RuntimeError) as error:
@@ -57,7 +106,7 @@ def _one_line(ctx: click.Context) -> Iterator[None]:
 def describe(error: BaseException) -> str:
     """Return the text of an error as one line without error codes; the user reads it after ``Error:``."""
     if isinstance(error, MemoryError):
-        return f"not enough memory: {_joined(str(error)) or 'try a smaller image or fewer at a time'}"
+        return f"not enough memory: {_joined(str(error)) or 'try a smaller image, or fewer images at a time'}"
     if isinstance(error, OSError) and error.errno is not None:
         return _described_os_error(error.errno, error)
     return _joined(str(error)) or type(error).__name__
@@ -70,9 +119,9 @@ def _described_os_error(code: int, error: OSError) -> str:
     if subject and subject != text:
         text = f"{text}: {_joined(os.fsdecode(subject) if isinstance(subject, bytes) else str(subject))}"
     if code in (errno.ENOSPC, errno.EDQUOT):
-        text = f"{text}; free some space and run again"
+        text = f"{text}; free some disk space and run again"
     if code == errno.EFBIG:
-        text = f"{text}; free some space, or lift the limit on file size, and run again"
+        text = f"{text}; free some disk space, or raise the file size limit, and run again"
     return text
 
 

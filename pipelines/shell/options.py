@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import functools
+import io
 import logging
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,13 +28,13 @@ class Command(OneLineErrors):
     """A command whose errors are one line on stderr (exit code 2) and whose log goes to stderr.
 
     ValueError, TypeError, OSError, ImportError, MemoryError, RuntimeError (no such device) and wrong
-    usage end with exit code 2, an interruption (Ctrl+C) with 130. Anything else is a bug in the program and
-    keeps its traceback.
+    usage end with exit code 2, an interruption (Ctrl+C) with 130, SIGTERM with 143. Anything else is a bug
+    in the program and keeps its traceback.
     """
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run with the log of our packages on stderr."""
-        with _logging_to_stderr():
+        """Run with the log of our packages on stderr, and with any name of a file on stdout."""
+        with _logging_to_stderr(), _encodable_output():
             return super().invoke(ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -83,6 +86,29 @@ def _logging_to_stderr() -> Iterator[None]:
             logger.setLevel(level)
 
 
+@contextmanager
+def _encodable_output() -> Iterator[None]:
+    """Let stdout take any text: names of files in their own bytes, what the terminal lacks escaped."""
+    stream = sys.stdout
+    if not isinstance(stream, io.TextIOWrapper):
+        yield
+        return
+    before = stream.errors
+    codecs.register_error("radsynth", _bytes_or_escapes)
+    stream.reconfigure(errors="radsynth")
+    try:
+        yield
+    finally:
+        stream.reconfigure(errors=before)
+
+
+def _bytes_or_escapes(error: UnicodeError) -> tuple[str | bytes, int]:
+    try:
+        return codecs.lookup_error("surrogateescape")(error)
+    except UnicodeError:
+        return codecs.backslashreplace_errors(error)
+
+
 def features_from(names: Iterable[str], default: str | Iterable[str]) -> tuple[Feature, ...]:
     """Return the features that ``--feature`` names, by any synonym; without names, the default."""
     from glcm_cuda.families.registry import features_named
@@ -94,10 +120,10 @@ def features_from(names: Iterable[str], default: str | Iterable[str]) -> tuple[F
 def reading_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that choose a volume of DICOM; the command receives them as `choice`."""
 
-    @click.option("--series", help="Of several DICOM series, a number of `inspect`, a UID or a description.")
-    @click.option("--phase", type=int, help="Of several phases in one series, which, from 1.")
-    @click.option("--allow-gaps", is_flag=True, help="Take slices as they follow, though some are missing.")
-    @click.option("--correct-tilt", is_flag=True, help="Move slices of a tilted gantry upright.")
+    @click.option("--series", help="DICOM series: its number in `inspect`, UID, or description.")
+    @click.option("--phase", type=int, help="Phase of the series, counted from 1.")
+    @click.option("--allow-gaps", is_flag=True, help="Accept missing or unevenly spaced slices.")
+    @click.option("--correct-tilt", is_flag=True, help="Shift the slices of a CT with tilted gantry.")
     @functools.wraps(function)
     def packed(
         *arguments: Any,
@@ -118,12 +144,12 @@ def reading_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def preprocessing_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of preprocessing; the command receives them as `steps`."""
 
-    @click.option("--subtract", type=FilePath(), help="First subtract this image: post less pre.")
-    @click.option("--n4", is_flag=True, help="Correct the bias field of MR (N4).")
-    @click.option("--resample", metavar="X,Y,Z", help="Resample to these spacings in mm, 0 to leave; or one.")
-    @click.option("--standardize", type=FilePath(), help="Map intensities to this standard.")
-    @click.option("--normalize", metavar="zscore", help="Less the mean, over the standard deviation.")
-    @click.option("--clip-outliers", type=float, help="Clip beyond so many standard deviations.")
+    @click.option("--subtract", type=FilePath(), help="Image to subtract, e.g. the pre-contrast phase.")
+    @click.option("--n4", is_flag=True, help="Correct the MR bias field with N4.")
+    @click.option("--resample", metavar="X,Y,Z", help="Resample to this spacing in mm; 0 keeps an axis.")
+    @click.option("--standardize", type=FilePath(), help="Intensity standard of `cohort standard`.")
+    @click.option("--normalize", metavar="zscore", help="Normalise to mean 0, standard deviation 1.")
+    @click.option("--clip-outliers", type=float, help="Clip beyond this many standard deviations.")
     @functools.wraps(function)
     def packed(
         *arguments: Any,
@@ -158,7 +184,7 @@ def _spacing(text: str) -> tuple[float, float, float]:
     if len(numbers) == 1:
         return numbers[0], numbers[0], numbers[0]
     if len(numbers) != 3:
-        msg = f"--resample must be one spacing in mm or three with commas (x,y,z), got {text!r}"
+        msg = f"--resample must be one spacing in mm, or three separated by commas (x,y,z), got {text!r}"
         raise ValueError(msg)
     return numbers[0], numbers[1], numbers[2]
 
@@ -166,9 +192,9 @@ def _spacing(text: str) -> tuple[float, float, float]:
 def mask_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that choose voxels of a mask; the command receives them as `mask_choice`."""
 
-    @click.option("--mask-label", type=int, help="Of the mask, only the voxels with this label.")
-    @click.option("--segment", help="Of a DICOM SEG or RTSTRUCT, or a mask with names: number or name.")
-    @click.option("--resample-mask", is_flag=True, help="Resample the mask to the image (nearest neighbour).")
+    @click.option("--mask-label", type=int, help="Use only the mask's voxels with this label.")
+    @click.option("--segment", help="Segment, structure or named label of the mask: number or name.")
+    @click.option("--resample-mask", is_flag=True, help="Resample the mask to the image grid (nearest).")
     @functools.wraps(function)
     def packed(
         *arguments: Any, mask_label: int | None, segment: str | None, resample_mask: bool, **named: Any
@@ -188,8 +214,8 @@ def feature_option(default: str) -> Callable[[Decorated], Decorated]:
         "features",
         multiple=True,
         metavar="NAME",
-        help="Feature, by its name or that of pyradiomics, IBSI (contrast, JointEntropy, TU9B) or Haralick "
-        f"(f1 to f14); may be given again; all: every one.  [default: {default}]",
+        help="Feature, by its name here, in pyradiomics, in IBSI (contrast, JointEntropy, TU9B) or in "
+        f"Haralick's paper (f1 to f14), or all. Repeat the option for several.  [default: {default}]",
     )
 
 
@@ -197,13 +223,13 @@ params_option = click.option(
     "--params",
     type=FilePath(),
     metavar="YAML",
-    help="Parameter file of pyradiomics to start from, instead of --preset; needs no pyradiomics.",
+    help="pyradiomics parameter file to start from, instead of --preset (pyradiomics is not needed).",
 )
-force_option = click.option("--force", is_flag=True, help="Replace outputs that exist.")
+force_option = click.option("--force", is_flag=True, help="Replace existing outputs.")
 backend_option = click.option(
     "--backend",
     type=click.Choice(["auto", "cpu", "cuda"]),
     default="auto",
     show_default=True,
-    help="auto: cuda where a device is found, else cpu.",
+    help="auto: cuda if a device is found, otherwise cpu.",
 )

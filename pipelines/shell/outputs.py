@@ -11,7 +11,7 @@ from pipelines.images.output_paths import refuse_input_as_output
 def refuse_file(folder: Path) -> None:
     """Raise NotADirectoryError if the output folder is a file."""
     if folder.exists() and not folder.is_dir():
-        msg = f"-o must be a folder, got a file: {folder}; name another"
+        msg = f"-o must be a folder, got a file: {folder}; choose another name"
         raise NotADirectoryError(msg)
 
 
@@ -38,8 +38,8 @@ def refuse_foreign_folder(folder: Path, own: Iterable[str], *, force: bool) -> N
     found = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
     if found:
         msg = (
-            f"{folder} is not empty and holds no earlier run (it has {', '.join(found[:3])}); give an "
-            "empty or new folder, or --force to write into this one"
+            f"{folder} is not empty and holds no earlier run (it has {', '.join(found[:3])}); choose an "
+            "empty or new folder, or give --force to write into this one"
         )
         raise FileExistsError(msg)
 

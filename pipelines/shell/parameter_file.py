@@ -159,7 +159,7 @@ class ParameterFile:
         voxels = int(np.count_nonzero(mask))
         if voxels < self.minimum_voxels:
             msg = (
-                f"mask {name} has {voxels} voxels, {self.path.name} wants {self.minimum_voxels} or more "
+                f"mask {name} has {voxels} voxels, {self.path.name} requires at least {self.minimum_voxels} "
                 "(minimumROISize)"
             )
             raise ValueError(msg)
@@ -167,8 +167,8 @@ class ParameterFile:
         dimensions = sum(extent > 0 for extent in extents)
         if dimensions < self.minimum_dimensions:
             msg = (
-                f"mask {name} extends along {dimensions} dimensions, {self.path.name} wants "
-                f"{self.minimum_dimensions} or more (minimumROIDimensions, 2 where it is not given)"
+                f"mask {name} extends along {dimensions} dimensions, {self.path.name} requires at least "
+                f"{self.minimum_dimensions} (minimumROIDimensions, by default 2)"
             )
             raise ValueError(msg)
         return mask
@@ -215,7 +215,7 @@ def _parsed(path: Path, content: Mapping[str, Any], *, region: bool) -> Paramete
         _refuse_preprocessing(part, radius)
     for name in ("normalize", "resampledPixelSpacing", "resegmentRange"):
         if own.get(name):
-            msg = f"imageType Original: {name} must be given in setting, for all types of images"
+            msg = f"imageType Original: {name} must be given in setting, for all image types"
             raise ValueError(msg)
     texture = _values(setting | own)
     fields = _bins(texture) | _pairs(texture)
@@ -251,7 +251,7 @@ def _original(types: Mapping[str, Any], setting: Mapping[str, Any]) -> dict[str,
     refuse_unknown("imageType", types, _IMAGE_TYPES)
     for name in types:
         if name != "Original":
-            msg = f"imageType {name} is not computed here; keep Original alone"
+            msg = f"imageType {name} is not supported; keep only Original"
             raise ValueError(msg)
     own = mapping("imageType Original", types.get("Original"))
     refuse_unknown("imageType Original", own, SETTINGS)
@@ -268,13 +268,13 @@ def _refuse_preprocessing(values: Values, radius: int) -> None:
     _refuse_if("label_channel", channel != 0, "write that channel of the mask to a file", channel)
     pad = values.integer("padDistance", 5, low=0)
     if pad < radius and (values.boolean("preCrop", False) or _grid(values)):
-        msg = f"padDistance must be kernelRadius or more where the image is cropped or resampled, got {pad}"
+        msg = f"padDistance must be at least kernelRadius if the image is cropped or resampled, got {pad}"
         raise ValueError(msg)
 
 
 def _refuse_if(name: str, refused: bool, advice: str, value: Any) -> None:
     if refused:
-        msg = f"{name} is not done here, got {value}; {advice}, or take {name} out"
+        msg = f"{name} is not supported, got {value}; {advice}, or remove {name}"
         raise ValueError(msg)
 
 
@@ -348,7 +348,7 @@ def _pairs(values: Values) -> dict[str, Any]:
 
 def _aggregate(norm: Any) -> str:
     if norm in ("manhattan", "euclidean", "infinity"):
-        msg = f"weightingNorm {norm} is not computed here; take it out, or give no_weighting"
+        msg = f"weightingNorm {norm} is not supported; remove it, or give no_weighting"
         raise ValueError(msg)
     if norm not in (None, "no_weighting"):
         norms = "null, no_weighting, manhattan, euclidean or infinity"
@@ -359,19 +359,19 @@ def _aggregate(norm: Any) -> str:
 def _features(classes: Mapping[str, Any]) -> tuple[str, ...]:
     every = tuple(feature.name for feature in FEATURES)
     if not classes:
-        _log.info("no featureClass: pyradiomics would compute every class; here it is glcm alone")
+        _log.info("no featureClass: pyradiomics would compute every class, only glcm is computed here")
         return every
     refuse_unknown("featureClass", classes, _CLASSES)
     for name in classes:
         if name != "glcm":
-            msg = f"featureClass {name} is not computed here; keep glcm alone"
+            msg = f"featureClass {name} is not supported; keep only glcm"
             raise ValueError(msg)
     names = classes["glcm"] or []
     if not isinstance(names, list):
         raise ValueError(expected("featureClass glcm", "a list of features", names))
     wanted = [found.name for found in map(_feature, names) if found is not None]
     if names and not wanted:
-        msg = "featureClass glcm: pyradiomics computes none of these features any more; name others"
+        msg = "featureClass glcm: pyradiomics no longer computes any of these features; name others"
         raise ValueError(msg)
     return tuple(dict.fromkeys(wanted)) or every
 

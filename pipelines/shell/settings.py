@@ -39,41 +39,43 @@ _SETTINGS_OPTIONS = {
         "--preset",
         section=_PAIRS,
         metavar="NAME",
-        help=f"Settings to start from: {', '.join(PRESETS)} (default radsynth). The options below "
-        "change them.",
+        help=f"Preset to start from: {', '.join(PRESETS)} (default: radsynth). The options below "
+        "override it.",
     ),
     "window": _setting(
         "--window",
         section=_PAIRS,
         metavar="EDGE|Z,Y,X",
-        help="Edge of the window in voxels, odd, from 3, or three edges if --dimensions is 3 (radsynth: 5).",
+        help="Edge length of the window in voxels, odd, at least 3; with --dimensions 3 also three edges "
+        "(radsynth: 5).",
     ),
     "dimensions": _setting(
         "--dimensions",
         section=_PAIRS,
         type=int,
         metavar="2|3",
-        help="2: windows in a slice; 3: in the volume (radsynth: 2).",
+        help="2: windows within a slice; 3: windows in the volume (radsynth: 2).",
     ),
     "slice_axis": _setting(
         "--slice-axis",
         section=_PAIRS,
         type=int,
         metavar="0|1|2",
-        help="Axis across the slices of 2D windows: 0 (z), 1 (y) or 2 (x) (radsynth: 0).",
+        help="Axis perpendicular to the slices of 2D windows: 0 (z), 1 (y) or 2 (x) (radsynth: 0).",
     ),
     "distance": _setting(
         "--distance",
         section=_PAIRS,
         multiple=True,
         metavar="D[,D...]",
-        help="Distance between the voxels of a pair, or several (radsynth: 1).",
+        help="Distance, or distances, between the two voxels of a pair (radsynth: 1).",
     ),
     "directions": _setting(
         "--directions",
         section=_PAIRS,
         metavar="scaled|all",
-        help="Unit offsets times the distance, or every offset of that length (radsynth: scaled).",
+        help="Offsets for distances above 1: unit offsets times the distance, or all offsets of that "
+        "Chebyshev length (radsynth: scaled).",
     ),
     "symmetric": _setting(
         "--symmetric/--asymmetric",
@@ -85,40 +87,42 @@ _SETTINGS_OPTIONS = {
         "--aggregate",
         section=_PAIRS,
         metavar="mean|merge",
-        help="Mean over directions, or pooled counts (radsynth: mean).",
+        help="Average the feature over directions, or pool their counts first (radsynth: mean).",
     ),
     "masked_window": _setting(
         "--masked-window/--unmasked-window",
         section=_PAIRS,
         default=None,
-        help="Whether both voxels of a pair must be inside the mask (radsynth: masked).",
+        help="Whether both voxels of a pair must lie in the mask (radsynth: masked).",
     ),
     "log_base": _setting(
         "--log-base",
         section=_PAIRS,
         metavar="2|10|e",
-        help="Base of the logarithm of entropies (radsynth: 2, bits).",
+        help="Base of the logarithm in entropies (radsynth: 2, bits).",
     ),
-    "levels": _setting("--levels", section=_LEVELS, type=int, help="How many, 2 to 65536 (radsynth: 64)."),
+    "levels": _setting(
+        "--levels", section=_LEVELS, type=int, help="Number of grey levels, 2 to 65536 (radsynth: 64)."
+    ),
     "bin_width": _setting(
         "--bin-width",
         section=_LEVELS,
         type=float,
         metavar="WIDTH",
-        help="Width of a bin in the image's unit, instead of --levels.",
+        help="Bin width in the image's unit, instead of --levels.",
     ),
     "bin_edges": _setting(
         "--bin-edges",
         section=_LEVELS,
         metavar="ibsi|pyradiomics",
-        help="Where bins begin: at the lowest intensity, or as pyradiomics has them (radsynth: ibsi).",
+        help="Where bins start: at the lowest intensity, or as in pyradiomics (radsynth: ibsi).",
     ),
     "range_over": _setting(
         "--range-over",
         section=_LEVELS,
         metavar="image|mask|crop",
-        help="Where the range of intensities is taken: over the image, the mask, or the box that the mask's "
-        "windows reach (radsynth: image).",
+        help="Voxels that set the intensity range: the image, the mask, or the box that windows around the "
+        "mask reach (radsynth: image).",
     ),
     "intensity_range": _setting(
         "--range",
@@ -127,7 +131,7 @@ _SETTINGS_OPTIONS = {
         type=float,
         nargs=2,
         metavar="LOW HIGH",
-        help="The range itself; intensities outside are clipped.",
+        help="Intensity range; values outside are clipped.",
     ),
     "percentiles": _setting(
         "--percentiles",
@@ -135,7 +139,7 @@ _SETTINGS_OPTIONS = {
         type=float,
         nargs=2,
         metavar="LOW HIGH",
-        help="Clip the range to these percentiles, 0 to 100.",
+        help="Clip the range to these percentiles (0 to 100).",
     ),
     "deviations": _setting(
         "--deviations",
@@ -149,7 +153,7 @@ _SETTINGS_OPTIONS = {
         section=_LEVELS,
         type=int,
         metavar="0|1",
-        help="Number of the lowest level, seen in autocorrelation and averages (radsynth: 1).",
+        help="Number of the lowest grey level; affects autocorrelation and averages (radsynth: 1).",
     ),
 }
 _RANGES = {"intensity_range": "--range", "percentiles": "--percentiles", "deviations": "--deviations"}
@@ -196,7 +200,7 @@ def glcm_settings_from(options: Mapping[str, Any], base: GLCMSettings | None = N
     from glcm_cuda import GLCMSettings
 
     if base is not None and options.get("preset") is not None:
-        msg = "--params and --preset exclude each other: give one of them"
+        msg = "--params and --preset are mutually exclusive; give one of them"
         raise ValueError(msg)
     fields = (base or GLCMSettings.preset(options.get("preset") or "radsynth")).to_dict()
     given = _given(options)
@@ -229,7 +233,7 @@ def _refuse_exclusive(given: Mapping[str, Any]) -> None:
     pairs += [(rules[0], rules[1])] if len(rules) > 1 else []
     pairs += [("--range", "--range-over")] if {"intensity_range", "range_over"} <= given.keys() else []
     for one, other in pairs:
-        msg = f"{one} and {other} exclude each other: give one of them"
+        msg = f"{one} and {other} are mutually exclusive; give one of them"
         raise ValueError(msg)
 
 
@@ -244,7 +248,7 @@ def _window(text: str) -> int | tuple[int, ...]:
     try:
         edges = tuple(int(edge) for edge in text.split(","))
     except ValueError:
-        msg = f"--window must be one odd number, or three with commas between, got {text!r}"
+        msg = f"--window must be one odd number, or three separated by commas, got {text!r}"
         raise ValueError(msg) from None
     return edges if len(edges) > 1 else edges[0]
 
@@ -254,7 +258,7 @@ def _distances(texts: Iterable[str]) -> tuple[int, ...]:
     try:
         return tuple(int(distance) for distance in text.split(","))
     except ValueError:
-        msg = f"--distance must be whole numbers with commas between, got {text!r}"
+        msg = f"--distance must be whole numbers separated by commas, got {text!r}"
         raise ValueError(msg) from None
 
 

@@ -29,7 +29,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise ValueError(_not_yaml(error)) from None
     except UnicodeDecodeError:
-        msg = "must be a YAML file, got one that is no text in UTF-8"
+        msg = "must be a YAML file in UTF-8, got another encoding or a binary file"
         raise ValueError(msg) from None
     return mapping("a parameter file", content)
 
@@ -41,7 +41,7 @@ class _Loader(yaml.SafeLoader):
         seen = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                msg = f"{key.value} is there twice, again in line {key.start_mark.line + 1}; keep one"
+                msg = f"{key.value} is given twice, again in line {key.start_mark.line + 1}; keep one"
                 raise ValueError(msg)
             seen.add(str(key.value))
         return super().construct_mapping(node, deep)
@@ -50,7 +50,7 @@ class _Loader(yaml.SafeLoader):
 def _not_yaml(error: yaml.YAMLError) -> str:
     mark = getattr(error, "problem_mark", None)
     where = "" if mark is None else f" in line {mark.line + 1}"
-    return f"is no valid YAML{where}: {getattr(error, 'problem', None) or error}"
+    return f"is not valid YAML{where}: {getattr(error, 'problem', None) or error}"
 
 
 def mapping(name: str, value: Any) -> dict[str, Any]:
@@ -86,10 +86,10 @@ def refuse_unknown(
     """
     for name in names:
         if name in (elsewhere or {}):
-            msg = f"{name} belongs to {(elsewhere or {})[name]}, got it in {section}"
+            msg = f"{name} belongs in {(elsewhere or {})[name]}, got it in {section}"
             raise ValueError(msg)
         if name not in known:
-            hint = nearest(name, known) or f"; it may hold {', '.join(known)}"
+            hint = nearest(name, known) or f"; expected {', '.join(known)}"
             where = f"no {section}" if section == "section" else f"{section}: no"
             msg = f"{where} {name!r}{hint}"
             raise ValueError(msg)
@@ -110,7 +110,7 @@ class Values:
         self.values = {name: value for name, value in values.items() if value is not None}
         self.nulls = values.keys() - self.values.keys()
         for name in sorted(self.nulls - set(may_be_null)):
-            msg = f"{name} must have a value, got null; give one, or take {name} out"
+            msg = f"{name} must have a value, got null; set it or remove it"
             raise ValueError(msg)
 
     def boolean(self, name: str, default: bool) -> bool:
@@ -126,7 +126,7 @@ class Values:
             return default
         value = self.values[name]
         if not is_integer(value) or value < low or (high is not None and value > high):
-            numbers = f"a whole number from {low}" + (" on" if high is None else f" to {high}")
+            numbers = f"a whole number {f'of {low} or more' if high is None else f'from {low} to {high}'}"
             raise ValueError(expected(name, numbers, value))
         return int(value)
 

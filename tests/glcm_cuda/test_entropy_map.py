@@ -19,6 +19,8 @@ import pytest
 
 from glcm_cuda import GLCMSettings, entropy_map, feature_maps, quantize
 from glcm_cuda.engines.choice import available_backends
+from glcm_cuda.families import fixed_point
+from glcm_cuda.families.fixed_point import fixed_log2
 from glcm_cuda.families.offsets import largest_entropy
 from glcm_cuda.maps import entropy_of_levels
 
@@ -279,7 +281,7 @@ def test_backend_names():
 def test_auto_says_which_backend_it_took(caplog):
     with caplog.at_level(logging.INFO, "glcm_cuda"):
         entropy_map(np.ones((3, 3)))
-    assert caplog.text.count(f"backend auto took {available_backends()[-1]}") == 1
+    assert caplog.text.count(f"backend auto chose {available_backends()[-1]}") == 1
 
 
 @pytest.mark.skipif("cuda" in available_backends(), reason="there is a CUDA device or simulator")
@@ -298,7 +300,7 @@ image = np.random.default_rng(0).random((64, 512, 512), dtype=np.float32)
 def report(done, total):
     print(done, total, flush=True)
     signal.raise_signal(signal.SIGINT)
-entropy_map(image, GLCMSettings(dimensions=3, window=5), backend="cpu", progress=report)
+entropy_map(image, GLCMSettings(dimensions=3, window=9), backend="cpu", progress=report)
 """
     ended = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
@@ -306,3 +308,45 @@ entropy_map(image, GLCMSettings(dimensions=3, window=5), backend="cpu", progress
     assert ended.stderr.rstrip().endswith("KeyboardInterrupt")
     (done, total) = map(int, ended.stdout.split())
     assert done < total / 100
+
+
+def test_a_map_goes_into_a_whole_writable_array_alone(rng):
+    image = rng.integers(0, 9, (3, 4, 5))
+    read_only = np.empty(image.shape, np.float32)
+    read_only.flags.writeable = False
+    gaps, columns = np.empty((3, 4, 10), np.float32)[..., ::2], np.empty(image.shape, np.float32, order="F")
+    for out, got in (
+        (read_only, "a read-only one"),
+        (gaps, "one with gaps"),
+        (columns, "one with gaps or in an"),
+    ):
+        with pytest.raises(
+            ValueError, match=f"out must be a writable array in C order without gaps, got {got}"
+        ):
+            entropy_map(image, out=out, backend="cpu")
+
+
+@pytest.mark.parametrize("aggregate", ["mean", "merge"])
+def test_windows_beyond_the_image_need_no_larger_tables(rng, monkeypatch, aggregate):
+    """Of the three million pairs of a 63x63x63 window, this image has room for a few hundred."""
+    logarithms = []
+    monkeypatch.setattr(
+        fixed_point,
+        "fixed_log2",
+        lambda counts, *one: logarithms.append(len(counts)) or fixed_log2(counts, *one),
+    )
+    fixed_point.log_table.cache_clear()
+    image, names = rng.integers(0, 9, (3, 4, 5)), ["joint_entropy", "contrast", "sum_entropy", "imc1", "mcc"]
+    small, large = (
+        feature_maps(
+            image,
+            names,
+            GLCMSettings(window=window, dimensions=3, aggregate=aggregate, levels=9),
+            backend="cpu",
+        )
+        for window in (9, 63)
+    )
+    np.testing.assert_array_equal(large["joint_entropy"], small["joint_entropy"])
+    for name in names:  # with coarser fixed-point numbers in the larger window
+        np.testing.assert_allclose(large[name], small[name], rtol=1e-5, atol=2e-7)
+    assert 0 < max(logarithms) < 30_000

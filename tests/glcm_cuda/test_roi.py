@@ -121,6 +121,17 @@ def test_a_region_without_a_pair_is_nan():
     assert np.isnan(list(roi_features(np.zeros((1, 1, 1))).values())).all()
 
 
+@pytest.mark.parametrize("shape", [(), (4,), (2, 2, 2, 2)])
+def test_other_numbers_of_dimensions_are_refused(shape):
+    with pytest.raises(ValueError, match=r"image must have two or three dimensions, got shape \("):
+        roi_features(np.zeros(shape), "contrast")
+
+
+def test_a_slice_axis_needs_a_volume():
+    with pytest.raises(ValueError, match=r"slice_axis=1 needs a volume, got shape \(4, 5\)"):
+        roi_features(np.zeros((4, 5)), "contrast", GLCMSettings(slice_axis=1))
+
+
 def test_mcc_of_too_many_levels_is_refused():
     image = np.arange(4100.0).reshape(1, 1, -1)
     with pytest.raises(ValueError, match="mcc allows at most 4096 levels in a region, got 4100"):

@@ -86,9 +86,9 @@ def test_settings_mask_and_preview(tmp_path, image, volume):
 def test_auto_says_in_the_log_what_it_took(tmp_path, image):
     result = run(image, "-o", tmp_path / "map.nii")
     assert result.exit_code == 0, result.output
-    assert "backend auto took c" in result.stderr
+    assert "backend auto chose c" in result.stderr
     record = json.loads((tmp_path / "map.nii.json").read_text())
-    assert f"backend auto took {record['backend']}" in result.stderr
+    assert f"backend auto chose {record['backend']}" in result.stderr
 
 
 def test_2d_images(tmp_path, rng):
@@ -133,7 +133,7 @@ def test_force_replaces(tmp_path, image):
         (("--range-over", "crop"), "--range-over crop needs --mask FILE"),
         (("--crop",), "--crop needs --mask FILE"),
         (("--unmasked-window",), "--unmasked-window needs --mask FILE"),
-        (("--params", "missing.yaml"), "--params needs --mask FILE, as pyradiomics does"),
+        (("--params", "missing.yaml"), "--params needs --mask FILE, as in pyradiomics"),
         (("--params", "missing.yaml", "--mask", "m.nii"), "parameter file missing.yaml does not exist"),
         (("--feature", "contrsat"), "no feature 'contrsat' (did you mean 'contrast'?); the features are"),
         (("--feature", "cluster_prominence", "--levels", 65536), "cluster_prominence in windows of 20 pairs"),
@@ -212,7 +212,7 @@ def test_maps_of_features_are_all_written_or_none(tmp_path, image, monkeypatch):
     monkeypatch.setattr(writing, "_write_whole", fail)
     arguments = ("--feature", "idm", "--feature", "contrast", "--preview", tmp_path / "m.png")
     result = run(image, "-o", tmp_path / "m.nii", *arguments, "--backend", "cpu")
-    assert_refused(result, f"No space left on device: {tmp_path / 'm_contrast.nii'}; free some space")
+    assert_refused(result, f"No space left on device: {tmp_path / 'm_contrast.nii'}; free some disk space")
     assert [path.name for path in tmp_path.iterdir()] == ["image.nii.gz"]
 
 
@@ -288,13 +288,44 @@ def test_a_mask_of_everything_changes_nothing(tmp_path, image, mask, volume):
     )
 
 
+@pytest.mark.parametrize("outside", ["-1", "0", "nan"])
+@pytest.mark.parametrize("crop", [(), ("--crop",)])
+def test_the_value_outside_the_mask(tmp_path, image, volume, outside, crop):
+    output, mask = tmp_path / "map.nii.gz", tmp_path / "mask.nrrd"
+    inside = np.zeros(volume.array.shape, np.uint8)
+    inside[1, 3:9, 2:8] = 1
+    write_volume(replace(volume, array=inside), mask)
+    result = run(image, "-o", output, "--mask", mask, "--outside", outside, "--backend", "cpu", *crop)
+    assert result.exit_code == 0, result.output
+    assert ("NaN outside the mask is read as 0 from NIfTI by some tools" in result.stderr) == (
+        outside == "nan"
+    )
+    plain = tmp_path / "plain.nrrd"
+    assert "NaN outside" not in run(image, "-o", plain, "--mask", mask, "--backend", "cpu", *crop).stderr
+    expected, found = read_image(plain).array, read_image(output).array
+    assert np.isnan(expected).any()
+    np.testing.assert_array_equal(found, np.where(np.isnan(expected), np.float32(outside), expected))
+    record = json.loads((tmp_path / "map.nii.gz.json").read_text())
+    assert record["outside"] == ("NaN" if outside == "nan" else float(outside))
+
+
+@pytest.mark.parametrize("value", ["inf", "-inf", "1e39"])
+def test_a_value_outside_the_mask_that_a_map_cannot_hold(tmp_path, image, mask, value):
+    result = run(image, "-o", tmp_path / "map.nii", "--mask", mask, "--outside", value)
+    assert_refused(result, "--outside must be a number that fits in float32, or nan, got")
+
+
+def test_a_value_outside_needs_a_mask(tmp_path, image):
+    assert_refused(run(image, "-o", tmp_path / "map.nii", "--outside", "0"), "--outside needs --mask FILE")
+
+
 def test_a_mask_of_one_voxel_is_nan_there(tmp_path, image, volume):
     mask = np.zeros(volume.array.shape, np.uint8)
     mask[1, 4, 4] = 1
     write_volume(replace(volume, array=mask), tmp_path / "mask.nrrd")
     result = run(image, "-o", tmp_path / "m.nrrd", "--mask", tmp_path / "mask.nrrd", "--backend", "cpu")
     assert result.exit_code == 0, result.output
-    assert result.stderr == "1 voxel inside the mask without a pair in the window: NaN there\n"
+    assert result.stderr == "no pair in the window of 1 voxel inside the mask: the map is NaN there\n"
     assert np.isnan(read_image(tmp_path / "m.nrrd").array).all()
 
 
@@ -424,7 +455,7 @@ def test_a_failure_of_map_or_preview_leaves_neither(tmp_path, image, monkeypatch
     }[failing])  # fmt: skip
     result = run(image, "-o", tmp_path / "map.nii", "--backend", "cpu", "--preview", tmp_path / "a.png")
     shown = {"savefig": "a.png", "WriteImage": "map.nii"}[failing]
-    assert_refused(result, f"No space left on device: {tmp_path / shown}; free some space")
+    assert_refused(result, f"No space left on device: {tmp_path / shown}; free some disk space")
     assert [path.name for path in tmp_path.iterdir()] == ["image.nii.gz"]
 
 

@@ -159,19 +159,17 @@ def test_a_region_of_one_voxel(tmp_path, rng):
     mask = np.zeros((4, 9, 8))
     mask[2, 3, 4] = 1
     path = saved(tmp_path, rng.integers(0, 99, mask.shape), mask)
-    assert_refused(run(path), f"mask {tmp_path / 'mask.nrrd'} holds one voxel, which makes no pair")
+    assert_refused(run(path), f"mask {tmp_path / 'mask.nrrd'} has one voxel and so no pair of voxels")
 
 
 def test_a_region_without_pairs_in_its_slices(tmp_path, rng):
     mask = np.zeros((4, 9, 8))
     mask[:, 3, 4] = 1
     path = saved(tmp_path, rng.integers(0, 99, mask.shape), mask)
-    assert_refused(
-        run(path), "mask.nrrd holds no pair of voxels at distance 1 for 2d-mean; no feature is def"
-    )
+    assert_refused(run(path), "mask.nrrd has no pair of voxels at distance 1 for 2d-mean; no feature is def")
     result = run(path, "--aggregation", "2d-mean", "--aggregation", "3d-mean")
     assert result.exit_code == 0, result.output
-    assert result.stderr == "the region holds no pair of voxels for 2d-mean: its features are nan\n"
+    assert result.stderr == "the region has no pair of voxels for 2d-mean: its features are NaN\n"
     flat, deep = rows_of(path)
     assert flat["contrast"] == "nan"
     assert float(deep["contrast"]) > 0
@@ -185,13 +183,13 @@ def test_a_region_without_pairs_in_its_slices(tmp_path, rng):
     [
         (
             ("--aggregation", "3d-maen"),
-            "no aggregation '3d-maen' (did you mean '3d-mean'?); they are 2d-mean,",
+            "no aggregation '3d-maen' (did you mean '3d-mean'?); the aggregations are 2d-mean,",
         ),
         (("--feature", "x"), "no feature 'x'"),
-        (("--range-over", "crop"), "--range-over crop is for maps, whose windows reach beyond the mask"),
+        (("--range-over", "crop"), "--range-over crop applies to maps, whose windows reach beyond the mask"),
         (("--mask-label", 0), "--mask-label must be 1 or more, got 0"),
         (("--mask-label", 4), "mask.nrrd has no voxel of label 4; labels there: 1"),
-        (("--distance", "x"), "--distance must be whole numbers with commas between, got 'x'"),
+        (("--distance", "x"), "--distance must be whole numbers separated by commas, got 'x'"),
         (("--distance", "0"), "distance must be from 1 to"),
         (("--names", "x"), "'x' is not one of 'radsynth', 'pyradiomics', 'ibsi'"),
         (("--window", "5"), "No such option '--window'"),
@@ -208,7 +206,7 @@ def test_params_and_preset_exclude_each_other(phantom):
     params.write_text("setting: {binWidth: 1}")
     result = run(phantom, "--params", params, "--preset", "ibsi")
     assert result.exit_code == 2
-    assert "Error: --params and --preset exclude each other: give one of them" in result.stderr
+    assert "Error: --params and --preset are mutually exclusive; give one of them" in result.stderr
 
 
 def test_outputs_are_not_written_over(phantom):

@@ -183,7 +183,7 @@ def test_what_one_image_refuses(models, tmp_path, rng):
     bad_model = tmp_path / "bad.keras"
     bad_model.write_bytes(model.read_bytes()[:1000])
     for arguments, message in [
-        ((source, "--model", models), "one image needs one model, a .keras file"),
+        ((source, "--model", models), "a single image needs one model, a .keras file"),
         ((source, "--model", tmp_path / "absent.keras"), "there is no model file"),
         ((source, "--model", bad_model), "is not a .keras file, or is truncated"),
         ((tmp_path / "absent.nii", "--model", model), "does not exist"),
@@ -276,7 +276,11 @@ def test_what_a_cohort_refuses(cohort, run, models, tmp_path, rng):
         ((cohort, "--model", models / "fold0.keras"), "a cohort needs the folder of a training run"),
         ((cohort, "--model", tmp_path / "other"), "must have the columns patient and fold"),
         ((cohort, "--model", tmp_path / "unfinished"), "lacks fold0.keras: its training did not finish"),
-        ((cohort, "--model", run, "--preview", "a.png"), "--preview goes with a single image"),
+        ((cohort, "--model", run, "--preview", "a.png"), "--preview applies to a single image"),
+        (
+            (cohort, "--model", run, "--phase", "1", "--allow-gaps"),
+            "--phase and --allow-gaps: for a single image, got a cohort",
+        ),
         ((tmp_path / "small.csv", "--model", run), "patient q: image must hold a whole 5x5 window"),
     ]:
         result = synthesize(*arguments, "-o", tmp_path / "synthetic")
@@ -445,7 +449,7 @@ def test_without_a_card_the_check_is_reported_and_nothing_is_judged(models, tmp_
         source, "-o", tmp_path / "o.nii.gz", "--model", models / "fold0.keras", "--fallback", "exact"
     )
     assert result.exit_code == 0
-    assert result.stderr.count("has no model card: the check has nothing to be compared with") == 1
+    assert result.stderr.count("has no model card: the check has nothing to compare with") == 1
     record = sidecar(tmp_path / "o.nii.gz")
     assert (record["model_card"], record["outside_training_range"], record["fallback"]) == (None, {}, None)
     assert record["spot_check"]["voxels"] == 80
@@ -479,10 +483,10 @@ def test_what_a_models_card_refuses(models, tmp_path, rng):
         card.write_text(text.replace(old, new))
         result = synthesize(source, "-o", output, "--model", model)
         assert result.exit_code == 2
-        assert "m.card.json is the card of another model than m.keras" in result.stderr
+        assert "m.card.json belongs to another model than m.keras" in result.stderr
     card.write_text(text)
     both = synthesize(source, "-o", output, "--model", model, "--error-map", output)
-    assert "--error-map and -o must be two files" in both.stderr
+    assert "--error-map and -o must be different files" in both.stderr
     assert not output.exists()
 
 

@@ -6,10 +6,11 @@ import importlib.util
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers.networks import SMALL
+from helpers.networks import QUICK, SMALL
 from helpers.stores import SETTINGS as GLCM
 
 from glcm_cuda import GLCMSettings, quantize
@@ -25,8 +26,16 @@ from surrogate import (  # noqa: E402 (Keras first, or nothing)
     load_model,
     synthesize,
     synthesize_patches,
+    train,
 )
-from surrogate.training_run import model_path  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def trained(store, tmp_path_factory):
+    """Return the file of a model that has learned a little."""
+    settings = replace(QUICK, folds=1, epochs=3, patience=0)
+    (result,) = train(store, tmp_path_factory.mktemp("runs") / "run", settings, SMALL)
+    return result.model
 
 
 class Centre(keras.layers.Layer):
@@ -59,8 +68,8 @@ def test_every_voxel_gets_its_own_window(rng, shape, batch):
     assert calls[-1] == (image.size, image.size)
 
 
-def test_synthesize_is_the_network_patch_by_patch(finished, rng):
-    model = load_model(model_path(finished[0], 0))
+def test_synthesize_is_the_network_patch_by_patch(trained, rng):
+    model = load_model(trained)
     image = rng.normal(size=(9, 8)).cumsum(axis=0)
     levels = quantize(image, GLCM)
     patches = np.lib.stride_tricks.sliding_window_view(levels, (5, 5)).reshape(-1, 5, 5, 1)
@@ -99,21 +108,20 @@ print(keras.backend.backend())
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
-def test_the_same_file_gives_the_same_map_elsewhere(finished, tmp_path, rng, backend):
+def test_the_same_file_gives_the_same_map_elsewhere(trained, tmp_path, rng, backend):
     if backend == keras.backend.backend():
         pytest.skip("the backend of this process is what the others are compared with")
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
     image = rng.normal(size=(2, 40, 30)).cumsum(axis=1)
     np.save(tmp_path / "image.npy", image)
-    model = model_path(finished[0], 0)
-    paths = [str(model), str(tmp_path / "image.npy"), str(tmp_path / "map.npy")]
+    paths = [str(trained), str(tmp_path / "image.npy"), str(tmp_path / "map.npy")]
     environment = {**os.environ, "KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu"}
     run = subprocess.run(
         [sys.executable, "-c", ELSEWHERE, *paths], capture_output=True, text=True, env=environment
     )
     assert run.returncode == 0, run.stderr
     assert run.stdout.strip() == backend
-    here = synthesize(image, load_model(model))
+    here = synthesize(image, load_model(trained))
     assert here.std() > 0.05
     np.testing.assert_allclose(np.load(tmp_path / "map.npy"), here, atol=1e-5)

@@ -36,6 +36,13 @@ from surrogate.exact import exact_values  # noqa: E402
 from surrogate.training_run import model_path  # noqa: E402
 
 
+@pytest.fixture(scope="module")
+def finished(store, tmp_path_factory):
+    """Return the folder of a two-fold training and its results; who changes the folder takes a copy."""
+    run = tmp_path_factory.mktemp("runs") / "run"
+    return run, train(store, run, QUICK, SMALL)
+
+
 def test_a_run_is_complete(finished, store):
     run, results = finished
     assert {path.name for path in run.iterdir()} == {

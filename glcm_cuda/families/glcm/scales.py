@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from glcm_cuda.families.feature import Feature
-from glcm_cuda.families.fixed_point import fixed_log2
+from glcm_cuda.families.fixed_point import log_table
 from glcm_cuda.families.glcm.definition import Scale
 from glcm_cuda.families.offsets import directions
 from glcm_cuda.families.stage import Task
@@ -22,10 +22,14 @@ _WHOLE = 62
 """Bits that a sum, an int64, may use."""
 
 
-def most_pairs(settings: GLCMSettings) -> int:
-    """Return how many pairs a window inside the image has in one matrix, at most."""
+def most_pairs(settings: GLCMSettings, radii: npt.ArrayLike | None = None) -> int:
+    """Return how many pairs a window inside the image has in one matrix, at most.
+
+    `radii` are those of the window if it is smaller than the settings say.
+    """
     lengths = np.abs(directions(settings))
-    pairs = np.prod(np.maximum(np.array(settings.edges) - lengths, 0), axis=1)
+    edges = 2 * np.asarray(settings.radii if radii is None else radii) + 1
+    pairs = np.prod(np.maximum(edges - lengths, 0), axis=1)
     return int(pairs.sum() if settings.aggregate == "merge" else pairs.max())
 
 
@@ -43,9 +47,9 @@ def scale_of(settings: GLCMSettings, pairs: int) -> Scale:
     )
 
 
-def log_table(pairs: int, scale: Scale) -> npt.NDArray[np.int64]:
+def logs_of_ends(pairs: int, scale: Scale) -> npt.NDArray[np.int64]:
     """Return the fixed-point logarithms of 0 to ``2 * pairs``, the number of ends of the pairs."""
-    return fixed_log2(np.arange(2 * pairs + 1), scale.log_one)
+    return log_table(2 * pairs, scale.log_one)
 
 
 def inverses(difference: npt.NDArray[np.integer], number_of_levels: int) -> npt.NDArray[np.float64]:
@@ -99,7 +103,7 @@ def check_levels(features: Iterable[Feature], task: Task) -> None:
         if number_of_levels > most:
             msg = (
                 f"{feature.name} in windows of {pairs} pairs allows at most {most} levels, got "
-                f"{number_of_levels}; give fewer levels or a wider bin"
+                f"{number_of_levels}; use fewer levels or wider bins"
             )
             raise ValueError(msg)
 

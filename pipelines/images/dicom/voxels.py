@@ -17,6 +17,7 @@ from pipelines.images.dicom.headers import Member, dataset_of
 from pipelines.images.dicom.multiframe import decoded, stated_distance
 from pipelines.images.dicom.planes import size_of
 from pipelines.images.native_messages import native_messages_logged
+from pipelines.images.volume import itk_name
 
 _log = logging.getLogger(__name__)
 
@@ -167,7 +168,7 @@ def _rescaled_dtype(path: Path, dataset: Any, slope: int, intercept: int) -> np.
 
 def _by_itk(path: Path) -> Slice:
     reader = SimpleITK.ImageFileReader()
-    reader.SetFileName(str(path))
+    reader.SetFileName(itk_name(path))
     reader.SetImageIO("GDCMImageIO")
     try:
         with native_messages_logged():

@@ -198,7 +198,11 @@ def test_names():
 
 
 @pytest.mark.parametrize(
-    ("name", "levels", "most"), [("cluster_prominence", 65536, 5478), ("cluster_shade", 65536, 2**16 * 9)]
+    ("name", "levels", "most"),
+    [
+        ("cluster_prominence", 65536, 5478),
+        pytest.param("cluster_shade", 65536, 2**16 * 9, marks=pytest.mark.slow),
+    ],
 )
 def test_too_many_levels_for_a_feature(name, levels, most):
     chosen = GLCMSettings(levels=levels, intensity_range=(0, levels))

@@ -78,6 +78,26 @@ def test_not_finite_is_refused_inside_and_allowed_outside_the_mask():
             "mask must hold finite numbers, got 1 NaN or infinite voxel;",
         ),
         (np.zeros(3), [1, np.inf, np.nan], ValueError, "mask must hold finite numbers, got 2 NaN"),
+        (
+            np.zeros(2),
+            np.array(["1", ""]),
+            TypeError,
+            "mask must hold real numbers or booleans, got dtype <U1",
+        ),
+        (
+            np.zeros(2),
+            np.array([None, 1]),
+            TypeError,
+            "mask must hold real numbers or booleans, got dtype obj",
+        ),
+        (
+            np.zeros(2),
+            np.array([1j, 0]),
+            TypeError,
+            "mask must hold real numbers or booleans, got dtype compl",
+        ),
+        (np.zeros(2), np.ma.array([1, 1], mask=[0, 1]), TypeError, "mask must not be a masked array"),
+        (np.ma.array([1, 1], mask=[0, 1]), None, TypeError, "image must not be a masked array"),
     ],
 )
 def test_unfit_arrays(image, mask, error, message):
@@ -85,8 +105,46 @@ def test_unfit_arrays(image, mask, error, message):
         quantize(image, mask=mask)
 
 
+def test_a_mask_is_inside_where_it_is_not_zero():
+    """Fractions and negative numbers count as well; so does a masked array with nothing masked."""
+    chosen = GLCMSettings(range_over="mask")
+    for mask in ([0.1, -2.0, 0.0], np.ma.array([True, True, False]), np.array([1, 9, 0], ">i2")):
+        assert intensity_range([3.0, 7.0, 9.0], chosen, mask=mask) == (3.0, 7.0)
+
+
 def test_intensities_near_the_largest_number_do_not_wrap():
     assert quantize([0.0, 5e306, 1e307]).tolist()[::2] == [0, 63]
+    assert quantize([0.0, 5e306, 1e307]).tolist() == [0, 32, 63]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"bin_width": 1e307},
+        {"percentiles": (1, 99)},
+        {"deviations": 2},
+        {"intensity_range": (-1.7e308, 1.7e308)},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("bin_edges", ["ibsi", "pyradiomics"])
+def test_a_range_that_overflows_is_refused(fields, bin_edges):
+    with pytest.raises(ValueError, match=r"intensities .* overflows( float64)?; rescale the image"):
+        quantize([-1.7e308, 0.0, 1.7e308], GLCMSettings(**fields, bin_edges=bin_edges))
+
+
+@pytest.mark.parametrize("fields", [{"bin_width": 0.1}, {"levels": 64}], ids=str)
+def test_one_intensity_is_one_level_however_narrow_its_bin(fields):
+    """At 1e9 the next float32 is 64 away."""
+    chosen, image = GLCMSettings(**fields, bin_edges="pyradiomics"), np.full((6, 6), 1e9, np.float32)
+    assert find_bins(image, chosen).levels == 1
+    assert not entropy_map(image, chosen, backend="cpu").any()
+    two = image.copy()
+    two[0] = 1e9 + 64
+    with pytest.raises(ValueError, match=r"range 1000000000 to 1000000064 are narrower than float32 numbers"):
+        quantize(two, chosen)
+    assert quantize(two.astype(float), chosen).max() > 0
 
 
 @pytest.mark.parametrize("width", [25, 0.1, 7.3])

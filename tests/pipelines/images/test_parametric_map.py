@@ -144,13 +144,17 @@ def test_what_is_refused_before_anything_is_computed(series, tmp_path, rng):
     write_series(tmp_path / "lone", rng)
     (tmp_path / "old.dcm").write_text("precious")
     for source, output, message in (
-        (tmp_path / "i.nii", "m.dcm", "m.dcm must be made from a DICOM image on its own grid, got another"),
+        (
+            tmp_path / "i.nii",
+            "m.dcm",
+            "m.dcm must be made from a DICOM image on its original grid, got another",
+        ),
         (tmp_path / "lone", "m.dcm", "lacks FrameOfReferenceUID: nothing can refer to it"),
         (series, "old.dcm", "old.dcm exists"),
         (
             series,
             "gaps.dcm",
-            "says where each slice lies, and --allow-gaps leaves that open",
+            "states where each slice lies, which --allow-gaps leaves open",
         ),
     ):
         options = ("--allow-gaps",) if output == "gaps.dcm" else ()
@@ -179,7 +183,7 @@ def test_what_is_no_map_of_ours_is_refused(series, tmp_path):
     others = (next(series.iterdir()), tmp_path / "text", tmp_path / "remark.dcm", tmp_path / "adc.dcm")
     for path in others:
         with pytest.raises(
-            ValueError, match="must be a DICOM Parametric Map of radsynth, got another object"
+            ValueError, match="must be a DICOM Parametric Map written by radsynth, got another object"
         ):
             read_parametric_map(path)
 
@@ -193,7 +197,7 @@ def test_what_cannot_be_written_is_refused_in_one_line(series, tmp_path):
     flat = replace(volume, array=volume.array[0], origin_mm=(0.0, 0.0))
     one = {"contrast": values}
     for maps, image, name, message in (
-        ({}, volume, "m.dcm", "must hold the map of at least one feature, got none"),
+        ({}, volume, "m.dcm", "must hold at least one feature map, got none"),
         (
             {"contrast": values[:2]},
             volume,
@@ -202,7 +206,7 @@ def test_what_cannot_be_written_is_refused_in_one_line(series, tmp_path):
         ),
         ({"sharpness": values}, volume, "m.dcm", "no feature 'sharpness'"),
         (one, volume, "m.nii", "name must end in .dcm, got m.nii"),
-        (one, replace(volume, sources=()), "m.dcm", "must be made from a DICOM image on its own grid"),
+        (one, replace(volume, sources=()), "m.dcm", "must be made from a DICOM image on its original grid"),
         (
             one,
             replace(volume, sources=(tmp_path / "text",)),
@@ -210,7 +214,12 @@ def test_what_cannot_be_written_is_refused_in_one_line(series, tmp_path):
             "text must be a DICOM image, got another",
         ),
         (one, replace(volume, sources=(tmp_path / "lone",)), "m.dcm", "lone lacks FrameOfReferenceUID"),
-        ({"contrast": values[0]}, flat, "m.dcm", "needs a place in the patient, got a 2D image without one"),
+        (
+            {"contrast": values[0]},
+            flat,
+            "m.dcm",
+            "needs a position in the patient, got a 2D image without one",
+        ),
     ):
         with pytest.raises(ValueError, match=message) as caught:
             write_parametric_map(maps, image, tmp_path / name, RECORD)

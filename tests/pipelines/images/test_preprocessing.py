@@ -164,7 +164,7 @@ def test_steps_are_recorded_in_their_order(tmp_path, volume):
         (
             np.full((3, 8, 8), 5.0),
             {"normalize": "zscore"},
-            "--normalize zscore needs more than one intensity, got 5",
+            "--normalize zscore needs more than one intensity, got only 5",
         ),
         (np.full((3, 8, 8), 5.0), {"outliers": 2.0}, "--clip-outliers needs more than one intensity"),
         (
@@ -200,11 +200,11 @@ def test_digits_of_an_image_are_kept(volume, dtype, kept):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--resample", "1,2"), "--resample must be one spacing in mm or three with commas"),
+        (("--resample", "1,2"), "--resample must be one spacing in mm, or three separated by commas"),
         (("--resample", "-1"), "--resample must be spacings in mm of 0"),
         (("--normalize", "minmax"), "--normalize must be one of"),
         (("--clip-outliers", "0"), "--clip-outliers must be above 0, got 0"),
-        (("--standardize", "i.nii"), "must be an intensity standard of `radsynth cohort standard`"),
+        (("--standardize", "i.nii"), "must be an intensity standard from `radsynth cohort standard`"),
     ],
 )
 def test_bad_options_are_one_line(volume, tmp_path, monkeypatch, options, message):

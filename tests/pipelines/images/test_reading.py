@@ -172,19 +172,14 @@ def test_nan_and_infinities_are_read(tmp_path, rng, suffix, dtype):
 
 
 @pytest.mark.parametrize("order", "<>")
-@pytest.mark.parametrize("version", [1, 2])
-def test_both_nifti_versions_and_byte_orders_are_scanned(tmp_path, order, version):
-    header = bytearray(348 if version == 1 else 540)
-    if version == 1:
-        struct.pack_into(f"{order}i", header, 0, 348)
-        struct.pack_into(f"{order}8h", header, 40, 3, 5, 4, 3, 1, 1, 1, 1)
-        struct.pack_into(f"{order}2h", header, 70, 64, 64)
-        struct.pack_into(f"{order}f", header, 108, 600.0)
-    else:
-        struct.pack_into(f"{order}i", header, 0, 540)
-        struct.pack_into(f"{order}2h", header, 12, 64, 64)
-        struct.pack_into(f"{order}8q", header, 16, 3, 5, 4, 3, 1, 1, 1, 1)
-        struct.pack_into(f"{order}q", header, 168, 600)
+def test_both_byte_orders_of_nifti_are_scanned(tmp_path, order):
+    header = bytearray(348)
+    struct.pack_into(f"{order}i", header, 0, 348)
+    struct.pack_into(f"{order}8h", header, 40, 3, 5, 4, 3, 1, 1, 1, 1)
+    struct.pack_into(f"{order}2h", header, 70, 64, 64)
+    struct.pack_into(f"{order}8f", header, 76, *[1.0] * 8)
+    struct.pack_into(f"{order}f", header, 108, 600.0)
+    header[344:348] = b"n+1\0"
     voxels = np.zeros(60, f"{order}f8")
     voxels[7], voxels[59] = -np.inf, np.nan
     path = tmp_path / "image.nii"
@@ -250,7 +245,9 @@ def test_truncated_voxels_are_said_plainly(tmp_path, rng, suffix):
     write_volume(oblique(rng), path)
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(
-        ValueError, match=r"is truncated or damaged, .*: its voxels cannot be read; copy"
+        ValueError,
+        match=r"is truncated or damaged: (its compressed voxels cannot be read|the file is shorter than it "
+        r"says, 336 bytes of voxels expected, got \d+); copy",
     ) as error:
         read_image(path)
     assert not re.search(r"No such file|_nrrd|ITK", str(error.value))

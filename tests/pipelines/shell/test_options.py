@@ -42,16 +42,16 @@ def run_raising(error):
         (FileExistsError("b exists; give --force"), "Error: b exists; give --force"),
         (
             OSError(errno.ENOSPC, "No space left on device", "/out/map.nii"),
-            "Error: No space left on device: /out/map.nii; free some space and run again",
+            "Error: No space left on device: /out/map.nii; free some disk space and run again",
         ),
         (
             OSError(errno.ENOSPC, "write failed"),
-            "Error: No space left on device: write failed; free some space and run again",
+            "Error: No space left on device: write failed; free some disk space and run again",
         ),
         (
             OSError(errno.EFBIG, "File too large", "/out/map.nii"),
             "Error: File too large: /out/map.nii; "
-            "free some space, or lift the limit on file size, and run again",
+            "free some disk space, or raise the file size limit, and run again",
         ),
         (
             FileNotFoundError(errno.ENOENT, "No such file or directory", b"x"),
@@ -59,7 +59,7 @@ def run_raising(error):
         ),
         (ModuleNotFoundError("No module named 'tensorflow'"), "Error: No module named 'tensorflow'"),
         (RuntimeError("backend 'cuda' cannot be used"), "Error: backend 'cuda' cannot be used"),
-        (MemoryError(), "Error: not enough memory: try a smaller image or fewer at a time"),
+        (MemoryError(), "Error: not enough memory: try a smaller image, or fewer images at a time"),
         (MemoryError("Unable to allocate 9 GiB"), "Error: not enough memory: Unable to allocate 9 GiB"),
     ],
 )
@@ -76,7 +76,7 @@ def test_a_fault_of_the_program_keeps_its_traceback():
 def test_an_interruption_ends_with_130():
     result = run_raising(KeyboardInterrupt())
     assert result.exit_code == 130
-    assert result.stderr == "Interrupted; finished outputs are whole, unfinished ones were removed\n"
+    assert result.stderr == "Interrupted: finished outputs are complete, unfinished ones were removed\n"
 
 
 def test_exit_codes_of_click_pass():
@@ -266,7 +266,7 @@ def test_options_change_a_base():
 
 def test_a_base_and_a_preset_exclude_each_other():
     result = settings_from("--preset", "ibsi", base=GLCMSettings())
-    assert result.stderr == "Error: --params and --preset exclude each other: give one of them\n"
+    assert result.stderr == "Error: --params and --preset are mutually exclusive; give one of them\n"
 
 
 @pytest.mark.parametrize(
@@ -274,30 +274,33 @@ def test_a_base_and_a_preset_exclude_each_other():
     [
         (("--levels", "1"), "levels must be from 2 to 65536, got 1"),
         (("--window", "4"), "window must be odd, got 4"),
-        (("--window", "3,5,5"), "window must be one edge, or three if dimensions is 3, got (3, 5, 5)"),
-        (("--window", "5x5"), "--window must be one odd number, or three with commas between, got '5x5'"),
-        (("--distance", "1;2"), "--distance must be whole numbers with commas between, got '1;2'"),
-        (("--distance", "1,1"), "distance must be one number or several different ones"),
+        (("--window", "3,5,5"), "window must be one edge, or three edges with dimensions=3, got (3, 5, 5)"),
+        (("--window", "5x5"), "--window must be one odd number, or three separated by commas, got '5x5'"),
+        (("--distance", "1;2"), "--distance must be whole numbers separated by commas, got '1;2'"),
+        (("--distance", "1,1"), "distance must be one int or several different ints"),
         (("--directions", "some"), "directions must be one of ('scaled', 'all'), got 'some'"),
         (("--slice-axis", "3"), "slice_axis must be one of (0, 1, 2), got 3"),
-        (("--slice-axis", "1", "--dimensions", "3"), "slice_axis is for dimensions=2"),
+        (("--slice-axis", "1", "--dimensions", "3"), "slice_axis=1 requires dimensions=2"),
         (("--first-level", "2"), "first_level must be one of (0, 1), got 2"),
         (("--log-base", "3"), "log_base must be one of (2, 10, 'e'), got 3"),
         (("--aggregate", "sum"), "aggregate must be one of ('mean', 'merge'), got 'sum'"),
         (("--preset", "pyradiomcs"), "no preset 'pyradiomcs' (did you mean 'pyradiomics'?); the presets are"),
-        (("--range", "5", "5"), "intensity_range must be finite and rising, got (5.0, 5.0)"),
+        (("--range", "5", "5"), "intensity_range must be finite and increasing, got (5.0, 5.0)"),
         (("--range-over", "cohort"), "range_over must be one of ('image', 'mask', 'crop'), got 'cohort'"),
         (("--percentiles", "5", "101"), "percentiles must be from 0 to 100, got (5.0, 101.0)"),
         (("--deviations", "0"), "deviations must be finite and positive, got 0"),
         (("--bin-width", "-1"), "bin_width must be finite and positive, got -1"),
         (("--bin-edges", "x"), "bin_edges must be one of ('ibsi', 'pyradiomics'), got 'x'"),
-        (("--levels", "8", "--bin-width", "2"), "--levels and --bin-width exclude each other: give one"),
+        (("--levels", "8", "--bin-width", "2"), "--levels and --bin-width are mutually exclusive; give one"),
         (
             ("--range", "0", "9", "--range-over", "mask"),
-            "--range and --range-over exclude each other: give one of them",
+            "--range and --range-over are mutually exclusive; give one of them",
         ),
-        (("--range", "0", "9", "--deviations", "2"), "--range and --deviations exclude each other"),
-        (("--percentiles", "0", "9", "--deviations", "2"), "--percentiles and --deviations exclude each"),
+        (("--range", "0", "9", "--deviations", "2"), "--range and --deviations are mutually exclusive"),
+        (
+            ("--percentiles", "0", "9", "--deviations", "2"),
+            "--percentiles and --deviations are mutually exclusive",
+        ),
         (("--backend", "gpu"), "'gpu' is not one of 'auto', 'cpu', 'cuda'"),
     ],
 )
@@ -346,11 +349,11 @@ def test_all_features():
 def test_the_packages_log_to_stderr_while_a_command_runs():
     @click.command(cls=options.Command)
     def command():
-        logging.getLogger("glcm_cuda.maps").info("backend auto took cpu")
+        logging.getLogger("glcm_cuda.maps").info("backend auto chose cpu")
         click.echo("result")
 
     result = CliRunner().invoke(command, [])
-    assert (result.stdout, result.stderr) == ("result\n", "backend auto took cpu\n")
+    assert (result.stdout, result.stderr) == ("result\n", "backend auto chose cpu\n")
     assert not logging.getLogger("glcm_cuda").handlers
 
 

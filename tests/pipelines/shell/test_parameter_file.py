@@ -135,7 +135,7 @@ def test_an_image_is_resampled_from_its_corner(tmp_path):
 def test_no_feature_class_is_said_in_the_log(tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         assert read_parameter_file(written(tmp_path, "setting: {}")).features == NAMES
-    assert "no featureClass: pyradiomics would compute every class; here it is glcm alone" in caplog.text
+    assert "no featureClass: pyradiomics would compute every class, only glcm is computed here" in caplog.text
 
 
 @pytest.mark.parametrize("names", ["", "[]", "null"])
@@ -200,8 +200,8 @@ def test_a_mask_of_which_too_little_is_left_is_refused(tmp_path):
         ("setting: {normalize: 1}", "normalize must be true or false, got 1"),
         ("setting: {normalize: true, removeOutliers: 0}", "removeOutliers must be a number above 0, got 0"),
         ("setting: {normalize: true, normalizeScale: x}", "normalizeScale must be a number, got 'x'"),
-        ("setting: {correctMask: true}", "correctMask is not done here, got true"),
-        ("setting: {label_channel: 1}", "label_channel is not done here, got 1"),
+        ("setting: {correctMask: true}", "correctMask is not supported, got true"),
+        ("setting: {label_channel: 1}", "label_channel is not supported, got 1"),
         ("setting: {resampledPixelSpacing: [1, 1]}", "resampledPixelSpacing must be a list of three"),
         ("setting: {resampledPixelSpacing: [1, 1, -1]}", "resampledPixelSpacing must be a list of three"),
         (
@@ -210,21 +210,21 @@ def test_a_mask_of_which_too_little_is_left_is_refused(tmp_path):
         ),
         (
             "setting: {resampledPixelSpacing: [1, 1, 1], padDistance: 1}\nvoxelSetting: {kernelRadius: 2}",
-            "padDistance must be kernelRadius or more where the image is cropped or resampled, got 1",
+            "padDistance must be at least kernelRadius if the image is cropped or resampled, got 1",
         ),
-        ("setting: {preCrop: true, padDistance: 0}", "padDistance must be kernelRadius or more"),
+        ("setting: {preCrop: true, padDistance: 0}", "padDistance must be at least kernelRadius"),
         ("setting: {resegmentRange: 3}", "resegmentRange must be a list of one or two numbers, got 3"),
         ("setting: {resegmentRange: [1, 2, 3]}", "resegmentRange must be a list of one or two numbers"),
         ("setting: {resegmentRange: [1], resegmentMode: x}", "resegmentMode must be absolute, relative or"),
         ("imageType: {Original: {resampledPixelSpacing: [1, 1, 1]}}", "Spacing must be given in setting"),
         ("imageType: {Original: {resegmentRange: [1]}}", "resegmentRange must be given in setting"),
         ("imageType: {Original: {normalize: true}}", "normalize must be given in setting"),
-        ("setting: {weightingNorm: manhattan}", "weightingNorm manhattan is not computed here; take it out"),
-        ("setting: {weightingNorm: euclidean}", "weightingNorm euclidean is not computed here"),
-        ("setting: {weightingNorm: infinity}", "weightingNorm infinity is not computed here"),
+        ("setting: {weightingNorm: manhattan}", "weightingNorm manhattan is not supported; remove it"),
+        ("setting: {weightingNorm: euclidean}", "weightingNorm euclidean is not supported"),
+        ("setting: {weightingNorm: infinity}", "weightingNorm infinity is not supported"),
         ("setting: {weightingNorm: x}", "weightingNorm must be null, no_weighting, .* got 'x'"),
-        ("featureClass: {glcm: , firstorder: }", "featureClass firstorder is not computed here; keep glcm"),
-        ("featureClass: {shape: }", "featureClass shape is not computed here"),
+        ("featureClass: {glcm: , firstorder: }", "featureClass firstorder is not supported; keep only glcm"),
+        ("featureClass: {shape: }", "featureClass shape is not supported"),
         ("featureClass: {glcmm: }", r"featureClass: no 'glcmm' \(did you mean 'glcm'\?\)"),
         (
             "featureClass: {glcm: [JointEntrpy]}",
@@ -232,35 +232,35 @@ def test_a_mask_of_which_too_little_is_left_is_refused(tmp_path):
         ),
         ("featureClass: {glcm: [zzz]}", "no feature 'zzz'; the features are Autocorrelation, JointAverage"),
         ("featureClass: {glcm: JointEntropy}", "featureClass glcm must be a list of features, got 'JointE"),
-        ("featureClass: {glcm: [Homogeneity1]}", "pyradiomics computes none of these features any more"),
-        ("imageType: {LoG: {sigma: [1]}}", "imageType LoG is not computed here; keep Original alone"),
-        ("imageType: {Original: {}, Wavelet: {}}", "imageType Wavelet is not computed here"),
+        ("featureClass: {glcm: [Homogeneity1]}", "pyradiomics no longer computes any of these features"),
+        ("imageType: {LoG: {sigma: [1]}}", "imageType LoG is not supported; keep only Original"),
+        ("imageType: {Original: {}, Wavelet: {}}", "imageType Wavelet is not supported"),
         ("imageType: {Orignal: {}}", r"imageType: no 'Orignal' \(did you mean 'Original'\?\)"),
         ("imageType: {Original: {label: 2}}", "imageType Original: label must be given in setting"),
         ("imageType: {Original: {kernelRadius: 2}}", "imageType Original: no 'kernelRadius'"),
         ("setting: {binwidth: 5}", r"setting: no 'binwidth' \(did you mean 'binWidth'\?\)"),
-        ("setting: {kernelRadius: 2}", "kernelRadius belongs to voxelSetting, got it in setting"),
-        ("voxelSetting: {binWidth: 2}", "binWidth belongs to setting, got it in voxelSetting"),
-        ("voxelSetting: {zzz: 2}", "voxelSetting: no 'zzz'; it may hold kernelRadius, maskedKernel"),
+        ("setting: {kernelRadius: 2}", "kernelRadius belongs in voxelSetting, got it in setting"),
+        ("voxelSetting: {binWidth: 2}", "binWidth belongs in setting, got it in voxelSetting"),
+        ("voxelSetting: {zzz: 2}", "voxelSetting: no 'zzz'; expected kernelRadius, maskedKernel"),
         ("settings: {binWidth: 5}", r"no section 'settings' \(did you mean 'setting'\?\)"),
         ("setting: {binWidth: 0}", "binWidth must be a positive number, got 0"),
         ("setting: {binWidth: wide}", "binWidth must be a number, got 'wide'"),
         ("setting: {binWidth: true}", "binWidth must be a number, got True"),
         ("setting: {binWidth: null}", "binWidth must have a value, got null"),
         ("setting: {symmetricalGLCM: null}", "symmetricalGLCM must have a value, got null"),
-        ("setting: {binCount: 2.5}", "binCount must be a whole number from 2 on, got 2.5"),
+        ("setting: {binCount: 2.5}", "binCount must be a whole number of 2 or more, got 2.5"),
         ("setting: {force2D: 1}", "force2D must be true or false, got 1"),
         ("setting: {force2Ddimension: 3}", "force2Ddimension must be a whole number from 0 to 2, got 3"),
         ("setting: {distances: 1}", "distances must be a list of whole numbers, got 1"),
         ("setting: {distances: []}", r"distances must be a list of whole numbers, got \[\]"),
         ("setting: {distances: [3]}", "distance must be from 1 to 2, got 3"),
-        ("setting: {label: 0}", "label must be a whole number from 1 on, got 0"),
-        ("voxelSetting: {kernelRadius: 0}", "kernelRadius must be a whole number from 1 on, got 0"),
+        ("setting: {label: 0}", "label must be a whole number of 1 or more, got 0"),
+        ("voxelSetting: {kernelRadius: 0}", "kernelRadius must be a whole number of 1 or more, got 0"),
         ("voxelSetting: {kernelRadius: 128}", "window must be from 3 to 255, got 257"),
         ("setting: [binWidth]", r"setting must be a mapping of names to values, got \['binWidth'\]"),
         ("just text", "a parameter file must be a mapping of names to values, got 'just text'"),
-        ("setting: {binWidth: 5", "is no valid YAML in line 1: "),
-        ("setting:\n  binWidth: 5\n  binWidth: 6", "binWidth is there twice, again in line 3; keep one"),
+        ("setting: {binWidth: 5", "is not valid YAML in line 1: "),
+        ("setting:\n  binWidth: 5\n  binWidth: 6", "binWidth is given twice, again in line 3; keep one"),
     ],
 )
 def test_refused_in_one_line(tmp_path, text, line):
@@ -274,7 +274,7 @@ def test_files_that_cannot_be_read(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"parameter file .*no\.yaml does not exist"):
         read_parameter_file(tmp_path / "no.yaml")
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00\x80")
-    with pytest.raises(ValueError, match="must be a YAML file, got one that is no text in UTF-8"):
+    with pytest.raises(ValueError, match="must be a YAML file in UTF-8, got another encoding"):
         read_parameter_file(tmp_path / "binary.yaml")
 
 
@@ -283,13 +283,13 @@ def test_masks_that_pyradiomics_would_refuse(tmp_path):
     mask = np.zeros((4, 5, 6), bool)
     mask[1, 2, 1:5] = True
     with pytest.raises(
-        ValueError, match=r"mask m\.nii extends along 1 dimensions, Params\.yaml wants 2 or more"
+        ValueError, match=r"mask m\.nii extends along 1 dimensions, Params\.yaml requires at least 2"
     ):
         found.region("m.nii", mask, mask)
     mask[1, 2, 4], mask[1, 3, 4] = False, True
     found.region("m.nii", mask, mask)
     mask[1, 3, 4] = False
-    with pytest.raises(ValueError, match=r"mask m\.nii has 3 voxels, Params\.yaml wants 4 or more"):
+    with pytest.raises(ValueError, match=r"mask m\.nii has 3 voxels, Params\.yaml requires at least 4"):
         found.region("m.nii", mask, mask)
 
 

@@ -36,8 +36,8 @@ from glcm_cuda.families.glcm.cpu.tally import (
     plane_places,
 )
 from glcm_cuda.families.glcm.definition import FORMULAS, Sums
-from glcm_cuda.families.glcm.scales import inverse_table, log_table, most_pairs, scale_of
-from glcm_cuda.families.offsets import directions
+from glcm_cuda.families.glcm.scales import inverse_table, logs_of_ends, most_pairs, scale_of
+from glcm_cuda.families.offsets import directions, radii_within
 from glcm_cuda.families.stage import Chosen, Task
 from glcm_cuda.settings import GLCMSettings
 
@@ -84,7 +84,7 @@ def map_levels(
 
     `out` is (F, N, M, X); see `stage.CPUStage.map`.
     """
-    plan = _plan([feature for _, feature in chosen], task.settings, task.bins.levels)
+    plan = _plan([feature for _, feature in chosen], task.settings, task.bins.levels, levels.shape)
     sum_band, adders = _compiled(), [_adder(feature.name) for _, feature in chosen]
     bands = -(-out.shape[2] // BAND)
 
@@ -108,12 +108,14 @@ def map_levels(
     run_in_parts(map_some, out.shape[1] * bands)
 
 
-def _plan(features: Sequence[Feature], settings: GLCMSettings, number_of_levels: int) -> _Plan:
-    """Return what the features need to be counted."""
+def _plan(
+    features: Sequence[Feature], settings: GLCMSettings, number_of_levels: int, shape: tuple[int, ...]
+) -> _Plan:
+    """Return what the features need to be counted in a block of this shape, halo included."""
     needs = {need for feature in features for need in feature.needs}
-    pairs = most_pairs(settings)
-    scale = scale_of(settings, pairs)
-    logs = log_table(pairs, scale)
+    # The scale is that of the whole window, so that a part of an image gives the same bits.
+    scale, radii = scale_of(settings, most_pairs(settings)), radii_within(settings, shape)
+    logs = logs_of_ends(most_pairs(settings, radii), scale)
     joint = bool(needs & {"joint", "energy", "largest"})
     ends = ((ENDS, "log_first"),) if settings.symmetric else ((FIRST, "log_first"), (SECOND, "log_second"))
     codes = [
@@ -128,7 +130,7 @@ def _plan(features: Sequence[Feature], settings: GLCMSettings, number_of_levels:
     ]
     return _Plan(
         offsets=directions(settings),
-        radii=np.array(settings.radii),
+        radii=radii,
         number_of_levels=number_of_levels,
         symmetric=settings.symmetric,
         merge=settings.aggregate == "merge",

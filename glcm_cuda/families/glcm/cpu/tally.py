@@ -19,9 +19,9 @@ from numba import njit
 
 from glcm_cuda.base.cache import fingerprint
 from glcm_cuda.base.threads import run_in_parts
-from glcm_cuda.families.fixed_point import LOG_ONE, fixed_log2, log_steps
+from glcm_cuda.families.fixed_point import LOG_ONE, log_steps, log_table
 from glcm_cuda.families.glcm.definition import NO_PAIR, is_distinct, mean_entropy, pair_code, scaled_entropy
-from glcm_cuda.families.offsets import directions
+from glcm_cuda.families.offsets import directions, radii_within
 from glcm_cuda.families.stage import Task
 
 BAND = 16
@@ -49,15 +49,15 @@ def map_levels(
     `out` is its plane (N, M, X); see `stage.CPUStage.map`.
     """
     settings, number_of_levels = task.settings, task.bins.levels
-    offsets, radii = directions(settings), np.array(settings.radii)
-    log_table = fixed_log2(np.arange(len(offsets) * math.prod(settings.edges) + 1))
-    steps = log_steps(log_table)
+    offsets, radii = directions(settings), radii_within(settings, levels.shape)
+    logs = log_table(len(offsets) * math.prod((2 * radii + 1).tolist()))
+    steps = log_steps(logs)
     merge, scale = task.merge, settings.log_unit / LOG_ONE
     map_bands = _compiled()
 
     def map_some(start: int, stop: int) -> None:
         map_bands(
-            levels, offsets, origin, radii, number_of_levels, settings.symmetric, merge, log_table, steps,
+            levels, offsets, origin, radii, number_of_levels, settings.symmetric, merge, logs, steps,
             scale, out, start, stop,
         )  # fmt: skip
 

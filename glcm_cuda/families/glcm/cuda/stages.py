@@ -12,7 +12,7 @@ from numba import cuda
 from glcm_cuda.families.fixed_point import LOG_ONE, fixed_log2, log_steps
 from glcm_cuda.families.glcm.cuda import entropy_kernels, feature_kernels
 from glcm_cuda.families.glcm.mcc import scratch_sizes
-from glcm_cuda.families.glcm.scales import check_levels, inverse_table, log_table, most_pairs, scale_of
+from glcm_cuda.families.glcm.scales import check_levels, inverse_table, logs_of_ends, most_pairs, scale_of
 from glcm_cuda.families.launching import compiled, launch
 from glcm_cuda.families.offsets import directions
 from glcm_cuda.families.stage import Chosen, CUDAStage, Extent, LevelStage, Task
@@ -55,8 +55,8 @@ class EntropyStage(LevelStage):
         """Raise ValueError for the one setting that leaves no word free for non-pairs."""
         if self._task.bins.levels == MAX_LEVELS and not self._task.settings.symmetric:
             msg = (
-                f"joint entropy of {MAX_LEVELS} levels, not symmetric, is not mapped on CUDA devices; "
-                "give fewer levels or use backend 'cpu'"
+                f"joint entropy with {MAX_LEVELS} levels and symmetric=False is not supported on CUDA "
+                "devices; use fewer levels or backend 'cpu'"
             )
             raise ValueError(msg)
 
@@ -150,7 +150,7 @@ class SumsStage(LevelStage):
     def scratch(self, most: Extent) -> list[Any]:
         """Return the directions and tables that `feature_kernels.feature_kernel` takes."""
         settings = self._task.settings
-        logs = log_table(most_pairs(settings), self._scale)
+        logs = logs_of_ends(most_pairs(settings), self._scale)
         inverses = inverse_table(self._task.bins.levels, self._scale)
         tables = directions(settings), log_steps(logs), logs, inverses
         return [cuda.to_device(table) for table in tables]
