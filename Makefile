@@ -78,6 +78,8 @@ $(RUN)/real: $(RUN)/training/run.json
 PARALLEL ?= -n 2 --dist loadfile
 # Numba's simulator of CUDA needs its compiler off
 SIMULATOR := NUMBA_ENABLE_CUDASIM=1 NUMBA_DISABLE_JIT=1
+# Its files are few, and one takes most of the time
+SIMULATED_PARALLEL = $(subst loadfile,worksteal,$(PARALLEL))
 SIMULATED := tests/glcm_cuda/test_entropy_map.py tests/glcm_cuda/engines tests/glcm_cuda/families/glcm/test_cuda_features.py
 
 test: $(VENV)/.test ## the quick tests, the simulator's among them (about 5 minutes)
@@ -85,11 +87,11 @@ test: $(VENV)/.test ## the quick tests, the simulator's among them (about 5 minu
 	$(MAKE) test-sim
 
 test-sim: $(VENV)/.test ## the CUDA backend in Numba's simulator
-	$(SIMULATOR) $(BIN)/pytest -q -m "not slow" $(PARALLEL) $(SIMULATED)
+	$(SIMULATOR) $(BIN)/pytest -q -m "not slow" $(SIMULATED_PARALLEL) $(SIMULATED)
 
 test-slow: $(VENV)/.test ## the slow tests, then the coverage of the quick ones (about 15 minutes)
 	$(BIN)/pytest -q -m slow $(PARALLEL)
-	$(SIMULATOR) $(BIN)/pytest -q -m slow $(PARALLEL) $(SIMULATED)
+	$(SIMULATOR) $(BIN)/pytest -q -m slow $(SIMULATED_PARALLEL) $(SIMULATED)
 	$(MAKE) coverage
 
 coverage: $(VENV)/.test ## the quick tests again, with the share of the code that they reach
@@ -114,8 +116,9 @@ $(OLDEST)/.made: pyproject.toml
 	$(OLDEST)/bin/uv pip install --quiet --python $(OLDEST)/bin/python --resolution lowest-direct -e '.[$(TENSORFLOW),test]'
 	touch $@
 
+# Old libraries warn of what newer ones have mended, so that warnings are no errors here
 test-oldest: $(OLDEST)/.made ## the quick tests with the oldest versions that pyproject.toml allows
-	$(OLDEST)/bin/python -m pytest -q -m "not slow" $(PARALLEL)
+	$(OLDEST)/bin/python -m pytest -q -W default -m "not slow" $(PARALLEL)
 
 test-clean: ## the set-up of the README from nothing, and the whole chain with it
 	rm -rf .venv-clean runs/clean

@@ -132,7 +132,7 @@ def entropy_map(
 
         return map_device_array(image, settings, mask, bins, out, stream, progress or _ignore)
     if stream is not None:
-        msg = "stream is for images on a CUDA device, got one in the host's memory"
+        msg = "stream requires an image on a CUDA device, got one in host memory"
         raise ValueError(msg)
     array = real_array(image)
     if out is None:
@@ -229,7 +229,7 @@ def entropy_of_levels(
     settings = settings or GLCMSettings()
     array = real_array(levels)
     if array.dtype not in (np.uint8, np.uint16):
-        msg = f"levels must be uint8 or uint16, got {array.dtype}; see quantize"
+        msg = f"levels must be uint8 or uint16, got {array.dtype}; quantize the image first"
         raise TypeError(msg)
     if int(array.max()) >= settings.levels:
         msg = f"levels must be below {settings.levels}, got {array.max()}"
@@ -243,7 +243,7 @@ def entropy_of_levels(
 def _refuse_host_backend(backend: str) -> None:
     """Raise ValueError if an image on a CUDA device would not be mapped there."""
     if resolve_backend(backend) != "cuda":
-        msg = f"the image lies on a CUDA device, which backend {backend!r} does not use; copy it to the host"
+        msg = f"the image is on a CUDA device, which backend {backend!r} cannot read; copy it to the host"
         raise ValueError(msg)
 
 

@@ -193,7 +193,7 @@ def _mcc(first: npt.NDArray[np.int64], second: npt.NDArray[np.int64], symmetric:
     rows, row = np.unique(first, return_inverse=True)
     columns, column = np.unique(second, return_inverse=True)
     if max(len(rows), len(columns)) > _MOST_ROWS:
-        msg = f"mcc allows at most {_MOST_ROWS} levels in a region, got {len(rows)}; give fewer levels"
+        msg = f"mcc allows at most {_MOST_ROWS} levels in a region, got {len(rows)}; use fewer levels"
         raise ValueError(msg)
     if min(len(rows), len(columns)) < 2:
         return 0.0

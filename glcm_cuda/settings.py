@@ -135,7 +135,7 @@ class GLCMSettings:
                 msg = f"{name} must be True or False, got {getattr(self, name)!r}"
                 raise TypeError(msg)
         if self.dimensions == 3 and self.slice_axis != 0:
-            msg = f"slice_axis is for dimensions=2, got slice_axis={self.slice_axis} and dimensions=3"
+            msg = f"slice_axis={self.slice_axis} requires dimensions=2, got dimensions=3"
             raise ValueError(msg)
         self._check_bins()
 
@@ -152,7 +152,7 @@ class GLCMSettings:
             raise ValueError(msg)
         given = [name for name in _RANGES if getattr(self, name) is not None]
         if len(given) > 1:
-            msg = f"{given[0]} and {given[1]} exclude each other: give one of them"
+            msg = f"{given[0]} and {given[1]} are mutually exclusive"
             raise ValueError(msg)
 
     def _check_distance(self) -> None:
@@ -161,7 +161,7 @@ class GLCMSettings:
         for distance in distances:
             check_int("distance", distance, 1, min(self.edges[-self.dimensions :]) - 1)
         if not distances or len(set(distances)) < len(distances):
-            msg = f"distance must be one number or several different ones, got {self.distance}"
+            msg = f"distance must be one int or several different ints, got {self.distance}"
             raise ValueError(msg)
         if isinstance(self.distance, (tuple, list)):
             object.__setattr__(self, "distance", distances if len(distances) > 1 else distances[0])
@@ -171,7 +171,7 @@ class GLCMSettings:
         edges: tuple[int, ...]
         if isinstance(self.window, (tuple, list)):
             if self.dimensions != 3 or len(self.window) != 3:
-                msg = f"window must be one edge, or three if dimensions is 3, got {self.window}"
+                msg = f"window must be one edge, or three edges with dimensions=3, got {self.window}"
                 raise ValueError(msg)
             object.__setattr__(self, "window", tuple(self.window))
             edges = self.window
@@ -197,7 +197,7 @@ class GLCMSettings:
         known = [field.name for field in dataclasses.fields(cls)]
         unknown = sorted(set(fields) - set(known))
         if unknown:
-            msg = f"unknown settings {unknown}, expected some of {known}"
+            msg = f"unknown settings {unknown}; the settings are {known}"
             raise ValueError(msg)
         return cls(**fields)
 
@@ -244,7 +244,7 @@ class GLCMSettings:
         """Edge of the window in the plane of a slice; raises ValueError if height and width differ."""
         _, height, width = self.edges
         if height != width:
-            msg = f"the window must have one edge in the plane of a slice, got {height} and {width}"
+            msg = f"window must have equal edges in the slice plane, got {height} and {width}"
             raise ValueError(msg)
         return width
 
@@ -297,6 +297,6 @@ def _checked_range(name: str, value: object) -> tuple[float, float]:
         msg = f"{name} must be a pair of numbers, got {value!r}"
         raise TypeError(msg) from None
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        msg = f"{name} must be finite and rising, got ({low}, {high})"
+        msg = f"{name} must be finite and increasing, got ({low}, {high})"
         raise ValueError(msg)
     return low, high

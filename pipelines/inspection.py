@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -31,7 +32,13 @@ def command(path: Path, keep_ids: bool) -> None:
     from pipelines.images.contents import report
 
     for line in report(path, keep_ids=keep_ids):
-        click.echo(line)
+        click.echo(_printable(line))
+
+
+def _printable(line: str) -> str:
+    """Return a line with what the terminal cannot show, such as another alphabet, as escapes."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return line.encode(encoding, "backslashreplace").decode(encoding)
 
 
 if __name__ == "__main__":

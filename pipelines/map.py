@@ -42,6 +42,12 @@ if TYPE_CHECKING:
 @feature_option("joint_entropy, or those of --params")
 @click.option("--mask", "mask_path", type=FilePath(), help="Mask: the map is limited to its non-zero voxels.")
 @mask_options
+@click.option(
+    "--outside",
+    type=float,
+    metavar="VALUE",
+    help="Value outside the mask.  [default: nan, or initValue of --params]",
+)
 @params_option
 @click.option(
     "--crop",
@@ -64,6 +70,7 @@ def command(
     features: Sequence[str],
     mask_path: Path | None,
     mask_choice: MaskChoice,
+    outside: float | None,
     params: Path | None,
     crop: bool,
     backend: Backend,
@@ -87,7 +94,14 @@ def command(
     from pipelines.maps.exact import MapSettings, MapTarget, write_maps
     from pipelines.maps.inputs import Inputs
 
-    inputs = Inputs(image=source, choice=choice, mask=mask_path, mask_choice=mask_choice, steps=steps)
+    inputs = Inputs(
+        image=source,
+        choice=choice,
+        mask=mask_path,
+        mask_choice=mask_choice,
+        steps=steps,
+        outside_mask=outside,
+    )
     inputs = inputs.following(params)
     settings = MapSettings(
         glcm=glcm_settings_from(options, inputs.settings),

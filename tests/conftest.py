@@ -10,6 +10,14 @@ import pytest
 
 pytest.register_assert_rewrite("helpers")
 
+try:
+    import hypothesis
+except ImportError:  # on a machine for the GPU tests alone
+    pass
+else:  # how long an example takes says how busy the machine is
+    hypothesis.settings.register_profile("without deadline", deadline=None)
+    hypothesis.settings.load_profile("without deadline")
+
 collect_ignore = ["oracles"]  # they need the tools: make test-oracles
 
 DATA = Path(os.environ.get("RADSYNTH_DATA", Path(__file__).parents[1] / ".." / "shared" / "data")).resolve()

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import platform
+import re
 import shutil
-import zlib
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_LONGEST_NAME = 224
-"""Bytes of a temporary name: most file systems allow 255, and writers may add to it."""
+_LONGEST_NAME = 200
+"""Bytes of a name that leave room for the temporary prefix in the 255 that file systems allow."""
+
+_LONGEST_SUFFIXES = 40
+_STALE_SECONDS = 24 * 3600
+"""A temporary file of another machine that was not written for so long is left over."""
 
 
 @contextmanager
@@ -18,7 +25,8 @@ def replacing(path: str | os.PathLike[str], *, force: bool = False) -> Iterator[
     """Yield a temporary name beside `path`; it is renamed to `path` if the block succeeds.
 
     The temporary name keeps the suffixes (``.nii.gz``), since writers choose the format by them. If the block
-    raises, its output is removed and an existing `path` is left unchanged.
+    raises, its output is removed and an existing `path` is left unchanged. What a killed process left of the
+    same output is removed first.
 
     Parameters
     ----------
@@ -30,14 +38,15 @@ def replacing(path: str | os.PathLike[str], *, force: bool = False) -> Iterator[
     Raises
     ------
     FileExistsError
-        If `path` exists and `force` is False.
+        If `path` exists and `force` is False, or another process is writing it.
     OSError
         Raised again from the block, with `path` in place of the temporary name.
     """
     path = Path(path)
     refuse_existing(path, force=force)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(_temporary_name(path))
+    _remove_left_over(path)
+    temporary = _temporary(path)
     try:
         yield temporary
         if path.is_dir() and temporary.is_dir():
@@ -49,24 +58,91 @@ def replacing(path: str | os.PathLike[str], *, force: bool = False) -> Iterator[
             raise
         raise type(error)(error.errno, error.strerror, shown) from error
     finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary)
-        else:
-            temporary.unlink(missing_ok=True)
+        _remove(temporary)
 
 
-def _temporary_name(path: Path) -> str:
-    """Return a name with the suffixes of `path`, short enough for any file system and in UTF-8."""
-    start, name = f".tmp-{os.getpid()}-", os.fsencode(path.name)
+def _temporary(path: Path) -> Path:
+    """Return the temporary name of this process, which begins and ends alike for every process."""
+    return path.with_name(f".tmp-{_machine()}-{os.getpid()}-{_stem(path)}")
+
+
+def second_temporary(temporary: Path, suffix: str) -> Path:
+    """Return a name beside one of `replacing`, for a file that is removed before the block ends."""
+    return temporary.with_name(f"{temporary.name}.part{suffix}")
+
+
+def _stem(path: Path) -> str:
+    """Return the name of an output, or a digest with its suffixes if the name is long or not in UTF-8."""
+    name = os.fsencode(path.name)
+    if len(name) <= _LONGEST_NAME and _is_utf8(name):
+        return path.name
     suffixes = "".join(path.suffixes[-2:])
+    kept = suffixes if suffixes.isascii() and len(suffixes) <= _LONGEST_SUFFIXES else ""
+    return hashlib.sha256(name).hexdigest()[:16] + kept
+
+
+def _is_utf8(name: bytes) -> bool:
+    """Whether libraries in C++ can open a file of this name."""
     try:
         name.decode("utf-8")
-    except UnicodeDecodeError:  # libraries in C++ may not be able to open it
-        pass
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _machine() -> str:
+    """Return a short code of this machine: the numbers of processes mean nothing on another one."""
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+
+
+def _remove_left_over(path: Path) -> None:
+    """Remove what killed processes left of an output; refuse one that another process is writing."""
+    pattern = re.compile(rf"\.tmp-([0-9a-f]{{8}})-(\d+)-{re.escape(_stem(path))}(\.part\.\w+)?")
+    for left in _entries(path.parent):
+        match = pattern.fullmatch(left.name)
+        if match is None or (match[1], int(match[2])) == (_machine(), os.getpid()):
+            continue
+        if _may_be_running(left, match[1], int(match[2])):
+            msg = (
+                f"{path} is being written by another run (process {match[2]}); wait for it or choose another "
+                f"name, or remove {left} if there is no such run"
+            )
+            raise FileExistsError(msg)
+        _remove(left)
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except PermissionError:  # files may be made in a folder that may not be listed
+        return []
+
+
+def _may_be_running(left: Path, machine: str, process: int) -> bool:
+    """Whether the process that made a temporary file may still write it."""
+    if machine == _machine():
+        return _is_running(process)
+    try:
+        return time.time() - left.stat().st_mtime < _STALE_SECONDS
+    except FileNotFoundError:
+        return False
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # of another user
+        return True
+    return True
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
     else:
-        if len(start) + len(name) <= _LONGEST_NAME:
-            return f"{start}{path.name}"
-    return f"{start}{zlib.crc32(name):08x}{suffixes if suffixes.isascii() and len(suffixes) < 32 else ''}"
+        path.unlink(missing_ok=True)
 
 
 def _shown_name(error: OSError, temporary: Path, path: Path) -> str | None:
@@ -98,7 +174,11 @@ def refuse_unwritable(path: str | os.PathLike[str]) -> None:
 
 
 def refuse_existing(path: str | os.PathLike[str], *, force: bool = False) -> None:
-    """Raise FileExistsError if `path` exists, unless `force` is set."""
-    if Path(path).exists() and not force:
+    """Raise FileExistsError if `path` exists, even as a link to a missing file, unless `force`."""
+    path = Path(path)
+    if path.exists() and not force:
         msg = f"{path} exists; give --force (force=True) to replace it"
+        raise FileExistsError(msg)
+    if path.is_symlink() and not path.exists() and not force:
+        msg = f"{path} is a link to a missing file; remove it, or give --force (force=True) to replace it"
         raise FileExistsError(msg)

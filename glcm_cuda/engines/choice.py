@@ -45,10 +45,10 @@ def resolve_backend(backend: str) -> Literal["cpu", "cuda"]:
         raise RuntimeError(msg)
     if not reason:
         if backend == "auto":
-            _log.info("backend auto took cuda")
+            _log.info("backend auto chose cuda")
         return "cuda"
     # A driver without a usable device is a fault that the user can fix; a machine without a driver is normal.
-    _log.log(logging.WARNING if _has_driver() else logging.INFO, "backend auto took cpu: %s", reason)
+    _log.log(logging.WARNING if _has_driver() else logging.INFO, "backend auto chose cpu: %s", reason)
     return "cpu"
 
 
@@ -63,14 +63,14 @@ def why_no_cuda() -> str:
         return f"numba.cuda cannot be imported ({error}; install radsynth[cuda])"
     try:
         if not cuda.is_available():
-            return f"the CUDA driver finds no device ({cuda.cuda_error() or 'see nvidia-smi'})"
+            return f"the CUDA driver found no device ({cuda.cuda_error() or 'see nvidia-smi'})"
         from glcm_cuda.engines.cuda.engine import probe
 
         probe()
     except Exception as error:
         first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
         return (
-            f"a CUDA kernel does not run here ({first_line}; update driver and radsynth[cuda], free memory)"
+            f"a CUDA kernel failed to run ({first_line}; update the driver and radsynth[cuda], free memory)"
         )
     return ""
 

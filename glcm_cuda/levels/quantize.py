@@ -290,8 +290,8 @@ def _check_width(width: float, low: float, high: float) -> None:
     needed = (high - low) / width // 1 + 1
     if needed > MAX_LEVELS:
         msg = (
-            f"bin_width={width:g} needs {needed:.0f} levels over the range {low:g} to {high:g}, and at most "
-            f"{MAX_LEVELS} are possible; give a width of {(high - low) / (MAX_LEVELS - 2):.3g} or more"
+            f"bin_width={width:g} needs {needed:.0f} levels over the range {low:g} to {high:g}, but the "
+            f"maximum is {MAX_LEVELS}; use a width of {(high - low) / (MAX_LEVELS - 2):.3g} or more"
         )
         raise ValueError(msg)
 
@@ -306,7 +306,7 @@ def refuse_nonfinite_voxels(wrong: int, where: str) -> None:
     if wrong:
         msg = (
             f"the image must hold finite intensities{where}, got {_nonfinite_voxels(wrong)}; "
-            "mask out what is not finite, or repair the image"
+            "mask out these voxels or repair the image"
         )
         raise ValueError(msg)
 
@@ -428,7 +428,7 @@ def refuse_not_finite(name: str, array: npt.NDArray[np.generic]) -> None:
     """Raise ValueError if a mask holds NaN or infinities, which are neither inside nor outside."""
     if array.dtype.kind == "f" and not np.all(np.isfinite(_extent(array, None))):
         wrong = _nonfinite_voxels(_count_nonfinite(array, None))
-        msg = f"{name} must hold finite numbers, got {wrong}; write 0 outside"
+        msg = f"{name} must hold finite numbers, got {wrong}; use 0 for voxels outside"
         raise ValueError(msg)
 
 

@@ -25,6 +25,7 @@ SAMPLE_DTYPES = {
 }
 
 CASE_INDEX = "case"
+CASE_INDEX_DTYPE = np.uint16
 CASES = "cases"
 TEXT = h5py.string_dtype()
 CASE_DTYPES = {

@@ -5,8 +5,10 @@ The layout is described in docs/store_format.md.
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, Self, TypeVar
 
@@ -19,10 +21,12 @@ from glcm_cuda.settings import GLCMSettings
 from glcm_cuda.store.layout import (
     CASE_DTYPES,
     CASE_INDEX,
+    CASE_INDEX_DTYPE,
     CASES,
     FORMAT,
     FORMAT_VERSION,
     LATER_COLUMNS,
+    MAX_CASES,
     SAMPLE_DTYPES,
     TEXT,
     CaseRecord,
@@ -32,6 +36,13 @@ from glcm_cuda.store.layout import (
 from glcm_cuda.store.patches import Samples
 
 _Decoded = TypeVar("_Decoded")
+
+_CASE_COLUMNS = {f"{CASES}/{name}": dtype for name, dtype in CASE_DTYPES.items()}
+_LARGEST_CHUNK_BYTES = 1 << 27
+"""HDF5 takes memory for a whole chunk; `StoreWriter` makes chunks of some megabytes."""
+
+_LARGEST_RATIO = 1100
+"""Somewhat more than gzip can compress: a store that states more values than that does not hold them."""
 
 
 class PatchStore:
@@ -56,10 +67,11 @@ class PatchStore:
             raise FileNotFoundError(msg)
         self._file = _open(self.path)
         try:
-            _check_format(self._file, self.path)
-            self.attributes: dict[str, Any] = {
-                name: _plain(value) for name, value in self._file.attrs.items()
-            }
+            with _reading(self.path):
+                _check_format(self._file, self.path)
+                self.attributes: dict[str, Any] = {
+                    name: _plain(value) for name, value in self._file.attrs.items()
+                }
             self.settings = self._decoded(
                 "settings", lambda: GLCMSettings.from_json(self.attributes["settings"])
             )
@@ -110,7 +122,8 @@ class PatchStore:
     def read_entropy(self, start: int, stop: int) -> npt.NDArray[np.float32]:
         """Return the entropies alone of the same rows, with the same checks: a tenth of the reading."""
         self._check_range(start, stop)
-        entropy: npt.NDArray[np.float32] = self._columns["entropy"][start:stop]
+        with _reading(self.path):
+            entropy: npt.NDArray[np.float32] = self._columns["entropy"][start:stop]
         self._check_finite(entropy, start)
         return entropy
 
@@ -144,12 +157,13 @@ class PatchStore:
         return count
 
     def _take(self, rows: slice | npt.NDArray[np.int64]) -> Samples:
-        return Samples(*(self._columns[name][rows] for name in Samples._fields))
+        with _reading(self.path):
+            return Samples(*(self._columns[name][rows] for name in Samples._fields))
 
     def _decoded(self, what: str, decode: Callable[[], _Decoded]) -> _Decoded:
         try:
             return decode()
-        except (ValueError, TypeError, LookupError, AttributeError) as error:
+        except (ValueError, TypeError, LookupError, AttributeError, OSError, OverflowError) as error:
             self._fail(f"its {what} cannot be read ({error})", error)
 
     def _check_range(self, start: int, stop: int) -> None:
@@ -165,6 +179,10 @@ class PatchStore:
             raise ValueError(msg)
 
     def _check_structure(self) -> None:
+        edge = self.settings.edge
+        for name, column in self._columns.items():
+            if column.shape[1:] != ((edge, edge) if name == "patches" else ()):
+                self._fail(f"{name} has the shape {column.shape}, for windows of {edge}")
         lengths = {name: len(column) for name, column in self._columns.items()}
         if len(set(lengths.values())) > 1:
             self._fail(f"datasets must have one length, got {lengths}")
@@ -175,9 +193,11 @@ class PatchStore:
     def _verify_rows(self) -> None:
         expected = np.repeat(np.arange(len(self.cases)), [case.count for case in self.cases])
         for rows in row_blocks(len(self)):
-            if not np.array_equal(self._columns[CASE_INDEX][rows], expected[rows]):
+            with _reading(self.path):
+                cases, patches = self._columns[CASE_INDEX][rows], self._columns["patches"][rows]
+            if not np.array_equal(cases, expected[rows]):
                 self._fail(f"rows {rows.start} to {rows.stop} must belong to the cases of the table")
-            highest = self._columns["patches"][rows].max(initial=0)
+            highest = patches.max(initial=0)
             if highest >= self.settings.levels:
                 self._fail(
                     f"levels must be below {self.settings.levels}, got {highest} after row {rows.start}"
@@ -220,7 +240,8 @@ def _open(path: Path) -> h5py.File:
         raise
     except OSError as error:
         msg = (
-            f"patch store {path} is not a whole HDF5 file (truncated, or of another kind); rerun groundtruth"
+            f"patch store {path} is not a complete HDF5 file (truncated, or another kind of file); rerun "
+            "groundtruth"
         )
         raise ValueError(msg) from error
 
@@ -233,14 +254,75 @@ def _check_format(file: h5py.File, path: Path) -> None:
     if version != FORMAT_VERSION:
         msg = f"patch store {path} has format {version}, expected {FORMAT_VERSION}; rerun groundtruth"
         raise ValueError(msg)
+    if file.get(CASES, getlink=True) is not None:
+        _refuse_wrong_object(file, path, CASES)  # before anything is looked for in it
     columns = [f"{CASES}/{name}" for name in CASE_DTYPES if name not in LATER_COLUMNS]
     wanted = [*SAMPLE_DTYPES, CASE_INDEX, *columns]
-    missing = [name for name in wanted if name not in file]
+    missing = [name for name in wanted if file.get(name, getlink=True) is None]
     if "settings" not in file.attrs:
         missing.append("the attribute settings")
     if missing:
         msg = f"patch store {path} lacks {', '.join(missing)}; rerun groundtruth"
         raise ValueError(msg)
+    later = [f"{CASES}/{name}" for name in LATER_COLUMNS]
+    for name in [*wanted, *(name for name in later if file.get(name, getlink=True) is not None)]:
+        _refuse_wrong_object(file, path, name)
+
+
+def _refuse_wrong_object(file: h5py.File, path: Path, name: str) -> None:
+    wrong = _wrong_object(file, name)
+    if wrong:
+        msg = f"patch store {path} is damaged or not from groundtruth: {name} {wrong}; rerun groundtruth"
+        raise ValueError(msg)
+
+
+def _wrong_object(file: h5py.File, name: str) -> str:
+    """Return what makes an object one that groundtruth does not write; empty if nothing does.
+
+    A store holds its own bytes: links to other files and data sets that read them are refused.
+    """
+    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+        return "is a link to elsewhere"
+    found = file[name]
+    if name == CASES:
+        return "" if isinstance(found, h5py.Group) else "is not a group"
+    if not isinstance(found, h5py.Dataset):
+        return "is not a data set"
+    if found.is_virtual or found.external:
+        return "has its values in another file"
+    return _wrong_values(found, name)
+
+
+def _wrong_values(column: h5py.Dataset, name: str) -> str:
+    """Return what is wrong with the type or size of a data set, before memory is taken for it."""
+    dtype = {**SAMPLE_DTYPES, CASE_INDEX: CASE_INDEX_DTYPE, **_CASE_COLUMNS}[name]
+    if dtype is TEXT:
+        right = h5py.check_string_dtype(column.dtype) is not None
+    else:
+        right = column.dtype.newbyteorder("=") == dtype
+    if not right or not column.shape:
+        return f"has values of type {column.dtype} and shape {column.shape}"
+    if name in _CASE_COLUMNS and len(column) > MAX_CASES:
+        return f"has {len(column)} cases, at most {MAX_CASES} are read"
+    item = column.dtype.itemsize
+    if column.chunks is not None and math.prod(column.chunks) * item > _LARGEST_CHUNK_BYTES:
+        return (
+            f"has chunks of {math.prod(column.chunks) * item} bytes, at most {_LARGEST_CHUNK_BYTES} are read"
+        )
+    stored = column.id.get_storage_size()
+    if column.size * item > _LARGEST_RATIO * stored:
+        return f"states {column.size * item} bytes of values and holds {stored}"
+    return ""
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn a failure of HDF5 into one line."""
+    try:
+        yield
+    except (OSError, RuntimeError, KeyError) as error:  # its text is about HDF5's internals
+        msg = f"patch store {path} is damaged: its values cannot be read; copy it again, or rerun groundtruth"
+        raise ValueError(msg) from error
 
 
 def _plain(value: Any) -> Any:

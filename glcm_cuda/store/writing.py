@@ -22,6 +22,7 @@ from glcm_cuda.settings import GLCMSettings
 from glcm_cuda.store.layout import (
     CASE_DTYPES,
     CASE_INDEX,
+    CASE_INDEX_DTYPE,
     CASES,
     CHUNK_ROWS,
     FORMAT,
@@ -224,7 +225,7 @@ def _write(
 
 
 def _create_columns(file: h5py.File, count: int, window: int) -> None:
-    for name, dtype in {**SAMPLE_DTYPES, CASE_INDEX: np.uint16}.items():
+    for name, dtype in {**SAMPLE_DTYPES, CASE_INDEX: CASE_INDEX_DTYPE}.items():
         row = (window, window) if name == "patches" else ()
         file.create_dataset(
             name,

@@ -11,10 +11,11 @@ from pipelines.images.archives import opened
 from pipelines.images.dicom.attributes import text_of
 from pipelines.images.dicom.headers import Contents, Found, contents_of, files_below, hashed, is_dicom
 from pipelines.images.dicom.phases import Phase, phases_of, uneven, without_copies
-from pipelines.images.dicom.planes import plane_name, spacing_of
+from pipelines.images.dicom.planes import plane_name, size_of, spacing_of
 from pipelines.images.dicom.regions import is_region_header, segments_in, series_referred_to
 from pipelines.images.dicom.series import series_frames
 from pipelines.images.dicom.tilt import tilt_degrees, tilt_text
+from pipelines.images.dicom.voxels import rescale_of
 from pipelines.images.output_paths import MAP_SUFFIXES
 from pipelines.images.reading import read_image
 from pipelines.images.volume import Volume
@@ -107,7 +108,10 @@ def _series_lines(series: Found) -> Iterator[str]:
     members, copies = without_copies(series.members)
     source = Path("series")
     try:
-        phases = phases_of(source, series_frames(source, members))
+        slices = series_frames(source, members)
+        phases = phases_of(source, slices)
+        for path, header in slices:
+            rescale_of(path, header)  # refuses what is malformed
     except ValueError as error:
         yield f"problem: {error}".replace("series: ", "").replace("series holds", "holds")
         return
@@ -126,7 +130,8 @@ def _series_lines(series: Found) -> Iterator[str]:
 
 def _geometry(phase: Phase) -> str:
     path, header = phase.members[0]
-    size = f"{header.Columns}x{header.Rows}x{len(phase.members)} voxels"
+    height, width = size_of(path, header)
+    size = f"{width}x{height}x{len(phase.members)} voxels"
     rows, columns = spacing_of(path, header) or (float("nan"), float("nan"))
     spacing = f"{columns:.3g}x{rows:.3g}"
     if len(phase.members) > 1:

@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import SimpleITK
 
 from glcm_cuda.levels.quantize import refuse_not_finite
+from pipelines.images import nrrd
 from pipelines.images.archives import opened
 from pipelines.images.dicom.regions import is_region, on_grid, read_region
-from pipelines.images.reading import read_volume
+from pipelines.images.reading import read_layer, read_volume
 from pipelines.images.resampling import nearest_on_grid
-from pipelines.images.volume import Volume, geometry_differences, itk_name
+from pipelines.images.volume import Volume, geometry_differences
 
 _NAMED = 20
 """Most labels that a message lists."""
@@ -43,10 +43,10 @@ class MaskChoice:
 
     def __post_init__(self) -> None:
         if self.label is not None and self.label < 1:
-            msg = f"--mask-label must be 1 or more, got {self.label} (0 is what lies outside)"
+            msg = f"--mask-label must be 1 or more, got {self.label} (0 is the background)"
             raise ValueError(msg)
         if self.label is not None and self.segment is not None:
-            msg = f"--mask-label and --segment choose the same thing, got {self.label} and {self.segment}"
+            msg = f"--mask-label and --segment are mutually exclusive, got {self.label} and {self.segment}"
             raise ValueError(msg)
 
     def to_dict(self) -> dict[str, Any]:
@@ -115,20 +115,49 @@ def read_mask_labels(
 
 
 def _label_mask(path: Path, place: Path, volume: Volume, choice: MaskChoice) -> npt.NDArray[Any]:
-    label = choice.label if choice.segment is None else _label_of(place, choice.segment)
-    array = _read_on_grid("mask", path, volume, resample=choice.resample)
+    segment = None
+    if place.is_file() and nrrd.is_nrrd(place) and nrrd.layers_of(place) > 1:
+        segment = _segment_in_layers(path, place, choice)
+        label: int | None = segment.value
+    else:
+        label = choice.label if choice.segment is None else _label_of(place, choice.segment)
+    array = _read_on_grid("mask", path, volume, resample=choice.resample, segment=segment)
     refuse_not_finite(f"mask {path}", array)
     if label is None:
         if not array.any():
-            msg = f"mask {path} must have voxels that are not zero, got none"
+            msg = f"mask {path} must have non-zero voxels, got none"
             raise ValueError(msg)
         return array
     mask: npt.NDArray[np.bool_] = array == label
     if not mask.any():
         present = ", ".join(f"{value:g}" for value in np.unique(array[array != 0])[:_NAMED]) or "none"
-        msg = f"mask {path} has no voxel of label {label}; labels there: {present}"
+        msg = f"mask {path} has no voxel of label {label}; labels present: {present}"
         raise ValueError(msg)
     return mask
+
+
+def _segment_in_layers(path: Path, place: Path, choice: MaskChoice) -> nrrd.NamedSegment:
+    """Return the one segment that is chosen of a segmentation whose segments may overlap."""
+    segments = nrrd.segments_of(place)
+    wanted = choice.segment
+    matching = [
+        one
+        for one in segments
+        if (choice.label is None or one.value == choice.label)
+        and (wanted is None or one.name.casefold() == wanted.casefold())
+    ]
+    if wanted is not None and wanted.isdecimal() and not matching:
+        matching = [one for one in segments if one.value == int(wanted)]
+    if len(matching) == 1:
+        return matching[0]
+    listed = ", ".join(f"{one.name} (label {one.value} in layer {one.layer})" for one in segments)
+    got = f"--segment {wanted}" if wanted is not None else "no --segment"
+    got = f"--mask-label {choice.label}" if choice.label is not None else got
+    msg = (
+        f"mask {path} has segments in layers, which may overlap: {listed or 'none is named'}; choose one by "
+        f"name with --segment, got {got}, which means {len(matching)}"
+    )
+    raise ValueError(msg)
 
 
 def read_labels(path: str | os.PathLike[str], volume: Volume) -> npt.NDArray[np.uint8]:
@@ -148,20 +177,26 @@ def read_labels(path: str | os.PathLike[str], volume: Volume) -> npt.NDArray[np.
         msg = f"labels {path} must be whole numbers from 0 to 255, got {array[wrong].flat[0]}"
         raise ValueError(msg)
     if not labels.any():
-        msg = f"labels {path} must have voxels that are not zero, got none"
+        msg = f"labels {path} must have non-zero voxels, got none"
         raise ValueError(msg)
     return labels
 
 
 def _read_on_grid(
-    name: str, path: str | os.PathLike[str], volume: Volume, *, resample: bool = False
+    name: str,
+    path: str | os.PathLike[str],
+    volume: Volume,
+    *,
+    resample: bool = False,
+    segment: nrrd.NamedSegment | None = None,
 ) -> npt.NDArray[Any]:
     _refuse_missing(name, Path(path))
     with opened(Path(path)) as place:
-        other = read_volume(place)
-    if resample:
-        return nearest_on_grid(f"{name} {path}", other, volume)
+        other = read_volume(place) if segment is None else read_layer(place, segment.layer)
     differences = geometry_differences(other, volume)
+    if differences and resample:
+        _refuse_two_forms(f"{name} {path}", volume)
+        return nearest_on_grid(f"{name} {path}", other, volume)
     if differences:
         msg = (
             f"{name} {path} must lie on the image's grid, got {'; '.join(differences)}; "
@@ -169,6 +204,16 @@ def _read_on_grid(
         )
         raise ValueError(msg)
     return other.array
+
+
+def _refuse_two_forms(name: str, volume: Volume) -> None:
+    """Refuse to resample to an image with two places: the tool that drew the mask took one or the other."""
+    if volume.forms is not None and volume.forms.distance_mm(volume.array.shape) > min(volume.spacing_mm):
+        msg = (
+            f"{name} cannot be resampled: the image's sform and qform place it differently; resample it to "
+            "the image with the tool that drew it, or make both forms of the image equal"
+        )
+        raise ValueError(msg)
 
 
 def _refuse_missing(name: str, path: Path) -> None:
@@ -186,23 +231,17 @@ def _label_of(path: Path, wanted: str) -> int:
     if len(values) == 1:
         return values[0]
     listed = ", ".join(f"{value} {name}" for name, value in names.items()) or "none"
-    msg = f"mask {path.name} has the named labels {listed}, got --segment {wanted}; give one, or --mask-label"
+    msg = (
+        f"mask {path.name} contains the labels {listed}, got --segment {wanted}; give one of them, or "
+        "--mask-label"
+    )
     raise ValueError(msg)
 
 
 def _slicer_names(path: Path) -> dict[str, int]:
-    if path.is_dir():
+    if not (path.is_file() and nrrd.is_nrrd(path)):
         return {}
-    reader = SimpleITK.ImageFileReader()
-    reader.SetFileName(itk_name(path))
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError:  # `read_volume` will say what is wrong with the file
-        return {}
-    keys = [key for key in reader.GetMetaDataKeys() if key.endswith("_LabelValue")]
-    return {
-        reader.GetMetaData(key.replace("_LabelValue", "_Name")): int(reader.GetMetaData(key)) for key in keys
-    }
+    return {one.name: one.value for one in nrrd.segments_of(path)}
 
 
 def _bids_names(path: Path) -> dict[str, int]:

@@ -149,7 +149,7 @@ def _first_bytes(path: Path) -> bytes:
 
 def _damaged_stream(path: Path) -> ValueError:
     return ValueError(
-        f"{path} is truncated or damaged: its compressed data do not end well; copy or export it again"
+        f"{path} is truncated or damaged: its compressed data are corrupt or incomplete; copy it again"
     )
 
 
@@ -167,9 +167,7 @@ def _scan(path: Path, file: BinaryIO | gzip.GzipFile, header: Header) -> NonFini
             values.append(numbers[indices].astype(np.float64))
         got += len(block)
     if got < expected:
-        msg = (
-            f"{path} is truncated: its header announces {expected} bytes of voxels, got {got}; copy it again"
-        )
+        msg = f"{path} is truncated: its header states {expected} bytes of voxels, got {got}; copy it again"
         raise ValueError(msg)
     return NonFinite(np.concatenate(places), _scaled(np.concatenate(values), header))
 

@@ -130,7 +130,7 @@ def refuse_output(path: Path, *, force: bool) -> None:
         If nothing can be written in its folder.
     """
     if path.is_dir():
-        msg = f"{path} must be a file's name, got a folder"
+        msg = f"{path} must be a file name, got a folder"
         raise IsADirectoryError(msg)
     refuse_existing(path, force=force)
     refuse_unwritable(path)

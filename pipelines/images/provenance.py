@@ -13,6 +13,7 @@ from typing import Any
 
 import glcm_cuda
 from glcm_cuda import GLCMSettings
+from pipelines.images import metaimage, nrrd
 from pipelines.images.dicom.headers import files_below
 from pipelines.reports.names import feature_names, unit_of
 
@@ -93,7 +94,7 @@ def _versions(*names: str) -> dict[str, str]:
 def sha256_of(path: str | os.PathLike[str]) -> str:
     """Return the SHA-256 of a file, or of all files below a folder in the order of their names.
 
-    The data file of an .mhd header is included.
+    The data files of an .mhd or .nhdr header are included.
     """
     path = Path(path)
     digest = hashlib.sha256()
@@ -105,21 +106,17 @@ def sha256_of(path: str | os.PathLike[str]) -> str:
 
 
 def files_of(path: Path) -> list[Path]:
-    """Return the files of an input: all files of a folder, or an .mhd header and its data."""
+    """Return the files of an input: all files of a folder, or a header (.mhd, .nhdr) and its data."""
     if path.is_dir():
         return list(files_below(path))
-    if path.suffix.lower() == ".mhd":
-        data = path.with_name(_mhd_data_name(path))
-        return [path, data] if data.is_file() else [path]
+    try:
+        if path.suffix.lower() == ".mhd":
+            return [path, *metaimage.data_files(path)]
+        if nrrd.is_nrrd(path):
+            return [path, *nrrd.data_files(path)]
+    except ValueError:  # reading it says what is wrong
+        pass
     return [path]
-
-
-def _mhd_data_name(path: Path) -> str:
-    for line in path.read_text(encoding="latin-1").splitlines():
-        key, _, value = line.partition("=")
-        if key.strip() == "ElementDataFile":
-            return value.strip()
-    return ""
 
 
 def sidecar_path(path: str | os.PathLike[str]) -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
@@ -41,9 +40,6 @@ _MOST_SHEAR_VOXELS = 0.5
 _DIFFERENT_MM = 0.01
 _SPACING_TOLERANCE = 1e-3
 _SMALLEST_SHEAR_VOXELS = 1e-3
-_BARE_DICOM = re.compile(rb"[\x02\x08]\0[\0-\x18]\0([A-Z]{2}|[^\0]\0)", re.DOTALL)
-"""Start of a DICOM file without preamble: an element of group 2 or 8."""
-
 _PERMISSIVE = "ITK_NIFTI_SFORM_PERMISSIVE"
 _PAIRS = (".hdr", ".img", ".img.gz")
 
@@ -216,15 +212,19 @@ def _read_file(path: Path) -> SimpleITK.Image:
     return _read_checked(path, several=False)
 
 
-def read_layers(path: Path) -> SimpleITK.Image:
-    """Return a segmentation in layers (`nrrd.layers_of`) as an image with a number per layer and voxel.
+def read_layer(path: Path, layer: int) -> Volume:
+    """Return a layer of a segmentation whose segments may overlap (`nrrd.layers_of`).
 
     Raises
     ------
     ValueError
-        Those of `read_image`.
+        If there is no such layer; those of `read_image`.
     """
-    return _read_checked(path, several=True)
+    image = _read_checked(path, several=True)
+    if layer >= image.GetNumberOfComponentsPerPixel():
+        msg = f"{path} has {image.GetNumberOfComponentsPerPixel()} layers, its segments name layer {layer}"
+        raise ValueError(msg)
+    return volume_of(SimpleITK.VectorIndexSelectionCast(image, layer))
 
 
 def _read_checked(path: Path, *, several: bool) -> SimpleITK.Image:
@@ -273,14 +273,12 @@ def _format_of(path: Path) -> str:
         start = file.read(8)
     if start.startswith(b"NRRD"):
         return "NrrdImageIO"
-    if is_dicom(path) or _BARE_DICOM.match(start):
-        return "GDCMImageIO"
     if metaimage.is_metaimage(path):
         return "MetaImageIO"
     if nifti.has_header(path):
         return "NiftiImageIO"
     name = next((name for magic, name in _NAMES_OF_OTHERS.items() if start.startswith(magic)), "")
-    got = f"a {name} image" if name else "a file of another kind, or cut in its header"
+    got = f"a {name} image" if name else "another kind of file, or a truncated header"
     msg = f"{path} must be a readable NIfTI, NRRD, MHA or DICOM image, got {got}"
     raise ValueError(msg)
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK
 
-from glcm_cuda.base.files import replacing
+from glcm_cuda.base.files import replacing, second_temporary
 from pipelines.images import nifti
 from pipelines.images.native_messages import native_messages_logged
 from pipelines.images.nifti_forms import NiftiForms
@@ -116,7 +116,7 @@ def _write_whole(volume: Volume, temporary: Path, path: Path) -> None:
     except (RuntimeError, ValueError):
         free = shutil.disk_usage(temporary.parent).free / 1e6
         msg = (
-            f"could not write the whole of {path} ({free:.0f} MB free on that disk); free some space, "
+            f"could not write {path} completely ({free:.0f} MB free on that disk); free some space, "
             "or check quota, permissions and the limit on file size, and run again"
         )
         raise OSError(msg) from None
@@ -131,7 +131,7 @@ def _write_nifti(image: SimpleITK.Image, forms: NiftiForms | None, temporary: Pa
         if forms is not None:
             _set_forms(temporary, image, forms)
         return
-    plain = temporary.with_name(f"{temporary.name.removesuffix('.nii.gz')}.uncompressed.nii")
+    plain = second_temporary(temporary, ".nii")
     try:
         with native_messages_logged():
             SimpleITK.WriteImage(image, str(plain), False)

@@ -22,6 +22,7 @@ from glcm_cuda.families.registry import check_features
 from glcm_cuda.levels.bins import Bins
 from glcm_cuda.levels.quantize import bounding_box, find_bins
 from pipelines.images.archives import opened
+from pipelines.images.nifti import is_nifti
 from pipelines.images.output_paths import (
     PARAMETRIC_MAP_SUFFIX,
     check_map_output,
@@ -160,6 +161,7 @@ def _check_mask_given(inputs: Inputs, settings: GLCMSettings, *, crop: bool) -> 
         "--mask-label": inputs.mask_choice.label is not None,
         "--segment": inputs.mask_choice.segment is not None,
         "--resample-mask": inputs.mask_choice.resample,
+        "--outside": inputs.outside_mask is not None,
         "--crop": crop,
         "--unmasked-window": not settings.masked_window,
         f"--range-over {settings.range_over}": settings.range_over != "image"
@@ -325,6 +327,7 @@ class _Writer:
         """Map and write, every file or none; return the seconds of the maps (compiling included)."""
         seconds = 0.0
         parametric: dict[str, Map] = {}
+        self._tell_of_nan()
         with ExitStack() as stack:
             for group in self.job.groups():
                 start = time.perf_counter()
@@ -380,6 +383,16 @@ class _Writer:
         if mask is not None and not np.isnan(outside):
             part[~mask] = outside
         return part if self.target.crop else self.job.on_whole(part, outside)
+
+    def _tell_of_nan(self) -> None:
+        """Log that a masked map in NIfTI may be misread."""
+        if self.job.mask is None or not np.isnan(self.inputs.outside):
+            return
+        if any(is_nifti(path) for path in self.paths.values()):
+            _log.info(
+                "NaN outside the mask is read as 0 from NIfTI by some tools (ITK, 3D Slicer), which changes "
+                "statistics: write .nrrd, or give --outside VALUE"
+            )
 
     def _grid(self) -> Volume:
         return self.job.volume.cropped(self.job.box) if self.target.crop else self.job.volume

@@ -34,6 +34,8 @@ _MOST_LABELS = 4096
 
 Mask = npt.NDArray[np.bool_]
 
+_LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
@@ -53,6 +55,8 @@ class Inputs:
         What is done to image and mask first.
     parameters : ParameterFile, optional
         What a parameter file of pyradiomics asks for; see `following`.
+    outside_mask : float, optional
+        Value of maps outside the mask, in place of NaN or of the parameter file's value.
     """
 
     image: Path
@@ -61,6 +65,13 @@ class Inputs:
     mask_choice: MaskChoice = field(default_factory=MaskChoice)
     steps: Preprocessing = field(default_factory=Preprocessing)
     parameters: ParameterFile | None = None
+    outside_mask: float | None = None
+
+    def __post_init__(self) -> None:
+        value = self.outside_mask
+        if value is not None and not (np.isnan(value) or abs(value) <= _LARGEST_FLOAT32):
+            msg = f"--outside must be a number that fits in float32, or nan, got {value:g}"
+            raise ValueError(msg)
 
     def following(self, path: Path | None, *, region: bool = False) -> Inputs:
         """Return the inputs with what a parameter file says where the options say nothing.
@@ -108,6 +119,8 @@ class Inputs:
     @property
     def outside(self) -> float:
         """Value of maps outside the mask."""
+        if self.outside_mask is not None:
+            return self.outside_mask
         return float("nan") if self.parameters is None else self.parameters.outside
 
     def fitted(self, settings: GLCMSettings, volume: Volume) -> GLCMSettings:

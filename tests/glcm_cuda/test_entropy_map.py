@@ -281,7 +281,7 @@ def test_backend_names():
 def test_auto_says_which_backend_it_took(caplog):
     with caplog.at_level(logging.INFO, "glcm_cuda"):
         entropy_map(np.ones((3, 3)))
-    assert caplog.text.count(f"backend auto took {available_backends()[-1]}") == 1
+    assert caplog.text.count(f"backend auto chose {available_backends()[-1]}") == 1
 
 
 @pytest.mark.skipif("cuda" in available_backends(), reason="there is a CUDA device or simulator")

@@ -28,7 +28,7 @@ def test_edges_of_the_window():
     settings = GLCMSettings(window=(3, 7, 7), dimensions=3)
     assert (settings.edges, settings.edge, settings.radius) == ((3, 7, 7), 7, 3)
     assert GLCMSettings.from_json(settings.to_json()) == settings
-    with pytest.raises(ValueError, match="must have one edge in the plane of a slice, got 5 and 7"):
+    with pytest.raises(ValueError, match="window must have equal edges in the slice plane, got 5 and 7"):
         _ = GLCMSettings(window=(3, 5, 7), dimensions=3).edge
 
 
@@ -47,8 +47,12 @@ def test_log_unit(base, unit):
         ({"window": 4}, ValueError, "window must be odd, got 4"),
         ({"window": 1}, ValueError, "window must be from 3"),
         ({"window": -5}, ValueError, "window must be from 3"),
-        ({"window": (3, 5, 5)}, ValueError, "window must be one edge, or three if dimensions"),
-        ({"window": (5, 5), "dimensions": 3}, ValueError, "window must be one edge, or three if"),
+        ({"window": (3, 5, 5)}, ValueError, "window must be one edge, or three edges with dimensions=3"),
+        (
+            {"window": (5, 5), "dimensions": 3},
+            ValueError,
+            "window must be one edge, or three edges with dimensions=3",
+        ),
         ({"window": (3, 4, 5), "dimensions": 3}, ValueError, "window must be odd, got 4"),
         ({"window": (3, 5, 5), "dimensions": 3, "distance": 3}, ValueError, "distance must be from 1 to 2"),
         ({"distance": 0}, ValueError, "distance must be from 1 to 4, got 0"),
@@ -59,8 +63,8 @@ def test_log_unit(base, unit):
         ({"log_base": 3}, ValueError, "log_base must be one of"),
         ({"range_over": "slice"}, ValueError, "range_over must be one of"),
         ({"intensity_range": 5}, TypeError, "intensity_range must be a pair of numbers"),
-        ({"intensity_range": (1, 1)}, ValueError, "intensity_range must be finite and rising"),
-        ({"intensity_range": (0, math.inf)}, ValueError, "intensity_range must be finite and rising"),
+        ({"intensity_range": (1, 1)}, ValueError, "intensity_range must be finite and increasing"),
+        ({"intensity_range": (0, math.inf)}, ValueError, "intensity_range must be finite and increasing"),
     ],
 )
 def test_every_field_is_checked(field, error, message):
@@ -91,15 +95,15 @@ def test_presets_go_through_json(name):
         (
             {"percentiles": (1, 99), "deviations": 3},
             ValueError,
-            "percentiles and deviations exclude each other",
+            "percentiles and deviations are mutually exclusive",
         ),
         ({"deviations": -1}, ValueError, "deviations must be finite and positive"),
-        ({"distance": (1, 1)}, ValueError, "distance must be one number or several different ones"),
-        ({"distance": ()}, ValueError, "distance must be one number or several different ones"),
+        ({"distance": (1, 1)}, ValueError, "distance must be one int or several different ints"),
+        ({"distance": ()}, ValueError, "distance must be one int or several different ints"),
         ({"distance": (1, 9)}, ValueError, "distance must be from 1 to 4, got 9"),
         ({"directions": "some"}, ValueError, "directions must be one of"),
         ({"slice_axis": 3}, ValueError, "slice_axis must be one of"),
-        ({"slice_axis": 1, "dimensions": 3}, ValueError, "slice_axis is for dimensions=2"),
+        ({"slice_axis": 1, "dimensions": 3}, ValueError, "slice_axis=1 requires dimensions=2"),
         ({"masked_window": 1}, TypeError, "masked_window must be True or False"),
         ({"first_level": 2}, ValueError, "first_level must be one of"),
     ],

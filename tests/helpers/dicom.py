@@ -29,7 +29,8 @@ def write_slice(path, pixels, position, *, series="1.2.3", orientation=OBLIQUE, 
         header.ImageOrientationPatient = list(orientation)
     for name, value in attributes.items():
         setattr(header, name, value)
-    header.PixelData = np.ascontiguousarray(pixels, np.uint16).tobytes()
+    dtype = f"{'i' if header.PixelRepresentation else 'u'}{header.BitsAllocated // 8}"
+    header.PixelData = np.ascontiguousarray(pixels, dtype).tobytes()
     header.save_as(path, enforce_file_format=True)
 
 
@@ -46,6 +47,13 @@ def write_series(folder, rng, places=(0.0, 2.5, 5.0, 7.5), **attributes):
         position = np.array([1.0, 2.0, 3.0]) + place * normal()
         write_slice(folder / name, pixels[index], position, **attributes)
     return pixels
+
+
+def without_preamble(path, *, meta):
+    """Take away the preamble of a file, and its meta header unless it is to stay."""
+    content = path.read_bytes()
+    start = 132 if meta else 132 + 12 + int.from_bytes(content[140:144], "little")
+    path.write_bytes(content[start:])
 
 
 def group(position, *, phase=None, slope=None):

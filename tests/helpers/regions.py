@@ -22,7 +22,8 @@ def headers(folder):
 
 def write_segmentation(path, folder, masks, *, kind="BINARY", labels=("Tumour", "Liver"), slices=slice(None)):
     """Write (segments, Z, Y, X) masks of a series as a segmentation with frames for these slices alone."""
-    sources = headers(folder)[slices]
+    sources = headers(folder)
+    sources = [sources[index] for index in np.arange(len(sources))[slices]]
     masks = np.asarray(masks)[:, slices]
     segments = [
         hd.seg.SegmentDescription(
@@ -72,13 +73,16 @@ def write_structures(path, folder, contours, *, number=3, name="GTV", **changes)
     dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()
     dataset.Modality, dataset.SeriesInstanceUID, dataset.PatientID = "RTSTRUCT", generate_uid(), "nobody"
     structure, drawn = Dataset(), Dataset()
-    structure.ROINumber, structure.ROIName = number, name
+    structure.ROINumber = number
+    if name is not None:
+        structure.ROIName = name
     structure.ReferencedFrameOfReferenceUID = FRAME
     drawn.ReferencedROINumber = number
     drawn.ContourSequence = Sequence()
     for points in contours:
         contour = Dataset()
-        contour.ContourGeometricType, contour.NumberOfContourPoints = "CLOSED_PLANAR", len(points)
+        contour.ContourGeometricType = changes.get("kind", "CLOSED_PLANAR")
+        contour.NumberOfContourPoints = len(points)
         contour.ContourData = [f"{value:.6f}"[:16] for value in np.ravel(points)]
         drawn.ContourSequence.append(contour)
     dataset.StructureSetROISequence = Sequence([structure])

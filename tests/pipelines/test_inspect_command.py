@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
+import warnings
 import zipfile
 from functools import partial
 
@@ -10,7 +13,9 @@ import numpy as np
 import pytest
 from helpers.commands import radsynth
 from helpers.dicom import write_series, write_slice
+from helpers.regions import FRAME, two_masks, write_segmentation
 
+from pipelines import inspection
 from pipelines.images.dicom import headers
 from pipelines.images.dicom.headers import contents_of, hashed
 
@@ -157,3 +162,41 @@ def test_real_folders(data_dir):
     ]
     emri = inspect(data_dir / "other_mr" / "emri_small.dcm").stdout
     assert "emri_small.dcm has 10 frames and must give the position of each, got 0" in emri
+
+
+@pytest.mark.parametrize("charset", [None, "ISO_IR 192", "GB18030", ["", "ISO 2022 IR 87"], "ISO_IR 999"])
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_descriptions_that_the_terminal_cannot_show(tmp_path, rng, charset, encoding):
+    text = {"ISO_IR 192": "Ödem ✓", "GB18030": "增强后"}.get(
+        charset if isinstance(charset, str) else "", "T1"
+    )
+    text = "造影後" if isinstance(charset, list) else text
+    about = {} if charset is None else {"SpecificCharacterSet": charset}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        write_series(tmp_path / "s", rng, SeriesDescription=text, **about)
+        stdout = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+        with contextlib.redirect_stdout(stdout):
+            inspection.command.callback(tmp_path, keep_ids=False)
+    stdout.seek(0)
+    shown = text.encode(encoding, "backslashreplace").decode(encoding)
+    assert f"  1 {shown} (MR, 4 images)" in stdout.read()
+
+
+def test_control_characters_are_not_printed(tmp_path, rng):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        write_series(tmp_path / "s", rng, SeriesDescription="T1\x1b[31m\nred")
+        assert "  1 T1?[31m?red (MR, 4 images)" in inspect(tmp_path).stdout.splitlines()
+
+
+def test_segmentations_name_their_segments_and_series(tmp_path, rng):
+    about = {"FrameOfReferenceUID": FRAME, "SliceThickness": 2.5}
+    blank = ("StudyDate", "StudyTime", "AccessionNumber", "StudyID", "ReferringPhysicianName", "PatientName")
+    about |= dict.fromkeys((*blank, "PatientBirthDate", "PatientSex"), "")
+    write_series(tmp_path / "s", rng, **about)
+    write_segmentation(tmp_path / "seg.dcm", tmp_path / "s", two_masks())
+    lines = inspect(tmp_path).stdout.splitlines()
+    assert lines[-2:] == ["other objects: 1 SEG", "  SEG seg.dcm: 1 Tumour, 2 Liver (of series 1)"]
+    alone = inspect(tmp_path / "seg.dcm").stdout.splitlines()
+    assert alone[-1] == "  SEG seg.dcm: 1 Tumour, 2 Liver (of a series that is not here)"

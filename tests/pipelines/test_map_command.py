@@ -88,9 +88,9 @@ def test_settings_mask_and_preview(tmp_path, image, volume):
 def test_auto_says_in_the_log_what_it_took(tmp_path, image):
     result = run(image, "-o", tmp_path / "map.nii")
     assert result.exit_code == 0, result.output
-    assert "backend auto took c" in result.stderr
+    assert "backend auto chose c" in result.stderr
     record = json.loads((tmp_path / "map.nii.json").read_text())
-    assert f"backend auto took {record['backend']}" in result.stderr
+    assert f"backend auto chose {record['backend']}" in result.stderr
 
 
 def test_2d_images(tmp_path, rng):
@@ -291,6 +291,37 @@ def test_a_mask_of_everything_changes_nothing(tmp_path, image, mask, volume):
     )
 
 
+@pytest.mark.parametrize("outside", ["-1", "0", "nan"])
+@pytest.mark.parametrize("crop", [(), ("--crop",)])
+def test_the_value_outside_the_mask(tmp_path, image, volume, outside, crop):
+    output, mask = tmp_path / "map.nii.gz", tmp_path / "mask.nrrd"
+    inside = np.zeros(volume.array.shape, np.uint8)
+    inside[1, 3:9, 2:8] = 1
+    write_volume(replace(volume, array=inside), mask)
+    result = run(image, "-o", output, "--mask", mask, "--outside", outside, "--backend", "cpu", *crop)
+    assert result.exit_code == 0, result.output
+    assert ("NaN outside the mask is read as 0 from NIfTI by some tools" in result.stderr) == (
+        outside == "nan"
+    )
+    plain = tmp_path / "plain.nrrd"
+    assert "NaN outside" not in run(image, "-o", plain, "--mask", mask, "--backend", "cpu", *crop).stderr
+    expected, found = read_image(plain).array, read_image(output).array
+    assert np.isnan(expected).any()
+    np.testing.assert_array_equal(found, np.where(np.isnan(expected), np.float32(outside), expected))
+    record = json.loads((tmp_path / "map.nii.gz.json").read_text())
+    assert record["outside"] == ("NaN" if outside == "nan" else float(outside))
+
+
+@pytest.mark.parametrize("value", ["inf", "-inf", "1e39"])
+def test_a_value_outside_the_mask_that_a_map_cannot_hold(tmp_path, image, mask, value):
+    result = run(image, "-o", tmp_path / "map.nii", "--mask", mask, "--outside", value)
+    assert_refused(result, "--outside must be a number that fits in float32, or nan, got")
+
+
+def test_a_value_outside_needs_a_mask(tmp_path, image):
+    assert_refused(run(image, "-o", tmp_path / "map.nii", "--outside", "0"), "--outside needs --mask FILE")
+
+
 def test_a_mask_of_one_voxel_is_nan_there(tmp_path, image, volume):
     mask = np.zeros(volume.array.shape, np.uint8)
     mask[1, 4, 4] = 1
@@ -318,7 +349,7 @@ def test_a_label_that_is_not_there_lists_those_that_are(tmp_path, image, volume)
     labels[1, 2:6, 3:9], labels[0, 0, 0] = 2, 7
     write_volume(replace(volume, array=labels), tmp_path / "mask.nrrd")
     result = run(image, "-o", tmp_path / "m.nii", "--mask", tmp_path / "mask.nrrd", "--mask-label", 3)
-    assert_refused(result, "mask.nrrd has no voxel of label 3; labels there: 2, 7")
+    assert_refused(result, "mask.nrrd has no voxel of label 3; labels present: 2, 7")
 
 
 def test_a_crop_lies_where_it_lay(tmp_path, image, volume):
@@ -349,7 +380,7 @@ def test_a_truncated_image(tmp_path, image):
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        ({"array": np.zeros((3, 12, 10), np.uint8)}, "must have voxels that are not zero, got none"),
+        ({"array": np.zeros((3, 12, 10), np.uint8)}, "must have non-zero voxels, got none"),
         ({"spacing_mm": (0.7, 0.8, 4.0)}, "must lie on the image's grid, got spacing (0.7, 0.8, 4.0)"),
         ({"array": np.ones((3, 12, 11), np.uint8)}, "got size (11, 12, 3) where the image has (10, 12, 3)"),
     ],
@@ -454,7 +485,8 @@ def test_a_full_disk(tmp_path, image):
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
-    assert done.stderr.startswith("Error: could not write the whole of ")
+    assert done.stderr.startswith("Error: could not write ")
+    assert "map.nii completely (" in done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["image.nii.gz", "map.nii"]
     assert (tmp_path / "map.nii").read_text() == "old"
 

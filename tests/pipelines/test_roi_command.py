@@ -189,7 +189,7 @@ def test_a_region_without_pairs_in_its_slices(tmp_path, rng):
         (("--feature", "x"), "no feature 'x'"),
         (("--range-over", "crop"), "--range-over crop applies to maps, whose windows reach beyond the mask"),
         (("--mask-label", 0), "--mask-label must be 1 or more, got 0"),
-        (("--mask-label", 4), "mask.nrrd has no voxel of label 4; labels there: 1"),
+        (("--mask-label", 4), "mask.nrrd has no voxel of label 4; labels present: 1"),
         (("--distance", "x"), "--distance must be whole numbers separated by commas, got 'x'"),
         (("--distance", "0"), "distance must be from 1 to"),
         (("--names", "x"), "'x' is not one of 'radsynth', 'pyradiomics', 'ibsi'"),

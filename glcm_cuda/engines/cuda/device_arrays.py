@@ -63,10 +63,10 @@ def _refuse_settings_of_the_host(settings: GLCMSettings, bins: Bins | None) -> N
     if settings.range_over == "crop" and settings.intensity_range is None:
         wrong = 'range_over="crop"'
     if wrong and bins is None:
-        msg = f"{wrong} needs an image in the host's memory; give intensity_range or copy it to the host"
+        msg = f"{wrong} needs an image in host memory; set intensity_range or copy the image to the host"
         raise ValueError(msg)
     if settings.slice_axis:
-        msg = f"slice_axis={settings.slice_axis} needs an image in the host's memory; copy it to the host"
+        msg = f"slice_axis={settings.slice_axis} needs an image in host memory; copy the image to the host"
         raise ValueError(msg)
 
 
@@ -81,7 +81,7 @@ def quiet() -> Iterator[None]:
 def _as_volume(name: str, array: Any) -> Any:
     """Return an array on a device as a (Z, Y, X) Numba device array; `name` is for messages."""
     if not is_device_array(array):
-        msg = f"{name} must lie on the CUDA device, as the image does, got {type(array).__name__}"
+        msg = f"{name} must be on the CUDA device like the image, got {type(array).__name__}"
         raise ValueError(msg)
     view = array if hasattr(array, "__cuda_ndarray__") else cuda.as_cuda_array(array)
     if view.dtype.kind not in "biuf":
@@ -91,7 +91,7 @@ def _as_volume(name: str, array: Any) -> Any:
         msg = f"{name} must have two or three dimensions and not be empty, got shape {tuple(view.shape)}"
         raise ValueError(msg)
     if not view.is_c_contiguous():
-        msg = f"{name} lies on the device with gaps; pass a contiguous copy"
+        msg = f"{name} must be contiguous on the device; pass a contiguous copy"
         raise ValueError(msg)
     return view if view.ndim == 3 else view.reshape((1, *view.shape))
 
@@ -109,7 +109,7 @@ def _mask_volume(mask: Any, shape: tuple[int, ...]) -> Any:
 def _result(image: Any, out: Any) -> Any:
     """Return `out`, or a new array on the device, that can receive the map of an image."""
     if out is image:
-        msg = "out must not be the image, of which windows of voxels to come need what is there"
+        msg = "out must not be the image itself: windows of later voxels still read it"
         raise ValueError(msg)
     shape = tuple(image.shape)
     if out is None:
@@ -138,8 +138,8 @@ def _refuse_nonfinite_anywhere(wrong: int) -> None:
     """Raise ValueError if an image whose windows reach beyond the mask has NaN or infinite voxels."""
     if wrong:
         msg = (
-            f"with masked_window=False an image on a device must hold finite intensities, got {wrong} NaN or "
-            "infinite; repair it or copy it to the host, where only those that windows reach count"
+            f"with masked_window=False an image on a device must hold finite intensities, got {wrong} NaN "
+            "or infinite; repair it, or copy it to the host, where only voxels that windows reach count"
         )
         raise ValueError(msg)
 

@@ -82,5 +82,5 @@ def probe() -> None:
         bin_kernel = compiled(kernels.bin_kernel, False, False)
         launch(bin_kernel, out.shape, 0, source, source, source, 1.0, 0.0, 1.0, 2.0, 1.0, out)
         if int(out.copy_to_host()[0, 0, 0]) != 1:
-            msg = "a kernel gave a wrong value"
+            msg = "a test kernel returned a wrong value"
             raise RuntimeError(msg)

@@ -250,8 +250,8 @@ def prepare(
         holders.clear()  # frees what the other devices have allocated
         if voxels <= width:
             msg = (
-                f"a row of {width} voxels needs {needed / 2**20:.1f} MiB on the CUDA device, which has "
-                f"not so much free or is not granted it by {MEMORY_VARIABLE}; use backend 'cpu'"
+                f"a row of {width} voxels needs {needed / 2**20:.1f} MiB on the CUDA device, more than is "
+                f"free there or than {MEMORY_VARIABLE} allows; use backend 'cpu'"
             )
             raise RuntimeError(msg)
         voxels = max(width, voxels // 2)

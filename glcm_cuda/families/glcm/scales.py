@@ -103,7 +103,7 @@ def check_levels(features: Iterable[Feature], task: Task) -> None:
         if number_of_levels > most:
             msg = (
                 f"{feature.name} in windows of {pairs} pairs allows at most {most} levels, got "
-                f"{number_of_levels}; give fewer levels or a wider bin"
+                f"{number_of_levels}; use fewer levels or wider bins"
             )
             raise ValueError(msg)
 

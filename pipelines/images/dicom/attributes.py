@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from pydicom import DataElement
+from pydicom.errors import BytesLengthException, InvalidDicomError
 
 DAMAGED = (
     *(ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MemoryError),
     *(NotImplementedError, OSError, RecursionError, TypeError, ValueError, struct.error, zlib.error),
+    *(BytesLengthException, InvalidDicomError),
 )
 """What pydicom raises on damaged files and values."""
 
@@ -50,9 +52,10 @@ def text_of(header: Any, keyword: str | int) -> str:
     """Return an attribute as text without control characters; empty if absent, empty or unreadable."""
     try:
         value = value_of(Path(), header, keyword)
-    except ValueError:
+        with quiet():
+            text = "" if value is None else str(value)
+    except DAMAGED:
         return ""
-    text = "" if value is None else str(value)
     return "".join(character if character.isprintable() else "?" for character in text)
 
 

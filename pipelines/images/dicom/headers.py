@@ -243,7 +243,7 @@ def header_of(path: Path) -> Any:
         raise ValueError(msg)
     try:
         with path.open("rb") as file:
-            header = _parsed(path, file, stop_before_pixels=True, specific_tags=list(_READ))
+            header = _parsed(file, stop_before_pixels=True, specific_tags=list(_READ))
             end = file.tell()
     except PermissionError:
         msg = f"{path} cannot be read (permission denied)"
@@ -266,7 +266,7 @@ def dataset_of(path: Path) -> Any:
     """
     try:
         with path.open("rb") as file:
-            dataset = _parsed(path, file)
+            dataset = _parsed(file)
     except DAMAGED:
         dataset = None
     if dataset is None:
@@ -284,21 +284,24 @@ def image_type(header: Any) -> tuple[str, ...]:
     return () if values is None else (values,) if isinstance(values, str) else tuple(map(str, values))
 
 
-def _parsed(path: Path, file: Any, **options: Any) -> Any:
+def _parsed(file: Any, **options: Any) -> Any:
     """Return what pydicom reads; None if the file is not DICOM."""
     head = file.read(132)
     file.seek(0)
+    bare = not file_kinds.begins_as_dicom(head)
+    if bare and not file_kinds.begins_as_bare_dicom(head):
+        return None
     with quiet():
-        if file_kinds.begins_as_dicom(head):
-            return pydicom.dcmread(file, **options)
-        if not file_kinds.begins_as_bare_dicom(head):
+        dataset = pydicom.dcmread(file, force=bare, **options)
+        list(dataset.file_meta)  # decodes all of it, while warnings are off
+        if bare and not ("SOPClassUID" in dataset or "Rows" in dataset):
             return None
-        dataset = pydicom.dcmread(file, force=True, **options)
-        if not ("SOPClassUID" in dataset or "Rows" in dataset):
-            return None
-        if "TransferSyntaxUID" not in dataset.file_meta:
+        if not dataset.file_meta.get("TransferSyntaxUID"):
             dataset.file_meta.TransferSyntaxUID = _syntax(*dataset.original_encoding)
-        return dataset
+        if not isinstance(dataset.file_meta.TransferSyntaxUID, pydicom.uid.UID):
+            msg = "several transfer syntaxes"
+            raise ValueError(msg)
+    return dataset
 
 
 def _syntax(implicit: bool, little: bool) -> Any:
@@ -309,8 +312,8 @@ def _syntax(implicit: bool, little: bool) -> Any:
 
 def _refuse_truncated_pixels(path: Path, header: Any, left: int) -> None:
     """Refuse an image whose file ends within its uncompressed pixels, `left` bytes after the header."""
-    syntax = header.file_meta.get("TransferSyntaxUID")
-    if not syntax or "Rows" not in header or not syntax.is_transfer_syntax:
+    syntax = header.file_meta.TransferSyntaxUID
+    if "Rows" not in header or not syntax.is_transfer_syntax:
         return
     if syntax.is_compressed or syntax.is_deflated or count_of(path, header, "SamplesPerPixel", 1) != 1:
         return

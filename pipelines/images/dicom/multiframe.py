@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pydicom
 
-from pipelines.images.dicom.attributes import DAMAGED, count_of, items_of, number_of, value_of
+from pipelines.images.dicom.attributes import DAMAGED, count_of, items_of, number_of, quiet, value_of
 from pipelines.images.dicom.headers import Member, header_of
 from pipelines.images.dicom.planes import normal_of, orientation_of, spacing_of
 
@@ -120,7 +120,8 @@ def decoded(path: Path, dataset: Any) -> npt.NDArray[Any]:
         If the pixels are damaged, or their compression needs a decoder that is not installed.
     """
     try:
-        pixels: npt.NDArray[Any] = dataset.pixel_array
+        with quiet():
+            pixels: npt.NDArray[Any] = dataset.pixel_array
     except (RuntimeError, NotImplementedError) as error:  # a plug-in is missing
         msg = (
             f"{path} is compressed ({dataset.file_meta.TransferSyntaxUID.name}) and needs another decoder: "

@@ -14,7 +14,7 @@ from pipelines.images.dicom.attributes import count_of, items_of, malformed, tex
 from pipelines.images.dicom.contours import closed_contours, filled_contours, in_voxels
 from pipelines.images.dicom.headers import dataset_of, header_of
 from pipelines.images.dicom.multiframe import decoded, frame_geometry, frames_of, stated_distance
-from pipelines.images.dicom.planes import normal_of, orientation_of
+from pipelines.images.dicom.planes import normal_of, orientation_of, size_of
 from pipelines.images.dicom.tilt import EVEN_MM, aside_mm
 from pipelines.images.volume import Volume, geometry_differences
 
@@ -286,7 +286,7 @@ def _distance(
 
 def _segment_mask(path: Path, dataset: Any, segment: Segment) -> Mask:
     """Return where a segment is in each frame, (frames, Y, X); frames of other segments are empty."""
-    pixels = decoded(path, dataset).reshape((-1, int(dataset.Rows), int(dataset.Columns)))
+    pixels = decoded(path, dataset).reshape((-1, *size_of(path, dataset)))
     if text_of(dataset, "SOPClassUID") == _LABEL_MAP:
         found: Mask = pixels == segment.number
         return found

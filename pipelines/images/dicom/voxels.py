@@ -15,6 +15,7 @@ import SimpleITK
 from pipelines.images.dicom.attributes import count_of, malformed, number_of, text_of, value_of
 from pipelines.images.dicom.headers import Member, dataset_of
 from pipelines.images.dicom.multiframe import decoded, stated_distance
+from pipelines.images.dicom.planes import size_of
 from pipelines.images.native_messages import native_messages_logged
 from pipelines.images.volume import itk_name
 
@@ -93,7 +94,7 @@ def warn_of_padding(source: Path, array: Slice, members: Sequence[Member]) -> No
 
 def _single(path: Path, header: Any) -> Slice | ValueError:
     try:
-        rows, columns = count_of(path, header, "Rows"), count_of(path, header, "Columns")
+        rows, columns = size_of(path, header)
         dataset = dataset_of(path)
         _refuse_colour(path, dataset)
         voxels = _by_pydicom(path, dataset) if _is_plain(path, dataset) else _by_itk(path)
@@ -113,7 +114,7 @@ def _frames(members: Sequence[Member]) -> Iterator[Slice | ValueError]:
             if path != file:
                 dataset = dataset_of(path)
                 _refuse_colour(path, dataset)
-                stored = decoded(path, dataset).reshape((-1, int(dataset.Rows), int(dataset.Columns)))
+                stored = decoded(path, dataset).reshape((-1, *size_of(path, dataset)))
                 file = path
             slope, intercept = rescale_of(path, frame)
             voxels = stored[int(frame.InstanceNumber) - 1]

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 
-from glcm_cuda.base.files import refuse_unwritable, replacing
+from glcm_cuda.base import files
+from glcm_cuda.base.files import refuse_existing, refuse_unwritable, replacing, second_temporary
 
 
 def test_the_output_appears_when_the_block_ends(tmp_path):
@@ -104,7 +109,7 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
 def test_temporary_names_are_short_enough_for_the_longest_output(tmp_path, suffix):
     target = tmp_path / f"{'n' * (255 - len(suffix))}{suffix}"
     with replacing(target) as temporary:
-        assert temporary.name.startswith(f".tmp-{os.getpid()}-")
+        assert temporary.name.startswith(".tmp-")
         assert temporary.name.endswith(suffix)
         temporary.with_name(f"{temporary.name}.uncompressed").write_text("room for what a writer adds")
         temporary.with_name(f"{temporary.name}.uncompressed").unlink()
@@ -129,3 +134,94 @@ def test_temporary_names_are_utf8_whatever_the_output_is_called(tmp_path):
         assert temporary.name.endswith(".nii.gz")
         temporary.write_text("whole")
     assert target.read_text() == "whole"
+
+
+WRITE_FOREVER = """
+import sys, time
+from glcm_cuda.base.files import replacing, second_temporary
+with replacing(sys.argv[1]) as temporary:
+    temporary.write_text("half")
+    second_temporary(temporary, ".nii").write_text("half")
+    print("writing", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def other_run(tmp_path):
+    """A process that is writing map.nii.gz."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", WRITE_FOREVER, str(tmp_path / "map.nii.gz")], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "writing\n"
+    yield process
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path, other_run):
+    other_run.send_signal(signal.SIGKILL)
+    other_run.wait()
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert len(left) == 2
+    with replacing(tmp_path / "other.nii.gz") as temporary:
+        temporary.write_text("another output")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [*left, "other.nii.gz"]
+    with replacing(tmp_path / "map.nii.gz") as temporary:
+        temporary.write_text("whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["map.nii.gz", "other.nii.gz"]
+
+
+def test_the_second_run_on_one_output_says_so(tmp_path, other_run):
+    message = rf"map\.nii\.gz is being written by another run \(process {other_run.pid}\); wait"
+    with pytest.raises(FileExistsError, match=message), replacing(tmp_path / "map.nii.gz", force=True):
+        pytest.fail("the block must not run")
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_what_a_run_on_another_machine_left_is_removed_after_a_day(tmp_path):
+    left = tmp_path / ".tmp-0123abcd-7-map.nii"
+    left.mkdir()
+    (left / "half").write_text("x")
+    with (
+        pytest.raises(FileExistsError, match="being written by another run"),
+        replacing(tmp_path / "map.nii"),
+    ):
+        pytest.fail("the block must not run")
+    os.utime(left, (time.time() - 2 * 24 * 3600,) * 2)
+    with replacing(tmp_path / "map.nii") as temporary:
+        temporary.write_text("whole")
+    assert [path.name for path in tmp_path.iterdir()] == ["map.nii"]
+
+
+def test_names_up_to_the_limit_of_the_file_system(tmp_path):
+    target = tmp_path / ("x" * 248 + ".nii.gz")
+    with replacing(target) as temporary:
+        assert temporary.name.endswith(".nii.gz")
+        second_temporary(temporary, ".nii").touch()
+        second_temporary(temporary, ".nii").unlink()
+        temporary.write_text("whole")
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_folder_that_cannot_be_listed_takes_outputs(tmp_path, monkeypatch):
+    def refuse(_):
+        raise PermissionError
+
+    monkeypatch.setattr(files.Path, "iterdir", refuse)
+    with replacing(tmp_path / "map.nii") as temporary:
+        temporary.write_text("whole")
+    assert (tmp_path / "map.nii").read_text() == "whole"
+
+
+def test_a_link_to_a_missing_file_needs_force(tmp_path):
+    target = tmp_path / "map.nii"
+    target.symlink_to(tmp_path / "none" / "map.nii")
+    with pytest.raises(FileExistsError, match=r"map\.nii is a link to a missing file; remove it, or give"):
+        refuse_existing(target)
+    with replacing(target, force=True) as temporary:
+        temporary.write_text("whole")
+    assert target.read_text() == "whole"
+    assert not target.is_symlink()

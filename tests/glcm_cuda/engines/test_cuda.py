@@ -256,10 +256,10 @@ def test_bins_of_an_array_on_a_device(rng, volume, fields):
 def test_settings_that_need_the_host(volume):
     on_device, mask = cuda.to_device(volume), np.ones(volume.shape)
     for fields, message in (
-        ({"percentiles": (1, 99)}, "percentiles needs an image in the host's memory; give intensity_range"),
-        ({"deviations": 3}, "deviations needs an image in the host's memory"),
-        ({"range_over": "crop"}, 'range_over="crop" needs an image in the host\'s memory'),
-        ({"slice_axis": 1}, "slice_axis=1 needs an image in the host's memory; copy it"),
+        ({"percentiles": (1, 99)}, "percentiles needs an image in host memory; set intensity_range"),
+        ({"deviations": 3}, "deviations needs an image in host memory"),
+        ({"range_over": "crop"}, 'range_over="crop" needs an image in host memory'),
+        ({"slice_axis": 1}, "slice_axis=1 needs an image in host memory; copy the image"),
     ):
         with pytest.raises(ValueError, match=message):
             entropy_map(on_device, GLCMSettings(**fields), mask=mask)
@@ -280,8 +280,8 @@ def test_bad_arrays_on_a_device(volume):
         ),
         ({"out": on_device}, "out must not be the image"),
         ({"mask": np.full(volume.shape, np.nan)}, "mask must hold finite numbers"),
-        ({"out": np.empty((3, 5, 4), np.float32)}, "out must lie on the CUDA device"),
-        ({"backend": "cpu"}, "lies on a CUDA device, which backend 'cpu' does not use"),
+        ({"out": np.empty((3, 5, 4), np.float32)}, "out must be on the CUDA device"),
+        ({"backend": "cpu"}, "is on a CUDA device, which backend 'cpu' cannot read"),
     ):
         with pytest.raises(ValueError, match=message):
             entropy_map(on_device, **wrong)
@@ -289,7 +289,7 @@ def test_bad_arrays_on_a_device(volume):
         entropy_map(cuda.to_device(volume.astype(np.complex64)))
     with pytest.raises(ValueError, match="must have two or three dimensions"):
         entropy_map(cuda.to_device(np.ones(4, np.float32)))
-    with pytest.raises(ValueError, match="stream is for images on a CUDA device"):
+    with pytest.raises(ValueError, match="stream requires an image on a CUDA device"):
         entropy_map(volume, stream=1)
     with pytest.raises(ValueError, match="out must be a float32 NumPy array"):
         entropy_map(volume, out=cuda.device_array((3, 5, 4), np.float32))
@@ -313,9 +313,9 @@ def test_a_device_on_which_no_kernel_runs(monkeypatch):
 
     monkeypatch.setattr(engine, "probe", broken)
     reason = choice.why_no_cuda.__wrapped__()
-    assert reason.startswith("a CUDA kernel does not run here (the provided PTX")
+    assert reason.startswith("a CUDA kernel failed to run (the provided PTX")
     assert "\n" not in reason
     monkeypatch.setattr(choice, "why_no_cuda", lambda: reason)
-    with pytest.raises(RuntimeError, match="update driver"):
+    with pytest.raises(RuntimeError, match="update the driver"):
         entropy_map(np.ones((3, 3)), backend="cuda")
     np.testing.assert_array_equal(entropy_map(np.ones((3, 3))), np.zeros((3, 3)))

@@ -7,6 +7,7 @@ import errno
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -390,7 +391,7 @@ def test_missing_store(tmp_path):
 @pytest.mark.parametrize("size", [0, 100, 5000])
 def test_truncated_store(finished, size):
     finished.write_bytes(finished.read_bytes()[:size])
-    with pytest.raises(ValueError, match=r"store.h5 is not a whole HDF5 file \(truncated"):
+    with pytest.raises(ValueError, match=r"store.h5 is not a complete HDF5 file \(truncated"):
         PatchStore(finished)
 
 
@@ -424,6 +425,114 @@ def test_other_files_are_refused(finished, change, words):
         change(file)
     with pytest.raises(ValueError, match=words):
         PatchStore(finished)
+
+
+def _soft_link(file):
+    file.move("entropy", "elsewhere")
+    file["entropy"] = h5py.SoftLink("/elsewhere")
+
+
+def _external_link(file):
+    other = Path(file.filename).with_name("other.h5")
+    other.write_bytes(Path(file.filename).read_bytes())
+    del file["label"]
+    file["label"] = h5py.ExternalLink(str(other), "label")
+
+
+def _cases_elsewhere(file):
+    other = Path(file.filename).with_name("other.h5")
+    other.write_bytes(Path(file.filename).read_bytes())
+    del file["cases"]
+    file["cases"] = h5py.ExternalLink(str(other), "cases")
+
+
+def _external_values(file):
+    secret = Path(file.filename).with_name("secret")
+    secret.write_bytes(bytes(900))
+    del file["label"]
+    file.create_dataset("label", (900,), np.uint8, external=[(str(secret), 0, 900)])
+
+
+def _virtual_values(file):
+    layout = h5py.VirtualLayout((900,), np.uint8)
+    layout[:] = h5py.VirtualSource("other.h5", "label", (900,))
+    del file["label"]
+    file.create_virtual_dataset("label", layout)
+
+
+def _huge_chunks(file):
+    del file["patches"]
+    file.create_dataset("patches", (900, 5, 5), np.uint8, chunks=(1 << 23, 5, 5), maxshape=(None, 5, 5))
+
+
+def _more_than_it_holds(file):
+    del file["label"]
+    file.create_dataset("label", (1 << 40,), np.uint8, chunks=(2000,))
+
+
+def _group_for_values(file):
+    del file["label"]
+    file.create_group("label")
+
+
+def _values_for_the_group(file):
+    del file["cases"]
+    file["cases"] = np.zeros(3)
+
+
+def _text_for_numbers(file):
+    del file["entropy"]
+    file["entropy"] = ["one"] * 900
+
+
+def _one_number(file):
+    del file["entropy"]
+    file["entropy"] = np.float32(1)
+
+
+def _flat_patches(file):
+    del file["patches"]
+    file["patches"] = np.zeros(900, np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (_soft_link, "entropy is a link to elsewhere"),
+        (_external_link, "label is a link to elsewhere"),
+        (_cases_elsewhere, "cases is a link to elsewhere"),
+        (_external_values, "label has its values in another file"),
+        (_virtual_values, "label has its values in another file"),
+        (_huge_chunks, r"patches has chunks of 209715200 bytes, at most 134217728 are read"),
+        (_more_than_it_holds, "label states 1099511627776 bytes of values and holds 0"),
+        (_group_for_values, "label is not a data set"),
+        (_values_for_the_group, "cases is not a group"),
+        (_text_for_numbers, r"entropy has values of type object and shape \(900,\)"),
+        (_one_number, r"entropy has values of type float32 and shape \(\)"),
+        (_flat_patches, r"patches has the shape \(900,\), for windows of 5"),
+    ],
+)
+def test_a_store_holds_its_own_bytes_in_the_objects_of_groundtruth(finished, change, words):
+    with h5py.File(finished, "r+") as file:
+        change(file)
+    with pytest.raises(ValueError, match=rf"^patch store .*store.h5 is damaged.*: {words}; rerun groundt"):
+        PatchStore(finished)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_store_with_damaged_bytes_is_refused_or_read(finished, seed):
+    rng = np.random.default_rng(seed)
+    content = bytearray(finished.read_bytes())
+    for place in rng.integers(0, len(content), 20):
+        content[place] = rng.integers(256)
+    finished.write_bytes(content)
+    message = ""
+    try:
+        with PatchStore(finished) as patches:
+            patches.read(0, len(patches))
+    except ValueError as error:
+        message = str(error)
+    assert "\n" not in message
 
 
 # Verification

@@ -88,5 +88,5 @@ def test_cuda_kernel_compiles_without_a_device():
 
 
 def test_cuda_is_imported_only_when_asked_for():
-    code = "import sys, pipelines.dense; sys.exit('numba.cuda.cudadrv' in sys.modules)"
+    code = "import sys, pipelines.evaluation.baseline.dense; sys.exit('numba.cuda.cudadrv' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

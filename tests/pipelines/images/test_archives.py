@@ -79,7 +79,7 @@ def test_a_path_out_of_the_archive_is_refused_before_anything_is_written(tmp_pat
     with zipfile.ZipFile(tmp_path / "z.zip", "w") as archive:
         archive.writestr("good.txt", "x")
         archive.writestr(name, "x")
-    with pytest.raises(ValueError, match=r"z\.zip has a file that leads out of its folder"):
+    with pytest.raises(ValueError, match=r"z\.zip contains a path outside its own folder"):
         read_image(tmp_path / "z.zip")
     assert not list(tmp_path.rglob("evil*"))
 
@@ -89,7 +89,7 @@ def test_a_link_is_refused(tmp_path):
     entry.create_system, entry.external_attr = 3, 0o120777 << 16
     with zipfile.ZipFile(tmp_path / "z.zip", "w") as archive:
         archive.writestr(entry, "/etc/passwd")
-    with pytest.raises(ValueError, match=r"z\.zip has a link in it \(link\)"):
+    with pytest.raises(ValueError, match=r"z\.zip contains a symbolic link \(link\)"):
         read_image(tmp_path / "z.zip")
 
 
@@ -107,7 +107,7 @@ def test_a_bomb_that_lies_about_its_size_is_not_unpacked_further(tmp_path):
         archive.writestr("zeros", bytes(1_000_000))
     content = path.read_bytes()
     path.write_bytes(content.replace(struct.pack("<L", 1_000_000), struct.pack("<L", 1000)))
-    with pytest.raises(ValueError, match=r"z\.zip is no zip archive, or a truncated one"):
+    with pytest.raises(ValueError, match=r"z\.zip is a damaged zip archive: 'zeros' cannot be unpacked"):
         read_image(path)
 
 
@@ -136,5 +136,76 @@ def test_a_truncated_archive_is_refused(tmp_path, rng, keep):
     write_series(tmp_path / "study", rng)
     path = packed(tmp_path / "study.zip", tmp_path / "study")
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(ValueError, match=r"study\.zip is no zip archive, or a truncated one; copy it again"):
+    with pytest.raises(ValueError, match=r"study\.zip is not a zip archive, or is truncated; copy it again"):
         read_image(path)
+
+
+def archive_of(path, members):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members:
+            archive.writestr(name, content)
+    return path
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_a_damaged_archive_is_refused_or_read(tmp_path, seed):
+    rng = np.random.default_rng(seed)
+    image = tmp_path / "image.nrrd"
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(np.zeros((3, 4, 5), np.int16)), str(image))
+    path = archive_of(tmp_path / "z.zip", [("a/image.nrrd", image.read_bytes()), ("notes.txt", b"x" * 500)])
+    content = bytearray(path.read_bytes())
+    for place in rng.integers(0, len(content), 3):
+        content[place] = rng.integers(256)
+    path.write_bytes(content)
+    message = ""
+    try:
+        read_image(path)
+    except ValueError as error:
+        message = str(error)
+    assert "\n" not in message
+
+
+def test_a_damaged_file_in_an_archive_is_named(tmp_path, rng):
+    path = archive_of(tmp_path / "z.zip", [("a/image.raw", rng.bytes(5000))])
+    content = bytearray(path.read_bytes())
+    content[200] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"z\.zip is a damaged zip archive: 'a/image\.raw' cannot"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("name", [".", ""])
+def test_a_file_without_a_name_is_refused(tmp_path, name):
+    path = archive_of(tmp_path / "z.zip", [("a.txt", "x"), (name or "?", "x")])
+    if not name:
+        path.write_bytes(path.read_bytes().replace(b"?", b"\0"))
+    with pytest.raises(ValueError, match=rf"z\.zip has a file without a name \('{name}'\); pack it again"):
+        read_image(path)
+
+
+def test_two_files_of_one_name_are_refused(tmp_path):
+    with pytest.warns(UserWarning, match="Duplicate name"):
+        path = archive_of(tmp_path / "z.zip", [("a.nrrd", "x"), ("a.nrrd", "y")])
+    with pytest.raises(ValueError, match=r"z\.zip has two files named a\.nrrd; pack it again"):
+        read_image(path)
+
+
+def test_an_unknown_compression_is_named(tmp_path):
+    path = archive_of(tmp_path / "z.zip", [("a.nrrd", "x" * 99)])
+    path.write_bytes(path.read_bytes().replace(struct.pack("<HH", 0, 8), struct.pack("<HH", 0, 97)))
+    with pytest.raises(ValueError, match=r"a\.nrrd is compressed by a method that is not read"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "../../../etc/passwd"])
+def test_a_header_in_an_archive_reads_nothing_outside(tmp_path, name):
+    header = f"NRRD0004\ntype: uchar\ndimension: 2\nsizes: 4 4\nencoding: raw\ndata file: {name}\n"
+    path = archive_of(tmp_path / "z.zip", [("a.nhdr", header)])
+    with pytest.raises(ValueError, match=r"z\.zip.* names .*etc/passwd for its voxels, which is outside"):
+        read_image(path)
+
+
+def test_a_header_with_data_in_a_subfolder_of_an_archive(tmp_path):
+    header = "NDims = 2\nDimSize = 4 4\nElementType = MET_UCHAR\nElementDataFile = data/a.raw\n"
+    path = archive_of(tmp_path / "z.zip", [("a.mhd", header), ("data/a.raw", bytes(range(16)))])
+    np.testing.assert_array_equal(read_image(path).array.ravel(), np.arange(16))

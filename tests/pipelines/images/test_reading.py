@@ -158,7 +158,7 @@ def test_a_damaged_nifti_is_refused(tmp_path, rng):
     content = bytearray(path.read_bytes())
     content[-6] ^= 0xFF  # in the checksum
     path.write_bytes(content)
-    with pytest.raises(ValueError, match="is truncated or damaged: its compressed data do not end well"):
+    with pytest.raises(ValueError, match="is truncated or damaged: its compressed data are corrupt"):
         read_image(path)
 
 
@@ -188,7 +188,7 @@ def test_both_byte_orders_of_nifti_are_scanned(tmp_path, order):
     assert found.places.tolist() == [7, 59]
     np.testing.assert_array_equal(found.values, [-np.inf, np.nan])
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(ValueError, match="its header announces 480 bytes of voxels, got 479"):
+    with pytest.raises(ValueError, match="its header states 480 bytes of voxels, got 479"):
         nifti.scan(path)
     path.write_bytes(b"x" * 400)
     with pytest.raises(ValueError, match="truncated or no NIfTI file: its header is incomplete"):
@@ -329,7 +329,7 @@ def test_rounding_of_the_format_is_no_other_geometry(tmp_path, volume):
 @pytest.mark.parametrize("read", [read_mask, read_labels])
 def test_an_empty_mask_is_refused(tmp_path, volume, read):
     path = write_mask(tmp_path / "mask.nii", volume, np.zeros(volume.array.shape, np.uint8))
-    with pytest.raises(ValueError, match=r"mask\.nii must have voxels that are not zero, got none"):
+    with pytest.raises(ValueError, match=r"mask\.nii must have non-zero voxels, got none"):
         read(path, volume)
 
 
@@ -342,7 +342,7 @@ def test_a_missing_mask_is_refused(tmp_path, volume, read, name):
 def test_a_label_that_is_not_there_lists_those_that_are(tmp_path, volume, rng):
     values = rng.choice([0, 1, 3], volume.array.shape).astype(np.uint8)
     path = write_mask(tmp_path / "mask.nii", volume, values)
-    with pytest.raises(ValueError, match=r"has no voxel of label 2; labels there: 1, 3$"):
+    with pytest.raises(ValueError, match=r"has no voxel of label 2; labels present: 1, 3$"):
         read_mask(path, volume, MaskChoice(label=2))
 
 
@@ -393,7 +393,7 @@ def test_existing_outputs_need_force(tmp_path, volume, existing):
 
 def test_a_folder_as_output_is_refused(tmp_path, volume):
     (tmp_path / "map.nii").mkdir()
-    with pytest.raises(IsADirectoryError, match=r"map\.nii must be a file's name, got a folder"):
+    with pytest.raises(IsADirectoryError, match=r"map\.nii must be a file name, got a folder"):
         write_map(np.zeros(volume.array.shape), volume, tmp_path / "map.nii", provenance={}, force=True)
 
 
@@ -436,7 +436,7 @@ def test_a_full_disk_leaves_existing_outputs_untouched(tmp_path, suffix):
     script = FULL_DISK.format(tests=TESTS, path=str(path))
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert re.match(
-        r"could not write the whole of .*map\.\S+ \(\d+ MB free on that disk\); free some space", done.stdout
+        r"could not write .*map\.\S+ completely \(\d+ MB free on that disk\); free some space", done.stdout
     )
     assert done.stdout.count("\n") == 1
     assert done.stderr == ""
@@ -450,7 +450,7 @@ def test_a_failing_writer_leaves_nothing(tmp_path, volume, monkeypatch):
         raise RuntimeError(msg)
 
     monkeypatch.setattr(SimpleITK, "WriteImage", fail)
-    with pytest.raises(OSError, match=r"could not write the whole of .*map\.mha \(\d+ MB free"):
+    with pytest.raises(OSError, match=r"could not write .*map\.mha completely \(\d+ MB free"):
         write_map(np.zeros(volume.array.shape), volume, tmp_path / "map.mha", provenance={})
     assert list(tmp_path.iterdir()) == []
 

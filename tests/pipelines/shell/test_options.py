@@ -367,18 +367,18 @@ def test_a_base_and_a_preset_exclude_each_other():
     [
         (("--levels", "1"), "levels must be from 2 to 65536, got 1"),
         (("--window", "4"), "window must be odd, got 4"),
-        (("--window", "3,5,5"), "window must be one edge, or three if dimensions is 3, got (3, 5, 5)"),
+        (("--window", "3,5,5"), "window must be one edge, or three edges with dimensions=3, got (3, 5, 5)"),
         (("--window", "5x5"), "--window must be one odd number, or three separated by commas, got '5x5'"),
         (("--distance", "1;2"), "--distance must be whole numbers separated by commas, got '1;2'"),
-        (("--distance", "1,1"), "distance must be one number or several different ones"),
+        (("--distance", "1,1"), "distance must be one int or several different ints"),
         (("--directions", "some"), "directions must be one of ('scaled', 'all'), got 'some'"),
         (("--slice-axis", "3"), "slice_axis must be one of (0, 1, 2), got 3"),
-        (("--slice-axis", "1", "--dimensions", "3"), "slice_axis is for dimensions=2"),
+        (("--slice-axis", "1", "--dimensions", "3"), "slice_axis=1 requires dimensions=2"),
         (("--first-level", "2"), "first_level must be one of (0, 1), got 2"),
         (("--log-base", "3"), "log_base must be one of (2, 10, 'e'), got 3"),
         (("--aggregate", "sum"), "aggregate must be one of ('mean', 'merge'), got 'sum'"),
         (("--preset", "pyradiomcs"), "no preset 'pyradiomcs' (did you mean 'pyradiomics'?); the presets are"),
-        (("--range", "5", "5"), "intensity_range must be finite and rising, got (5.0, 5.0)"),
+        (("--range", "5", "5"), "intensity_range must be finite and increasing, got (5.0, 5.0)"),
         (("--range-over", "cohort"), "range_over must be one of ('image', 'mask', 'crop'), got 'cohort'"),
         (("--percentiles", "5", "101"), "percentiles must be from 0 to 100, got (5.0, 101.0)"),
         (("--deviations", "0"), "deviations must be finite and positive, got 0"),
@@ -442,11 +442,11 @@ def test_all_features():
 def test_the_packages_log_to_stderr_while_a_command_runs():
     @click.command(cls=options.Command)
     def command():
-        logging.getLogger("glcm_cuda.maps").info("backend auto took cpu")
+        logging.getLogger("glcm_cuda.maps").info("backend auto chose cpu")
         click.echo("result")
 
     result = CliRunner().invoke(command, [])
-    assert (result.stdout, result.stderr) == ("result\n", "backend auto took cpu\n")
+    assert (result.stdout, result.stderr) == ("result\n", "backend auto chose cpu\n")
     assert not logging.getLogger("glcm_cuda").handlers
 
 

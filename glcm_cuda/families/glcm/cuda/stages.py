@@ -55,8 +55,8 @@ class EntropyStage(LevelStage):
         """Raise ValueError for the one setting that leaves no word free for non-pairs."""
         if self._task.bins.levels == MAX_LEVELS and not self._task.settings.symmetric:
             msg = (
-                f"joint entropy of {MAX_LEVELS} levels, not symmetric, is not mapped on CUDA devices; "
-                "give fewer levels or use backend 'cpu'"
+                f"joint entropy with {MAX_LEVELS} levels and symmetric=False is not supported on CUDA "
+                "devices; use fewer levels or backend 'cpu'"
             )
             raise ValueError(msg)
 

@@ -7,6 +7,7 @@ import logging
 import numpy as np
 import pydicom
 import pytest
+from helpers.commands import assert_refused, radsynth
 from helpers.dicom import OBLIQUE, group, normal, write_enhanced, write_series, write_slice
 
 from pipelines.images.dicom.series import Choice
@@ -238,3 +239,236 @@ def test_a_missing_decoder_is_named(tmp_path, rng, monkeypatch):
     monkeypatch.setattr(pydicom.dataset.FileDataset, "pixel_array", property(refuse))
     with pytest.raises(ValueError, match=r"is compressed \(.*\) and needs another decoder: pip install"):
         read_image(path)
+
+
+# Copies are the same image, whatever their identifiers say
+
+
+@pytest.mark.parametrize("uids", [["1.2.3.4"] * 4, ["1.5.1", "1.5.2", "1.2.3.4", "1.2.3.4"], [""] * 4])
+def test_slices_that_share_an_identifier_are_no_copies(tmp_path, rng, uids):
+    pixels = rng.integers(0, 1000, (4, 6, 5))
+    for index, uid in enumerate(uids):
+        write_slice(tmp_path / str(index), pixels[index], PLACES[index] * normal(), SOPInstanceUID=uid)
+    for choice in (Choice(), Choice(allow_gaps=True)):
+        np.testing.assert_array_equal(read_image(tmp_path, choice).array, pixels)
+
+
+@pytest.mark.parametrize("uid", ["1.2.3.4", ""])
+def test_a_parametric_map_of_slices_that_share_an_identifier_is_refused_at_once(tmp_path, rng, uid):
+    write_series(tmp_path / "s", rng, SOPInstanceUID=uid, FrameOfReferenceUID="1.2.99")
+    result = radsynth("map", tmp_path / "s", "-o", tmp_path / "map.dcm")
+    assert_refused(result, "refers to each slice by its SOPInstanceUID, but slices of the image share one or")
+
+
+def test_volumes_that_share_identifiers_are_phases(tmp_path, rng):
+    volumes = write_phases(tmp_path, rng, [0.0, 800.0], "DiffusionBValue", SOPInstanceUID="1.2.3.4")
+    for phase, volume in enumerate(volumes, start=1):
+        np.testing.assert_array_equal(read_image(tmp_path, Choice(phase=phase)).array, volume)
+
+
+def test_a_copy_with_an_identifier_of_its_own_is_a_copy(tmp_path, rng, caplog):
+    pixels = write_series(tmp_path, rng, InstanceNumber=3)
+    copy = pydicom.dcmread(tmp_path / "001-")
+    copy.SOPInstanceUID = copy.file_meta.MediaStorageSOPInstanceUID = "1.2.3.4.5"
+    copy.save_as(tmp_path / "again")
+    with pytest.raises(ValueError, match="again is a copy of 001-; remove one of them, or give --allow-gaps"):
+        read_image(tmp_path)
+    with caplog.at_level(logging.WARNING):
+        np.testing.assert_array_equal(read_image(tmp_path, Choice(allow_gaps=True)).array, pixels)
+    assert "left out: again is a copy of 001-" in caplog.text
+
+
+def test_images_of_one_identifier_and_place_with_other_voxels_are_not_left_out(tmp_path, rng):
+    write_series(tmp_path / "0", rng, SOPInstanceUID="1.2.3.4")
+    write_series(tmp_path / "1", rng, SOPInstanceUID="1.2.3.4")
+    with pytest.raises(ValueError, match=r"8 images at 4 positions .* no attribute separates them"):
+        read_image(tmp_path, Choice(allow_gaps=True))
+
+
+# Volumes are split before slices are compared by place
+
+
+def write_shifted(folder, rng, shift, first, second, places=PLACES):
+    """Write two volumes of one series, the second shifted along the slices, and return them."""
+    one = write_series(folder / "0", rng, places=places, **first)
+    return one, write_series(folder / "1", rng, places=[place + shift for place in places], **second)
+
+
+@pytest.mark.parametrize("shift", [0, 0.001, 0.01, 1.25, 2.5, 40])
+@pytest.mark.parametrize(
+    ("keyword", "values", "name"),
+    [
+        ("DiffusionBValue", (0.0, 800.0), "DiffusionBValue 800.0"),
+        ("EchoTime", ("4.6", "12"), "EchoTime 12"),
+        ("EchoNumbers", (1, 2), "EchoNumbers 2"),
+        ("TemporalPositionIdentifier", (1, 2), "TemporalPositionIdentifier 2"),
+        (
+            "DiffusionGradientOrientation",
+            ([0.0, 0.0, 1.0], [0.0, 1.0, 0.0]),
+            r"DiffusionGradientOrientation \[0.0, 1.0, 0.0\]",
+        ),
+        ("ComplexImageComponent", ("MAGNITUDE", "PHASE"), "ComplexImageComponent PHASE"),
+    ],
+)
+def test_volumes_of_other_contrast_that_lie_beside_each_other(tmp_path, rng, shift, keyword, values, name):
+    volumes = write_shifted(tmp_path, rng, shift, {keyword: values[0]}, {keyword: values[1]})
+    with pytest.raises(ValueError, match=rf"holds 2 phases: 1 {keyword} .*; 2 {name} \(4 slices\)"):
+        read_image(tmp_path)
+    read = [read_image(tmp_path, Choice(phase=phase)) for phase in (1, 2)]
+    assert all(volume.spacing_mm[2] == pytest.approx(2.5) for volume in read)
+    for volume, pixels in zip(read, volumes, strict=True):
+        np.testing.assert_array_equal(volume.array, pixels)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({}, {}),
+        ({"AcquisitionNumber": 1}, {"AcquisitionNumber": 2}),
+        ({"AcquisitionTime": "101010"}, {"AcquisitionTime": "101020"}),
+        ({"TriggerTime": "0"}, {"TriggerTime": "90"}),
+        ({"EchoTime": "4.601"}, {"EchoTime": "4.603"}),
+    ],
+)
+def test_interleaved_packages_stay_one_volume(tmp_path, rng, first, second):
+    even, odd = write_shifted(tmp_path, rng, 1.25, first, second)
+    volume = read_image(tmp_path)
+    np.testing.assert_array_equal(volume.array, np.stack([even, odd], axis=1).reshape(8, 6, 5))
+    assert volume.spacing_mm[2] == pytest.approx(1.25)
+
+
+def test_repeats_a_little_beside_each_other_share_their_positions(tmp_path, rng):
+    volumes = write_shifted(tmp_path, rng, 0.01, {"AcquisitionNumber": 1}, {"AcquisitionNumber": 2})
+    for phase, pixels in enumerate(volumes, start=1):
+        np.testing.assert_array_equal(read_image(tmp_path, Choice(phase=phase)).array, pixels)
+
+
+def test_an_attribute_that_differs_in_every_slice_splits_nothing(tmp_path, rng):
+    pixels = rng.integers(0, 1000, (4, 6, 5))
+    for index in range(4):
+        about = {"TemporalPositionIdentifier": index + 1, "AcquisitionTime": f"10101{index}"}
+        write_slice(tmp_path / str(index), pixels[index], PLACES[index] * normal(), **about)
+    np.testing.assert_array_equal(read_image(tmp_path).array, pixels)
+
+
+def test_b_values_and_echoes_and_repeats(tmp_path, rng):
+    """Three attributes together: two contrasts, and times within each."""
+    volumes = {}
+    for b, echo, time in np.ndindex(2, 2, 2):
+        about = {"DiffusionBValue": 800.0 * b, "EchoTime": str(5 + 5 * echo)}
+        about["AcquisitionTime"] = f"10101{time}"
+        volumes[b, echo, time] = write_series(tmp_path / f"{b}{echo}{time}", rng, **about)
+    line = r"holds 8 phases: 1 DiffusionBValue 0\.0, EchoTime 5, AcquisitionTime \+0 s"
+    with pytest.raises(ValueError, match=line):
+        read_image(tmp_path)
+    for phase, pixels in enumerate(volumes.values(), start=1):
+        np.testing.assert_array_equal(read_image(tmp_path, Choice(phase=phase)).array, pixels)
+
+
+# Phases are in order of date and time
+
+
+@pytest.mark.parametrize(
+    ("keywords", "first", "second"),
+    [
+        (("AcquisitionDate", "AcquisitionTime"), ("20200101", "235830"), ("20200102", "000030")),
+        (("ContentDate", "ContentTime"), ("20191231", "235830.5"), ("20200101", "000030.5")),
+        (("AcquisitionDateTime",), ("20200229235830.000",), ("20200301000030.000",)),
+        (("AcquisitionDateTime",), ("20200102005830+0100",), ("20200102000030+0000",)),
+    ],
+)
+def test_phases_over_midnight_are_in_order(tmp_path, rng, keywords, first, second):
+    late = write_series(tmp_path / "0", rng, **dict(zip(keywords, second, strict=True)))
+    early = write_series(tmp_path / "1", rng, **dict(zip(keywords, first, strict=True)))
+    with pytest.raises(ValueError, match=r"holds 2 phases: 1 \w+ \+0 s \(4 slices\); 2 \w+ \+120 s"):
+        read_image(tmp_path)
+    for phase, pixels in enumerate((early, late), start=1):
+        np.testing.assert_array_equal(read_image(tmp_path, Choice(phase=phase)).array, pixels)
+
+
+def test_a_dynamic_series_with_a_time_of_its_own_for_every_file(tmp_path, rng):
+    pixels = rng.integers(0, 1000, (8, 6, 5))
+    for index in range(8):
+        about = {"AcquisitionTime": f"1010{10 + index}", "InstanceNumber": index + 1}
+        write_slice(tmp_path / f"{7 - index}", pixels[index], PLACES[index % 4] * normal(), **about)
+    for phase in (1, 2):
+        expected = pixels[4 * phase - 4 : 4 * phase]
+        np.testing.assert_array_equal(read_image(tmp_path, Choice(phase=phase)).array, expected)
+
+
+# Enhanced files with one frame, and mosaics
+
+
+def test_an_enhanced_file_for_each_frame_is_a_volume(tmp_path, rng):
+    pixels = rng.integers(0, 1000, (5, 6, 5))
+    for index in (3, 0, 4, 1, 2):
+        path = tmp_path / f"{index}.dcm"
+        write_enhanced(path, pixels[index : index + 1], [group((0, 0, 2.0 * index))])
+    volume = read_image(tmp_path)
+    np.testing.assert_array_equal(volume.array, pixels)
+    assert volume.spacing_mm == pytest.approx((0.7, 0.8, 2.0))
+    assert [path.name for path in volume.sources] == [f"{index}.dcm" for index in range(5)]
+    np.testing.assert_array_equal(read_image(tmp_path / "3.dcm").array, pixels[3:4])
+
+
+def test_a_parametric_map_of_several_enhanced_files_is_refused_at_once(tmp_path, rng):
+    for index in range(2):
+        (tmp_path / "s").mkdir(exist_ok=True)
+        path = write_enhanced(tmp_path / "s" / f"{index}.dcm", np.ones((1, 6, 5)), [group((0, 0, index))])
+        header = pydicom.dcmread(path)
+        header.FrameOfReferenceUID = "1.2.99"
+        header.save_as(path)
+    result = radsynth("map", tmp_path / "s", "-o", tmp_path / "map.dcm")
+    assert_refused(result, "one enhanced file or to single-frame files, got 2 enhanced files; write .nii.gz")
+
+
+def test_an_enhanced_file_for_each_phase(tmp_path, rng):
+    pixels = rng.integers(0, 1000, (2, 3, 6, 5))
+    for phase in range(2):
+        groups = [group((0, 0, 2.0 * index), phase=phase + 1, slope=phase + 1) for index in range(3)]
+        write_enhanced(tmp_path / f"{phase}.dcm", pixels[phase], groups)
+    for phase in range(2):
+        volume = read_image(tmp_path, Choice(phase=phase + 1))
+        np.testing.assert_allclose(volume.array, pixels[phase] * (phase + 1) - 1)
+
+
+def test_a_copy_of_an_enhanced_file_is_one(tmp_path, rng):
+    write_enhanced(tmp_path / "a.dcm", rng.integers(0, 9, (2, 6, 5)), [group((0, 0, z)) for z in (0, 1)])
+    (tmp_path / "b.dcm").write_bytes((tmp_path / "a.dcm").read_bytes())
+    with pytest.raises(ValueError, match=r"b\.dcm is a copy of a\.dcm"):
+        read_image(tmp_path)
+
+
+def test_blank_enhanced_files_are_no_copies(tmp_path):
+    for index in range(3):
+        write_enhanced(tmp_path / f"{index}.dcm", np.zeros((1, 6, 5)), [group((0, 0, index))])
+    assert read_image(tmp_path).array.shape == (3, 6, 5)
+
+
+@pytest.mark.parametrize("number", [1, 4])
+def test_a_mosaic_is_refused_by_name(tmp_path, rng, number):
+    about = {"ImageType": ["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"], "orientation": (1, 0, 0, 0, 1, 0)}
+    for index in range(number):
+        write_slice(tmp_path / f"{index}.dcm", rng.integers(0, 9, (12, 12)), (0, 0, 0), **about)
+    with pytest.raises(ValueError, match=r"0\.dcm is a mosaic .* convert the series to NIfTI with dcm2niix"):
+        read_image(tmp_path)
+    with pytest.raises(ValueError, match=r"0\.dcm is a mosaic"):
+        read_image(tmp_path / "0.dcm")
+
+
+def test_a_mosaic_by_the_private_number_of_its_slices(tmp_path):
+    write_slice(tmp_path / "a.dcm", np.zeros((12, 12)), (0, 0, 0))
+    header = pydicom.dcmread(tmp_path / "a.dcm")
+    header.private_block(0x0019, "SIEMENS MR HEADER", create=True).add_new(0x0A, "US", 9)
+    header.save_as(tmp_path / "a.dcm")
+    with pytest.raises(ValueError, match=r"a\.dcm is a mosaic"):
+        read_image(tmp_path)
+
+
+def test_an_enhanced_file_that_says_mosaic_is_none(tmp_path, rng):
+    pixels = rng.integers(0, 1000, (3, 6, 5))
+    path = write_enhanced(tmp_path / "f.dcm", pixels, [group((0, 0, z)) for z in range(3)])
+    header = pydicom.dcmread(path)
+    header.ImageType = ["ORIGINAL", "PRIMARY", "M", "MOSAIC"]
+    header.save_as(path)
+    np.testing.assert_array_equal(read_image(path).array, pixels)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import zipfile
 
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK
 from helpers.commands import radsynth
-from helpers.dicom import OBLIQUE, write_series, write_slice
-from helpers.regions import FRAME, corners, headers, two_masks, write_segmentation, write_structures
+from helpers.dicom import OBLIQUE, normal, write_series, write_slice
+from helpers.regions import FRAME, ORIGIN, corners, headers, two_masks, write_segmentation, write_structures
 
 from pipelines.images.archives import opened
 from pipelines.images.dicom.regions import Segment, segments_of
@@ -189,7 +190,7 @@ def test_segments_of_a_slicer_segmentation(named):
     for wanted, value in (("vessel", 4), ("Lesion", 1), ("4", 4)):
         found = read_mask(folder / "a.seg.nrrd", volume, MaskChoice(segment=wanted))
         np.testing.assert_array_equal(found, array == value)
-    with pytest.raises(ValueError, match="has the named labels 1 Lesion, 4 Vessel, got --segment bone"):
+    with pytest.raises(ValueError, match="contains the labels 1 Lesion, 4 Vessel, got --segment bone"):
         read_mask(folder / "a.seg.nrrd", volume, MaskChoice(segment="bone"))
 
 
@@ -197,7 +198,7 @@ def test_labels_that_bids_names_in_a_table(named):
     array, image, folder = named
     SimpleITK.WriteImage(image, str(folder / "sub-1_dseg.nii.gz"))
     volume = read_image(folder / "sub-1_dseg.nii.gz")
-    with pytest.raises(ValueError, match="has the named labels none, got --segment tumour"):
+    with pytest.raises(ValueError, match="contains the labels none, got --segment tumour"):
         read_mask(folder / "sub-1_dseg.nii.gz", volume, MaskChoice(segment="tumour"))
     (folder / "sub-1_dseg.tsv").write_text("index\tname\n1\tmuscle\n4\ttumour\n")
     found = read_mask(folder / "sub-1_dseg.nii.gz", volume, MaskChoice(segment="Tumour"))
@@ -224,7 +225,7 @@ def test_a_label_image_is_resampled_only_when_asked(named):
 
 
 def test_a_label_and_a_segment_are_one_choice_too_many():
-    with pytest.raises(ValueError, match="--mask-label and --segment choose the same thing, got 1 and x"):
+    with pytest.raises(ValueError, match="--mask-label and --segment are mutually exclusive, got 1 and x"):
         MaskChoice(label=1, segment="x")
 
 
@@ -239,3 +240,51 @@ def test_a_map_inside_a_segment(series, tmp_path):
     found = read_image(tmp_path / "m.nii").array
     assert not np.isfinite(found[two_masks()[0] == 0]).any()
     assert '"mask_segment": "Tumour"' in (tmp_path / "m.nii.json").read_text()
+
+
+# Segmentations of few slices
+
+
+def sparse(series, folder, slices, **measures):
+    """Write a segmentation with frames for these slices alone; return it and its mask."""
+    mask = np.zeros((4, 6, 5), np.uint8)
+    mask[list(slices), 2:4, 1:3] = 1
+    path = write_segmentation(folder / "seg.dcm", series, mask[None], slices=list(slices))
+    dataset = pydicom.dcmread(path)
+    shared = dataset.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    for keyword, value in measures.items():
+        if value is None:
+            shared.pop(keyword, None)
+        else:
+            setattr(shared, keyword, value)
+    dataset.save_as(path)
+    return path, mask.astype(bool)
+
+
+@pytest.mark.parametrize("slices", [(0, 2), (1, 3), (0, 3), (2,), (0, 1, 3), (3, 0, 2)])
+@pytest.mark.parametrize("stated", [2.5, None, 0, 5, 1.25])
+def test_frames_lie_in_their_slices_however_few(series, tmp_path, slices, stated):
+    path, mask = sparse(series, tmp_path, slices, SpacingBetweenSlices=stated)
+    for resample in (False, True):
+        found = read_mask(path, read_image(series), MaskChoice(resample=resample))
+        np.testing.assert_array_equal(found, mask)
+
+
+def test_frames_that_fit_no_grid_are_refused(series, tmp_path):
+    path, _ = sparse(series, tmp_path, (0, 1, 3), SpacingBetweenSlices=None)
+    dataset = pydicom.dcmread(path)
+    place = dataset.PerFrameFunctionalGroupsSequence[1].PlanePositionSequence[0]
+    place.ImagePositionPatient = [*(ORIGIN + 1.0 * normal())]
+    dataset.save_as(path)
+    with pytest.raises(ValueError, match="frames must be whole slices apart, got positions"):
+        read_mask(path, read_image(series))
+
+
+def test_a_segment_without_a_name(series, tmp_path):
+    path = write_segmentation(tmp_path / "seg.dcm", series, two_masks())
+    dataset = pydicom.dcmread(path)
+    del dataset.SegmentSequence[0].SegmentLabel
+    dataset.save_as(path)
+    assert segments_of(path) == [Segment(1, ""), Segment(2, "Liver")]
+    found = read_mask(path, read_image(series), MaskChoice(segment="1"))
+    np.testing.assert_array_equal(found, two_masks()[0].astype(bool))
