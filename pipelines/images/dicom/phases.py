@@ -55,6 +55,8 @@ _DISTINGUISHING = (
     "ContentTime",
 )
 _REPEAT = "repeat"
+_HALF_A_DAY = 43_200
+"""Times without dates that are further apart (s) are those of a scan over midnight."""
 
 _SAME_VALUE = 0.02
 """Echo times and b-values that differ by less than this fraction are those of one volume."""
@@ -256,6 +258,12 @@ def _column(keyword: str, ordered: Sequence[Member]) -> list[str | None]:
     dated = [bool(text_of(header, DATE_OF[keyword])) for header in headers] if keyword in DATE_OF else [True]
     if any(dated) and not all(dated):  # without its date a time cannot be compared with the others
         column = [None if value is None else value % 86_400 for value in column]
+    known = [value for value in column if value is not None]
+    if not all(dated) and known and max(known) - min(known) > _HALF_A_DAY:  # no scan takes so long
+        column = [
+            value + 2 * _HALF_A_DAY if value is not None and value < max(known) - _HALF_A_DAY else value
+            for value in column
+        ]
     return [None if value is None else f"{value:.3f}" for value in column]
 
 
