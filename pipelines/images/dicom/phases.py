@@ -182,7 +182,7 @@ def uneven(phase: Phase) -> str | None:
     gaps = np.diff(phase.along_mm)
     if gaps.size < 2:
         return None
-    usual = float(np.median(gaps))
+    usual = usual_distance(gaps)
     worst = int(np.abs(gaps - usual).argmax())
     if abs(gaps[worst] - usual) <= max(0.05, 0.01 * usual):
         return None
@@ -191,6 +191,11 @@ def uneven(phase: Phase) -> str | None:
         f"{gaps[worst]:.2f} mm between slices {worst} and {worst + 1} of {len(phase.members)} ({before}, "
         f"{after}) and {usual:.2f} mm elsewhere"
     )
+
+
+def usual_distance(gaps: npt.NDArray[np.float64]) -> float:
+    """Return the distance (mm) of most slices: the lower median, since missing slices only widen gaps."""
+    return float(np.sort(gaps)[(gaps.size - 1) // 2])
 
 
 def _refuse_mixed_planes(source: Path, members: Sequence[Member]) -> None:
