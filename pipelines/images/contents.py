@@ -11,7 +11,7 @@ from pipelines.images.archives import opened
 from pipelines.images.dicom.attributes import text_of
 from pipelines.images.dicom.headers import Contents, Found, contents_of, files_below, hashed, is_dicom
 from pipelines.images.dicom.phases import Phase, phases_of, uneven, without_copies
-from pipelines.images.dicom.planes import plane_name, spacing_of
+from pipelines.images.dicom.planes import plane_name, size_of, spacing_of
 from pipelines.images.dicom.regions import is_region_header, segments_in, series_referred_to
 from pipelines.images.dicom.series import series_frames
 from pipelines.images.dicom.tilt import tilt_degrees, tilt_text
@@ -130,7 +130,8 @@ def _series_lines(series: Found) -> Iterator[str]:
 
 def _geometry(phase: Phase) -> str:
     path, header = phase.members[0]
-    size = f"{header.Columns}x{header.Rows}x{len(phase.members)} voxels"
+    height, width = size_of(path, header)
+    size = f"{width}x{height}x{len(phase.members)} voxels"
     rows, columns = spacing_of(path, header) or (float("nan"), float("nan"))
     spacing = f"{columns:.3g}x{rows:.3g}"
     if len(phase.members) > 1:

@@ -13,9 +13,10 @@ import numpy.typing as npt
 import pydicom
 
 from glcm_cuda.base.files import replacing
+from pipelines.images.dicom.attributes import text_of
 from pipelines.images.dicom.codes import feature_of_code
 from pipelines.images.dicom.headers import header_of
-from pipelines.images.dicom.multiframe import frames_of, geometry_of
+from pipelines.images.dicom.multiframe import frames_of, geometry_of, is_enhanced
 from pipelines.images.dicom.planes import normal_of
 from pipelines.images.dicom.series import Choice
 from pipelines.images.dicom.source_headers import complete_header, refuse_no_identifiers, source_header
@@ -87,7 +88,20 @@ def check_sources(path: Path, volume: Volume, choice: Choice) -> None:
         msg = "a Parametric Map states where each slice lies, which --allow-gaps leaves open; write .nii.gz"
         raise ValueError(msg)
     _refuse_no_sources(path, volume)
-    refuse_no_identifiers(volume.sources[0], header_of(volume.sources[0]))
+    headers = [header_of(source) for source in volume.sources]
+    refuse_no_identifiers(volume.sources[0], headers[0])
+    if len(headers) > 1 and is_enhanced(volume.sources[0], headers[0]):
+        msg = (
+            f"{path}: a Parametric Map refers to one enhanced file or to single-frame files, got "
+            f"{len(headers)} enhanced files; write .nii.gz"
+        )
+        raise ValueError(msg)
+    if len({text_of(header, "SOPInstanceUID") for header in headers} - {""}) < len(headers):
+        msg = (
+            f"{path}: a Parametric Map refers to each slice by its SOPInstanceUID, but slices of the image "
+            "share one or have none; write .nii.gz"
+        )
+        raise ValueError(msg)
 
 
 def read_parametric_map(path: Path) -> tuple[dict[str, npt.NDArray[np.float32]], Volume, dict[str, Any]]:

@@ -48,7 +48,11 @@ def test_log_unit(base, unit):
         ({"window": 1}, ValueError, "window must be from 3"),
         ({"window": -5}, ValueError, "window must be from 3"),
         ({"window": (3, 5, 5)}, ValueError, "window must be one edge, or three edges with dimensions=3"),
-        ({"window": (5, 5), "dimensions": 3}, ValueError, "window must be one edge, or three if"),
+        (
+            {"window": (5, 5), "dimensions": 3},
+            ValueError,
+            "window must be one edge, or three edges with dimensions=3",
+        ),
         ({"window": (3, 4, 5), "dimensions": 3}, ValueError, "window must be odd, got 4"),
         ({"window": (3, 5, 5), "dimensions": 3, "distance": 3}, ValueError, "distance must be from 1 to 2"),
         ({"distance": 0}, ValueError, "distance must be from 1 to 4, got 0"),

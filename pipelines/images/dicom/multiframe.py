@@ -111,11 +111,6 @@ def stated_distance(path: Path, header: Any) -> float | None:
     return distance if distance is not None and distance > 0 else None
 
 
-def size_of(path: Path, header: Any) -> tuple[int, int]:
-    """Return the numbers of rows and columns."""
-    return count_of(path, header, "Rows"), count_of(path, header, "Columns")
-
-
 def decoded(path: Path, dataset: Any) -> npt.NDArray[Any]:
     """Return the stored pixels of a file.
 

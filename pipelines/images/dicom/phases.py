@@ -21,6 +21,7 @@ from pipelines.images.dicom.planes import (
     plane_of,
     plane_text,
     position_of,
+    size_of,
     spacing_of,
 )
 from pipelines.images.dicom.times import DATE_OF, TIMES, seconds_of
@@ -192,7 +193,7 @@ def uneven(phase: Phase) -> str | None:
 
 def _refuse_mixed_planes(source: Path, members: Sequence[Member]) -> None:
     first_path, first = members[0]
-    plane = plane_of(first_path, first)
+    plane, size = plane_of(first_path, first), size_of(first_path, first)
     for path, header in members:
         lacking = [
             keyword
@@ -206,7 +207,7 @@ def _refuse_mixed_planes(source: Path, members: Sequence[Member]) -> None:
             names = " and ".join(lacking) or "PixelSpacing"
             msg = f"{path} must have {names}, got none; convert the series to NIfTI with a tool that knows it"
             raise ValueError(msg)
-        if (header.Rows, header.Columns) != (first.Rows, first.Columns) or not np.allclose(
+        if size_of(path, header) != size or not np.allclose(
             plane_of(path, header), plane, atol=_ORIENTATION_TOLERANCE
         ):
             msg = (

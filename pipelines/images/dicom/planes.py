@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.images.dicom.attributes import malformed, numbers_of
+from pipelines.images.dicom.attributes import count_of, malformed, numbers_of
 
 _SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
 
@@ -59,6 +59,11 @@ def plane_name(orientation: npt.ArrayLike) -> str:
     return name if normal.max() > _STRAIGHT else f"{name} oblique"
 
 
+def size_of(path: Path, header: Any) -> tuple[int, int]:
+    """Return the numbers of rows and columns."""
+    return count_of(path, header, "Rows"), count_of(path, header, "Columns")
+
+
 def plane_of(path: Path, header: Any) -> npt.NDArray[np.float64]:
     """Return orientation and spacing (8,) of a slice; empty if it lacks one of them."""
     orientation, spacing = orientation_of(path, header), spacing_of(path, header)
@@ -68,4 +73,5 @@ def plane_of(path: Path, header: Any) -> npt.NDArray[np.float64]:
 def plane_text(path: Path, header: Any) -> str:
     """Return size, spacing and orientation of a slice as short text."""
     plane = [round(float(number), 3) for number in plane_of(path, header)]
-    return f"{header.Columns}x{header.Rows}, spacing {plane[6:]} mm, orientation {plane[:6]}"
+    rows, columns = size_of(path, header)
+    return f"{columns}x{rows}, spacing {plane[6:]} mm, orientation {plane[:6]}"

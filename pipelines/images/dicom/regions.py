@@ -13,8 +13,8 @@ import numpy.typing as npt
 from pipelines.images.dicom.attributes import count_of, items_of, malformed, text_of
 from pipelines.images.dicom.contours import closed_contours, filled_contours, in_voxels
 from pipelines.images.dicom.headers import dataset_of, header_of
-from pipelines.images.dicom.multiframe import decoded, frame_geometry, frames_of, size_of, stated_distance
-from pipelines.images.dicom.planes import normal_of, orientation_of
+from pipelines.images.dicom.multiframe import decoded, frame_geometry, frames_of, stated_distance
+from pipelines.images.dicom.planes import normal_of, orientation_of, size_of
 from pipelines.images.dicom.tilt import EVEN_MM, aside_mm
 from pipelines.images.volume import Volume, geometry_differences
 

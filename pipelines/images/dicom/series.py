@@ -29,6 +29,7 @@ from pipelines.images.dicom.planes import position_of, spacing_of
 from pipelines.images.dicom.tilt import EVEN_MM, tilt_degrees, tilt_text, upright
 from pipelines.images.dicom.voxels import read_slices, warn_of_padding
 from pipelines.images.volume import Volume
+from pipelines.reports.tables import counted
 
 _log = logging.getLogger(__name__)
 
@@ -366,7 +367,9 @@ def _chosen_phase(source: Path, phases: Sequence[Phase], wanted: int | None) -> 
     if len(phases) == 1:
         msg = f"{source} holds one volume and no phases{got}; leave --phase out"
         raise ValueError(msg)
-    listed = "; ".join(f"{phase.number} {phase.name} ({len(phase.members)} slices)" for phase in phases)
+    listed = "; ".join(
+        f"{phase.number} {phase.name} ({counted(len(phase.members), 'slice')})" for phase in phases
+    )
     msg = f"{source} holds {len(phases)} phases{got}: {listed}; give --phase with a number"
     raise ValueError(msg)
 

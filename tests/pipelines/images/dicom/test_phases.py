@@ -7,6 +7,7 @@ import logging
 import numpy as np
 import pydicom
 import pytest
+from helpers.commands import assert_refused, radsynth
 from helpers.dicom import OBLIQUE, group, normal, write_enhanced, write_series, write_slice
 
 from pipelines.images.dicom.series import Choice
@@ -252,6 +253,13 @@ def test_slices_that_share_an_identifier_are_no_copies(tmp_path, rng, uids):
         np.testing.assert_array_equal(read_image(tmp_path, choice).array, pixels)
 
 
+@pytest.mark.parametrize("uid", ["1.2.3.4", ""])
+def test_a_parametric_map_of_slices_that_share_an_identifier_is_refused_at_once(tmp_path, rng, uid):
+    write_series(tmp_path / "s", rng, SOPInstanceUID=uid, FrameOfReferenceUID="1.2.99")
+    result = radsynth("map", tmp_path / "s", "-o", tmp_path / "map.dcm")
+    assert_refused(result, "refers to each slice by its SOPInstanceUID, but slices of the image share one or")
+
+
 def test_volumes_that_share_identifiers_are_phases(tmp_path, rng):
     volumes = write_phases(tmp_path, rng, [0.0, 800.0], "DiffusionBValue", SOPInstanceUID="1.2.3.4")
     for phase, volume in enumerate(volumes, start=1):
@@ -401,6 +409,17 @@ def test_an_enhanced_file_for_each_frame_is_a_volume(tmp_path, rng):
     assert volume.spacing_mm == pytest.approx((0.7, 0.8, 2.0))
     assert [path.name for path in volume.sources] == [f"{index}.dcm" for index in range(5)]
     np.testing.assert_array_equal(read_image(tmp_path / "3.dcm").array, pixels[3:4])
+
+
+def test_a_parametric_map_of_several_enhanced_files_is_refused_at_once(tmp_path, rng):
+    for index in range(2):
+        (tmp_path / "s").mkdir(exist_ok=True)
+        path = write_enhanced(tmp_path / "s" / f"{index}.dcm", np.ones((1, 6, 5)), [group((0, 0, index))])
+        header = pydicom.dcmread(path)
+        header.FrameOfReferenceUID = "1.2.99"
+        header.save_as(path)
+    result = radsynth("map", tmp_path / "s", "-o", tmp_path / "map.dcm")
+    assert_refused(result, "one enhanced file or to single-frame files, got 2 enhanced files; write .nii.gz")
 
 
 def test_an_enhanced_file_for_each_phase(tmp_path, rng):
