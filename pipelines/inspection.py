@@ -7,11 +7,11 @@ from pathlib import Path
 
 import click
 
-from pipelines.shell.options import Command
+from pipelines.shell.options import Command, FilePath
 
 
 @click.command(cls=Command)
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=FilePath())
 @click.option("--keep-ids", is_flag=True, help="Show patient IDs instead of their hashes.")
 def command(path: Path, keep_ids: bool) -> None:
     """List what PATH contains: patients, series, phases, geometry, problems.

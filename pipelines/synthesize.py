@@ -7,26 +7,26 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipelines.shell.options import Command, force_option, reading_options
+from pipelines.shell.options import Command, FilePath, force_option, reading_options
 
 if TYPE_CHECKING:
     from pipelines.images.dicom.series import Choice
 
 
 @click.command(cls=Command)
-@click.argument("source", metavar="INPUT", type=click.Path(path_type=Path))
+@click.argument("source", metavar="INPUT", type=FilePath())
 @click.option(
     "-o",
     "--output",
     required=True,
-    type=click.Path(path_type=Path),
+    type=FilePath(),
     help="Map to write (for DICOM input also .dcm); for a cohort, a folder.",
 )
 @click.option(
     "--model",
     "model_path",
     required=True,
-    type=click.Path(path_type=Path),
+    type=FilePath(),
     help="Trained model, a .keras file; for a cohort, the folder of a training run.",
 )
 @click.option(
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--error-map",
-    type=click.Path(path_type=Path),
+    type=FilePath(),
     help="Error map to write: the bound that 95 % of the model's errors did not exceed, per voxel.",
 )
 @click.option(
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--preview",
-    type=click.Path(path_type=Path),
+    type=FilePath(),
     help="PNG to write, with one slice of the image and of the map.",
 )
 @reading_options

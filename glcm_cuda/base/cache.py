@@ -1,13 +1,41 @@
-"""Fingerprints of source code, which keep Numba's cache of machine code valid."""
+"""Numba's cache of machine code: where there can be one, and what keeps it valid."""
 
 from __future__ import annotations
 
+import functools
 import inspect
+import logging
 import re
 import sys
 import zlib
 
+from numba import njit
+
+_log = logging.getLogger(__name__)
+
 _IMPORTED = re.compile(r"^from (glcm_cuda[\w.]*) import (\w+)", re.MULTILINE)
+
+
+@functools.cache
+def can_cache() -> bool:
+    """Return whether Numba has a folder for machine code; the log says once if it has none.
+
+    Without one (a read-only installation and no home, as in containers and on clusters) code is compiled in
+    memory, in every run again. Numba itself would refuse to compile.
+    """
+    try:
+        njit(cache=True)(_nothing)
+    except RuntimeError:
+        _log.warning(
+            "no folder for compiled code can be written, so it is compiled again in every run; "
+            "set NUMBA_CACHE_DIR to a folder that can"
+        )
+        return False
+    return True
+
+
+def _nothing() -> None:
+    """A function that is never called, to see whether Numba would cache it."""
 
 
 def fingerprint(module: str) -> int:

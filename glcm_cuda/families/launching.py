@@ -8,6 +8,8 @@ from typing import Any
 
 from numba import cuda
 
+from glcm_cuda.base.cache import can_cache
+
 BLOCK = (32, 4)
 """Threads of a block: along x, one warp, and along y."""
 
@@ -23,7 +25,7 @@ def compiled(kernel: Callable[..., Callable[..., None]], *specification: Any) ->
     *specification : hashable
         What the kernel is compiled for.
     """
-    return cuda.jit(kernel(*specification), cache=True)
+    return cuda.jit(kernel(*specification), cache=can_cache())
 
 
 def launch(

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from glcm_cuda.base.cache import fingerprint
+from glcm_cuda.base.cache import can_cache, fingerprint
 from glcm_cuda.base.threads import run_in_parts
 from glcm_cuda.levels.bins import Bins
 
@@ -51,7 +51,7 @@ def _compiled() -> Any:
     """Return the loop for bins of equal width, compiled or read from Numba's cache."""
     sources = fingerprint(__name__)
 
-    @njit(nogil=True, cache=True, error_model="numpy")
+    @njit(nogil=True, cache=can_cache(), error_model="numpy")
     def bin_range(source, parameters, out, start, stop):  # type: ignore[no-untyped-def]
         _ = sources
         top, low, high, factor, span = parameters
@@ -69,7 +69,7 @@ def _compiled_by_edges() -> Any:
     """Return the loop for bins given by their edges, compiled or read from Numba's cache."""
     sources = fingerprint(__name__)
 
-    @njit(nogil=True, cache=True, error_model="numpy")
+    @njit(nogil=True, cache=can_cache(), error_model="numpy")
     def bin_range_by_edges(source, parameters, out, start, stop):  # type: ignore[no-untyped-def]
         _ = sources
         edges, step = parameters

@@ -60,7 +60,7 @@ def read_standard(path: Path) -> npt.NDArray[np.float64]:
         standard = json.loads(path.read_text(encoding="utf-8"))
         landmarks = np.array(standard["landmarks"], float)
         fits = standard["kind"] == _KIND and standard["percentiles"] == list(PERCENTILES)
-    except (ValueError, LookupError, TypeError, UnicodeDecodeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         fits = False
     if not fits or landmarks.shape != (len(PERCENTILES),):
         msg = f"{path} must be an intensity standard from `radsynth cohort standard`, got another file"

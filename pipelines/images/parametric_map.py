@@ -142,7 +142,7 @@ def _read(path: Path) -> tuple[Any, npt.NDArray[np.float32], dict[str, Any]]:
             dataset = pydicom.dcmread(path)
             record = json.loads(dataset.ImageComments)
             values = np.array(dataset.pixel_array, np.float32)
-        except (pydicom.errors.InvalidDicomError, AttributeError, ValueError):
+        except (pydicom.errors.InvalidDicomError, AttributeError, ValueError, RecursionError):
             raise _not_ours(path) from None
     if "FloatPixelData" not in dataset or not isinstance(record, dict):
         raise _not_ours(path)

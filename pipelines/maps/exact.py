@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -35,6 +35,8 @@ from pipelines.images.reading import read_image
 from pipelines.images.volume import Volume
 from pipelines.images.writing import staged_map
 from pipelines.maps.inputs import Inputs, Mask
+from pipelines.maps.spread import Spread, spread_of, with_fewer_levels
+from pipelines.reports.names import unit_of
 from pipelines.reports.tables import counted
 from pipelines.shell.progress import progress_bar
 
@@ -42,6 +44,9 @@ _log = logging.getLogger(__name__)
 
 _MOST_BYTES = 1 << 30
 """Maps of several features are computed together, which costs less, as far as they fit in this memory."""
+
+_MOST_TRIED = 1 << 22
+"""Voxels of the largest box that is mapped again with fewer levels, to say what they would change."""
 
 Map = npt.NDArray[np.float32]
 
@@ -246,6 +251,39 @@ class _Mapping:
                 "no pair in the window of %s%s: the map is NaN there", counted(count, "voxel"), where
             )
 
+    def spread(self, part: Map, feature: Feature) -> Spread | None:
+        """Return what a map of the box shows of the mask; None without a mask."""
+        mask = self.boxed_mask
+        if mask is None:
+            return None
+        return spread_of(part, self.volume.array[self.box], mask, self.bins, self.settings, feature.name)
+
+    def report(self, spread: Spread, feature: Feature) -> None:
+        """Log the figures of a map whose mask spans few levels, or lies at the feature's ceiling."""
+        if np.isnan(spread.low) or not (spread.has_few_levels or spread.is_saturated):
+            return
+        unit = unit_of(feature.name, self.settings)
+        line = f"in the mask: {spread.levels} of {spread.of_levels} levels, {spread.described(unit)}"
+        if spread.is_saturated and self.volume.array[self.box].size <= _MOST_TRIED:
+            fewer, tried = self._with_fewer_levels(feature)
+            line += (
+                "; fewer levels, wider bins or a larger window would help: "
+                f"with {counted(fewer.levels, 'level')} {tried.described(unit)}"
+            )
+        _log.warning("%s", line)
+
+    def _with_fewer_levels(self, feature: Feature) -> tuple[Bins, Spread]:
+        """Return the bins and the spread of a map with a quarter of the levels."""
+        settings = with_fewer_levels(self.settings, self.bins)
+        bins = find_bins(self.volume.array, settings, self.mask)
+        fewer = replace(self, settings=settings, bins=bins)
+        mask, name = self.boxed_mask, feature.name
+        image = self.volume.array[self.box]
+        values = feature_maps(image, [name], settings, mask=mask, backend=self.backend, bins=bins)[name]
+        spread = fewer.spread(values, feature)
+        assert spread is not None
+        return bins, spread
+
     def on_whole(self, part: Map, outside: float) -> Map:
         """Return a map of the box as one of the image, with a value beyond the box."""
         if part.shape == self.volume.array.shape:
@@ -277,6 +315,11 @@ class _Writer:
         return self.target.paths_of(self.job.features)
 
     @cached_property
+    def spreads(self) -> dict[str, Spread]:
+        """What the maps show of the mask, by feature, as they are computed."""
+        return {}
+
+    @cached_property
     def details(self) -> dict[str, Any]:
         return {**self.inputs.record(), **self._outside_record()}
 
@@ -294,6 +337,7 @@ class _Writer:
                     self.job.warn_of_no_pairs(maps[group[0].name])
                     stack.enter_context(self._drawn(maps[group[0].name]))
                 for feature in group:
+                    self._measure(feature, maps[feature.name])
                     values = self._on_grid(maps.pop(feature.name))
                     if self.paths[feature.name].suffix == PARAMETRIC_MAP_SUFFIX:
                         parametric[feature.name] = values
@@ -323,6 +367,15 @@ class _Writer:
                 levels=self.job.bins.levels,
             )
             yield
+
+    def _measure(self, feature: Feature, part: Map) -> None:
+        """Note what a map shows of the mask; of the first map and of joint entropy, the log may say it."""
+        spread = self.job.spread(part, feature)
+        if spread is None:
+            return
+        self.spreads[feature.name] = spread
+        if feature is self.job.features[0] or feature.name == "joint_entropy":
+            self.job.report(spread, feature)
 
     def _on_grid(self, part: Map) -> Map:
         """Return a map of the box on the grid that is written, with the value outside the mask."""
@@ -354,7 +407,7 @@ class _Writer:
         write_parametric_map(maps, self._grid(), self.target.output, record, force=self.target.force)
 
     def _record(self, feature: Feature) -> dict[str, Any]:
-        bins = self.job.bins
+        bins, spread = self.job.bins, self.spreads.get(feature.name)
         return provenance(
             source=self.inputs.image,
             settings=self.job.settings,
@@ -363,6 +416,7 @@ class _Writer:
             feature=feature.name,
             bins={"levels": bins.levels, "low": bins.low, "high": bins.high},
             **self.details,
+            **({"in_mask": spread.to_dict()} if spread is not None else {}),
         )
 
     def _outside_record(self) -> dict[str, Any]:

@@ -96,7 +96,7 @@ def synthesize_image(
     files = target.files(model.features)
     _check_outputs(files, source)
     if target.preview is not None:
-        check_preview_path(target.preview, force=target.force)
+        check_preview_path(target.preview, source, model_path, force=target.force)
     start = time.perf_counter()
     with opened(source) as place, progress_bar("Synthetic map") as progress:
         volume = read_image(place, choice)

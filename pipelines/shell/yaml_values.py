@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from reprlib import Repr
 from typing import Any
 
 import yaml
 
 from glcm_cuda.base.checks import nearest
+
+_SHORT = Repr()  # Python 3.12 takes these as arguments
+"""Shows the beginning of a value: a file of a few lines may hold one of any size, by references."""
+_SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxdict = 2, 8, 8
+_SHORT.maxstring, _SHORT.maxlong, _SHORT.maxother = 120, 80, 120
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -26,6 +32,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise FileNotFoundError(msg)
     try:
         content = yaml.load(path.read_text(encoding="utf-8-sig"), _Loader)
+    except RecursionError:
+        msg = "must be a parameter file, got one that is nested too deeply"
+        raise ValueError(msg) from None
     except yaml.YAMLError as error:
         raise ValueError(_not_yaml(error)) from None
     except UnicodeDecodeError:
@@ -58,7 +67,7 @@ def mapping(name: str, value: Any) -> dict[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        msg = f"{name} must be a mapping of names to values, got {value!r}"
+        msg = f"{name} must be a mapping of names to values, got {_shown(value)}"
         raise ValueError(msg)
     return {str(key): content for key, content in value.items()}
 
@@ -151,4 +160,9 @@ def is_number(value: Any) -> bool:
 
 def expected(name: str, what: str, value: Any) -> str:
     """Return what an error says of a value that is none of those that are expected."""
-    return f"{name} must be {what}, got {value!r}"
+    return f"{name} must be {what}, got {_shown(value)}"
+
+
+def _shown(value: Any) -> str:
+    """Return a value as a message shows it: of a long or deep one, the beginning."""
+    return _SHORT.repr(value)

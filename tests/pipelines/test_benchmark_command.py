@@ -205,7 +205,8 @@ def test_no_verdict_across_devices():
     ],
 )
 def test_bad_input_gives_one_line_and_no_output(image, tmp_path, arguments, message):
-    result = benchmark("-o", tmp_path / "out", "--image", image, *arguments)
+    given = () if "--image" in arguments else ("--image", image)
+    result = benchmark("-o", tmp_path / "out", *given, *arguments)
     assert result.exit_code == 2
     assert message in result.stderr
     assert result.stderr.count("\n") == 1

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import subprocess
 import sys
+import time
 import zipfile
 from dataclasses import replace
 from functools import partial
@@ -146,7 +148,8 @@ def test_force_replaces(tmp_path, image):
 )
 def test_bad_options(tmp_path, image, arguments, line):
     output = tmp_path / "map.nii"
-    assert_refused(run(image, "-o", output, *arguments), line)
+    given = () if "-o" in arguments else ("-o", output)
+    assert_refused(run(image, *given, *arguments), line)
     assert not output.exists()
 
 
@@ -528,3 +531,156 @@ def test_real_dicom_series(data_dir, tmp_path, archive, folder, shape):
     with zipfile.ZipFile(data_dir / "other_mr" / archive) as file:
         file.extractall(tmp_path)
     assert_real(data_dir, tmp_path / folder, tmp_path / "map.mha", shape)
+
+
+def test_labels_that_are_taken_together_are_named_in_one_line(tmp_path, image, volume):
+    labels = np.zeros(volume.array.shape, np.uint8)
+    labels[:, 2:6, 3:9], labels[:, 6:9, 3:9] = 1, 4
+    mask = tmp_path / "mask.nrrd"
+    write_volume(replace(volume, array=labels), mask)
+    result = run(image, "-o", tmp_path / "map.nrrd", "--mask", mask, "--backend", "cpu")
+    assert result.exit_code == 0, result.output
+    assert result.stderr == f"mask {mask}: labels 1, 4 are taken together; --mask-label chooses one\n"
+    one = run(image, "-o", tmp_path / "one.nrrd", "--mask", mask, "--mask-label", 4, "--backend", "cpu")
+    assert one.stderr == ""
+    write_volume(replace(volume, array=np.arange(360, dtype=np.int16).reshape(3, 12, 10)), mask, force=True)
+    result = run(image, "-o", tmp_path / "map.nrrd", "--mask", mask, "--backend", "cpu", "--force")
+    assert (
+        "labels 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20 and 339 more"
+        in result.stderr
+    )
+
+
+def in_mask(path):
+    return json.loads(path.with_name(f"{path.name}.json").read_text())["in_mask"]
+
+
+def test_a_mask_of_few_levels_is_told_with_its_figures(tmp_path, rng):
+    """Levels 0 to 9 of 64 inside, by an image whose range reaches far beyond them."""
+    array = rng.integers(0, 10, (2, 20, 20)).astype(np.int16)
+    array[0, 0, 0] = 63
+    mask = np.zeros(array.shape, np.uint8)
+    mask[:, 4:16, 4:16] = 1
+    volume = Volume(array, (1.0, 1.0, 2.0), (0.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0))
+    write_volume(volume, tmp_path / "i.nrrd")
+    write_volume(replace(volume, array=mask), tmp_path / "mask.nrrd")
+    output = tmp_path / "map.nrrd"
+    given = ("-o", output, "--mask", tmp_path / "mask.nrrd", "--backend", "cpu", "--force")
+    result = run(tmp_path / "i.nrrd", *given)
+    values = read_image(output).array[mask == 1]
+    low, high = np.percentile(values, (5, 95))
+    assert result.stderr == (
+        f"in the mask: 10 of 64 levels, the map {low:.3g} to {high:.3g} bits (5th to 95th percentile), "
+        f"{100 * np.mean(values >= 0.95 * 5.160964):.0f} % of the voxels within 5 % of the ceiling of "
+        "5.16 bits\n"
+    )
+    assert in_mask(output)["levels_spanned"] == 10
+    np.testing.assert_allclose(in_mask(output)["percentiles_5_95"], (low, high), atol=1e-5)
+    contrast = run(tmp_path / "i.nrrd", *given, "--feature", "contrast")
+    assert contrast.stderr.startswith("in the mask: 10 of 64 levels, the map ")
+    assert "ceiling" not in contrast.stderr
+    assert set(in_mask(output)) == {"levels_spanned", "percentiles_5_95"}
+    enough = run(tmp_path / "i.nrrd", *given, "--range-over", "mask", "--levels", 10)
+    assert enough.stderr == ""
+    assert in_mask(output)["levels_spanned"] == 10
+
+
+def test_a_map_at_its_ceiling_is_told_with_what_fewer_levels_give(tmp_path, image, volume):
+    """200 intensities in 12x10 voxels: nearly all pairs of a window differ."""
+    mask = tmp_path / "mask.nrrd"
+    write_volume(replace(volume, array=np.ones(volume.array.shape, np.uint8)), mask)
+    output = tmp_path / "map.nrrd"
+    given = (image, "-o", output, "--mask", mask, "--backend", "cpu", "--levels", 200, "--force")
+    result = run(*given)
+    assert result.exit_code == 0, result.output
+    (line,) = result.stderr.splitlines()
+    share = in_mask(output)["at_ceiling"]
+    assert share > 0.25
+    assert f"{100 * share:.0f} % of the voxels within 5 % of the ceiling of 5.16 bits; fewer levels," in line
+    assert run(*given[:-2], 50, "--force").exit_code == 0
+    low, high = in_mask(output)["percentiles_5_95"]
+    assert f"would help: with 50 levels the map {low:.3g} to {high:.3g} bits (5th to 95th percentile)" in line
+    assert f", {100 * in_mask(output)['at_ceiling']:.0f} % of the voxels within 5 % of the ceiling" in line
+    wide = run(*given[:-3], "--bin-width", 1, "--force")
+    assert "would help: with 50 levels the map " in wide.stderr
+
+
+def test_no_advice_without_its_figures(tmp_path, image, volume, monkeypatch):
+    mask = tmp_path / "mask.nrrd"
+    write_volume(replace(volume, array=np.ones(volume.array.shape, np.uint8)), mask)
+    monkeypatch.setattr(exact, "_MOST_TRIED", 100)
+    result = run(image, "-o", tmp_path / "map.nrrd", "--mask", mask, "--levels", 200, "--backend", "cpu")
+    assert result.stderr.startswith("in the mask: ")
+    assert "would help" not in result.stderr
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd"])
+def test_outputs_whose_name_is_not_utf8(tmp_path, image, suffix):
+    output = tmp_path / os.fsdecode(b"caf\xe9" + suffix.encode())
+    done = subprocess.run(
+        [sys.executable, "-m", "pipelines", "map", image, "-o", output, "--backend", "cpu"],
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == os.fsencode(output)
+    names = {output.name, f"{output.name}.json", "image.nii.gz"}
+    assert {path.name for path in tmp_path.iterdir()} == names
+
+
+def test_inputs_whose_name_is_not_utf8_are_refused(tmp_path, image, volume):
+    """ITK would end the process."""
+    renamed = tmp_path / os.fsdecode(b"caf\xe9.nii.gz")
+    image.rename(renamed)
+    assert_refused(
+        run(renamed, "-o", tmp_path / "m.nii"), "caf\\xe9.nii.gz is not a name in UTF-8, which ITK needs"
+    )
+    renamed.rename(image)
+    mask = tmp_path / os.fsdecode(b"m\xe9.nrrd")
+    write_volume(replace(volume, array=np.ones(volume.array.shape, np.uint8)), mask)
+    assert_refused(run(image, "--mask", mask, "-o", tmp_path / "m.nii"), "m\\xe9.nrrd is not a name in UTF-8")
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".mha"])
+def test_outputs_with_the_longest_name(tmp_path, image, suffix):
+    """255 bytes, of which the JSON beside the map takes five."""
+    output = tmp_path / f"{'n' * (250 - len(suffix))}{suffix}"
+    assert run(image, "-o", output, "--backend", "cpu").exit_code == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"image.nii.gz", output.name, f"{output.name}.json"}
+    longer = run(image, "-o", output.with_name(f"n{output.name}"), "--backend", "cpu")
+    assert_refused(longer, "File name too long: ")
+
+
+@pytest.mark.slow
+def test_a_process_that_is_asked_to_end_leaves_nothing(tmp_path, rng):
+    volume = Volume(
+        rng.integers(0, 999, (40, 128, 128)).astype(np.int16),
+        (1.0,) * 3,
+        (0.0,) * 3,
+        (1.0, 0, 0, 0, 1.0, 0, 0, 0, 1.0),
+    )
+    write_volume(volume, tmp_path / "i.nrrd")
+    (tmp_path / "m.nrrd").write_text("old")
+    command = [
+        sys.executable,
+        "-m",
+        "pipelines",
+        "map",
+        "i.nrrd",
+        "-o",
+        "m.nrrd",
+        "--force",
+        "--backend",
+        "cpu",
+    ]
+    settings = ["--dimensions", "3", "--window", "21", "--feature", "joint_entropy,contrast"]
+    process = subprocess.Popen(
+        [*command, *settings, "--preview", "p.png"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    )
+    time.sleep(6)
+    process.terminate()
+    _, log = process.communicate(timeout=100)
+    assert process.returncode == 143
+    assert log.splitlines()[-1] == "Terminated: finished outputs are complete, unfinished ones were removed"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["i.nrrd", "m.nrrd"]
+    assert (tmp_path / "m.nrrd").read_text() == "old"

@@ -16,6 +16,7 @@ from glcm_cuda import GLCMSettings
 from glcm_cuda.families.registry import FEATURES, NAMES
 from glcm_cuda.roi import roi_features
 from pipelines.images.provenance import sha256_of
+from pipelines.images.reading import read_image
 from pipelines.images.volume import Volume
 from pipelines.images.writing import write_volume
 from pipelines.maps.aggregations import AGGREGATIONS
@@ -267,3 +268,66 @@ def test_a_region_needs_a_mask(phantom):
     settings = RegionSettings(glcm=GLCMSettings(), features=FEATURES)
     with pytest.raises(ValueError, match=r"a region needs a mask, got none for .*image\.nrrd"):
         write_table(Inputs(image=phantom), settings, TableTarget(output=phantom.with_name("f.csv")))
+
+
+@pytest.fixture
+def labelled(tmp_path, rng):
+    """An image, and a mask of labels 1 and 7; label 3 is a single voxel."""
+    labels = np.zeros((4, 9, 10))
+    labels[:, 1:5, 1:6], labels[1:3, 6:, 2:8], labels[0, 8, 9] = 1, 7, 3
+    path = saved(tmp_path, rng.integers(0, 50, labels.shape).astype(np.int16), labels)
+    return path, labels
+
+
+def test_each_label_of_a_mask_has_a_row(labelled):
+    """The row that `--mask-label` gives; the log names labels without a pair."""
+    path, labels = labelled
+    result = run(path, "--aggregation", "2d-mean", "--aggregation", "3d-merge")
+    assert result.exit_code == 0, result.output
+    rows, record = rows_of(path), json.loads(path.with_name("f.csv.json").read_text())
+    assert [row["label"] for row in rows] == ["1", "1", "3", "3", "7", "7"]
+    assert result.stderr == (
+        "label 3 has no pair of voxels for 2d-mean: its features are NaN\n"
+        "label 3 has no pair of voxels for 3d-merge: its features are NaN\n"
+    )
+    assert result.stdout.splitlines()[1] == (
+        f"24 features of 3 labels (1, 3, 7), {np.count_nonzero(labels)} voxels; 2d-mean, 3d-merge"
+    )
+    assert record["labels"]["7"]["voxels"] == np.count_nonzero(labels == 7)
+    for label in (1, 7):
+        one = run(path, "--mask-label", label, "--aggregation", "2d-mean,3d-merge", "--force")
+        if one.exit_code:  # several names with commas between are taken as well
+            raise AssertionError(one.output)
+        assert rows_of(path) == [row for row in rows if row["label"] == str(label)]
+
+
+def test_labels_are_kept_apart_on_a_resampled_grid(labelled):
+    path, _ = labelled
+    result = run(path, "--resample", "1.4,1.6,0", "--feature", "contrast")
+    assert result.exit_code == 0, result.output
+    together = rows_of(path)
+    assert [row["label"] for row in together] in (["1", "7"], ["1", "3", "7"])
+    if len(together) == 2:
+        assert "mask.nrrd: no voxel of label 3 is left on the resampled grid" in result.stderr
+    assert (
+        run(path, "--resample", "1.4,1.6,0", "--feature", "contrast", "--mask-label", 7, "--force").exit_code
+        == 0
+    )
+    assert rows_of(path) == together[-1:]
+
+
+def test_fractions_are_no_labels(tmp_path, rng):
+    path = saved(tmp_path, rng.integers(0, 50, (3, 6, 7)).astype(np.int16), np.ones((3, 6, 7)))
+    fractions = read_image(path)
+    fractions = replace(fractions, array=rng.choice([0.25, 0.5, 1.0], (3, 6, 7)).astype(np.float32))
+    write_volume(fractions, tmp_path / "mask.nrrd", force=True)
+    assert run(path, "--feature", "contrast").exit_code == 0
+    (row,) = rows_of(path)
+    assert (row["label"], row["voxels"]) == ("", "126")
+
+
+def test_an_image_given_as_the_mask_is_refused(tmp_path, rng):
+    path = saved(tmp_path, rng.integers(0, 50, (3, 60, 70)).astype(np.int16), np.ones((3, 60, 70)))
+    values = np.arange(3 * 60 * 70, dtype=np.int32).reshape(3, 60, 70)
+    write_volume(replace(read_image(path), array=values), tmp_path / "mask.nrrd", force=True)
+    assert_refused(run(path), "mask.nrrd must have at most 4096 labels, got 12599; is it a mask?")

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from helpers.commands import radsynth
+from helpers.commands import assert_refused, radsynth
 
 from glcm_cuda import GLCMSettings, feature_maps
 from pipelines.synthesize import command
@@ -195,6 +195,30 @@ def test_what_one_image_refuses(models, tmp_path, rng):
         assert message in result.stderr
         assert result.stderr.count("\n") == 1
         assert not (tmp_path / "map.nii.gz").exists()
+
+
+@pytest.mark.parametrize("read", ["image.nii.gz", "model.keras"])
+def test_a_preview_never_replaces_an_input(models, tmp_path, rng, read):
+    source = write_image(tmp_path / "image.nii.gz", rng)
+    model = tmp_path / "model.keras"
+    model.write_bytes((models / "fold0.keras").read_bytes())
+    (tmp_path / "preview.png").hardlink_to(tmp_path / read)
+    before = (tmp_path / read).read_bytes()
+    result = synthesize(
+        source, "-o", tmp_path / "map.nii", "--model", model, "--preview", tmp_path / "preview.png", "--force"
+    )
+    assert_refused(result, "preview.png is an input and must not be overwritten")
+    assert (tmp_path / read).read_bytes() == before
+    assert not (tmp_path / "map.nii").exists()
+
+
+@pytest.mark.parametrize("option", ["--output", "--model", "--error-map", "--preview", "INPUT"])
+def test_an_empty_path_is_refused(option):
+    given = {"INPUT": "i.nii", "--output": "m.nii", "--model": "m.keras"} | {option: ""}
+    source = given.pop("INPUT")
+    assert_refused(
+        synthesize(source, *(part for pair in given.items() for part in pair)), "is empty; give a path"
+    )
 
 
 def test_the_default_tile_is_the_librarys():

@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from glcm_cuda.base.cache import fingerprint
+from glcm_cuda.base.cache import can_cache, fingerprint
 from glcm_cuda.base.threads import run_in_parts
 from glcm_cuda.families.glcm.definition import first_start, last_start, mean_entropy
 from glcm_cuda.families.glcm.scales import most_pairs
@@ -76,7 +76,7 @@ def _compiled() -> Any:
     """Return the loop over the rows of a block, compiled or read from Numba's cache."""
     sources = fingerprint(__name__)
 
-    @njit(nogil=True, cache=True)
+    @njit(nogil=True, cache=can_cache())
     def map_rows(levels, offsets, origin, radii, sizes, symmetric, merge, flat, out, start, stop):  # type: ignore[no-untyped-def]
         _ = sources
         _, height, width = out.shape

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import shutil
 import subprocess
 import sys
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import glcm_cuda
+from glcm_cuda.base import cache
 
 MAPS = """
 from glcm_cuda import GLCMSettings, entropy_map
@@ -36,3 +39,42 @@ def test_an_edit_of_the_definition_is_seen(tmp_path):
     assert edited != source
     definition.write_text(edited)
     assert run_maps(tmp_path) == [0.5, 0.5]
+
+
+def test_a_folder_for_machine_code_is_found_or_missed_once(monkeypatch, caplog):
+    def refuse(**_):
+        msg = "cannot cache function '_nothing': no locator available"
+        raise RuntimeError(msg)
+
+    monkeypatch.setattr(cache, "njit", lambda **_: lambda function: function)
+    cache.can_cache.cache_clear()
+    try:
+        assert cache.can_cache()
+        cache.can_cache.cache_clear()
+        monkeypatch.setattr(cache, "njit", refuse)
+        with caplog.at_level(logging.WARNING, "glcm_cuda"):
+            assert not cache.can_cache()
+            assert not cache.can_cache()
+    finally:
+        cache.can_cache.cache_clear()
+    (message,) = caplog.messages
+    assert "compiled again in every run; set NUMBA_CACHE_DIR" in message
+
+
+@pytest.mark.slow
+def test_without_home_and_cache_maps_are_computed(tmp_path):
+    package = tmp_path / "glcm_cuda"
+    shutil.copytree(Path(glcm_cuda.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    for folder in [package, *(path for path in package.rglob("*") if path.is_dir())]:
+        (folder / "__pycache__").write_text("no folder can be made here")
+    nowhere = {"HOME": os.devnull, "XDG_CACHE_HOME": f"{os.devnull}/cache", "NUMBA_CACHE_DIR": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", f"import logging; logging.basicConfig(){MAPS}"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | nowhere | {"PYTHONPATH": str(tmp_path)},
+    )
+    assert [float(line) for line in done.stdout.split()] == [1.5, 1.5]
+    assert done.stderr.count("set NUMBA_CACHE_DIR") == 1

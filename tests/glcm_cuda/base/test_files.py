@@ -105,6 +105,37 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
         refuse_unwritable(tmp_path / "new" / "map.nii")
 
 
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd.json"])
+def test_temporary_names_are_short_enough_for_the_longest_output(tmp_path, suffix):
+    target = tmp_path / f"{'n' * (255 - len(suffix))}{suffix}"
+    with replacing(target) as temporary:
+        assert temporary.name.startswith(".tmp-")
+        assert temporary.name.endswith(suffix)
+        temporary.with_name(f"{temporary.name}.uncompressed").write_text("room for what a writer adds")
+        temporary.with_name(f"{temporary.name}.uncompressed").unlink()
+        temporary.write_text("whole")
+    assert target.read_text() == "whole"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_two_long_names_have_two_temporary_names(tmp_path):
+    with replacing(tmp_path / f"{'n' * 250}a.h5") as one, replacing(tmp_path / f"{'n' * 250}b.h5") as other:
+        assert one != other
+        one.write_text("a")
+        other.write_text("b")
+    assert sorted(path.read_text() for path in tmp_path.iterdir()) == ["a", "b"]
+
+
+def test_temporary_names_are_utf8_whatever_the_output_is_called(tmp_path):
+    """SimpleITK would end the process."""
+    target = tmp_path / os.fsdecode(b"caf\xe9.nii.gz")
+    with replacing(target) as temporary:
+        assert temporary.name.isascii()
+        assert temporary.name.endswith(".nii.gz")
+        temporary.write_text("whole")
+    assert target.read_text() == "whole"
+
+
 WRITE_FOREVER = """
 import sys, time
 from glcm_cuda.base.files import replacing, second_temporary

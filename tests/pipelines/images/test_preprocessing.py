@@ -302,3 +302,9 @@ def test_real_phases_are_subtracted(data_dir):
     found = preprocess(post, Preprocessing(subtract=folder / "UCSF-BR-06_pre.nii.gz"))
     np.testing.assert_array_equal(found.array, post.array.astype(float) - pre.array)
     assert found.origin_mm == post.origin_mm
+
+
+def test_a_standard_that_is_nested_deeply_is_refused(tmp_path):
+    (tmp_path / "s.json").write_text("[" * 100_000)
+    with pytest.raises(ValueError, match=r"s\.json must be an intensity standard"):
+        read_standard(tmp_path / "s.json")

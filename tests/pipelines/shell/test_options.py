@@ -5,16 +5,21 @@ from __future__ import annotations
 import errno
 import io
 import logging
+import os
+import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
 
 import click
 import pytest
 from click.testing import CliRunner
+from helpers.commands import assert_refused, radsynth
 
 from glcm_cuda import GLCMSettings
+from glcm_cuda.base.files import replacing
 from glcm_cuda.families.registry import FEATURES
 from glcm_cuda.settings import PRESETS
 from pipelines.__main__ import COMMANDS, main
@@ -73,10 +78,98 @@ def test_a_fault_of_the_program_keeps_its_traceback():
     assert isinstance(result.exception, KeyError)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("map", "i.nii", "--levels", "8", "-o", "m.nii", "--levels", "9"), "--levels is given 2 times"),
+        (("map", "i.nii", "-o", "m.nii", "--output", "n.nii"), "--output is given 2 times"),
+        (
+            ("map", "-o", "m.nii", "i.nii", "--symmetric", "--asymmetric"),
+            "--symmetric/--asymmetric is given 2",
+        ),
+        (("map", "-o", "m.nii", "i.nii", *("--range", "0", "9") * 3), "--range is given 3 times"),
+        (("roi", "i.nii", "--mask", "m.nii", "--mask", "n.nii", "-o", "f.csv"), "--mask is given 2 times"),
+        (
+            ("train", "s.h5", "-o", "run", "--seed", "1", "--seed", "1"),
+            "--seed is given 2 times; give it once",
+        ),
+        (("cohort", "scan", "f", "-o", "c.csv", "-o", "d.csv"), "--output is given 2 times"),
+    ],
+)
+def test_an_option_that_is_given_again_is_refused(tmp_path, monkeypatch, arguments, line):
+    """Rather than overruled; click keeps the last."""
+    monkeypatch.chdir(tmp_path)
+    result = radsynth(*arguments)
+    assert_refused(result, line)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_options_with_several_values_and_flags_may_be_repeated():
+    for repeated in (
+        ("--feature", "contrast", "--feature", "idm"),
+        ("--force", "--force"),
+        ("--distance", 1) * 2,
+    ):
+        result = radsynth("map", "none.nii", "-o", "m.nii", *repeated)
+        assert "none.nii does not exist" in result.stderr or "distance must be" in result.stderr
+
+
 def test_an_interruption_ends_with_130():
     result = run_raising(KeyboardInterrupt())
     assert result.exit_code == 130
     assert result.stderr == "Interrupted: finished outputs are complete, unfinished ones were removed\n"
+
+
+def test_a_signal_to_end_cleans_up_and_ends_with_143(tmp_path):
+    @click.command(cls=options.Command)
+    def command():
+        with replacing(tmp_path / "map.nii") as temporary:
+            temporary.write_text("half")
+            signal.raise_signal(signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    result = CliRunner().invoke(command, [])
+    assert result.exit_code == 143
+    assert result.stderr == "Terminated: finished outputs are complete, unfinished ones were removed\n"
+    assert list(tmp_path.iterdir()) == []
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_second_signal_does_not_disturb_the_cleaning_up(tmp_path):
+    @click.command(cls=options.Command)
+    def command():
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            signal.raise_signal(signal.SIGTERM)
+            (tmp_path / "cleaned").touch()
+
+    assert CliRunner().invoke(command, []).exit_code == 143
+    assert (tmp_path / "cleaned").exists()
+
+
+def test_commands_run_in_other_threads_too():
+    """Where Python can handle no signal."""
+    with ThreadPoolExecutor(1) as pool:
+        result = pool.submit(run_raising, ValueError("no"))
+    assert result.result().exit_code == 2
+
+
+def test_stdout_takes_any_name_of_a_file(tmp_path):
+    """A name that is not UTF-8 in its own bytes; what the terminal cannot show is escaped."""
+    code = (
+        "import click; from pipelines.shell.options import Command\n"
+        "names = 'caf\\udce9.nii', '\\u65e5'\n"
+        "command = click.command(cls=Command)(lambda: [click.echo(name) for name in names])\n"
+        "command()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        check=True,
+        env=os.environ | {"PYTHONIOENCODING": "latin-1"},
+    )
+    assert done.stdout == b"caf\xe9.nii\n\\u65e5\n"
 
 
 def test_exit_codes_of_click_pass():

@@ -418,3 +418,20 @@ def test_an_image_of_one_slice_has_windows_in_it(tmp_path, rng):
     result = CliRunner().invoke(main, ["roi", *inputs, "-o", str(tmp_path / "f.csv")])
     assert result.exit_code == 0, result.output
     assert "; 2.5d-mean" in result.stdout
+
+
+@pytest.mark.parametrize("text", ["[" * 3000 + "]" * 3000, '{"setting": ' * 3000 + "1" + "}" * 3000])
+def test_files_that_are_nested_deeply_are_refused(tmp_path, text):
+    (tmp_path / "p.yaml").write_text(text)
+    with pytest.raises(ValueError, match="must be a parameter file, got one that is nested too deeply"):
+        read_parameter_file(tmp_path / "p.yaml")
+
+
+def test_messages_are_short_however_large_a_value_is(tmp_path):
+    """Nine lists of nine references each to the one before make 350 million numbers."""
+    lists = ["a0: &a0 [1, 2, 3, 4, 5, 6, 7, 8, 9]"]
+    lists += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 9)]
+    (tmp_path / "p.yaml").write_text(f"setting:\n  binWidth: {{{', '.join(lists)}}}\n")
+    with pytest.raises(ValueError, match="binWidth must be a") as caught:
+        read_parameter_file(tmp_path / "p.yaml")
+    assert len(str(caught.value)) < 3000

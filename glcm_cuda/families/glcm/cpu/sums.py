@@ -17,7 +17,7 @@ import numpy.typing as npt
 from numba import njit, types
 from numba.extending import overload
 
-from glcm_cuda.base.cache import fingerprint
+from glcm_cuda.base.cache import can_cache, fingerprint
 from glcm_cuda.base.threads import run_in_parts
 from glcm_cuda.families.feature import Feature
 from glcm_cuda.families.fixed_point import log_steps
@@ -165,7 +165,7 @@ def _compiled() -> Any:
     """
     sources = fingerprint(__name__)
 
-    @njit(nogil=True, cache=True)
+    @njit(nogil=True, cache=can_cache())
     def sum_band(levels, chosen, z, top, plan, sums, terms):  # type: ignore[no-untyped-def]
         _ = sources
         for j in range(len(chosen)):
@@ -215,7 +215,7 @@ def _adder(name: str) -> Any:
     """
     sources, place = fingerprint(__name__), tuple(FORMULAS).index(name)
 
-    @njit(nogil=True, cache=True, error_model="numpy")
+    @njit(nogil=True, cache=can_cache(), error_model="numpy")
     def add_values(totals, sums, scale):  # type: ignore[no-untyped-def]
         _ = sources
         for row in range(len(totals)):

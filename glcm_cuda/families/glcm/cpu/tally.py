@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from glcm_cuda.base.cache import fingerprint
+from glcm_cuda.base.cache import can_cache, fingerprint
 from glcm_cuda.base.threads import run_in_parts
 from glcm_cuda.families.fixed_point import LOG_ONE, log_steps, log_table
 from glcm_cuda.families.glcm.definition import NO_PAIR, is_distinct, mean_entropy, pair_code, scaled_entropy
@@ -69,7 +69,7 @@ def _compiled() -> Any:
     """Return the loop over bands of rows, compiled or read from Numba's cache."""
     sources = fingerprint(__name__)
 
-    @njit(nogil=True, cache=True)
+    @njit(nogil=True, cache=can_cache())
     def map_bands(  # type: ignore[no-untyped-def]
         levels, offsets, origin, radii, number_of_levels, symmetric, merge, log_table, steps, scale,
         out, start_band, stop_band
