@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from pipelines.images.dicom.headers import files_below
+from pipelines.images.dicom.headers import files_below, is_dicom
 
 _IMAGES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EMFILE)
@@ -36,7 +36,7 @@ def opened(path: Path) -> Iterator[Path]:
     ------
     ValueError
         If the archive is damaged, encrypted, leads out of its folder, would unpack to far more than its
-        size, or holds several images that are not DICOM.
+        size, or holds several images that are not DICOM, or one beside DICOM.
     OSError
         If there is no room for it.
     """
@@ -135,5 +135,8 @@ def _image_in(path: Path, folder: Path) -> Path:
     if len(images) > 1:
         names = ", ".join(file.name for file in images[:5])
         msg = f"{path} holds {len(images)} images ({names}); unpack it and give one of them"
+        raise ValueError(msg)
+    if images and any(is_dicom(file) for file in files):
+        msg = f"{path} holds DICOM files and {images[0].name}; unpack it and name the folder or the image"
         raise ValueError(msg)
     return images[0] if images else folder

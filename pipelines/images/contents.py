@@ -13,7 +13,7 @@ from pipelines.images.dicom.headers import Contents, Found, contents_of, files_b
 from pipelines.images.dicom.phases import Phase, phases_of, uneven, without_copies
 from pipelines.images.dicom.planes import plane_name, size_of, spacing_of
 from pipelines.images.dicom.regions import is_region_header, segments_in, series_referred_to
-from pipelines.images.dicom.series import series_frames
+from pipelines.images.dicom.series import refuse_mixed_scales, series_frames
 from pipelines.images.dicom.tilt import tilt_degrees, tilt_text
 from pipelines.images.dicom.voxels import rescale_of
 from pipelines.images.output_paths import MAP_SUFFIXES
@@ -112,6 +112,8 @@ def _series_lines(series: Found) -> Iterator[str]:
         phases = phases_of(source, slices)
         for path, header in slices:
             rescale_of(path, header)  # refuses what is malformed
+        for phase in phases:
+            refuse_mixed_scales(source, phase)
     except ValueError as error:
         yield f"problem: {error}".replace("series: ", "").replace("series holds", "holds")
         return

@@ -34,10 +34,14 @@ _AXES = "xyz"
 
 @dataclass(frozen=True, eq=False)
 class NonFinite:
-    """Voxels that are NaN or infinite: their indices in the flat array, and their values."""
+    """Voxels that are NaN or infinite: their indices in the flat array, and their values.
+
+    `surplus` counts the bytes of the file after its voxels.
+    """
 
     places: npt.NDArray[np.int64]
     values: npt.NDArray[np.float64]
+    surplus: int = 0
 
     def restore(self, array: npt.NDArray[Any]) -> None:
         """Put the values back into an array that ITK read."""
@@ -169,7 +173,7 @@ def _scan(path: Path, file: BinaryIO | gzip.GzipFile, header: Header) -> NonFini
     if got < expected:
         msg = f"{path} is truncated: its header states {expected} bytes of voxels, got {got}; copy it again"
         raise ValueError(msg)
-    return NonFinite(np.concatenate(places), _scaled(np.concatenate(values), header))
+    return NonFinite(np.concatenate(places), _scaled(np.concatenate(values), header), got - expected)
 
 
 def _scaled(values: npt.NDArray[np.float64], header: Header) -> npt.NDArray[np.float64]:

@@ -102,6 +102,12 @@ def _read_nifti(path: Path) -> Volume:
         volume = volume_of(_read_file(path))
     if missing_in_itk is not None:
         missing_in_itk.restore(volume.array)
+        if missing_in_itk.surplus:
+            _log.warning(
+                "%s has %d bytes after the voxels that its header states; its sizes may be wrong",
+                path,
+                missing_in_itk.surplus,
+            )
     return _placed(path, volume, header.forms, shear)
 
 

@@ -55,6 +55,8 @@ _DISTINGUISHING = (
     "ContentTime",
 )
 _REPEAT = "repeat"
+_HALF_A_DAY = 43_200
+"""Times without dates that are further apart (s) are those of a scan over midnight."""
 
 _SAME_VALUE = 0.02
 """Echo times and b-values that differ by less than this fraction are those of one volume."""
@@ -180,7 +182,7 @@ def uneven(phase: Phase) -> str | None:
     gaps = np.diff(phase.along_mm)
     if gaps.size < 2:
         return None
-    usual = float(np.median(gaps))
+    usual = usual_distance(gaps)
     worst = int(np.abs(gaps - usual).argmax())
     if abs(gaps[worst] - usual) <= max(0.05, 0.01 * usual):
         return None
@@ -189,6 +191,11 @@ def uneven(phase: Phase) -> str | None:
         f"{gaps[worst]:.2f} mm between slices {worst} and {worst + 1} of {len(phase.members)} ({before}, "
         f"{after}) and {usual:.2f} mm elsewhere"
     )
+
+
+def usual_distance(gaps: npt.NDArray[np.float64]) -> float:
+    """Return the distance (mm) of most slices: the lower median, since missing slices only widen gaps."""
+    return float(np.sort(gaps)[(gaps.size - 1) // 2])
 
 
 def _refuse_mixed_planes(source: Path, members: Sequence[Member]) -> None:
@@ -256,6 +263,12 @@ def _column(keyword: str, ordered: Sequence[Member]) -> list[str | None]:
     dated = [bool(text_of(header, DATE_OF[keyword])) for header in headers] if keyword in DATE_OF else [True]
     if any(dated) and not all(dated):  # without its date a time cannot be compared with the others
         column = [None if value is None else value % 86_400 for value in column]
+    known = [value for value in column if value is not None]
+    if not all(dated) and known and max(known) - min(known) > _HALF_A_DAY:  # no scan takes so long
+        column = [
+            value + 2 * _HALF_A_DAY if value is not None and value < max(known) - _HALF_A_DAY else value
+            for value in column
+        ]
     return [None if value is None else f"{value:.3f}" for value in column]
 
 

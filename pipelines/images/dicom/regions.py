@@ -14,7 +14,7 @@ from pipelines.images.dicom.attributes import count_of, items_of, malformed, tex
 from pipelines.images.dicom.contours import closed_contours, filled_contours, in_voxels
 from pipelines.images.dicom.headers import dataset_of, header_of
 from pipelines.images.dicom.multiframe import decoded, frame_geometry, frames_of, stated_distance
-from pipelines.images.dicom.planes import normal_of, orientation_of, size_of
+from pipelines.images.dicom.planes import normal_of, orientation_of, position_of, size_of
 from pipelines.images.dicom.tilt import EVEN_MM, aside_mm
 from pipelines.images.volume import Volume, geometry_differences
 
@@ -104,6 +104,7 @@ def read_region(path: Path, volume: Volume, segment: str | None = None) -> Volum
         raise ValueError(msg)
     dataset = dataset_of(path)
     _refuse_other_image(path, dataset, volume)
+    _refuse_gaps(path, volume)
     chosen = _chosen(path, segments_in(path, dataset), segment)
     if text_of(dataset, "SOPClassUID") == _STRUCTURES:
         return replace(volume, array=_inside_contours(path, dataset, chosen, volume))
@@ -189,6 +190,24 @@ def _refuse_other_image(path: Path, dataset: Any, volume: Volume) -> None:
     ):
         if found and expected and expected not in found:
             msg = f"{path} refers to another {what} than that of the image; name the mask of this image"
+            raise ValueError(msg)
+
+
+def _refuse_gaps(path: Path, volume: Volume) -> None:
+    """Refuse a region of an image whose slices are not where its grid says, as --allow-gaps leaves them."""
+    if len(volume.sources) != len(volume.array):
+        return
+    positions = [position_of(source, header_of(source)) for source in volume.sources]
+    normal = np.reshape(volume.direction, (3, 3))[:, 2]
+    for index, position in enumerate(positions):
+        if position is None:
+            return
+        off = float((position - volume.origin_mm) @ normal) - index * volume.spacing_mm[2]
+        if abs(off) > _HALF * volume.spacing_mm[2]:
+            msg = (
+                f"{path} gives a region by its place, but slices of the image are missing and from slice "
+                f"{index} on the others are off theirs; complete the series, or give a label image"
+            )
             raise ValueError(msg)
 
 

@@ -24,7 +24,7 @@ from pipelines.images.dicom.headers import (
     image_type,
     is_other_object,
 )
-from pipelines.images.dicom.phases import Phase, phases_of, uneven, without_copies
+from pipelines.images.dicom.phases import Phase, phases_of, uneven, usual_distance, without_copies
 from pipelines.images.dicom.planes import position_of, spacing_of
 from pipelines.images.dicom.tilt import EVEN_MM, tilt_degrees, tilt_text, upright
 from pipelines.images.dicom.voxels import read_slices, warn_of_padding
@@ -295,7 +295,7 @@ def _volume(source: Path, members: Sequence[Member], choice: Choice) -> Series:
         _log.warning("left out: %s", copy)
     slices = series_frames(source, once)
     phase = _chosen_phase(source, phases_of(source, slices), choice.phase)
-    _refuse_mixed_scales(source, phase)
+    refuse_mixed_scales(source, phase)
     return Series(
         members=phase.members,
         positions_mm=phase.positions_mm,
@@ -304,8 +304,14 @@ def _volume(source: Path, members: Sequence[Member], choice: Choice) -> Series:
     )
 
 
-def _refuse_mixed_scales(source: Path, phase: Phase) -> None:
-    """Refuse slices of which some show high intensities as dark: nothing says whether they mean the same."""
+def refuse_mixed_scales(source: Path, phase: Phase) -> None:
+    """Refuse slices of which some show high intensities as dark: nothing says whether they mean the same.
+
+    Raises
+    ------
+    ValueError
+        If PhotometricInterpretation differs between slices.
+    """
     names: dict[str, Path] = {}
     for path, header in phase.members:
         names.setdefault(text_of(header, "PhotometricInterpretation"), path)
@@ -334,7 +340,7 @@ def _readable_slices(source: Path, series: Series) -> tuple[npt.NDArray[Any], Se
         raise ValueError(msg)
     kept = [index for index in range(len(series.members)) if index not in lost]
     steps = np.linalg.norm(np.diff(series.positions_mm, axis=0), axis=1)
-    distance = series.slice_distance_mm if series.slice_distance_mm is not None else float(np.median(steps))
+    distance = series.slice_distance_mm if series.slice_distance_mm is not None else usual_distance(steps)
     return array, replace(
         series,
         members=tuple(series.members[index] for index in kept),
@@ -385,4 +391,4 @@ def _checked_distance(source: Path, phase: Phase, *, allow_gaps: bool) -> float 
             "volume: find it, or give --allow-gaps to take the slices as they follow"
         )
         raise ValueError(msg)
-    return float(np.median(np.diff(phase.along_mm)))
+    return usual_distance(np.diff(phase.along_mm))

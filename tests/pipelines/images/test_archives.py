@@ -209,3 +209,13 @@ def test_a_header_with_data_in_a_subfolder_of_an_archive(tmp_path):
     header = "NDims = 2\nDimSize = 4 4\nElementType = MET_UCHAR\nElementDataFile = data/a.raw\n"
     path = archive_of(tmp_path / "z.zip", [("a.mhd", header), ("data/a.raw", bytes(range(16)))])
     np.testing.assert_array_equal(read_image(path).array.ravel(), np.arange(16))
+
+
+def test_dicom_beside_another_image_is_to_be_named(tmp_path, rng):
+    pixels = write_series(tmp_path / "series", rng)
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(pixels), str(tmp_path / "mask.nii"))
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for path in (tmp_path / "mask.nii", *(tmp_path / "series").iterdir()):
+            archive.write(path, path.name)
+    with pytest.raises(ValueError, match=r"a\.zip holds DICOM files and mask\.nii; unpack it and name"):
+        read_image(tmp_path / "a.zip")

@@ -8,6 +8,7 @@ import tempfile
 import threading
 
 import pytest
+import SimpleITK
 
 from pipelines.images.native_messages import native_messages_logged
 from pipelines.images.reading import read_image
@@ -36,6 +37,21 @@ def test_a_reader_s_words_about_a_damaged_image_are_in_the_log(tmp_path, capfd, 
         read_image(path)
     assert capfd.readouterr() == ("", "")
     assert any("M_ReadElementsData" in line for line in logged(caplog))
+
+
+def test_a_warning_of_itk_reaches_the_user_once(tmp_path, monkeypatch, caplog):
+    path = tmp_path / "image.nrrd"
+    path.write_text("NRRD0004\ntype: uchar\ndimension: 2\nsizes: 2 2\nencoding: raw\n\n1234")
+    real = SimpleITK.ImageFileReader.Execute
+
+    def warn(reader):
+        text = f"WARNING: In /build/itkNrrdImageIO.cxx, line 20\nNrrdImageIO (0x55ab): {path} is odd\n\n"
+        os.write(2, 2 * text.encode())
+        return real(reader)
+
+    monkeypatch.setattr(SimpleITK.ImageFileReader, "Execute", warn)
+    read_image(path)
+    assert logged(caplog) == [f"{path}: is odd"]
 
 
 def test_an_error_passes_through(capfd, caplog):

@@ -325,6 +325,18 @@ def test_the_sign_of_an_infinity_follows_the_slope(tmp_path):
     assert found[2, 2, 2] == 3
 
 
+def test_voxels_that_the_header_does_not_state_are_told(tmp_path, caplog):
+    path = write(tmp_path / "image.nii", qform=(affine(), 1))
+    content = bytearray(path.read_bytes())
+    content[42:44] = np.int16(SHAPE[0] - 1).tobytes()  # rows of voxels would be shifted against each other
+    path.write_bytes(content)
+    read_image(path)
+    surplus = 2 * SHAPE[1] * SHAPE[2]
+    assert warnings_of(caplog) == [
+        f"{path} has {surplus} bytes after the voxels that its header states; its sizes may be wrong"
+    ]
+
+
 @pytest.mark.parametrize("seed", range(60))
 def test_mutated_headers_are_refused_or_read(tmp_path, seed):
     rng = np.random.default_rng(seed)

@@ -373,6 +373,7 @@ def test_b_values_and_echoes_and_repeats(tmp_path, rng):
     [
         (("AcquisitionDate", "AcquisitionTime"), ("20200101", "235830"), ("20200102", "000030")),
         (("ContentDate", "ContentTime"), ("20191231", "235830.5"), ("20200101", "000030.5")),
+        (("AcquisitionTime",), ("235830",), ("000030",)),
         (("AcquisitionDateTime",), ("20200229235830.000",), ("20200301000030.000",)),
         (("AcquisitionDateTime",), ("20200102005830+0100",), ("20200102000030+0000",)),
     ],

@@ -280,6 +280,17 @@ def test_frames_that_fit_no_grid_are_refused(series, tmp_path):
         read_mask(path, read_image(series))
 
 
+def test_a_region_of_an_image_with_gaps_is_refused(series, tmp_path):
+    """From the gap on, the slices lie elsewhere than the grid of the image says."""
+    regions = [write_segmentation(tmp_path / "seg.dcm", series, two_masks()[:1])]
+    regions.append(write_structures(tmp_path / "rt.dcm", series, [corners((0.6, 3.4), (0.6, 3.4), 3)]))
+    sorted(series.iterdir(), reverse=True)[1].unlink()
+    volume = read_image(series, Choice(allow_gaps=True))
+    for path in regions:
+        with pytest.raises(ValueError, match="slices of the image are missing and from slice 1 on"):
+            read_mask(path, volume)
+
+
 def test_a_segment_without_a_name(series, tmp_path):
     path = write_segmentation(tmp_path / "seg.dcm", series, two_masks())
     dataset = pydicom.dcmread(path)
