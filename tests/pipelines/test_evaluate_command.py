@@ -287,7 +287,7 @@ def test_maps_of_another_image_or_model_are_refused(key, name, tmp_path):
     sidecar.write_text(json.dumps({key: sha256_of(current)}))
     assert subject.evaluate(run).held_out
     sidecar.write_text(json.dumps({key: "0" * 64}))
-    with pytest.raises(ValueError, match=f"was not made from the .*{name} that is there now"):
+    with pytest.raises(ValueError, match=f"was not made from the present .*{name};"):
         subject.evaluate(run)
 
 
@@ -359,7 +359,7 @@ SPOILED = [
     (lambda run: with_index(run, "synthetic,model", "a,b"), "index.csv lacks the columns synthetic, model"),
     (lambda run: with_index(run, "labels", "x"), "lacks the columns labels"),
     (lambda run: with_index(run, "b-01,", "n-01,"), "n-01 twice"),
-    (lambda run: without(run, "synthetic/n-01_entropy_synthetic.nii.gz"), "synthesize again"),
+    (lambda run: without(run, "synthetic/n-01_entropy_synthetic.nii.gz"), "run `radsynth synthesize` again"),
     (
         lambda run: with_synthetic(run, np.zeros((2, 24, 25))),
         r"must have the size of its image \(26, 24, 2\)",

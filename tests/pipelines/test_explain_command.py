@@ -466,6 +466,6 @@ def test_outputs_are_replaced_only_when_asked_and_inputs_never(folder, tmp_path)
     assert "not an earlier output (no explanation.csv in it)" in foreign.stderr
     inside = run(*arguments[:3], folder, "--force")
     assert inside.exit_code == 2
-    assert "lies in the output folder" in inside.stderr
+    assert "is inside the output folder" in inside.stderr
     (tmp_path / "file").write_text("")
     assert "-o must be a folder" in run(*arguments[:3], tmp_path / "file").stderr

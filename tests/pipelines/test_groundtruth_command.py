@@ -183,7 +183,7 @@ def test_a_phase_of_a_folder_of_dicom_is_a_case(tmp_path, rng):
         expected = entropy_map(read_image(case.image, case.choice).array, backend="cpu")
         np.testing.assert_array_equal(read_array(map_path(tmp_path / "maps", case.patient)), expected)
     (tmp_path / "c.csv").write_text("patient,group,image,labels,phase\np,benign,series,,two\n")
-    with pytest.raises(ValueError, match="line 2: phase must be a number from 1, or empty, got 'two'"):
+    with pytest.raises(ValueError, match="line 2: phase must be empty or a whole number from 1, got 'two'"):
         read_cohort(tmp_path / "c.csv")
 
 
@@ -360,7 +360,10 @@ def test_command_refuses_an_existing_store(cohort, tmp_path):
         (("--preset", "ibsi"), "give a fixed range or --range-over cohort instead"),
         (("--bin-width", 5), "one number of levels for all cases, got bin_width=5; give levels instead"),
         (("--unmasked-window",), "No such option '--unmasked-window'"),
-        (("--range-over", "cohort", "--range", 0, 9), "--range-over cohort and --range exclude each other"),
+        (
+            ("--range-over", "cohort", "--range", 0, 9),
+            "--range-over cohort and --range are mutually exclusive",
+        ),
         (("--range-over", "cohort", "--deviations", 2), "--range-over cohort and --deviations exclude"),
         (("--range-over", "cohort", "--percentiles", 1, 99), "--range-over cohort and --percentiles excl"),
     ],

@@ -75,7 +75,7 @@ def test_options_become_settings(calls, tmp_path):
     assert result.stdout.splitlines() == [
         str(run),
         "fold 0: 2 epochs, validation RMSE 0.250 hartleys",
-        "fold 1: 2 epochs, no patient to validate on",
+        "fold 1: 2 epochs, no validation patients",
     ]
     assert (run / "history.png").read_bytes().startswith(b"\x89PNG")
 
