@@ -86,7 +86,7 @@ def test_numbers_follow_from_the_median(measured):
 def test_markdown_says_what_is_assumed(measured):
     text = (measured[0] / "benchmark.md").read_text()
     assert "3 slices of 16x16, as this image has" in text
-    assert "scaled by voxels" in text
+    assert "scaled by the number of voxels" in text
     assert "No surrogate was timed" in text
     assert "hantom" not in text
 
@@ -199,7 +199,7 @@ def test_no_verdict_across_devices():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--slices", "4"), "knee.nii.gz has 3 slices, fewer than the 4 asked for"),
+        (("--slices", "4"), "knee.nii.gz has 3 slices, but --slices asks for 4"),
         (("--repeats", "0"), "0 is not in the range"),
         (("--image", "nowhere.nii"), "nowhere.nii does not exist"),
     ],

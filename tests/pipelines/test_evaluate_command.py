@@ -216,7 +216,7 @@ def test_a_note_says_whose_whole_image_counts(tmp_path):
     with_index(run, "n-01_l.nii.gz", "")
     with_index(run, f"{tmp_path}/images/,", ",")
     note = (
-        "Without tissue labels: 1 of 3 patients; the whole image, background included, counts in "
+        "Without tissue labels: 1 of 3 patients; their whole image, background included, counts in "
         '"all" and in no tissue.'
     )
     result = evaluate(run, "-o", tmp_path / "out")
@@ -244,7 +244,7 @@ def test_labels_without_a_voxel_away_from_the_border_are_refused(tmp_path):
     labels = np.zeros(SHAPE, np.uint8)
     labels[:, 0] = 1
     write_image(labels, tmp_path / "images" / "n-01_l.nii.gz")
-    with pytest.raises(ValueError, match="has no label further than 2 voxels from the border"):
+    with pytest.raises(ValueError, match="has no labels more than 2 voxels from the border"):
         subject.evaluate(run)
 
 

@@ -553,7 +553,7 @@ def test_a_cohort_is_mapped_and_evaluated_feature_by_feature(cohort, run, two_fe
     assert float(row["bias"]) == pytest.approx(float(bias), rel=1e-4)
     refused = evaluated("--feature", "idm")
     assert refused.exit_code == 2
-    assert "give contrast, joint_entropy, got --feature idm" in refused.stderr
+    assert "(contrast, joint_entropy), got idm" in refused.stderr
 
 
 def test_models_of_a_run_must_have_the_same_settings(cohort, run, two_features):
