@@ -435,7 +435,7 @@ def test_the_seed_chooses_the_patches(folder, tmp_path):
             "must have the same GLCM settings, got levels 32 and 16, log_base 10 and 2;",
         ),
         ("none.keras", "s.h5", [], "there is no model file"),
-        ("two.keras", "none.h5", [], "does not exist; write it with groundtruth"),
+        ("two.keras", "none.h5", [], "does not exist; create it with `radsynth groundtruth`"),
         ("s.h5", "s.h5", [], "is not a .keras file"),
         ("two.keras", "s.h5", ["--feature", "imc1"], r"gives (joint_entropy, contrast), got imc1"),
         ("two.keras", "s.h5", ["--feature", "all"], r"gives (joint_entropy, contrast), got all"),

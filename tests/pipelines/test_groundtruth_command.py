@@ -287,7 +287,10 @@ def test_labels_of_another_geometry_name_the_patient(cohort, tmp_path):
             'range_over must be "image" in a patch store, got "mask"',
         ),
         ({"settings": GLCMSettings(range_over="crop")}, 'range_over must be "image" .* got "crop"'),
-        ({"settings": GLCMSettings(bin_width=2.5)}, "one number of levels for all cases, got bin_width=2.5"),
+        (
+            {"settings": GLCMSettings(bin_width=2.5)},
+            "the same number of levels for all cases, got bin_width=2.5",
+        ),
         ({"settings": GLCMSettings(levels=257)}, "a patch store holds at most 256 levels, got 257"),
         ({"settings": GLCMSettings(slice_axis=1)}, "slice_axis must be 0, got 1"),
         ({"settings": GLCMSettings(dimensions=3)}, "dimensions must be 2, got 3"),
@@ -358,7 +361,7 @@ def test_command_refuses_an_existing_store(cohort, tmp_path):
         (("--dimensions", 3), "dimensions must be 2, got 3"),
         (("--range-over", "mask"), 'range_over must be "image" in a patch store, got "mask"'),
         (("--preset", "ibsi"), "give a fixed range or --range-over cohort instead"),
-        (("--bin-width", 5), "one number of levels for all cases, got bin_width=5; give levels instead"),
+        (("--bin-width", 5), "the same number of levels for all cases, got bin_width=5; give levels instead"),
         (("--unmasked-window",), "No such option '--unmasked-window'"),
         (
             ("--range-over", "cohort", "--range", 0, 9),
@@ -400,7 +403,7 @@ def test_range_over_the_cohort(cohort, tmp_path):
     assert result.exit_code == 0, result.output
     images = [read_array(case.image) for case in read_cohort(cohort)]
     found = (-50.0, float(max(image.max() for image in images)))
-    assert f"range of the cohort: -50 to {found[1]:g}" in result.stderr
+    assert f"intensity range of the cohort: -50 to {found[1]:g}" in result.stderr
     with PatchStore(path) as patches:
         assert patches.settings == GLCMSettings(intensity_range=found)
         assert {record.intensity_range for record in patches.cases} == {found}
@@ -419,7 +422,7 @@ def test_the_range_of_a_cohort_names_the_patient(cohort, tmp_path):
 def test_a_cohort_of_one_intensity_has_no_range(cohort, tmp_path):
     for name in ("p1", "p2", "p3"):
         save(tmp_path / f"{name}.nii.gz", np.full((2, 12, 14), 7, np.int16))
-    with pytest.raises(ValueError, match="a cohort must have more than one intensity, got 7 alone"):
+    with pytest.raises(ValueError, match="a cohort must have more than one intensity, got only 7"):
         exact_cohort.cohort_range(read_cohort(cohort))
 
 

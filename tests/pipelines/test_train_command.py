@@ -146,7 +146,10 @@ def test_bad_options_are_one_line(store, tmp_path, arguments, message):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "does not exist; write it with groundtruth"), (b"no store", "is not a complete HDF5 file")],
+    [
+        (None, "does not exist; create it with `radsynth groundtruth`"),
+        (b"no store", "is not a complete HDF5 file"),
+    ],
 )
 def test_bad_stores_are_one_line(tmp_path, content, message):
     if content is not None:
