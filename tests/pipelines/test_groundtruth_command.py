@@ -367,8 +367,8 @@ def test_command_refuses_an_existing_store(cohort, tmp_path):
             ("--range-over", "cohort", "--range", 0, 9),
             "--range-over cohort and --range are mutually exclusive",
         ),
-        (("--range-over", "cohort", "--deviations", 2), "--range-over cohort and --deviations exclude"),
-        (("--range-over", "cohort", "--percentiles", 1, 99), "--range-over cohort and --percentiles excl"),
+        (("--range-over", "cohort", "--deviations", 2), "--range-over cohort and --deviations are mut"),
+        (("--range-over", "cohort", "--percentiles", 1, 99), "--range-over cohort and --percentiles are mut"),
     ],
 )
 def test_command_refuses_unfit_settings(cohort, tmp_path, options, words):
