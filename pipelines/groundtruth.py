@@ -69,7 +69,7 @@ def command(
     """Compute exact maps of a cohort and sample them into a patch store.
 
     COHORT is a CSV with the columns patient, group, image and labels; paths are relative to it.
-    A store holds windows within a slice. The number of grey levels is fixed and they depend on the image
+    A store holds windows within a slice. The number of grey levels is fixed, and levels depend on the image
     alone, as the network needs: --dimensions 3, --slice-axis, --bin-width and --range-over mask or crop are
     refused. --range-over cohort takes one range from all images, so a level means the same in each of them.
     An interrupted run resumes where it stopped.

@@ -25,9 +25,9 @@ def command() -> None:
 
 @command.command(cls=Command)
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The cohort's CSV.")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="CSV file to write.")
 @click.option("--series", help="Only series (or files) whose description (or name) contains this text.")
-@click.option("--phase", type=int, help="Only this phase of series with several, counted from 1.")
+@click.option("--phase", type=int, help="Only this phase, counted from 1, of series with several.")
 @click.option("--keep-ids", is_flag=True, help="Name patients by their IDs, not by hashes of them.")
 @force_option
 def scan(
@@ -77,7 +77,7 @@ def standard(cohort: Path, output: Path, force: bool) -> None:
 
 @command.command(cls=Command)
 @click.argument("cohort", type=click.Path(path_type=Path))
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder.")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Output folder.")
 @preprocessing_options
 @force_option
 def preprocess(cohort: Path, output: Path, steps: Preprocessing, force: bool) -> None:

@@ -176,11 +176,11 @@ def _phases(series: Found) -> list[Phase]:
     try:
         phases = phases_of(source, series_frames(source, members))
     except ValueError as error:
-        _log.warning("skipped: %s", error)
+        _log.warning("left out: %s", error)
         return []
     problems = [*copies, *(problem for problem in map(uneven, phases) if problem is not None)]
     if problems:
-        _log.warning("skipped: %s, %s", series.summary(), problems[0])
+        _log.warning("left out: %s, %s", series.summary(), problems[0])
         return []
     return phases
 

@@ -86,7 +86,7 @@ def test_what_is_irregular_is_left_out_and_told(studies, tmp_path, rng):
     write_slice(studies / "cid" / "lone", np.zeros((6, 5)), (0, 0, 0), series="4.2")
     (studies / "cid" / "empty").touch()
     result = scan(studies, "-o", tmp_path / "c.csv")
-    assert "skipped: " in result.stderr
+    assert "left out: " in result.stderr
     assert "GAP (MR, 4 images), 4.00 mm between slices 1 and 2 of 4" in result.stderr
     assert "empty is empty (0 bytes)" in result.stderr
     assert len(rows_in(tmp_path / "c.csv")) == 4
