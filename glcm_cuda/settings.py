@@ -161,7 +161,7 @@ class GLCMSettings:
         for distance in distances:
             check_int("distance", distance, 1, min(self.edges[-self.dimensions :]) - 1)
         if not distances or len(set(distances)) < len(distances):
-            msg = f"distance must be one int or several different ints, got {self.distance}"
+            msg = f"distance must be an int or several different ints, got {self.distance}"
             raise ValueError(msg)
         if isinstance(self.distance, (tuple, list)):
             object.__setattr__(self, "distance", distances if len(distances) > 1 else distances[0])
@@ -171,7 +171,7 @@ class GLCMSettings:
         edges: tuple[int, ...]
         if isinstance(self.window, (tuple, list)):
             if self.dimensions != 3 or len(self.window) != 3:
-                msg = f"window must be one edge, or three edges with dimensions=3, got {self.window}"
+                msg = f"window must be one edge length, or three with dimensions=3, got {self.window}"
                 raise ValueError(msg)
             object.__setattr__(self, "window", tuple(self.window))
             edges = self.window

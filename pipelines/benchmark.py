@@ -17,21 +17,23 @@ from pipelines.shell.outputs import refuse_file
 @click.option(
     "--image",
     type=click.Path(path_type=Path),
-    help="Image to take slices from the middle of.  [default: a phantom of 512x512]",
+    help="Image whose middle slices are mapped.  [default: a phantom of 512x512]",
 )
-@click.option("--slices", type=click.IntRange(1), default=1, show_default=True, help="Slices to map.")
+@click.option(
+    "--slices", type=click.IntRange(1), default=1, show_default=True, help="Number of slices to map."
+)
 @click.option(
     "--model",
     type=click.Path(path_type=Path),
-    help="Network to time (.keras); without it the exact methods only.",
+    help="Network to time (.keras); without it, only the exact methods are timed.",
 )
 @click.option(
-    "--repeats", type=click.IntRange(1), default=5, show_default=True, help="Timed calls of every method."
+    "--repeats", type=click.IntRange(1), default=5, show_default=True, help="Timed calls per method."
 )
 @click.option(
     "--crossover",
     is_flag=True,
-    help="Time untrained networks and exact maps over windows 3 to 11, 1, 5 and 24 features, 2D and 3D.",
+    help="Also time untrained networks and exact maps: windows 3 to 11; 1, 5 and 24 features; 2D and 3D.",
 )
 @force_option
 def command(
@@ -45,10 +47,11 @@ def command(
 ) -> None:
     """Time exact and synthetic maps of the same slices.
 
-    The exact engine on the CPU (all threads, one thread) and on a CUDA device where there is one, the
+    Times the exact engine on the CPU (all threads, one thread) and on a CUDA device if there is one, the
     paper's dense-matrix algorithm on the same devices, and the network on every device of its Keras
-    backend. Writes benchmark.json, .csv, .md and .png; named phantom where the slices are. --crossover adds
-    crossover.json, .csv, .md and .png, which say where, if anywhere, a network is faster (some minutes).
+    backend. Writes benchmark.json, .csv, .md and .png; for a phantom, the file names start with phantom_.
+    --crossover adds crossover.json, .csv, .md and .png, which show where a network is faster, if anywhere
+    (takes some minutes).
 
     \b
     Example:

@@ -11,14 +11,17 @@ from pipelines.shell.options import Command
 
 
 @click.command(cls=Command)
-@click.option("--collection", required=True, help="Name of a collection there, as ispy2.")
-@click.option("--description", metavar="REGEX", help="Only series whose description has this in it.")
-@click.option("--modality", help="Only this modality, as MR.")
-@click.option("--license", "licence", help="Only licences that begin so, as 'CC BY'.")
-@click.option("--patient", "patients", multiple=True, help="Only this patient; may be given again.")
-@click.option("--limit", type=click.IntRange(1), help="Only so many series, the first by patient.")
+@click.option("--collection", required=True, help="Name of the collection, e.g. ispy2.")
+@click.option("--description", metavar="REGEX", help="Only series whose description matches this expression.")
+@click.option("--modality", help="Only this modality, e.g. MR.")
+@click.option("--license", "licence", help="Only licences that start with this, e.g. 'CC BY'.")
+@click.option("--patient", "patients", multiple=True, help="Only this patient; can be repeated.")
+@click.option("--limit", type=click.IntRange(1), help="Maximum number of series, taken in order of patient.")
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="Folder to fetch to; without it, list only."
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Folder for the download; without it, series are only listed.",
 )
 def command(
     collection: str,
@@ -29,12 +32,12 @@ def command(
     limit: int | None,
     output: Path | None,
 ) -> None:
-    """List, and with -o fetch, public DICOM series of the NCI Imaging Data Commons.
+    """List public DICOM series of the NCI Imaging Data Commons; with -o, download them.
 
-    The list comes from the index that the package idc-index carries and needs no network. Licences and DOIs
-    are printed before anything is fetched, and kept beside the images: cite them. A series that is there
-    already is kept, so the same command continues an interrupted download. Open collections of breast MR
-    (CC BY 4.0): advanced_mri_breast_lesions, ispy2.
+    The list comes from the index inside the package idc-index and needs no network. Licences and DOIs are
+    printed before the download and saved next to the images: cite them. Series that are already there are
+    kept, so the same command resumes an interrupted download. Open collections of breast MR (CC BY 4.0):
+    advanced_mri_breast_lesions, ispy2.
 
     \b
     Example:

@@ -13,16 +13,22 @@ from pipelines.shell.outputs import refuse_file
 @click.command(cls=Command)
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
-    "-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder for tables and figures."
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder for the tables and figures.",
 )
-@click.option("--feature", metavar="NAME", help="Of a run of several features, which.  [default: the first]")
+@click.option(
+    "--feature", metavar="NAME", help="Feature to evaluate, if the run has several.  [default: the first]"
+)
 @force_option
 def command(run: Path, output: Path, feature: str | None, force: bool) -> None:
     """Compare the synthetic maps of RUN with exact ones.
 
-    RUN is the folder of a training with the maps of `radsynth synthesize` in RUN/synthetic. Writes the
-    paper's Table 1 and Figures 2 and 3, all statistics as CSV, and one HTML report; everything made
-    from phantoms is named so.
+    RUN is the output folder of `radsynth train`, with the maps of `radsynth synthesize` in RUN/synthetic.
+    Writes the paper's Table 1 and Figures 2 and 3, all statistics as CSV, and one HTML report. Results from
+    phantoms are labelled as such.
 
     \b
     Example:

@@ -13,22 +13,22 @@ from pipelines.shell.outputs import refuse_file
 @click.command(cls=Command)
 @click.argument("model_path", metavar="MODEL", type=FilePath())
 @click.argument("store_path", metavar="STORE", type=FilePath())
-@click.option("-o", "--output", required=True, type=FilePath(), help="Folder for figures and table.")
+@click.option("-o", "--output", required=True, type=FilePath(), help="Folder for the figures and the table.")
 @click.option(
     "--patches",
     type=click.IntRange(min=1),
     default=2,
     show_default=True,
     metavar="N",
-    help="Patches to explain of each tissue.",
+    help="Patches to explain per tissue.",
 )
-@click.option("--feature", metavar="NAME", help="Output of the model.  [default: its first]")
+@click.option("--feature", metavar="NAME", help="Output of the model to explain.  [default: the first]")
 @click.option(
     "--seed",
     type=click.IntRange(min=0),
     default=0,
     show_default=True,
-    help="Chooses patches to explain, starts of the searches and their order.",
+    help="Random seed for the patches to explain and for the searches.",
 )
 @force_option
 def command(
@@ -40,12 +40,12 @@ def command(
     seed: int,
     force: bool,
 ) -> None:
-    """Show what the network of a .keras file sees in the patches of a store.
+    """Show what the network of a .keras file responds to in the patches of a store.
 
-    Writes the filters of its first layer (filters.png), the patches of highest and lowest output, among
-    those of the store and found by search (extremes.png), for some patches of every tissue which voxels
-    and which parts of the texture (edges, blobs, noise) raise the output, predicted and exact
-    (patch_TISSUE_ROW.png), and the same parts as a table (explanation.csv).
+    Writes four things. filters.png: the filters of the first layer. extremes.png: the patches with the
+    highest and lowest output, from the store and from a search. patch_TISSUE_ROW.png, for some patches of
+    each tissue: the voxels and the parts of the texture (edges, blobs, noise) that raise the predicted and
+    the exact value. explanation.csv: the contribution of each part as a table.
 
     \b
     Example:
@@ -72,7 +72,7 @@ def _refuse_inputs_inside(folder: Path, *inputs: Path) -> None:
     """Refuse an output folder that contains an input: the folder is replaced as a whole."""
     for path in inputs:
         if folder.resolve() in path.resolve().parents:
-            msg = f"{path} lies in the output folder {folder}, which is replaced as a whole; choose another"
+            msg = f"{path} is inside the output folder {folder}, which would be replaced; choose another"
             raise ValueError(msg)
 
 

@@ -22,8 +22,8 @@ from pipelines.shell.options import Command, force_option
 def command(model_path: Path, output: Path, force: bool) -> None:
     """Write a model for other runtimes: ONNX, LiteRT or SavedModel.
 
-    What is written takes whole slices of grey levels, (N, Y, X, 1), and gives a value for every whole
-    window, (N, Y-w+1, X-w+1, features). docs/surrogate.md shows how to use it.
+    The exported model takes whole slices of grey levels, (N, Y, X, 1), and returns a value for every window
+    that fits into the slice, (N, Y-w+1, X-w+1, features). docs/surrogate.md shows how to use it.
 
     \b
     Example:

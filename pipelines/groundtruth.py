@@ -22,7 +22,7 @@ def _check_cohort_range(options: Mapping[str, Any]) -> None:
     for name in ("intensity_range", "percentiles", "deviations"):
         if options[name] is not None:
             option = "--range" if name == "intensity_range" else f"--{name}"
-            msg = f"--range-over cohort and {option} exclude each other: give one of them"
+            msg = f"--range-over cohort and {option} are mutually exclusive"
             raise ValueError(msg)
 
 
@@ -33,25 +33,25 @@ def _check_cohort_range(options: Mapping[str, Any]) -> None:
     "--output",
     required=True,
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Store, *.h5 or *.hdf5.",
+    help="Patch store to write, *.h5 or *.hdf5.",
 )
 @click.option(
     "--samples-per-case",
     type=int,
     default=SAMPLES_PER_CASE,
     show_default=True,
-    help="Voxels drawn per case, in equal shares per tissue.",
+    help="Voxels sampled per case, shared equally among tissues.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Chooses the voxels.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Random seed for the choice of voxels.")
 @click.option(
     "--maps",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for the whole exact maps as NIfTI.",
+    help="Folder in which to save the full exact maps as NIfTI.",
 )
 @click.option(
     "--range-over",
     metavar="image|cohort",
-    help="Where the range of intensities is taken: each image, or all images together (radsynth: image).",
+    help="Take the intensity range from each image, or from all images together (radsynth: image).",
 )
 @settings_options(without=("masked_window", "range_over"))
 @backend_option
@@ -66,13 +66,13 @@ def command(
     force: bool,
     **settings: Any,
 ) -> None:
-    """Exact maps of a cohort into a patch store.
+    """Compute exact maps of a cohort and sample them into a patch store.
 
     COHORT is a CSV with the columns patient, group, image and labels; paths are relative to it.
-    A store is of windows in a slice, with one number of grey levels that depend on the image alone, as the
-    network wants them: --dimensions 3, --slice-axis, --bin-width and --range-over mask or crop are refused.
-    --range-over cohort takes one range from all images, so that a level means the same in each of them. A
-    run that was interrupted continues where it stopped.
+    A store holds windows within a slice. The number of grey levels is fixed and they depend on the image
+    alone, as the network needs: --dimensions 3, --slice-axis, --bin-width and --range-over mask or crop are
+    refused. --range-over cohort takes one range from all images, so a level means the same in each of them.
+    An interrupted run resumes where it stopped.
 
     \b
     Example:

@@ -20,24 +20,24 @@ class _Group(OneLineErrors, click.Group):
 
 @click.group(cls=_Group)
 def command() -> None:
-    """Make the CSV that lists a cohort's images."""
+    """List the images of a cohort, and preprocess them."""
 
 
 @command.command(cls=Command)
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The cohort's CSV.")
-@click.option("--series", help="Only series (or files) whose description (or name) has this in it.")
-@click.option("--phase", type=int, help="Only this phase of series that have several, from 1.")
-@click.option("--keep-ids", is_flag=True, help="Name patients by their IDs instead of hashes of them.")
+@click.option("--series", help="Only series (or files) whose description (or name) contains this text.")
+@click.option("--phase", type=int, help="Only this phase of series with several, counted from 1.")
+@click.option("--keep-ids", is_flag=True, help="Name patients by their IDs, not by hashes of them.")
 @force_option
 def scan(
     folder: Path, output: Path, series: str | None, phase: int | None, keep_ids: bool, force: bool
 ) -> None:
-    """Write the CSV of a cohort from what FOLDER holds: DICOM, or NIfTI, NRRD and MHA as BIDS names them.
+    """List the images in FOLDER as the CSV of a cohort: DICOM, or NIfTI, NRRD and MHA with BIDS names.
 
-    One row for each volume: patient, group, image, labels, series, phase, and what else is known. What reads
-    a cohort wants one row for each patient: choose with --series and --phase, or delete rows. Label images
-    that stand beside an image under its name (..._dseg, _mask, _seg, _label) go with it.
+    The CSV has one row per volume: patient, group, image, labels, series, phase, and whatever else is known.
+    Other commands need one row per patient: select volumes with --series and --phase, or delete rows. A
+    label image next to its image (same name with _dseg, _mask, _seg or _label) is listed with it.
 
     \b
     Example:
@@ -54,13 +54,15 @@ def scan(
 
 @command.command(cls=Command)
 @click.argument("cohort", type=click.Path(path_type=Path))
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The standard, as JSON.")
+@click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path), help="JSON file for the standard."
+)
 @force_option
 def standard(cohort: Path, output: Path, force: bool) -> None:
-    """Learn the intensity standard of COHORT's images, for --standardize of other commands.
+    """Learn an intensity standard from the images of COHORT, for --standardize in other commands.
 
-    The mean landmarks of their histograms (Nyul, Udupa and Zhang 2000): MR intensities have no unit, and this
-    puts those of one protocol on one scale.
+    The standard is the mean of the histogram landmarks (Nyul, Udupa and Zhang 2000). MR intensities have no
+    unit; the standard puts images of the same protocol on one scale.
 
     \b
     Example:
@@ -79,11 +81,11 @@ def standard(cohort: Path, output: Path, force: bool) -> None:
 @preprocessing_options
 @force_option
 def preprocess(cohort: Path, output: Path, steps: Preprocessing, force: bool) -> None:
-    """Write the images of COHORT after the steps, and the CSV of a cohort of them.
+    """Write the preprocessed images of COHORT, and a cohort CSV that lists them.
 
-    So a network learns, maps and is evaluated on the same images. Labels go along by the nearest voxel. Each
-    image has the steps beside it as JSON. Images that are there already, of the same image and steps, are
-    kept; a case that fails does not stop the rest.
+    Training, maps and evaluation can then use the same images. Labels are resampled to the nearest voxel.
+    The steps are saved as JSON next to each image. Images from an earlier run are kept if their source and
+    steps are the same. If one case fails, the others still run.
 
     \b
     Example:

@@ -11,25 +11,33 @@ from pipelines.shell.progress import progress_bar
 
 
 @click.command(cls=Command)
-@click.option("-o", "--output", required=True, type=FilePath(), help="Folder to make for the cohort.")
+@click.option("-o", "--output", required=True, type=FilePath(), help="Output folder for the cohort.")
 @click.option(
     "--size",
     type=click.IntRange(64, 2048),
     default=512,
     show_default=True,
-    help="Rows and columns of a slice.",
+    help="Rows and columns of each slice.",
 )
 @click.option(
-    "--slices", type=click.IntRange(1, 100), default=8, show_default=True, help="Slices of 3 mm per patient."
+    "--slices",
+    type=click.IntRange(1, 100),
+    default=8,
+    show_default=True,
+    help="Slices per patient, 3 mm each.",
 )
 @click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Another seed, other patients."
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Random seed; each seed gives other patients.",
 )
 @force_option
 def command(output: Path, size: int, slices: int, seed: int, force: bool) -> None:
-    """Synthetic cohort: 10 benign, 10 malignant and 4 normal breast volumes with tissue labels.
+    """Make a synthetic cohort: 10 benign, 10 malignant and 4 normal breast volumes with tissue labels.
 
-    A phantom, not patients: for trying and testing the other commands.
+    This is a phantom, not patients. Use it to try out and test the other commands.
 
     \b
     Example:

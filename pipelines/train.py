@@ -24,18 +24,19 @@ _OWN_FILES = (
 )
 
 _TRAINING_HELP = {
-    "folds": "Folds; 1: one model of everybody, nobody held out.",
-    "folds_by": "Hold out patients, or whole groups: scanners, data sets.",
-    "epochs": "Passes at most.",
-    "patience": "Epochs without improvement, in the second half, before stopping; 0: nobody is set aside.",
-    "learning_rate": "Highest learning rate.",
-    "batch": "Patches in a minibatch.",
-    "seed": "Of folds, weights, order and dropout.",
-    "augment": "Share of each minibatch changed in contrast, brightness and noise, with its new exact "
-    "entropy.",
-    "precision": "What layers compute in while they learn; weights and model are float32.",
+    "folds": "Number of folds; 1 trains one model on all patients and holds nobody out.",
+    "folds_by": "Hold out single patients, or whole groups such as scanners or data sets.",
+    "epochs": "Maximum number of epochs.",
+    "patience": "Epochs without improvement, in the second half, before training stops; 0 sets no patients "
+    "aside for validation.",
+    "learning_rate": "Peak learning rate.",
+    "batch": "Patches per minibatch.",
+    "seed": "Random seed for folds, weights, order and dropout.",
+    "augment": "Share of each minibatch that gets new contrast, brightness and noise, and the exact entropy "
+    "of the result.",
+    "precision": "Precision of the layers during training; the weights and the saved model are float32.",
 }
-_ARCHITECTURE_HELP = {"architecture": "The paper's network, or the one that compares levels."}
+_ARCHITECTURE_HELP = {"architecture": "The paper's network, or one that compares levels."}
 _LAYERS_HELP = {
     "padding": "Padding of the convolutions (radsynth).",
     "pool_stride": "Stride of the max pooling (radsynth).",
@@ -85,10 +86,10 @@ def _options_of(
 def command(store: Path, run: Path, features: Sequence[str], force: bool, **settings: Any) -> None:
     """Train a network on a patch store, one model per fold of patients.
 
-    STORE is a patch store of `radsynth groundtruth`. The folder gets fold0.keras, fold1.keras, folds.csv
-    (who was held out by which), the history of each fold as CSV and as history.png, and run.json. A run
-    that was interrupted continues after the last epoch that it had finished. With several --feature one
-    network gives all of them; any store serves, since it holds whole windows.
+    STORE is a patch store from `radsynth groundtruth`. The folder gets fold0.keras, fold1.keras, folds.csv
+    (the fold that held out each patient), the history of each fold as CSV and as history.png, and run.json.
+    An interrupted run resumes after its last finished epoch. With several --feature options, one network
+    predicts all of the features; any store works, because stores hold whole windows.
 
     \b
     Example:

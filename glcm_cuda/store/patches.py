@@ -67,7 +67,7 @@ def sample_voxels(
         the image, or if `count` is less than 1.
     """
     if count < 1:
-        msg = f"count of samples must be at least 1, got {count}"
+        msg = f"the number of samples must be at least 1, got {count}"
         raise ValueError(msg)
     interior = _interior_labels(labels, shape, radius)
     tissues = np.flatnonzero(np.bincount(interior.ravel(), minlength=MAX_LABEL + 1))

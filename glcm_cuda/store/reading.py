@@ -63,7 +63,7 @@ class PatchStore:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         if not self.path.exists():
-            msg = f"patch store {path} does not exist; write it with groundtruth"
+            msg = f"patch store {path} does not exist; create it with `radsynth groundtruth`"
             raise FileNotFoundError(msg)
         self._file = _open(self.path)
         try:
@@ -182,13 +182,13 @@ class PatchStore:
         edge = self.settings.edge
         for name, column in self._columns.items():
             if column.shape[1:] != ((edge, edge) if name == "patches" else ()):
-                self._fail(f"{name} has the shape {column.shape}, for windows of {edge}")
+                self._fail(f"{name} has shape {column.shape}, but the windows are {edge}x{edge}")
         lengths = {name: len(column) for name, column in self._columns.items()}
         if len(set(lengths.values())) > 1:
-            self._fail(f"datasets must have one length, got {lengths}")
+            self._fail(f"datasets must have equal lengths, got {lengths}")
         starts = np.cumsum([0, *(case.count for case in self.cases)])
         if [case.start for case in self.cases] != starts[:-1].tolist() or starts[-1] != len(self):
-            self._fail(f"cases must follow each other and fill the {len(self)} rows; their table does not")
+            self._fail(f"the table of cases must cover the {len(self)} rows without gaps or overlaps")
 
     def _verify_rows(self) -> None:
         expected = np.repeat(np.arange(len(self.cases)), [case.count for case in self.cases])
@@ -196,7 +196,7 @@ class PatchStore:
             with _reading(self.path):
                 cases, patches = self._columns[CASE_INDEX][rows], self._columns["patches"][rows]
             if not np.array_equal(cases, expected[rows]):
-                self._fail(f"rows {rows.start} to {rows.stop} must belong to the cases of the table")
+                self._fail(f"rows {rows.start} to {rows.stop} do not match the table of cases")
             highest = patches.max(initial=0)
             if highest >= self.settings.levels:
                 self._fail(
@@ -240,7 +240,7 @@ def _open(path: Path) -> h5py.File:
         raise
     except OSError as error:
         msg = (
-            f"patch store {path} is not a complete HDF5 file (truncated, or another kind of file); rerun "
+            f"patch store {path} is not a complete HDF5 file (truncated, or a different kind of file); rerun "
             "groundtruth"
         )
         raise ValueError(msg) from error
@@ -248,7 +248,7 @@ def _open(path: Path) -> h5py.File:
 
 def _check_format(file: h5py.File, path: Path) -> None:
     if _plain(file.attrs.get("format")) != FORMAT:
-        msg = f"{path} is an HDF5 file but not a patch store; write one with groundtruth"
+        msg = f"{path} is an HDF5 file but not a patch store; create one with `radsynth groundtruth`"
         raise ValueError(msg)
     version = _plain(file.attrs.get("format_version"))
     if version != FORMAT_VERSION:
@@ -282,14 +282,14 @@ def _wrong_object(file: h5py.File, name: str) -> str:
     A store holds its own bytes: links to other files and data sets that read them are refused.
     """
     if not isinstance(file.get(name, getlink=True), h5py.HardLink):
-        return "is a link to elsewhere"
+        return "is a link to another place"
     found = file[name]
     if name == CASES:
         return "" if isinstance(found, h5py.Group) else "is not a group"
     if not isinstance(found, h5py.Dataset):
-        return "is not a data set"
+        return "is not a dataset"
     if found.is_virtual or found.external:
-        return "has its values in another file"
+        return "keeps its values in another file"
     return _wrong_values(found, name)
 
 
@@ -303,15 +303,13 @@ def _wrong_values(column: h5py.Dataset, name: str) -> str:
     if not right or not column.shape:
         return f"has values of type {column.dtype} and shape {column.shape}"
     if name in _CASE_COLUMNS and len(column) > MAX_CASES:
-        return f"has {len(column)} cases, at most {MAX_CASES} are read"
+        return f"has {len(column)} cases, the limit is {MAX_CASES}"
     item = column.dtype.itemsize
     if column.chunks is not None and math.prod(column.chunks) * item > _LARGEST_CHUNK_BYTES:
-        return (
-            f"has chunks of {math.prod(column.chunks) * item} bytes, at most {_LARGEST_CHUNK_BYTES} are read"
-        )
+        return f"has chunks of {math.prod(column.chunks) * item} bytes, the limit is {_LARGEST_CHUNK_BYTES}"
     stored = column.id.get_storage_size()
     if column.size * item > _LARGEST_RATIO * stored:
-        return f"states {column.size * item} bytes of values and holds {stored}"
+        return f"claims {column.size * item} bytes of values but holds {stored}"
     return ""
 
 
@@ -321,7 +319,7 @@ def _reading(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, KeyError) as error:  # its text is about HDF5's internals
-        msg = f"patch store {path} is damaged: its values cannot be read; copy it again, or rerun groundtruth"
+        msg = f"patch store {path} is damaged: its values cannot be read; copy it again or rerun groundtruth"
         raise ValueError(msg) from error
 
 

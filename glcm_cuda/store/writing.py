@@ -74,7 +74,7 @@ class StoreWriter:
         force: bool = False,
     ) -> None:
         if settings.dimensions != 2:
-            msg = f"a patch store holds 2D windows, dimensions must be 2, got {settings.dimensions}"
+            msg = f"a patch store holds 2D windows: dimensions must be 2, got {settings.dimensions}"
             raise ValueError(msg)
         refuse_existing(path, force=force)
         self.path = Path(path)
@@ -155,11 +155,11 @@ class StoreWriter:
             msg = f"a patch store holds 1 to {MAX_CASES} cases, got {len(patients)}"
             raise ValueError(msg)
         if len(set(patients)) < len(patients):
-            msg = "every patient must be one case, got a patient twice"
+            msg = "each patient must be one case, got a patient twice"
             raise ValueError(msg)
         for source in sources:
             if not self.has(source):
-                msg = f"patient {source.patient} was not added to {self.path}, or with other settings"
+                msg = f"patient {source.patient} was not added to {self.path}, or with different settings"
                 raise ValueError(msg)
 
     def _records(self, sources: Sequence[CaseSource]) -> list[CaseRecord]:

@@ -45,8 +45,8 @@ class Attempts:
         for failure in self.failures.values():
             _log.warning("%s", failure)
         msg = (
-            f"{len(self.failures)} of {self.number} patients failed, as said above: "
-            f"{', '.join(self.failures)}{kept}; mend them or take them out of the cohort, and run again"
+            f"{len(self.failures)} of {self.number} patients failed (errors above): "
+            f"{', '.join(self.failures)}{kept}; fix or remove the failed patients and run again"
         )
         raise ValueError(msg)
 

@@ -111,13 +111,13 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
                 if None in row:  # the csv module's key for values beyond the header
                     msg = (
                         f"cohort {path}, line {reader.line_num}: expected {len(columns)} values, got "
-                        f"{len(columns) + len(row[None])}; put a value with a comma in quotes"
+                        f"{len(columns) + len(row[None])}; put quotes around values with a comma"
                     )
                     raise ValueError(msg)
                 read = (*COLUMNS, *CHOICE_COLUMNS, PHANTOM_COLUMN)
                 yield reader.line_num, {name: row.get(name, "").strip() for name in read}
     except (UnicodeDecodeError, csv.Error) as error:
-        msg = f"cohort {path} must be a CSV in UTF-8, got something else ({error})"
+        msg = f"cohort {path} must be a CSV file in UTF-8, got a file that cannot be read as one ({error})"
         raise ValueError(msg) from error
 
 
@@ -156,7 +156,7 @@ def _case(path: Path, line: int, row: dict[str, str]) -> Case:
 
 def _phase(where: str, text: str) -> int | None:
     if text and not text.isdecimal():
-        msg = f"{where}: phase must be a number from 1, or empty, got {text!r}"
+        msg = f"{where}: phase must be empty or a whole number from 1, got {text!r}"
         raise ValueError(msg)
     return int(text) if text else None
 
@@ -165,7 +165,7 @@ def _phantom(where: str, text: str, patient: str) -> bool:
     if not text:
         return is_phantom_name(patient)
     if text.casefold() not in _TRUTH:
-        msg = f"{where}: phantom must be true or false, or empty, got {text!r}"
+        msg = f"{where}: phantom must be empty, true or false, got {text!r}"
         raise ValueError(msg)
     return _TRUTH[text.casefold()]
 
@@ -183,12 +183,12 @@ def _check_unique(path: Path, cases: list[Case]) -> None:
     for case in cases:
         other = seen.get(case.patient.casefold())
         if other == case.patient:
-            msg = f"cohort {path} must list every patient once, got {case.patient} twice"
+            msg = f"cohort {path} must list each patient once, got {case.patient} twice"
             raise ValueError(msg)
         if other is not None:
             msg = (
-                f"cohort {path}: patients must differ in more than upper and lower case, got {other} and "
-                f"{case.patient}: on some systems their files have one name; rename one"
+                f"cohort {path}: patient names must differ in more than case, got {other} and "
+                f"{case.patient}: on some systems their files would share a name; rename one"
             )
             raise ValueError(msg)
         seen[case.patient.casefold()] = case.patient

@@ -83,7 +83,7 @@ def query(
     if series.empty:
         known = pd.read_parquet(index, columns=["collection_id"]).collection_id.unique()
         hint = nearest(collection, sorted(known))
-        msg = f"the Imaging Data Commons has no collection {collection!r}{hint}; it has {len(known)}"
+        msg = f"the Imaging Data Commons has no collection {collection!r}{hint}; it has {len(known)} others"
         raise ValueError(msg)
     series = series.rename(columns={there: here for here, there in _COLUMNS.items()})
     matches = pd.Series(data=True, index=series.index)
@@ -96,7 +96,7 @@ def query(
     if patients:
         matches &= series.patient.isin(patients)
     if not matches.any():
-        msg = f"none of the {len(series)} series of {collection} fits; ask for less"
+        msg = f"none of the {len(series)} series of {collection} match; relax the filters"
         raise ValueError(msg)
     ordered = series[matches].sort_values(["patient", "study", "description", "series"], ignore_index=True)
     return ordered if limit is None else ordered.head(limit)
@@ -125,7 +125,7 @@ def fetch(series: pd.DataFrame, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     wanted = [row for row in _rows(series) if not series_folder(row, folder).is_dir()]
     if len(wanted) < len(series):
-        _log.info("%d of %d series there already and kept", len(series) - len(wanted), len(series))
+        _log.info("%d of %d series are already there and are kept", len(series) - len(wanted), len(series))
     _check_space(wanted, folder)
     _write_lists(series, folder)
     failures = {}
@@ -139,8 +139,8 @@ def fetch(series: pd.DataFrame, folder: Path) -> None:
     if failures:
         first, error = next(iter(failures.items()))
         msg = (
-            f"{len(failures)} of {len(wanted)} series could not be fetched (first: {first}: {error}); the "
-            "others are there, run again to continue"
+            f"{len(failures)} of {len(wanted)} series could not be downloaded (first: {first}: {error}); "
+            "the others are complete; run again to resume"
         )
         raise ValueError(msg)
 
@@ -148,7 +148,10 @@ def fetch(series: pd.DataFrame, folder: Path) -> None:
 def _check_space(wanted: Sequence[dict[str, Any]], folder: Path) -> None:
     needed, free = sum(row["megabytes"] for row in wanted), shutil.disk_usage(folder).free / 1e6
     if needed > free:
-        msg = f"{folder}: {needed:,.0f} MB are to come and {free:,.0f} MB are free; make room or ask for less"
+        msg = (
+            f"{folder}: the download needs {needed:,.0f} MB and {free:,.0f} MB are free; free some space or "
+            "select fewer series"
+        )
         raise OSError(msg)
 
 
@@ -177,7 +180,7 @@ def _fetched(row: dict[str, Any], folder: Path) -> str | None:
         return (str(error).strip() or type(error).__name__).splitlines()[0]
     number = sum(path.is_file() for path in temporary.rglob("*"))
     if number != row["images"]:
-        return f"{number} of {row['images']} files came; is there a network?"
+        return f"{number} of {row['images']} files arrived; check the network connection"
     final.parent.mkdir(parents=True, exist_ok=True)
     temporary.rename(final)
     return None
@@ -187,7 +190,7 @@ def _index() -> str:
     try:
         import idc_index_data
     except ImportError:
-        msg = "download needs idc-index: pip install 'radsynth[idc]'"
+        msg = "radsynth download needs idc-index: pip install 'radsynth[idc]'"
         raise ImportError(msg) from None
     return str(idc_index_data.IDC_INDEX_PARQUET_FILEPATH)
 

@@ -92,8 +92,8 @@ def list_cohort(
     refuse_output(output, force=force)
     rows = rows_of(folder, series, phase, keep_ids=keep_ids)
     if not rows:
-        wanted = "" if series is None and phase is None else " that --series and --phase mean"
-        msg = f"{folder} holds no image{wanted}; `radsynth inspect` says what it holds"
+        wanted = "" if series is None and phase is None else " that matches --series and --phase"
+        msg = f"{folder} holds no image{wanted}; `radsynth inspect` shows what it holds"
         raise ValueError(msg)
     write_rows(rows, output, force=force)
     counts = Counter(row.patient for row in rows)
@@ -104,7 +104,7 @@ def list_cohort(
 def _warn_of_several(patients: Sequence[str]) -> None:
     if patients:
         _log.warning(
-            "%s with several volumes (%s): choose one of each with --series and --phase, or delete rows",
+            "%s with several volumes (%s): select one per patient with --series and --phase, or delete rows",
             counted(len(patients), "patient"),
             ", ".join(patients[:5]) + (", ..." if len(patients) > 5 else ""),
         )
@@ -176,11 +176,11 @@ def _phases(series: Found) -> list[Phase]:
     try:
         phases = phases_of(source, series_frames(source, members))
     except ValueError as error:
-        _log.warning("left out: %s", error)
+        _log.warning("skipped: %s", error)
         return []
     problems = [*copies, *(problem for problem in map(uneven, phases) if problem is not None)]
     if problems:
-        _log.warning("left out: %s, %s", series.summary(), problems[0])
+        _log.warning("skipped: %s, %s", series.summary(), problems[0])
         return []
     return phases
 

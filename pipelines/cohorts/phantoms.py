@@ -20,16 +20,16 @@ from pipelines.cohorts.phantom_images import (
 from pipelines.images.volume import Volume
 from pipelines.images.writing import write_volume
 
-_README = """PHANTOM - synthetic data, no patients.
+_README = """PHANTOM - synthetic data, not patients.
 
 These volumes are computed, not acquired: {count} synthetic breasts in the proportions of a published
 cohort (10 benign, 10 malignant, 4 normal), with the look of fat-suppressed post-contrast MR.
-They serve to try and test software. They say nothing about patients, and results obtained
-with them must be called phantom results.
+Use them to try out and test software. They say nothing about patients, and results from them
+must be labelled as phantom results.
 
 Made with: radsynth phantom --size {size} --slices {slices} --seed {seed} (radsynth {version})
 images/  int16, arbitrary units          labels/  0 background, 1 fatty, 2 glandular, 3 lesion
-cohort.csv  the table that the other commands take
+cohort.csv  the cohort table for the other commands
 """
 
 
@@ -91,8 +91,8 @@ def check_folder(folder: Path, *, force: bool) -> None:
     foreign = sorted(present - {"images", "labels", "cohort.csv", "README.txt"})
     if foreign:
         msg = (
-            f"{folder} must hold nothing but a phantom cohort to be replaced, "
-            f"got {', '.join(foreign[:5])} too; name another folder"
+            f"{folder} must hold only a phantom cohort to be replaced, "
+            f"got also {', '.join(foreign[:5])}; choose another folder"
         )
         raise FileExistsError(msg)
 

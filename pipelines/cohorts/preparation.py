@@ -79,7 +79,7 @@ def _check_steps(steps: Preprocessing) -> None:
         msg = "give at least one step: --n4, --resample, --standardize, --normalize or --clip-outliers"
         raise ValueError(msg)
     if steps.subtract is not None:
-        msg = "--subtract takes one image; it goes with `radsynth map`, not with a cohort"
+        msg = "--subtract works on a single image; use it with `radsynth map`, not with a cohort"
         raise ValueError(msg)
 
 

@@ -49,15 +49,15 @@ def read_run(run_dir: Path) -> Run:
         If a file is missing or unreadable.
     """
     path = run_dir / "run.json"
-    _require(path, "run `radsynth train` first, and give its output folder")
+    _require(path, "run `radsynth train` first and give its output folder")
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
         settings = GLCMSettings.from_dict(description["glcm"])
         features = tuple(description.get("features", ENTROPY))
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-        msg = f'{path} must be JSON with the maps\' settings under "glcm" got {error!r}; train again'
+        msg = f'{path} must be JSON with the settings of the maps under "glcm", got {error!r}; train again'
         raise ValueError(msg) from error
-    _require(run_dir / "folds.csv", "it says who was held out; train again")
+    _require(run_dir / "folds.csv", "it records who was held out; train again")
     folds = {row["patient"]: row["fold"] for row in _rows(run_dir / "folds.csv", ("patient", "fold"))}
     # The parent tells runs apart whose folders are all called "training".
     name = "/".join(run_dir.resolve().parts[-2:])
@@ -81,7 +81,7 @@ def read_index(run_dir: Path, run: Run, feature: str) -> list[Entry]:
     column = synthetic_column(feature, run.features)
     for case, row in zip(read_cohort(path), _rows(path, (column, "model", "fold")), strict=True):
         synthetic = path.parent / row[column]
-        _require(synthetic, "synthesize again")
+        _require(synthetic, "run `radsynth synthesize` again")
         model = path.parent / row["model"]
         _check_current(synthetic, case, model)
         held_out = _is_held_out(case.patient, row["fold"], model.name, run.folds)
@@ -111,7 +111,7 @@ def _rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
         reader = csv.DictReader(file, restval="")
         missing = [name for name in columns if name not in (reader.fieldnames or ())]
         if missing:
-            msg = f"{path} lacks the columns {', '.join(missing)}; make it again"
+            msg = f"{path} lacks the columns {', '.join(missing)}; create it again"
             raise ValueError(msg)
         return list(reader)
 
@@ -131,8 +131,10 @@ def _check_current(synthetic: Path, case: Case, model: Path) -> None:
     record = json.loads(sidecar.read_text(encoding="utf-8"))
     for key, path in (("source_sha256", case.image), ("model_sha256", model)):
         if key in record and not (path.exists() and record[key] == sha256_of(path)):
-            msg = f"{synthetic} was not made from the {path} that is there now; synthesize again"
+            msg = f"{synthetic} was not made from the present {path}; run `radsynth synthesize` again"
             raise ValueError(msg)
     if record.get("fallback"):
-        msg = f"{synthetic} is exact in place of synthetic; synthesize again without --fallback"
+        msg = (
+            f"{synthetic} is an exact map, not a synthetic one; run `radsynth synthesize` without --fallback"
+        )
         raise ValueError(msg)

@@ -70,5 +70,5 @@ def fold_summary(result: FoldResult, unit: str) -> str:
     """Return the epochs and the validation RMSE of a fold in words."""
     epochs = counted(result.epochs, "epoch")
     if result.validation_rmse is None:
-        return f"{epochs}, no patient to validate on"
+        return f"{epochs}, no validation patients"
     return f"{epochs}, validation RMSE {result.validation_rmse:.3f} {unit}"

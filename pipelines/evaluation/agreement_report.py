@@ -36,9 +36,9 @@ from pipelines.reports.tables import (
 from pipelines.shell.progress import progress_bar
 
 _HONESTY = (
-    "A synthetic map is an approximation. The exact engine computed the maps it is compared with; where "
-    "exact values matter, use the engine. Which of the two is faster on a machine, `radsynth benchmark` "
-    "measures."
+    "A synthetic map is an approximation; the maps it is compared with come from the exact engine. Where "
+    "exact values matter, use the exact engine. `radsynth benchmark` measures which of the two is faster on "
+    "a given machine."
 )
 
 
@@ -110,17 +110,17 @@ def _page(result: Evaluation, maps: Path, scatter: Path) -> str:
     parts += [
         html_table(f"Bland-Altman agreement, {subject}", *bland_altman_table(result)),
         "<p>Bias: mean of synthetic − exact. Limits of agreement: bias ± 1.96 standard deviations over "
-        "voxels. p: t-test that the patients' mean differences average 0; none with one patient.</p>",
+        "voxels. p: t-test that the patients' mean differences average 0; not given for one patient.</p>",
         html_figure(
             maps,
-            f"Figure 2, {subject}: of each group the patient of median correlation. The lesion is outlined. "
-            f"Colours are shared by all rows{f', in {result.unit}' if result.unit else ''}.",
+            f"Figure 2, {subject}: the patient with the median correlation in each group. The lesion is "
+            f"outlined. All rows share one colour scale{f', in {result.unit}' if result.unit else ''}.",
         ),
         html_figure(
             scatter,
             f"Figure 3, {subject}: scatter (top, identity dashed) and Bland-Altman plots (bottom, bias "
-            "solid, limits dashed) by tissue. Drawn are up to "
-            f"{POINTS_PER_PATIENT} random voxels per patient and tissue; the numbers are over all voxels.",
+            "solid, limits dashed) by tissue. The plots show up to "
+            f"{POINTS_PER_PATIENT} random voxels per patient and tissue; the numbers use all voxels.",
         ),
         html_notice(_HONESTY),
         html_table("Patients", *patients_table(result)),
@@ -132,7 +132,7 @@ def _page(result: Evaluation, maps: Path, scatter: Path) -> str:
 def _scope(result: Evaluation) -> str:
     settings = result.run.settings
     return (
-        f"{counted(len(result.pooled), 'patient')}; voxels within {settings.radius} of the border are left "
-        "out (there the exact window is clipped and the network's is reflected), and so is the background "
-        "where there are tissue labels."
+        f"{counted(len(result.pooled), 'patient')}; voxels within {settings.radius} of the border are "
+        "excluded, because there the exact window is clipped and the network's is reflected. Where there "
+        "are tissue labels, the background is excluded too."
     )

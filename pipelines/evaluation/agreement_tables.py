@@ -16,18 +16,20 @@ from pipelines.reports.tables import counted, markdown_table
 from surrogate.agreement import Agreement
 
 _PHANTOM_IMAGES = (
-    "PHANTOM: the images are computer-generated, not patients; the numbers test the software and say "
+    "PHANTOM: the images are computer-generated, not patients; these numbers test the software and say "
     "nothing about clinical images."
 )
-_PHANTOM_MODEL = "MODEL TRAINED ON PHANTOMS: the networks saw computer-generated images only, no patient."
+_PHANTOM_MODEL = (
+    "MODEL TRAINED ON PHANTOMS: the networks were trained on computer-generated images only, not on patients."
+)
 _HELD_OUT = (
-    "Held out: every synthetic map compared here is by a network that was not trained on that patient."
+    "Held out: every synthetic map compared here comes from a network that was not trained on that patient."
 )
 _NOT_HELD_OUT = (
-    "NOT HELD OUT: every synthetic map compared here is by a network that was trained on that very "
+    "NOT HELD OUT: every synthetic map compared here comes from a network that was trained on the same "
     "patient; expect worse agreement on new patients."
 )
-_INTERVAL = "In brackets: 95 % confidence interval, bootstrap over patients; none with one patient."
+_INTERVAL = "In brackets: 95 % confidence interval (bootstrap over patients); not given for one patient."
 _PERCENT = (
     "Percentage difference: |synthetic − exact| / exact × 100, mean ± standard deviation over voxels, in "
     "per cent. The paper does not say whether its 0.07 ± 0.06 is a fraction or per cent."
@@ -71,8 +73,8 @@ def notices(result: Evaluation) -> list[str]:
     left_out = len(result.patients) - len(result.pooled)
     if left_out:
         notices.append(
-            f"Not held out: {left_out} of {counted(len(result.patients), 'patient')}, in "
-            "agreement_by_patient.csv and in nothing else."
+            f"Not held out: {left_out} of {counted(len(result.patients), 'patient')}, listed only in "
+            "agreement_by_patient.csv."
         )
     return notices
 
@@ -83,8 +85,8 @@ def unlabelled(result: Evaluation) -> list[str]:
     if not count:
         return []
     return [
-        f"Without tissue labels: {count} of {counted(len(result.pooled), 'patient')}; the whole image, "
-        f'background included, counts in "{ALL}" and in no tissue.'
+        f"Without tissue labels: {count} of {counted(len(result.pooled), 'patient')}; their whole "
+        f'image, background included, counts in "{ALL}" and in no tissue.'
     ]
 
 
@@ -214,7 +216,7 @@ def patients_table(result: Evaluation) -> tuple[list[str], list[list[str]]]:
             [
                 entry.case.patient,
                 entry.case.group,
-                entry.fold or "not in the training",
+                entry.fold or "not in training set",
                 entry.model,
                 _yes(entry.held_out),
                 f"{moments.pearson:.4f}",

@@ -125,13 +125,13 @@ def evaluate(
     run = read_run(run_dir)
     feature = run.features[0] if feature is None else feature_named(feature).name
     if feature not in run.features:
-        msg = f"the networks of {run_dir} give {', '.join(run.features)}, got --feature {feature}"
+        msg = f"--feature must be one of those of {run_dir} ({', '.join(run.features)}), got {feature}"
         raise ValueError(msg)
     entries = read_index(run_dir, run, feature)
     # Not "auto", which would log its choice for every patient.
     backend: Backend = "cuda" if "cuda" in available_backends() else "cpu"
     patients = []
-    attempts = Attempts(len(entries), " went well")
+    attempts = Attempts(len(entries), " could be compared")
     for number, entry in enumerate(entries):
         with attempts.of(entry.case.patient):
             patients.append(compare(entry, run.settings, feature, backend, seed=number))
@@ -154,7 +154,7 @@ def compare(entry: Entry, settings: GLCMSettings, feature: str, backend: Backend
     exact, synthetic = maps.exact[inner], maps.synthetic[inner]
     if exact.size == 0:
         msg = (
-            f"{entry.case.image} has no voxel whose {settings.window}-voxel window is inside the image, "
+            f"{entry.case.image} has no voxel whose {settings.window}-voxel window fits into the image, "
             f"got size {maps.exact.shape[::-1]}; nothing to compare"
         )
         raise ValueError(msg)
@@ -163,7 +163,7 @@ def compare(entry: Entry, settings: GLCMSettings, feature: str, backend: Backend
     values = {tissue: (exact[mask], synthetic[mask]) for tissue, mask in masks.items()}
     moments = {tissue: summarize(*pair) for tissue, pair in values.items()}
     if not moments:
-        msg = f"{entry.case.labels} has no label further than {settings.radius} voxels from the border"
+        msg = f"{entry.case.labels} has no labels more than {settings.radius} voxels from the border"
         raise ValueError(msg)
     rng = np.random.default_rng([0, seed])
     points = {tissue: _sampled(*pair, rng) for tissue, pair in values.items()}
@@ -191,7 +191,7 @@ def _check_grid(entry: Entry, volume: Volume, synthetic: Volume) -> None:
     if synthetic.array.shape != volume.array.shape:
         msg = (
             f"{entry.synthetic} must have the size of its image {volume.array.shape[::-1]}, "
-            f"got {synthetic.array.shape[::-1]}; synthesize again"
+            f"got {synthetic.array.shape[::-1]}; run `radsynth synthesize` again"
         )
         raise ValueError(msg)
     for field in ("spacing_mm", "origin_mm", "direction"):
@@ -199,7 +199,8 @@ def _check_grid(entry: Entry, volume: Volume, synthetic: Volume) -> None:
         if not np.allclose(got, expected, rtol=0, atol=1e-2):
             name = field.removesuffix("_mm")
             msg = (
-                f"{entry.synthetic} must have the {name} of its image {expected}, got {got}; synthesize again"
+                f"{entry.synthetic} must have the {name} of its image {expected}, got {got}; run "
+                "`radsynth synthesize` again"
             )
             raise ValueError(msg)
 
@@ -207,7 +208,7 @@ def _check_grid(entry: Entry, volume: Volume, synthetic: Volume) -> None:
 def _check_finite(path: Path, synthetic: npt.NDArray[np.float32]) -> None:
     bad = np.count_nonzero(~np.isfinite(synthetic))
     if bad:
-        msg = f"{path} must hold finite values, got {bad} NaN or infinite voxels; synthesize again"
+        msg = f"{path} must hold finite values, got {bad} NaN or infinite voxels; synthesize it again"
         raise ValueError(msg)
 
 

@@ -136,7 +136,7 @@ def write(timed: list[Timed], folder: Path) -> Path:
         writer.writerows(rows)
     path = folder / "crossover.md"
     path.write_text(markdown(timed) + "\n", encoding="utf-8")
-    draw_crossover(_lines(timed), folder / "crossover.png", title="Seconds for a 512x512 slice, by window")
+    draw_crossover(_lines(timed), folder / "crossover.png", title="Seconds per 512x512 slice, by window")
     return path
 
 
@@ -158,12 +158,12 @@ def markdown(timed: list[Timed]) -> str:
     ]
     return "\n\n".join(
         [
-            "# Seconds for a 512x512 slice: exact against networks",
+            "# Seconds per 512x512 slice: exact engine and networks",
             verdict(timed),
             markdown_table(header, rows),
-            f"Medians, scaled by voxels. Exact: a slice of {EDGE}x{EDGE}, {DEPTH} of them for windows in "
-            f"three dimensions. Networks: a tile of {TILE}x{TILE}; untrained, which does not matter. "
-            "Blank where the network cannot be built; none takes three-dimensional windows.",
+            f"Medians, scaled by the number of voxels. Exact: one slice of {EDGE}x{EDGE}, or {DEPTH} slices "
+            f"for 3D windows. Networks: a tile of {TILE}x{TILE}; they are untrained, which does not change "
+            "the time. Blank where the network cannot be built; no network takes 3D windows.",
         ]
     )
 
@@ -181,7 +181,7 @@ def verdict(timed: list[Timed]) -> str:
         case = min(ratios, key=lambda case: ratios[case])
         return (
             f"**No network is faster than the exact engine in any of these {len(ratios)} comparisons.** The "
-            f"nearest, {_named(case)}, takes {ratios[case]:.1f} times as long."
+            f"closest, {_named(case)}, takes {ratios[case]:.1f} times as long."
         )
     listed = "; ".join(f"{_named(case)}, {1 / ratios[case]:.1f} times" for case in faster)
     return f"**Faster than the exact engine in {len(faster)} of {len(ratios)} comparisons**: {listed}."

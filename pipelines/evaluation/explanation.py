@@ -180,7 +180,7 @@ def _feature(model: Any, path: Path, wanted: str | None) -> str:
         return names[0]
     named = [feature.name for feature in features_from([wanted], names)]
     if len(named) != 1 or named[0] not in names:
-        msg = f"--feature must be one that model {path} gives ({', '.join(names)}), got {wanted}"
+        msg = f"--feature must be one that model {path} predicts ({', '.join(names)}), got {wanted}"
         raise ValueError(msg)
     return named[0]
 

@@ -94,7 +94,7 @@ def image_slices(path: Path, count: int) -> Slices:
     array = read_image(path).array
     array = array.reshape((-1, *array.shape[-2:]))
     if len(array) < count:
-        msg = f"{path} has {counted(len(array), 'slice')}, fewer than the {count} asked for with --slices"
+        msg = f"{path} has {counted(len(array), 'slice')}, but --slices asks for {count}"
         raise ValueError(msg)
     return Slices(_middle(array, count), path.name, len(array), is_phantom_name(path.name))
 

@@ -114,7 +114,7 @@ def verdicts(result: Benchmark) -> list[str]:
     """Return which is faster, exact or surrogate, and by what factor: one sentence per kind of device."""
     rows = summary(result)
     if not any(row["kind"] == "surrogate" for row in rows):
-        return ["No surrogate was timed (give one with --model)."]
+        return ["No surrogate was timed; give one with --model."]
     return [
         _verdict(exact, surrogate, device.upper(), result)
         for device in ("cpu", "gpu")
@@ -143,7 +143,7 @@ def _verdict(exact: Row, surrogate: Row, device: str, result: Benchmark) -> str:
     return (
         f"**On this machine's {device} the {winner} is {_three(times)} times as fast as the {loser}: "
         f"{_seconds(exact, surrogate, result)}; the surrogate's map correlates "
-        f"with the exact one by r = {surrogate['pearson']:.4f}.**"
+        f"with the exact one at r = {surrogate['pearson']:.4f}.**"
     )
 
 
@@ -170,7 +170,7 @@ def _extrapolates(result: Benchmark) -> bool:
 
 
 def _title(result: Benchmark) -> str:
-    words = "exact against synthetic entropy maps" if result.model else "exact entropy maps"
+    words = "exact and synthetic entropy maps" if result.model else "exact entropy maps"
     return f"Benchmark on a phantom: {words}" if result.slices.is_phantom else f"Benchmark: {words}"
 
 
@@ -202,17 +202,21 @@ def _cells(row: Row) -> list[str]:
 def _notes(result: Benchmark) -> list[str]:
     slices = result.slices
     height, width = slices.array.shape[1:]
-    scaled = "" if height * width == PAPERS_SLICE else f" The slices are {width}x{height}: scaled by voxels."
+    scaled = (
+        ""
+        if height * width == PAPERS_SLICE
+        else f" The slices are {width}x{height}; times are scaled by the number of voxels."
+    )
     if _extrapolates(result):
-        scaled += " So small a slice says little of 512x512: those figures are extrapolated."
+        scaled += " The slice is so small that the figures for 512x512 are rough extrapolations."
     return [
-        "Median of the repeats, the methods taking turns; from the image to the map in host memory, "
-        "quantisation and transfers included. The first call (compilation and warm-up) is apart. "
-        "x: times as fast as that method on all CPU threads.",
-        f"Per patient: {counted(slices.patient_slices, 'slice')} of {width}x{height}, as this image has; "
-        f"the paper (11.8 s per patient) does not say how many its patients had.{scaled}",
-        "Dense: the paper's algorithm, a full matrix per window and direction. Exact and dense maps were "
-        f"compared before timing; largest difference {result.largest_difference:.1e}.",
+        "Times are medians of the repeats; the methods take turns. They run from the image to the map in "
+        "host memory, including quantisation and transfers. The first call (compilation and warm-up) is "
+        "listed separately. x: how many times faster than that method on all CPU threads.",
+        f"Per patient: {counted(slices.patient_slices, 'slice')} of {width}x{height}, as in this image; "
+        f"the paper (11.8 s per patient) does not say how many slices its patients had.{scaled}",
+        "Dense: the paper's algorithm, with a full matrix for each window and direction. Exact and dense "
+        f"maps were compared before timing; largest difference {result.largest_difference:.1e}.",
     ]
 
 

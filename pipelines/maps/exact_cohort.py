@@ -108,7 +108,7 @@ def cohort_range(cases: Sequence[Case]) -> tuple[float, float]:
         If an image is unfit (the message names the patient), or all are of one intensity.
     """
     lows, highs = [], []
-    with progress_bar("Range of the cohort", len(cases)) as progress:
+    with progress_bar("Cohort range", len(cases)) as progress:
         for done, case in enumerate(cases, start=1):
             with naming(case.patient):
                 low, high = intensity_range(read_image(case.image, case.choice).array)
@@ -116,7 +116,7 @@ def cohort_range(cases: Sequence[Case]) -> tuple[float, float]:
             highs.append(high)
             progress(done, len(cases))
     if min(lows) == max(highs):
-        msg = f"a cohort must have more than one intensity, got {lows[0]:g} alone"
+        msg = f"a cohort must have more than one intensity, got only {lows[0]:g}"
         raise ValueError(msg)
     return min(lows), max(highs)
 
@@ -149,7 +149,7 @@ def write_ground_truth(
     if range_over_cohort:
         refuse_existing(path, force=force)
         low, high = cohort_range(cases)
-        _log.info("range of the cohort: %g to %g", low, high)
+        _log.info("intensity range of the cohort: %g to %g", low, high)
         plan = replace(plan, settings=replace(plan.settings, intensity_range=(low, high)))
     return write_store(cases, path, plan, maps=maps, force=force)
 

@@ -50,17 +50,17 @@ class Plan:
         """Refuse settings that a network given patches of levels, and no mask, cannot learn."""
         settings = self.settings
         if settings.dimensions != 2:
-            msg = f"a patch store holds 2D windows, dimensions must be 2, got {settings.dimensions}"
+            msg = f"a patch store holds 2D windows: dimensions must be 2, got {settings.dimensions}"
             raise ValueError(msg)
         if settings.range_over != "image":
             msg = (
                 f'range_over must be "image" in a patch store, got "{settings.range_over}": a network '
-                "is given no mask; give a fixed range or --range-over cohort instead"
+                "gets no mask; give a fixed range or --range-over cohort instead"
             )
             raise ValueError(msg)
         if settings.bin_width is not None:
             msg = (
-                "a patch store has one number of levels for all cases, got "
+                "a patch store needs the same number of levels for all cases, got "
                 f"bin_width={settings.bin_width:g}; give levels instead"
             )
             raise ValueError(msg)
@@ -68,5 +68,5 @@ class Plan:
             msg = f"a patch store holds at most {MAX_LEVELS} levels, got {settings.levels}"
             raise ValueError(msg)
         if settings.slice_axis != 0:
-            msg = f"a patch store holds windows across z, slice_axis must be 0, got {settings.slice_axis}"
+            msg = f"a patch store holds windows across z: slice_axis must be 0, got {settings.slice_axis}"
             raise ValueError(msg)

@@ -258,7 +258,7 @@ def _checked(
 def announce_without_card(model: Model) -> None:
     """Log that a model has no card, so that its maps cannot be judged."""
     if model.card is None:
-        _log.info("%s has no model card: the check has nothing to compare with", model.path.name)
+        _log.info("%s has no model card, so the check has no reference", model.path.name)
 
 
 def _report(maps: Mapping[str, CheckedMap], outputs: Mapping[str, Path]) -> None:
@@ -282,7 +282,7 @@ def _checked_record(feature: str, checked: CheckedMap, model: Model, synthesis: 
         (_, version), (library, _) = keras_versions().items()
         backend = f"Keras {version} on {library}"
     if checked.replaced:
-        kind, backend = f"GLCM {name} map, exact in place of a synthetic one", "cpu"
+        kind, backend = f"GLCM {name} map (exact, instead of a synthetic one)", "cpu"
     card = None if model.card is None else card_path(model.path)
     return {
         "backend": backend,
@@ -303,7 +303,7 @@ def _error_map(
     """Return the error map, which is 0 for an exact map, and what its sidecar says of it."""
     band = card.features[feature].error_band
     about = {
-        "kind": "half width of the band that holds 95 % of the errors of a synthetic map",
+        "kind": "half-width of the band that contains 95 % of the errors of a synthetic map",
         "coverage": band.coverage,
         "measured_on": card.basis,
     }
@@ -321,6 +321,6 @@ def load(path: Path) -> Model:
     """
     model = Model(dense_model(load_model(path)), path, sha256_of(path), read_card(path))
     if model.card is not None and not model.card.is_of(model.features, model.settings):
-        msg = f"{card_path(path)} belongs to another model than {path.name}; remove it, or train again"
+        msg = f"{card_path(path)} does not belong to the model {path.name}; remove it or train again"
         raise ValueError(msg)
     return model

@@ -81,7 +81,7 @@ def synthesize_cohort(cohort: Path, folder: Path, run: Path, synthesis: Synthesi
             _refuse_other(job, synthesis)
     if len(wanted) < len(jobs):
         kept = len(jobs) - len(wanted)
-        _log.info("%d of %s mapped already and kept", kept, counted(len(jobs), "patient"))
+        _log.info("%d of %s are already mapped and are kept", kept, counted(len(jobs), "patient"))
     models = _models(run, {job.model for job in wanted}, features)
     attempts = Attempts(len(wanted))
     with progress_bar("Synthetic maps", len(wanted)) as progress:
@@ -106,7 +106,7 @@ def _models(run: Path, paths: Collection[Path], features: tuple[str, ...]) -> di
     models = {path: load(path) for path in sorted(paths)}
     for path, model in models.items():
         if model.features != features:
-            msg = f"{path} gives {', '.join(model.features)}, the run {', '.join(features)}; train again"
+            msg = f"{path} predicts {', '.join(model.features)}, the run {', '.join(features)}; train again"
             raise ValueError(msg)
     if models:
         first = next(iter(models.values())).settings
@@ -121,7 +121,7 @@ def _read_folds(run: Path) -> dict[str, str]:
     """Return the fold that held out each patient of a run; empty if nobody was held out."""
     path = run / "folds.csv"
     if not path.is_file():
-        msg = f"a cohort needs the folder of a training run, with folds.csv in it; {run} is none"
+        msg = f"a cohort needs the output folder of `radsynth train`, got {run} without folds.csv"
         raise ValueError(msg)
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file, restval="")
@@ -146,7 +146,7 @@ def _jobs(
         jobs.append(Job(case, model, shown, outputs))
     for model in sorted({job.model for job in jobs}):
         if not model.is_file():
-            msg = f"{run} lacks {model.name}: its training did not finish; run radsynth train again"
+            msg = f"{run} lacks {model.name}: its training did not finish; run `radsynth train` again"
             raise ValueError(msg)
     return jobs
 
@@ -158,10 +158,10 @@ def _map_name(patient: str, feature: str) -> str:
 def _announce(cases: Sequence[Case], folds: dict[str, str]) -> None:
     new = [case.patient for case in cases if case.patient not in folds]
     if new:
-        _log.info("new to the run, mapped with fold 0: %s", _some(new))
+        _log.info("not part of the training, mapped with fold 0: %s", _some(new))
     seen = [case.patient for case in cases if folds.get(case.patient) == ""]
     if seen:
-        _log.info("nobody was held out, trained on were: %s", _some(seen))
+        _log.info("nobody was held out, the model was trained on: %s", _some(seen))
 
 
 def _some(names: Sequence[str]) -> str:
@@ -190,7 +190,7 @@ def _is_current(output: Path, job: Job, synthesis: Synthesis) -> bool:
 def _refuse_other(job: Job, synthesis: Synthesis) -> None:
     for output in job.outputs.values():
         if output.exists() and not _is_current(output, job, synthesis):
-            msg = f"{output} exists, of another image, model or --fallback; give --force to replace it"
+            msg = f"{output} exists, from another image, model or --fallback; give --force to replace it"
             raise FileExistsError(msg)
 
 

@@ -82,7 +82,7 @@ def draw_filters(filters: Filters, path: Path, labels: Labels) -> None:
     ax.set_yticks(np.arange(rows) * (height + 1) + (height - 1) / 2, firsts)
     ax.tick_params(length=0, labelsize=8)
     ax.set_xlabel(
-        "number of the filter, row + column" + ("" if filters.random_share is None else ", strongest first")
+        "filter number, row + column" + ("" if filters.random_share is None else ", strongest first")
     )
     figure.colorbar(shown, ax=ax, label=filters.meaning, **_BAR)
     _save(figure, path)
@@ -91,9 +91,9 @@ def draw_filters(filters: Filters, path: Path, labels: Labels) -> None:
 def draw_extremes(rows: Sequence[ExtremeRow], path: Path, labels: Labels) -> None:
     """Write rows of patches under their values, in the grey scale of all levels."""
     columns = max(len(row.patches) for row in rows)
-    title = f"{labels.network}: patches of highest and lowest {labels.quantity}"
+    title = f"{labels.network}: patches with the highest and lowest {labels.quantity}"
     if labels.largest is not None:
-        title += f"; no patch has more than {labels.largest:.3g}"
+        title += f"; the largest possible value is {labels.largest:.3g}"
     reach = max(float(np.abs(values).max()) for row in rows for values in (row.predicted, row.exact))
     figure = new_figure(2.2 + 1.75 * columns, 0.9 + 2.2 * len(rows), title)
     axes = figure.subplots(len(rows), columns, squeeze=False)
@@ -153,7 +153,7 @@ def _draw_voxels(figure: Any, explanation: Explanation, labels: Labels) -> None:
         texts = [_number(float(value), reach, 2) for value in values.flat]
         shown = ax.imshow(values, cmap="RdBu_r", vmin=-reach, vmax=reach)
         ax.set_title(f"{name} drop by voxel", fontsize=11)
-        ax.set_xlabel("with this voxel at the patch's median", fontsize=9)
+        ax.set_xlabel("when this voxel is set to the patch's median", fontsize=9)
         _write_numbers(ax, values, texts, np.abs(values) > 0.6 * reach)
         ax.set_xticks([])
         ax.set_yticks([])
@@ -205,9 +205,9 @@ def _filters_title(filters: Filters, labels: Labels) -> str:
     what = f"{labels.network}: first layer, {filters.layer}"
     count, height, width = filters.weights.shape
     if filters.random_share is None:
-        return f"{what}, {count} comparisons of the definition, not learned"
+        return f"{what}, {count} comparisons from the definition, not learned"
     shares = (round(100 * share) for share in (filters.mean_share, filters.random_share))
-    share = "{} % of their power in their means (random weights: {} %)".format(*shares)
+    share = "{} % of their power is in their means (random weights: {} %)".format(*shares)
     return f"{what}, {count} filters of {height}×{width}\n{share}"
 
 

@@ -85,8 +85,8 @@ def test_numbers_follow_from_the_median(measured):
 
 def test_markdown_says_what_is_assumed(measured):
     text = (measured[0] / "benchmark.md").read_text()
-    assert "3 slices of 16x16, as this image has" in text
-    assert "scaled by voxels" in text
+    assert "3 slices of 16x16, as in this image" in text
+    assert "scaled by the number of voxels" in text
     assert "No surrogate was timed" in text
     assert "hantom" not in text
 
@@ -171,8 +171,8 @@ def test_small_slices_are_told_as_measured_and_the_rest_as_extrapolated():
         "exact 0.500 s, surrogate 2.00 s per 128x128 slice as measured (extrapolated to the paper" in verdict
     )
     assert "exact 8.00 s, surrogate 32.0 s per 512x512 slice)" in verdict
-    assert "those figures are extrapolated" in markdown(result)
-    assert "extrapolated" not in markdown(result_with(0.5, 2.0, size=256))
+    assert "are rough extrapolations" in markdown(result)
+    assert "extrapolat" not in markdown(result_with(0.5, 2.0, size=256))
 
 
 def test_one_repeat_is_singular():
@@ -199,7 +199,7 @@ def test_no_verdict_across_devices():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--slices", "4"), "knee.nii.gz has 3 slices, fewer than the 4 asked for"),
+        (("--slices", "4"), "knee.nii.gz has 3 slices, but --slices asks for 4"),
         (("--repeats", "0"), "0 is not in the range"),
         (("--image", "nowhere.nii"), "nowhere.nii does not exist"),
     ],

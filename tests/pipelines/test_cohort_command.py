@@ -53,7 +53,7 @@ def test_every_volume_is_a_row_that_reads_as_itself(studies, tmp_path):
     result = scan(studies, "-o", tmp_path / "c.csv", "--keep-ids")
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines() == [str(tmp_path / "c.csv"), "4 volumes of 2 patients"]
-    assert "1 patient with several volumes (ann): choose one of each with --series" in result.stderr
+    assert "1 patient with several volumes (ann): select one per patient with --series" in result.stderr
     rows = rows_in(tmp_path / "c.csv")
     assert [(r["patient"], r["image"], r["series"], r["phase"], r["description"]) for r in rows] == [
         ("ann", "studies/ann/all", "1", "1", "DCE"),
@@ -62,7 +62,7 @@ def test_every_volume_is_a_row_that_reads_as_itself(studies, tmp_path):
         ("bob", "studies/bob/x", "", "", "dce early"),
     ]
     assert {(row["group"], row["modality"], row["slices"]) for row in rows} == {("unknown", "MR", "4")}
-    with pytest.raises(ValueError, match="must list every patient once, got ann twice"):
+    with pytest.raises(ValueError, match="must list each patient once, got ann twice"):
         read_cohort(tmp_path / "c.csv")
 
 
@@ -86,7 +86,7 @@ def test_what_is_irregular_is_left_out_and_told(studies, tmp_path, rng):
     write_slice(studies / "cid" / "lone", np.zeros((6, 5)), (0, 0, 0), series="4.2")
     (studies / "cid" / "empty").touch()
     result = scan(studies, "-o", tmp_path / "c.csv")
-    assert "left out: " in result.stderr
+    assert "skipped: " in result.stderr
     assert "GAP (MR, 4 images), 4.00 mm between slices 1 and 2 of 4" in result.stderr
     assert "empty is empty (0 bytes)" in result.stderr
     assert len(rows_in(tmp_path / "c.csv")) == 4
@@ -121,8 +121,8 @@ def test_labels_beside_images(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ((), "holds no image; `radsynth inspect` says what it holds"),
-        (("--series", "DCE"), "holds no image that --series and --phase mean"),
+        ((), "holds no image; `radsynth inspect` shows what it holds"),
+        (("--series", "DCE"), "holds no image that matches --series and --phase"),
     ],
 )
 def test_an_empty_folder_is_refused(tmp_path, options, message):

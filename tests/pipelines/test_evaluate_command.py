@@ -216,7 +216,7 @@ def test_a_note_says_whose_whole_image_counts(tmp_path):
     with_index(run, "n-01_l.nii.gz", "")
     with_index(run, f"{tmp_path}/images/,", ",")
     note = (
-        "Without tissue labels: 1 of 3 patients; the whole image, background included, counts in "
+        "Without tissue labels: 1 of 3 patients; their whole image, background included, counts in "
         '"all" and in no tissue.'
     )
     result = evaluate(run, "-o", tmp_path / "out")
@@ -244,7 +244,7 @@ def test_labels_without_a_voxel_away_from_the_border_are_refused(tmp_path):
     labels = np.zeros(SHAPE, np.uint8)
     labels[:, 0] = 1
     write_image(labels, tmp_path / "images" / "n-01_l.nii.gz")
-    with pytest.raises(ValueError, match="has no label further than 2 voxels from the border"):
+    with pytest.raises(ValueError, match="has no labels more than 2 voxels from the border"):
         subject.evaluate(run)
 
 
@@ -287,7 +287,7 @@ def test_maps_of_another_image_or_model_are_refused(key, name, tmp_path):
     sidecar.write_text(json.dumps({key: sha256_of(current)}))
     assert subject.evaluate(run).held_out
     sidecar.write_text(json.dumps({key: "0" * 64}))
-    with pytest.raises(ValueError, match=f"was not made from the .*{name} that is there now"):
+    with pytest.raises(ValueError, match=f"was not made from the present .*{name};"):
         subject.evaluate(run)
 
 
@@ -359,7 +359,7 @@ SPOILED = [
     (lambda run: with_index(run, "synthetic,model", "a,b"), "index.csv lacks the columns synthetic, model"),
     (lambda run: with_index(run, "labels", "x"), "lacks the columns labels"),
     (lambda run: with_index(run, "b-01,", "n-01,"), "n-01 twice"),
-    (lambda run: without(run, "synthetic/n-01_entropy_synthetic.nii.gz"), "synthesize again"),
+    (lambda run: without(run, "synthetic/n-01_entropy_synthetic.nii.gz"), "run `radsynth synthesize` again"),
     (
         lambda run: with_synthetic(run, np.zeros((2, 24, 25))),
         r"must have the size of its image \(26, 24, 2\)",

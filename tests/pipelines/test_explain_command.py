@@ -435,10 +435,10 @@ def test_the_seed_chooses_the_patches(folder, tmp_path):
             "must have the same GLCM settings, got levels 32 and 16, log_base 10 and 2;",
         ),
         ("none.keras", "s.h5", [], "there is no model file"),
-        ("two.keras", "none.h5", [], "does not exist; write it with groundtruth"),
+        ("two.keras", "none.h5", [], "does not exist; create it with `radsynth groundtruth`"),
         ("s.h5", "s.h5", [], "is not a .keras file"),
-        ("two.keras", "s.h5", ["--feature", "imc1"], r"gives (joint_entropy, contrast), got imc1"),
-        ("two.keras", "s.h5", ["--feature", "all"], r"gives (joint_entropy, contrast), got all"),
+        ("two.keras", "s.h5", ["--feature", "imc1"], r"predicts (joint_entropy, contrast), got imc1"),
+        ("two.keras", "s.h5", ["--feature", "all"], r"predicts (joint_entropy, contrast), got all"),
         ("two.keras", "s.h5", ["--feature", "nonsense"], "nonsense"),
         ("two.keras", "s.h5", ["--patches", "0"], "--patches"),
         ("two.keras", "s.h5", ["--seed", "-1"], "--seed"),
@@ -466,6 +466,6 @@ def test_outputs_are_replaced_only_when_asked_and_inputs_never(folder, tmp_path)
     assert "not an earlier output (no explanation.csv in it)" in foreign.stderr
     inside = run(*arguments[:3], folder, "--force")
     assert inside.exit_code == 2
-    assert "lies in the output folder" in inside.stderr
+    assert "is inside the output folder" in inside.stderr
     (tmp_path / "file").write_text("")
     assert "-o must be a folder" in run(*arguments[:3], tmp_path / "file").stderr

@@ -183,7 +183,7 @@ def test_a_phase_of_a_folder_of_dicom_is_a_case(tmp_path, rng):
         expected = entropy_map(read_image(case.image, case.choice).array, backend="cpu")
         np.testing.assert_array_equal(read_array(map_path(tmp_path / "maps", case.patient)), expected)
     (tmp_path / "c.csv").write_text("patient,group,image,labels,phase\np,benign,series,,two\n")
-    with pytest.raises(ValueError, match="line 2: phase must be a number from 1, or empty, got 'two'"):
+    with pytest.raises(ValueError, match="line 2: phase must be empty or a whole number from 1, got 'two'"):
         read_cohort(tmp_path / "c.csv")
 
 
@@ -287,7 +287,10 @@ def test_labels_of_another_geometry_name_the_patient(cohort, tmp_path):
             'range_over must be "image" in a patch store, got "mask"',
         ),
         ({"settings": GLCMSettings(range_over="crop")}, 'range_over must be "image" .* got "crop"'),
-        ({"settings": GLCMSettings(bin_width=2.5)}, "one number of levels for all cases, got bin_width=2.5"),
+        (
+            {"settings": GLCMSettings(bin_width=2.5)},
+            "the same number of levels for all cases, got bin_width=2.5",
+        ),
         ({"settings": GLCMSettings(levels=257)}, "a patch store holds at most 256 levels, got 257"),
         ({"settings": GLCMSettings(slice_axis=1)}, "slice_axis must be 0, got 1"),
         ({"settings": GLCMSettings(dimensions=3)}, "dimensions must be 2, got 3"),
@@ -358,11 +361,14 @@ def test_command_refuses_an_existing_store(cohort, tmp_path):
         (("--dimensions", 3), "dimensions must be 2, got 3"),
         (("--range-over", "mask"), 'range_over must be "image" in a patch store, got "mask"'),
         (("--preset", "ibsi"), "give a fixed range or --range-over cohort instead"),
-        (("--bin-width", 5), "one number of levels for all cases, got bin_width=5; give levels instead"),
+        (("--bin-width", 5), "the same number of levels for all cases, got bin_width=5; give levels instead"),
         (("--unmasked-window",), "No such option '--unmasked-window'"),
-        (("--range-over", "cohort", "--range", 0, 9), "--range-over cohort and --range exclude each other"),
-        (("--range-over", "cohort", "--deviations", 2), "--range-over cohort and --deviations exclude"),
-        (("--range-over", "cohort", "--percentiles", 1, 99), "--range-over cohort and --percentiles excl"),
+        (
+            ("--range-over", "cohort", "--range", 0, 9),
+            "--range-over cohort and --range are mutually exclusive",
+        ),
+        (("--range-over", "cohort", "--deviations", 2), "--range-over cohort and --deviations are mut"),
+        (("--range-over", "cohort", "--percentiles", 1, 99), "--range-over cohort and --percentiles are mut"),
     ],
 )
 def test_command_refuses_unfit_settings(cohort, tmp_path, options, words):
@@ -397,7 +403,7 @@ def test_range_over_the_cohort(cohort, tmp_path):
     assert result.exit_code == 0, result.output
     images = [read_array(case.image) for case in read_cohort(cohort)]
     found = (-50.0, float(max(image.max() for image in images)))
-    assert f"range of the cohort: -50 to {found[1]:g}" in result.stderr
+    assert f"intensity range of the cohort: -50 to {found[1]:g}" in result.stderr
     with PatchStore(path) as patches:
         assert patches.settings == GLCMSettings(intensity_range=found)
         assert {record.intensity_range for record in patches.cases} == {found}
@@ -416,7 +422,7 @@ def test_the_range_of_a_cohort_names_the_patient(cohort, tmp_path):
 def test_a_cohort_of_one_intensity_has_no_range(cohort, tmp_path):
     for name in ("p1", "p2", "p3"):
         save(tmp_path / f"{name}.nii.gz", np.full((2, 12, 14), 7, np.int16))
-    with pytest.raises(ValueError, match="a cohort must have more than one intensity, got 7 alone"):
+    with pytest.raises(ValueError, match="a cohort must have more than one intensity, got only 7"):
         exact_cohort.cohort_range(read_cohort(cohort))
 
 

@@ -237,7 +237,7 @@ def test_a_cohort_is_mapped_by_the_fold_that_held_each_patient_out(cohort, run, 
     result = synthesize(cohort, "-o", folder, "--model", run)
     assert result.exit_code == 0, result.output
     assert result.stdout.strip() == str(folder / "index.csv")
-    assert "new to the run, mapped with fold 0: 1 patient (new)" in result.stderr
+    assert "not part of the training, mapped with fold 0: 1 patient (new)" in result.stderr
     rows = read_index(folder)
     assert list(rows[0]) == [
         *("patient", "group", "image", "labels", "series", "phase", "phantom", "synthetic", "model", "fold")
@@ -263,7 +263,7 @@ def test_maps_of_the_same_image_and_model_are_kept_and_others_need_force(cohort,
     before = [path.stat().st_mtime_ns for path in maps]
     (folder / "index.csv").unlink()
     again = synthesize(cohort, "-o", folder, "--model", run)
-    assert "3 of 3 patients mapped already and kept" in again.stderr
+    assert "3 of 3 patients are already mapped and are kept" in again.stderr
     assert [path.stat().st_mtime_ns for path in maps] == before
     assert len(read_index(folder)) == 3
 
@@ -271,7 +271,7 @@ def test_maps_of_the_same_image_and_model_are_kept_and_others_need_force(cohort,
     other = synthesize(cohort, "-o", folder, "--model", run)
     assert other.exit_code == 2
     assert (
-        "p0_entropy_synthetic.nii.gz exists, of another image, model or --fallback; give --force"
+        "p0_entropy_synthetic.nii.gz exists, from another image, model or --fallback; give --force"
         in other.stderr
     )
     assert [path.stat().st_mtime_ns for path in maps] == before
@@ -285,7 +285,7 @@ def test_maps_of_the_same_image_and_model_are_kept_and_others_need_force(cohort,
 def test_a_run_that_held_nobody_out(cohort, run):
     (run / "folds.csv").write_text("patient,group,fold\np0,benign,\np1,benign,\nnew,benign,\n")
     result = synthesize(cohort, "-o", run / "synthetic", "--model", run)
-    assert "nobody was held out, trained on were: 3 patients (p0, p1, new)" in result.stderr
+    assert "nobody was held out, the model was trained on: 3 patients (p0, p1, new)" in result.stderr
     assert [row["fold"] for row in read_index(run / "synthetic")] == ["0", "0", "0"]
 
 
@@ -297,7 +297,7 @@ def test_what_a_cohort_refuses(cohort, run, models, tmp_path, rng):
     write_image(tmp_path / "small.nii.gz", rng, shape=(4, 9))
     (tmp_path / "small.csv").write_text("patient,group,image,labels\nq,benign,small.nii.gz,\n")
     for arguments, message in [
-        ((cohort, "--model", models / "fold0.keras"), "a cohort needs the folder of a training run"),
+        ((cohort, "--model", models / "fold0.keras"), "a cohort needs the output folder of `radsynth train`"),
         ((cohort, "--model", tmp_path / "other"), "must have the columns patient and fold"),
         ((cohort, "--model", tmp_path / "unfinished"), "lacks fold0.keras: its training did not finish"),
         ((cohort, "--model", run, "--preview", "a.png"), "--preview applies to a single image"),
@@ -422,7 +422,7 @@ def test_each_feature_is_replaced_and_has_its_error_map_by_itself(two_features, 
     exact = feature_maps(image, ["contrast"], GLCM, backend="cpu")["contrast"]
     np.testing.assert_array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(contrast))), exact)
     assert (sidecar(contrast)["fallback"], sidecar(entropy)["fallback"]) == ("exact", None)
-    assert "exact in place of a synthetic one" in sidecar(contrast)["kind"]
+    assert "(exact, instead of a synthetic one)" in sidecar(contrast)["kind"]
     none, some = (
         sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / f"e_{name}.nii.gz")))
         for name in ("contrast", "joint_entropy")
@@ -473,7 +473,7 @@ def test_without_a_card_the_check_is_reported_and_nothing_is_judged(models, tmp_
         source, "-o", tmp_path / "o.nii.gz", "--model", models / "fold0.keras", "--fallback", "exact"
     )
     assert result.exit_code == 0
-    assert result.stderr.count("has no model card: the check has nothing to compare with") == 1
+    assert result.stderr.count("has no model card, so the check has no reference") == 1
     record = sidecar(tmp_path / "o.nii.gz")
     assert (record["model_card"], record["outside_training_range"], record["fallback"]) == (None, {}, None)
     assert record["spot_check"]["voxels"] == 80
@@ -486,12 +486,12 @@ def test_a_fallback_asked_for_later_replaces_what_failed(cohort, run):
     assert synthesize(cohort, "-o", folder, "--model", run).exit_code == 0
     later = synthesize(cohort, "-o", folder, "--model", run, "--fallback", "exact")
     assert later.exit_code == 2
-    assert "exists, of another image, model or --fallback; give --force" in later.stderr
+    assert "exists, from another image, model or --fallback; give --force" in later.stderr
     forced = synthesize(cohort, "-o", folder, "--model", run, "--fallback", "exact", "--force")
     assert forced.exit_code == 0
     assert {sidecar(path)["fallback"] for path in folder.glob("*.nii.gz")} == {"exact"}
     assert (
-        "3 of 3 patients mapped already"
+        "3 of 3 patients are already mapped"
         in synthesize(cohort, "-o", folder, "--model", run, "--fallback", "exact").stderr
     )
 
@@ -507,7 +507,7 @@ def test_what_a_models_card_refuses(models, tmp_path, rng):
         card.write_text(text.replace(old, new))
         result = synthesize(source, "-o", output, "--model", model)
         assert result.exit_code == 2
-        assert "m.card.json belongs to another model than m.keras" in result.stderr
+        assert "m.card.json does not belong to the model m.keras" in result.stderr
     card.write_text(text)
     both = synthesize(source, "-o", output, "--model", model, "--error-map", output)
     assert "--error-map and -o must be different files" in both.stderr
@@ -534,7 +534,7 @@ def test_a_cohort_is_mapped_and_evaluated_feature_by_feature(cohort, run, two_fe
         np.testing.assert_allclose(written, maps[name], atol=1e-5)
     (folder / rows[2]["synthetic_joint_entropy"]).unlink()
     again = synthesize(cohort, "-o", folder, "--model", run, "--force")
-    assert "2 of 3 patients mapped already and kept" in again.stderr
+    assert "2 of 3 patients are already mapped and are kept" in again.stderr
 
     def evaluated(*options):
         return radsynth("evaluate", run, "-o", tmp_path / "out", "--force", *options)
@@ -553,7 +553,7 @@ def test_a_cohort_is_mapped_and_evaluated_feature_by_feature(cohort, run, two_fe
     assert float(row["bias"]) == pytest.approx(float(bias), rel=1e-4)
     refused = evaluated("--feature", "idm")
     assert refused.exit_code == 2
-    assert "give contrast, joint_entropy, got --feature idm" in refused.stderr
+    assert "(contrast, joint_entropy), got idm" in refused.stderr
 
 
 def test_models_of_a_run_must_have_the_same_settings(cohort, run, two_features):
@@ -569,7 +569,9 @@ def test_models_of_a_run_must_have_the_same_settings(cohort, run, two_features):
     (run / "run.json").unlink()
     (run / "fold1.keras").write_bytes(two_features.read_bytes())
     several = synthesize(cohort, "-o", run / "synthetic", "--model", run)
-    assert "fold1.keras gives contrast, joint_entropy, the run joint_entropy; train again" in several.stderr
+    assert (
+        "fold1.keras predicts contrast, joint_entropy, the run joint_entropy; train again" in several.stderr
+    )
     assert not list(run.glob("synthetic/*"))
 
 

@@ -75,7 +75,7 @@ def test_options_become_settings(calls, tmp_path):
     assert result.stdout.splitlines() == [
         str(run),
         "fold 0: 2 epochs, validation RMSE 0.250 hartleys",
-        "fold 1: 2 epochs, no patient to validate on",
+        "fold 1: 2 epochs, no validation patients",
     ]
     assert (run / "history.png").read_bytes().startswith(b"\x89PNG")
 
@@ -146,7 +146,10 @@ def test_bad_options_are_one_line(store, tmp_path, arguments, message):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "does not exist; write it with groundtruth"), (b"no store", "is not a complete HDF5 file")],
+    [
+        (None, "does not exist; create it with `radsynth groundtruth`"),
+        (b"no store", "is not a complete HDF5 file"),
+    ],
 )
 def test_bad_stores_are_one_line(tmp_path, content, message):
     if content is not None:

@@ -52,7 +52,7 @@ def parametric_map_object(
     values, padding = _padded(np.stack([_stack(array) for array in maps.values()], axis=-1))
     comment = json.dumps(dict(provenance), separators=(",", ":"))
     if len(comment) > _MOST_COMMENT:
-        msg = f"the record of the settings must fit in {_MOST_COMMENT} characters, got {len(comment)}"
+        msg = f"the record of the settings must have at most {_MOST_COMMENT} characters, got {len(comment)}"
         raise ValueError(msg)
     dataset = hd.pm.ParametricMap(
         source_images=sources,

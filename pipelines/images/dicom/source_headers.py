@@ -45,7 +45,7 @@ def source_header(path: Path) -> Any:
         for keyword in ("PixelData", "FloatPixelData", "DoubleFloatPixelData"):
             header.pop(keyword, None)
     if "Rows" not in header:
-        msg = f"{path} must be a DICOM image, got another file; write .nii.gz"
+        msg = f"{path} must be a DICOM image, got another kind of file; write .nii.gz instead"
         raise ValueError(msg)
     refuse_no_identifiers(path, header)
     return header
@@ -61,7 +61,7 @@ def refuse_no_identifiers(path: Path, source: Any) -> None:
     """
     lacking = [keyword for keyword in _IDENTIFIERS if not source.get(keyword)]
     if lacking:
-        msg = f"{path} lacks {' and '.join(lacking)}: nothing can refer to it; write .nii.gz"
+        msg = f"{path} lacks {' and '.join(lacking)}, so no object can refer to it; write .nii.gz instead"
         raise ValueError(msg)
 
 
@@ -75,7 +75,7 @@ def complete_header(header: Any, distance_mm: float) -> None:
         if header.get(keyword) is None:
             setattr(header, keyword, "")
     for keyword in _malformed(header):
-        _log.warning("%s of the image is malformed: the Parametric Map has it without a value", keyword)
+        _log.warning("%s of the image is malformed and is left empty in the Parametric Map", keyword)
         setattr(header, keyword, "")
     if "PerFrameFunctionalGroupsSequence" not in header:
         header.SliceThickness = header.get("SliceThickness") or distance_mm

@@ -50,7 +50,7 @@ def tilt_degrees(positions_mm: npt.NDArray[np.float64], normal: npt.NDArray[np.f
 
 def tilt_text(degrees: float) -> str:
     """Return text for messages about a tilt, with what to do about it."""
-    return f"a gantry tilted by {degrees:.1f} degrees; give --correct-tilt to move the slices upright"
+    return f"a gantry tilted by {degrees:.1f} degrees; give --correct-tilt to shift the slices into line"
 
 
 def upright(volume: Volume, positions_mm: npt.NDArray[np.float64]) -> Volume:

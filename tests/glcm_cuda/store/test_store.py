@@ -329,7 +329,7 @@ def test_a_store_that_appears_meanwhile_is_kept(tmp_path):
 
 
 def test_three_dimensional_windows_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="2D windows, dimensions must be 2, got 3"):
+    with pytest.raises(ValueError, match="2D windows: dimensions must be 2, got 3"):
         writer(tmp_path / "store.h5", GLCMSettings(dimensions=3))
 
 
@@ -384,7 +384,9 @@ def test_unfit_lists_of_cases_are_refused(tmp_path, patients, words):
 
 
 def test_missing_store(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"none.h5 does not exist; write it with groundtruth"):
+    with pytest.raises(
+        FileNotFoundError, match=r"none.h5 does not exist; create it with `radsynth groundtruth`"
+    ):
         PatchStore(tmp_path / "none.h5")
 
 
@@ -498,18 +500,18 @@ def _flat_patches(file):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (_soft_link, "entropy is a link to elsewhere"),
-        (_external_link, "label is a link to elsewhere"),
-        (_cases_elsewhere, "cases is a link to elsewhere"),
-        (_external_values, "label has its values in another file"),
-        (_virtual_values, "label has its values in another file"),
-        (_huge_chunks, r"patches has chunks of 209715200 bytes, at most 134217728 are read"),
-        (_more_than_it_holds, "label states 1099511627776 bytes of values and holds 0"),
-        (_group_for_values, "label is not a data set"),
+        (_soft_link, "entropy is a link to another place"),
+        (_external_link, "label is a link to another place"),
+        (_cases_elsewhere, "cases is a link to another place"),
+        (_external_values, "label keeps its values in another file"),
+        (_virtual_values, "label keeps its values in another file"),
+        (_huge_chunks, r"patches has chunks of 209715200 bytes, the limit is 134217728"),
+        (_more_than_it_holds, "label claims 1099511627776 bytes of values but holds 0"),
+        (_group_for_values, "label is not a dataset"),
         (_values_for_the_group, "cases is not a group"),
         (_text_for_numbers, r"entropy has values of type object and shape \(900,\)"),
         (_one_number, r"entropy has values of type float32 and shape \(\)"),
-        (_flat_patches, r"patches has the shape \(900,\), for windows of 5"),
+        (_flat_patches, r"patches has shape \(900,\), but the windows are 5x5"),
     ],
 )
 def test_a_store_holds_its_own_bytes_in_the_objects_of_groundtruth(finished, change, words):
@@ -591,7 +593,7 @@ def _short_column(file):
         (_other_value, "1 of 900 recomputed values differ, the first at row 500: stored"),
         (_other_patch, "1 of 900 recomputed values differ, the first at row 500"),
         (_too_high_level, "levels must be below 16, got 16"),
-        (_other_case, "rows 0 to 900 must belong to the cases"),
+        (_other_case, "rows 0 to 900 do not match the table of cases"),
     ],
 )
 def test_damage_is_found(finished, change, words):
@@ -618,9 +620,9 @@ def _uneven_cases(file):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (_other_start, "cases must follow each other"),
-        (_missing_case, "fill the 900 rows"),
-        (_short_column, "datasets must have one length.*'row': 899"),
+        (_other_start, "the table of cases must cover the 900 rows without gaps"),
+        (_missing_case, "must cover the 900 rows"),
+        (_short_column, "datasets must have equal lengths.*'row': 899"),
         (_bad_settings, "its settings cannot be read"),
         (_settings_out_of_range, r"its settings cannot be read \(levels must be from 2"),
         (_uneven_cases, "its table of cases cannot be read"),

@@ -61,7 +61,7 @@ def test_a_folder_is_no_cohort(tmp_path):
         (HEADER, "at least one case, got none"),
         ("patient,image\nP1,a.nii\n", "lacks the columns group, labels; expected .*, got patient,image"),
         ("patient;group;image;labels\nP1;g;a.nii;\n", "separated by commas, got patient;group"),
-        (HEADER + "P1,g,a.nii,\nP2,g,b.nii,\nP1,g,b.nii,\n", "every patient once, got P1 twice"),
+        (HEADER + "P1,g,a.nii,\nP2,g,b.nii,\nP1,g,b.nii,\n", "each patient once, got P1 twice"),
         (
             HEADER + "P1,g,a.nii,\nP2,g,c.nii,\n",
             r"line 3: image does not exist: .*/c\.nii; paths are relative",
@@ -72,9 +72,9 @@ def test_a_folder_is_no_cohort(tmp_path):
         (HEADER + "P1,g\n", "line 2: image must not be empty"),
         (
             HEADER + "P1,g,a.nii,a_labels.nii,more,values\n",
-            "line 2: expected 4 values, got 6; put a value with",
+            "line 2: expected 4 values, got 6; put quotes around values with",
         ),
-        (HEADER + "P1,g,a.nii,\np1,g,b.nii,\n", "more than upper and lower case, got P1 and p1.*rename one"),
+        (HEADER + "P1,g,a.nii,\np1,g,b.nii,\n", "differ in more than case, got P1 and p1.*rename one"),
         (HEADER + "../P1,g,a.nii,\n", "usable as a file name, got '../P1'"),
         (HEADER + ".P1,g,a.nii,\n", "usable as a file name, got '.P1'"),
     ],
@@ -85,7 +85,9 @@ def test_unfit_cohort(cohort, text, words):
 
 
 def test_other_encoding(cohort):
-    with pytest.raises(ValueError, match="must be a CSV in UTF-8, got something else"):
+    with pytest.raises(
+        ValueError, match="must be a CSV file in UTF-8, got a file that cannot be read as one"
+    ):
         read_cohort(cohort(HEADER + "P1,Läsion,a.nii,\n", encoding="latin-1"))
 
 
@@ -103,5 +105,5 @@ def test_without_a_value_the_name_tells_a_phantom(cohort, column):
 
 
 def test_another_value_is_refused(cohort):
-    with pytest.raises(ValueError, match="line 2: phantom must be true or false, or empty, got 'maybe'"):
+    with pytest.raises(ValueError, match="line 2: phantom must be empty, true or false, got 'maybe'"):
         read_cohort(cohort(f"{HEADER.strip()},phantom\nP1,g,a.nii,,maybe\n"))

@@ -81,7 +81,7 @@ def test_the_same_command_continues(fetched, tmp_path, monkeypatch):
     monkeypatch.setattr(downloads, "download_series", broken)
     result = run(*QUERY, "--limit", 3, "-o", tmp_path / "out")
     assert result.exit_code == 2
-    assert f"2 of 3 series could not be fetched (first: {fetched[1]}: no route to host)" in result.stderr
+    assert f"2 of 3 series could not be downloaded (first: {fetched[1]}: no route to host)" in result.stderr
     assert len(list((tmp_path / "out" / "ispy2").glob("*/*"))) == 1
     monkeypatch.setattr(downloads, "download_series", whole)
     asked = fetched[:]
@@ -93,7 +93,7 @@ def test_a_series_that_came_in_part_is_not_there(fetched, tmp_path, monkeypatch)
     monkeypatch.setattr(downloads, "download_series", lambda series, folder: (folder / "0.dcm").touch())
     result = run(*QUERY, "--limit", 1, "-o", tmp_path / "out")
     assert result.exit_code == 2
-    assert "files came; is there a network?" in result.stderr
+    assert "files arrived; check the network connection" in result.stderr
     assert not list((tmp_path / "out" / "ispy2").glob("*/*"))
 
 
@@ -102,7 +102,7 @@ def test_a_full_disk_is_told_before_anything_is_fetched(fetched, tmp_path, monke
     monkeypatch.setattr(downloads.shutil, "disk_usage", lambda _: usage)
     result = run(*QUERY, "--limit", 1, "-o", tmp_path / "out")
     assert result.exit_code == 2
-    assert "MB are to come and 1 MB are free; make room or ask for less" in result.stderr
+    assert "MB and 1 MB are free; free some space or select fewer series" in result.stderr
     assert fetched == []
 
 
@@ -114,7 +114,7 @@ def test_a_full_disk_is_told_before_anything_is_fetched(fetched, tmp_path, monke
             ("--collection", "ispy2", "--description", "("),
             "must be a regular expression, got '('",
         ),
-        (("--collection", "ispy2", "--modality", "CT"), "series of ispy2 fits; ask for less"),
+        (("--collection", "ispy2", "--modality", "CT"), "series of ispy2 match; relax the filters"),
     ],
 )
 def test_bad_queries_are_one_line(arguments, message):

@@ -117,7 +117,7 @@ def test_the_command_writes_the_whole_cohort(tmp_path):
     np.testing.assert_array_equal(volume.array, image)
     np.testing.assert_array_equal(read_labels(folder / rows[12]["labels"], volume), labels)
     np.testing.assert_allclose(volume.spacing_mm, (350 / 64, 350 / 64, 3.0), rtol=1e-6)
-    assert "no patients" in (folder / "README.txt").read_text()
+    assert "not patients" in (folder / "README.txt").read_text()
     assert sorted(path.name for path in folder.iterdir()) == ["README.txt", "cohort.csv", "images", "labels"]
     assert [path.name for path in tmp_path.iterdir()] == ["cohort"]
     assert all("phantom" in path.name for part in ("images", "labels") for path in (folder / part).iterdir())
@@ -153,7 +153,7 @@ def test_a_folder_with_other_things_is_never_replaced(tmp_path, quick, force):
     assert result.exit_code == 2
     assert (
         "exists and is not empty" in result.stderr
-        or "got thesis.tex too; name another folder" in result.stderr
+        or "got also thesis.tex; choose another folder" in result.stderr
     )
     assert (tmp_path / "thesis.tex").read_text() == "mine"
 

@@ -33,7 +33,7 @@ def test_where_no_network_wins_the_nearest_is_named():
     ]  # fmt: skip
     assert verdict(found) == (
         "**No network is faster than the exact engine in any of these 2 comparisons.** "
-        "The nearest, equality, window 7, 1 feature, CPU, takes 25.0 times as long."
+        "The closest, equality, window 7, 1 feature, CPU, takes 25.0 times as long."
     )
 
 

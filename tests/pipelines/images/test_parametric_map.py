@@ -149,7 +149,7 @@ def test_what_is_refused_before_anything_is_computed(series, tmp_path, rng):
             "m.dcm",
             "m.dcm must be made from a DICOM image on its original grid, got another",
         ),
-        (tmp_path / "lone", "m.dcm", "lacks FrameOfReferenceUID: nothing can refer to it"),
+        (tmp_path / "lone", "m.dcm", "lacks FrameOfReferenceUID, so no object can refer to it"),
         (series, "old.dcm", "old.dcm exists"),
         (
             series,
@@ -225,7 +225,7 @@ def test_what_cannot_be_written_is_refused_in_one_line(series, tmp_path):
             write_parametric_map(maps, image, tmp_path / name, RECORD)
         assert "\n" not in str(caught.value)
         assert not (tmp_path / name).exists()
-    with pytest.raises(ValueError, match=r"must fit in 10240 characters, got \d+"):
+    with pytest.raises(ValueError, match=r"must have at most 10240 characters, got \d+"):
         write_parametric_map(one, volume, tmp_path / "m.dcm", RECORD | {"more": "x" * 10_240})
     with pytest.raises(FileExistsError, match=r"old\.dcm exists"):
         write_parametric_map(one, volume, tmp_path / "old.dcm", RECORD)

@@ -367,10 +367,10 @@ def test_a_base_and_a_preset_exclude_each_other():
     [
         (("--levels", "1"), "levels must be from 2 to 65536, got 1"),
         (("--window", "4"), "window must be odd, got 4"),
-        (("--window", "3,5,5"), "window must be one edge, or three edges with dimensions=3, got (3, 5, 5)"),
+        (("--window", "3,5,5"), "window must be one edge length, or three with dimensions=3, got (3, 5, 5)"),
         (("--window", "5x5"), "--window must be one odd number, or three separated by commas, got '5x5'"),
         (("--distance", "1;2"), "--distance must be whole numbers separated by commas, got '1;2'"),
-        (("--distance", "1,1"), "distance must be one int or several different ints"),
+        (("--distance", "1,1"), "distance must be an int or several different ints"),
         (("--directions", "some"), "directions must be one of ('scaled', 'all'), got 'some'"),
         (("--slice-axis", "3"), "slice_axis must be one of (0, 1, 2), got 3"),
         (("--slice-axis", "1", "--dimensions", "3"), "slice_axis=1 requires dimensions=2"),

@@ -154,7 +154,7 @@ def test_a_text_among_numbered_slices_is_said(folder, caplog):
     (folder / "7").write_text("a licence")
     with caplog.at_level(logging.WARNING):
         assert first_voxels(folder) == [1, 2, 3, 4, 5]
-    assert f"left out: {folder}/7 is named like the slices of the series and is not DICOM" in caplog.text
+    assert f"skipped: {folder}/7 is named like the slices of the series and is not DICOM" in caplog.text
 
 
 def test_a_compressed_slice_whose_voxels_are_damaged(folder, caplog):

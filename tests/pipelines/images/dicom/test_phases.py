@@ -275,7 +275,7 @@ def test_a_copy_with_an_identifier_of_its_own_is_a_copy(tmp_path, rng, caplog):
         read_image(tmp_path)
     with caplog.at_level(logging.WARNING):
         np.testing.assert_array_equal(read_image(tmp_path, Choice(allow_gaps=True)).array, pixels)
-    assert "left out: again is a copy of 001-" in caplog.text
+    assert "skipped: again is a copy of 001-" in caplog.text
 
 
 def test_images_of_one_identifier_and_place_with_other_voxels_are_not_left_out(tmp_path, rng):
