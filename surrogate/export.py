@@ -21,6 +21,12 @@ from glcm_cuda.base.version import __version__
 from surrogate.dense import dense_model
 from surrogate.model import glcm_settings, model_features, network_settings
 
+_MOST_CONVERSIONS = 5
+"""Times that a model is converted to ONNX until the file gives its values."""
+
+_CLOSE = 1e-3
+"""Difference between runtimes on any device; a wrong graph is off by far more."""
+
 FORMATS = {".onnx": "onnx", ".tflite": "litert", "": "tf_saved_model"}
 """Format by file suffix, as Keras names it."""
 
@@ -51,6 +57,8 @@ def export_model(model: keras.Model, path: str | os.PathLike[str], *, force: boo
         If the suffix is not one of these, or the Keras backend cannot write the format.
     ImportError
         If a package that the format needs is not installed.
+    RuntimeError
+        If the converter to ONNX changes the network's values.
     FileExistsError
         If `path` exists and `force` is False.
     """
@@ -71,14 +79,61 @@ def export_model(model: keras.Model, path: str | os.PathLike[str], *, force: boo
         "network": json.dumps(network_settings(model).to_dict()),
     }
     with replacing(path, force=force) as temporary:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the converters warn about their own deprecated calls
-            dense.export(temporary, format=file_format, verbose=False)
         if file_format == "onnx":
+            _write_onnx(dense, edge, temporary)
             _add_onnx_metadata(temporary, metadata)
+        else:
+            _write(dense, file_format, temporary)
     if file_format != "onnx":
         with replacing(path.with_name(f"{path.name}.json"), force=True) as temporary:
             temporary.write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
+
+
+def _write(dense: keras.Model, file_format: str, path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the converters warn about their own deprecated calls
+        dense.export(path, format=file_format, verbose=False)
+
+
+def _write_onnx(dense: keras.Model, edge: int, path: Path) -> None:
+    """Write an ONNX file that gives the network's values.
+
+    The converter (seen with tf2onnx 1.17) now and then writes a graph whose output has an axis too many, and
+    the right graph when it is called again. So every file is run before it is kept.
+
+    Raises
+    ------
+    RuntimeError
+        If no file that was written gives the network's values.
+    """
+    levels = np.arange(2 * edge * edge, dtype=np.float32).reshape(2, edge, edge, 1) % 4
+    expected = np.asarray(dense.predict_on_batch(levels))
+    for _ in range(_MOST_CONVERSIONS):
+        path.unlink(missing_ok=True)
+        _write(dense, "onnx", path)
+        values = _onnx_values(path, levels)
+        if values.shape == expected.shape and np.allclose(values, expected, rtol=_CLOSE, atol=_CLOSE):
+            return
+    msg = (
+        f"the ONNX file gives other values than the network, after {_MOST_CONVERSIONS} conversions; "
+        "try another version of tf2onnx, or export a SavedModel"
+    )
+    raise RuntimeError(msg)
+
+
+def _onnx_values(path: Path, levels: Maps) -> Maps:
+    """Return what an ONNX file gives: with onnxruntime, or else with the evaluator of the onnx package."""
+    if importlib.util.find_spec("onnxruntime") is not None:
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        (values,) = session.run(None, {session.get_inputs()[0].name: levels})
+    else:
+        from onnx.reference import ReferenceEvaluator
+
+        evaluator = ReferenceEvaluator(str(path))
+        (values,) = evaluator.run(None, {evaluator.input_names[0]: levels})
+    return np.asarray(values, np.float32)
 
 
 @functools.lru_cache(maxsize=2)

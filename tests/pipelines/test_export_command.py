@@ -51,6 +51,28 @@ def smooth(rng, height, width):
     return rng.integers(0, 4, (2, height, width, 1)).astype(np.float32)
 
 
+def test_a_wrong_conversion_to_onnx_is_not_kept(monkeypatch, tmp_path):
+    right = build_model(GLCM, NETWORKS["analytic"])
+    wrong = dense_model(build_model(GLCM, NETWORKS["radsynth"]))
+    wrong.predict_on_batch(np.zeros((1, 5, 5, 1), np.float32))
+    write, conversions = export_module._write, []
+
+    def first_wrong(dense, file_format, path):
+        conversions.append(path)
+        write(wrong if len(conversions) == 1 else dense, file_format, path)
+
+    monkeypatch.setattr(export_module, "_write", first_wrong)
+    export_model(right, tmp_path / "m.onnx")
+    assert len(conversions) >= 2
+    levels = smooth(np.random.default_rng(0), 5, 5)
+    found = export_module._onnx_values(tmp_path / "m.onnx", levels)
+    np.testing.assert_allclose(found, dense_model(right).predict_on_batch(levels), atol=1e-5)
+    monkeypatch.setattr(export_module, "_write", lambda dense, *rest: write(wrong, *rest))
+    with pytest.raises(RuntimeError, match="other values than the network, after 5 conversions"):
+        export_model(right, tmp_path / "other.onnx")
+    assert not (tmp_path / "other.onnx").exists()
+
+
 def test_onnx_gives_the_same_for_every_size(model, rng, tmp_path):
     path = tmp_path / "m.onnx"
     export_model(model, path)
