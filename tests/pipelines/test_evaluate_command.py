@@ -351,8 +351,8 @@ def with_synthetic(run, array, **place):
 
 SPOILED = [
     (lambda run: without(run, "run.json"), "run.json does not exist; run `radsynth train` first"),
-    (lambda run: with_run_json(run, "{"), "run.json must be JSON with the maps' settings"),
-    (lambda run: with_run_json(run, "{}"), "run.json must be JSON with the maps' settings"),
+    (lambda run: with_run_json(run, "{"), "run.json must be JSON with the settings of the maps"),
+    (lambda run: with_run_json(run, "{}"), "run.json must be JSON with the settings of the maps"),
     (lambda run: with_run_json(run, '{"glcm": {"levels": 1}}'), "levels must be from 2 to 65536"),
     (lambda run: without(run, "folds.csv"), "folds.csv does not exist"),
     (lambda run: without(run, "synthetic/index.csv"), "index.csv does not exist; run `radsynth synthesize"),
