@@ -90,7 +90,7 @@ def entropy_map(
     progress : callable (done, total), optional
         Called after every block with the number of voxels done and their total number.
     out : float32 array of the image's shape, optional
-        Receives the map; on the device if the image is there. It must be writable, in C order, without gaps.
+        Receives the map; on the device if the image is there, and then without gaps. It must be writable.
     stream : optional
         For an image on a device: the CUDA stream on which it is read and the map is written, as a handle or
         as an object of Numba, CuPy or PyTorch. By default the default stream.
@@ -253,9 +253,8 @@ def _check_out(out: object, shape: tuple[int, ...]) -> None:
         got = f"{out.dtype} of shape {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
         msg = f"out must be a float32 NumPy array of shape {shape}, got {got}"
         raise ValueError(msg)
-    if not (out.flags.c_contiguous and out.flags.writeable):
-        got = "one with gaps or in another order" if out.flags.writeable else "a read-only one"
-        msg = f"out must be a writable array in C order without gaps, got {got}"
+    if not out.flags.writeable:
+        msg = "out must be writable, got a read-only array"
         raise ValueError(msg)
 
 
@@ -289,10 +288,11 @@ def _fill(
     axis = task.settings.slice_axis
     image = np.moveaxis(volume.image, axis, 0)
     mask = None if volume.mask is None else np.moveaxis(volume.mask, axis, 0)
-    # The engines need maps whose rows have no gaps.
-    maps = out if axis == 0 else np.empty_like(np.moveaxis(out, axis + 1, 1), order="C")
+    # The engines need maps without gaps, slice after slice.
+    in_place = axis == 0 and out.flags.c_contiguous
+    maps = out if in_place else np.empty_like(np.moveaxis(out, axis + 1, 1), order="C")
     engine.map_volume(image, mask, task, maps, advance)
-    if axis != 0:
+    if not in_place:
         out[:] = np.moveaxis(maps, 1, axis + 1)
 
 

@@ -290,7 +290,10 @@ def test_a_cohort_is_preprocessed_and_continues(rng, tmp_path, monkeypatch):
         np.testing.assert_array_equal(read_labels(case.labels, found), labels)
     record = json.loads((tmp_path / "out" / "p0.nii.gz.json").read_text())
     assert list(record["preprocessing"]) == ["resample", "normalize"]
-    for options, message in (((), "give at least one step"), (("--subtract", "0.nii.gz"), "works on a single image")):
+    for options, message in (
+        ((), "give at least one step"),
+        (("--subtract", "0.nii.gz"), "works on a single image"),
+    ):
         refused = radsynth("cohort", "preprocess", "c.csv", "-o", "out", *options)
         assert refused.exit_code == 2
         assert message in refused.stderr
