@@ -62,7 +62,9 @@ SETTINGS = [
     {"log_base": 10, "levels": 256},
     {"levels": 2},
     {"dimensions": 3, "window": 3},
-    {"dimensions": 3, "window": 3, "aggregate": "merge", "symmetric": False},
+    pytest.param(
+        {"dimensions": 3, "window": 3, "aggregate": "merge", "symmetric": False}, marks=slow_if_simulated
+    ),
     pytest.param({"dimensions": 3, "window": (3, 5, 5)}, marks=slow_if_simulated),
 ]
 

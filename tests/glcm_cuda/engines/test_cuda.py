@@ -47,9 +47,9 @@ def volume(rng):
     [
         {"window": 13, "levels": 4},
         {"window": 17, "levels": 4},
-        {"window": 15, "aggregate": "merge", "symmetric": False},
+        pytest.param({"window": 15, "aggregate": "merge", "symmetric": False}, marks=pytest.mark.slow),
         {"dimensions": 3, "window": (3, 3, 15)},
-        {"dimensions": 3, "window": (3, 3, 15), "distance": 2},
+        pytest.param({"dimensions": 3, "window": (3, 3, 15), "distance": 2}, marks=pytest.mark.slow),
     ],
     ids=str,
 )
@@ -71,7 +71,7 @@ def test_blocks_whose_sums_fill_the_shared_memory():
     [
         {},
         pytest.param({"dimensions": 3, "window": 3}, marks=pytest.mark.slow),
-        {"aggregate": "merge"},
+        pytest.param({"aggregate": "merge"}, marks=pytest.mark.slow),
     ],
     ids=str,
 )
