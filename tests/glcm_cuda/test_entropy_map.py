@@ -49,6 +49,11 @@ needs_machine_code = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="
 
 slow_if_simulated = [pytest.mark.slow] if numba.config.ENABLE_CUDASIM else []
 
+
+def _slow_in_the_simulator(test):
+    return pytest.mark.slow(test) if numba.config.ENABLE_CUDASIM else test
+
+
 SETTINGS = [
     {},
     {"window": 3},
@@ -153,6 +158,7 @@ def test_real_slice_matches_naive(backend):
     assert_nearest(entropy_map(crop, backend=backend), oracle(crop, GLCMSettings()))
 
 
+@_slow_in_the_simulator
 @needs_cuda
 @pytest.mark.parametrize("fields", SETTINGS, ids=str)
 def test_backends_give_the_same_bits(rng, fields):
