@@ -287,7 +287,8 @@ def test_maps_of_another_image_or_model_are_refused(key, name, tmp_path):
     sidecar.write_text(json.dumps({key: sha256_of(current)}))
     assert subject.evaluate(run).held_out
     sidecar.write_text(json.dumps({key: "0" * 64}))
-    with pytest.raises(ValueError, match=f"was not made from the present .*{name};"):
+    message = f"was not made from the present .*{name}; run `radsynth synthesize` again$"
+    with pytest.raises(ValueError, match=message):
         subject.evaluate(run)
 
 

@@ -251,9 +251,8 @@ def test_an_exact_map_is_not_evaluated_as_a_synthetic_one(tmp_path):
         (tmp_path / name).write_text(name)
     (tmp_path / "o.nii.gz.json").write_text(json.dumps({"fallback": "exact"}))
     case = Case("p", "g", tmp_path / "i.nii", None)
-    with pytest.raises(
-        ValueError, match=r"o.nii.gz is an exact map, not a synthetic one; run `radsynth synthesize`"
-    ):
+    message = r"o.nii.gz is an exact map, not a synthetic one; run `radsynth synthesize` without --fallback$"
+    with pytest.raises(ValueError, match=message):
         _check_current(tmp_path / "o.nii.gz", case, tmp_path / "fold0.keras")
 
 
