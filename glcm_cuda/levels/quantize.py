@@ -157,6 +157,7 @@ def _find_bins(
         if settings.range_over == "crop" and box is not None:
             low, high = _extent(array[box], None, finite=True)
         if settings.percentiles is not None or settings.deviations is not None:
+            _check_overflow(low, high, settings)
             low, high = _narrowed(settings, _domain(array, settings, mask, box), low, high)
     return bins_between(low, high, settings, array.dtype)
 
@@ -246,7 +247,7 @@ def bins_of_levels(number: int) -> Bins:
 
 def _pyradiomics_bins(low: float, high: float, settings: GLCMSettings, dtype: np.dtype[Any]) -> Bins:
     """Return pyradiomics' bins, computed as there: by the same NumPy functions in the image's type."""
-    ends = np.array([low, high]).astype(dtype)
+    ends = np.array([low, high]).astype(_edge_type(dtype, high, settings))
     if not np.array_equal(ends, (low, high)):  # a given or narrowed range may not fit the type
         ends = np.array([low, high])
     edges = _pyradiomics_edges(ends, settings)
@@ -257,6 +258,15 @@ def _pyradiomics_bins(low: float, high: float, settings: GLCMSettings, dtype: np
         edges = np.array([low])  # one intensity is one level, however wide its bin
     step = float(edges[1] - edges[0]) if len(edges) > 1 else 1.0
     return Bins(len(edges), low, high, 1.0, step, np.ascontiguousarray(edges))
+
+
+def _edge_type(dtype: np.dtype[Any], high: float, settings: GLCMSettings) -> np.dtype[Any]:
+    """Return the image's type; or another one where that has no such edges, or is wider than float64."""
+    if dtype.kind == "b":
+        return np.dtype(np.uint8)
+    if dtype.kind == "f" and abs(high) + 2 * (settings.bin_width or 0.0) > float(np.finfo(dtype).max):
+        return np.dtype(np.float64)
+    return np.dtype(np.float64) if dtype.kind == "f" and dtype.itemsize > 8 else dtype
 
 
 def _pyradiomics_edges(ends: npt.NDArray[Any], settings: GLCMSettings) -> npt.NDArray[Any]:
@@ -287,7 +297,7 @@ def _check_overflow(low: float, high: float, settings: GLCMSettings) -> None:
 
 
 def _check_width(width: float, low: float, high: float) -> None:
-    needed = (high - low) / width // 1 + 1
+    needed = np.floor((high - low) / width) + 1  # infinite where the quotient overflows
     if needed > MAX_LEVELS:
         msg = (
             f"bin_width={width:g} needs {needed:.0f} levels over the range {low:g} to {high:g}, but the "
