@@ -12,6 +12,8 @@ from pathlib import Path
 from fuzz.files import check_sound, replay, run_files
 
 CALLS_PER_PROCESS = 500
+MOST_BYTES = 8 << 30
+"""Address space of the calls: no small image may need more."""
 
 
 def main() -> int:
@@ -46,7 +48,9 @@ def _run_calls(number: int, seed: int) -> bool:
     for start in range(0, number, CALLS_PER_PROCESS):
         batch = min(CALLS_PER_PROCESS, number - start)
         code = (
+            f"import resource\n"
             f"from fuzz.calls import run_calls\n"
+            f"resource.setrlimit(resource.RLIMIT_AS, ({MOST_BYTES}, {MOST_BYTES}))\n"
             f"for end, times in run_calls({batch}, {seed + start}).items():\n"
             f"    print(times, end)\n"
         )

@@ -87,7 +87,7 @@ def levels_of(image: Any, mask: Any, chosen: GLCMSettings) -> tuple[Any, Any, in
     _refuse(not np.isfinite(max(abs(low), abs(high), high - low) + 2 * (width or 0)))
     finite = np.where(np.isfinite(array), array, low)
     if width is not None:
-        _refuse(math.floor((high - low) / width) + 1 > 65536)
+        _refuse(np.floor((high - low) / width) + 1 > 65536)
     if chosen.bin_edges == "pyradiomics":
         return _pyradiomics_levels(finite, array.dtype, low, high, chosen, inside)
     if width is not None:
@@ -139,6 +139,8 @@ def expected_of(call: Call, chosen: GLCMSettings) -> Any:
     stack, within = (array.reshape((-1, *array.shape[-2:])) for array in (levels, inside))
     stack, within = (np.moveaxis(array, chosen.slice_axis, 0) for array in (stack, within))
     names = [name for name in call.features if name == "joint_entropy" or number <= DENSE_LEVELS]
+    if not names:
+        return {}
     counted = within if chosen.masked_window or call.function == "roi_features" else np.ones_like(within)
     shared: dict[str, Any] = {
         "mask": within,

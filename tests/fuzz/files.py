@@ -176,10 +176,10 @@ def _judged(case: Path, worker: Worker, campaign: Campaign) -> str:
     campaign.ends[f"{name} {ended.code}"] += 1
     campaign.slowest = max(campaign.slowest, ended.seconds)
     campaign.largest_mb = max(campaign.largest_mb, ended.grown_mb)
-    return _wrong_end(ended) or _wrong_files(case, ended.code, inputs, outputs)
+    return wrong_end(ended) or _wrong_files(case, ended.code, inputs, outputs)
 
 
-def _wrong_end(ended: Ended) -> str:
+def wrong_end(ended: Ended) -> str:
     """Return what is wrong with how a command ended."""
     lines = ended.stderr.splitlines()
     if ended.code not in CODES or "Traceback" in ended.stderr or re.search(r"\.py:\d|Warning:", ended.stderr):

@@ -78,12 +78,12 @@ class Worker:
         self._process.stdin.flush()
         ready, _, _ = select.select([self._process.stdout], [], [], MOST_SECONDS)
         line = self._process.stdout.readline() if ready else ""
-        stdout, stderr = ((folder / name).read_text(errors="replace") for name in ("stdout", "stderr"))
+        stderr = _read(folder / "stderr")
         if line:
-            return Ended(**json.loads(line), stdout=stdout, stderr=stderr)
+            return Ended(**json.loads(line), stdout=_read(folder / "stdout"), stderr=stderr)
         self._process.kill()
         code = self._process.wait()
-        self._process = None
+        self.close()
         reason = f"the worker died with code {code}" if ready else f"not done after {MOST_SECONDS:.0f} s"
         msg = f"{reason}\n{stderr}"
         raise DeadWorkerError(msg)
@@ -107,10 +107,12 @@ class Worker:
     def close(self) -> None:
         """End the process."""
         if self._process is not None:
-            assert self._process.stdin is not None
-            self._process.stdin.close()
-            self._process.wait(MOST_SECONDS)
+            self._process.communicate()  # closes its input, after which it ends
             self._process = None
+
+
+def _read(path: Path) -> str:
+    return path.read_text(errors="replace") if path.exists() else ""
 
 
 def _serve(*, keras: bool) -> None:
