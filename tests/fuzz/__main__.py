@@ -59,7 +59,10 @@ def _run_calls(number: int, seed: int) -> bool:
         )
         if ended.returncode:
             failed += 1
-            print(f"calls {start} to {start + CALLS_PER_PROCESS}, code {ended.returncode}:\n{ended.stderr}")
+            print(
+                f"calls {start} to {start + CALLS_PER_PROCESS}, code {ended.returncode}:\n{ended.stderr}",
+                flush=True,
+            )
         for line in ended.stdout.splitlines():
             times, end = line.split(maxsplit=1)
             ends[end] += int(times)

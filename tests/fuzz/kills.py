@@ -111,7 +111,7 @@ COMMANDS = {
     ),
     "train": Killed(
         _write_store,
-        "train IN/store.h5 -o OUT/run --folds 2 --epochs 2 --batch 150 --patience 0 --augment 0",
+        "train IN/store.h5 -o OUT/run --folds 1 --epochs 3 --batch 150 --patience 0 --augment 0",
         resumes=True,
         tolerance=5e-3,
     ),
