@@ -200,7 +200,7 @@ def test_an_error_on_one_device_ends_the_map(monkeypatch, volume):
         entropy_map(volume, backend="cuda")
 
 
-@pytest.mark.parametrize("shape", [(6, 7), (3, 4, 5)])
+@pytest.mark.parametrize("shape", [(6, 7), pytest.param((3, 4, 5), marks=pytest.mark.slow)])
 @pytest.mark.parametrize("masked", [False, True])
 def test_arrays_on_a_device_stay_there(rng, shape, masked):
     image = rng.integers(0, 50, shape).astype(np.int16)
