@@ -20,8 +20,8 @@ BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := demo
 .DELETE_ON_ERROR:
-.PHONY: demo groundtruth train synthesize evaluate benchmark real test test-sim test-slow coverage test-release test-oracles test-oldest \
-    test-clean test-gpu lint format help clean
+.PHONY: demo groundtruth train synthesize evaluate benchmark real test test-sim test-slow test-ptx coverage test-release test-oracles \
+    test-oldest test-clean test-gpu lint format help clean
 
 help: ## say what the targets do
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -93,6 +93,11 @@ test-slow: $(VENV)/.test ## the slow tests, then the coverage of the quick ones 
 	$(BIN)/pytest -q -m slow $(PARALLEL)
 	$(SIMULATOR) $(BIN)/pytest -q -m slow $(SIMULATED_PARALLEL) $(SIMULATED)
 	$(MAKE) coverage
+
+# Of the tests of both backends the halves that use CUDA
+EMULATED = -p ptx.plugin -k "ptx or test_cuda or cuda] or same_bits" $(if $(ALL),,-m "not slow")
+test-ptx: $(VENV)/.test ## compiled CUDA code on an emulated device; also the slow tests with ALL=1 (4 minutes, 6)
+	$(BIN)/python tests/ptx/run.py $(BIN)/python -m pytest -q $(EMULATED) $(SIMULATED_PARALLEL) tests/ptx $(SIMULATED)
 
 coverage: $(VENV)/.test ## the quick tests again, with the share of the code that they reach
 	$(BIN)/pytest -q -m "not slow" $(PARALLEL) --cov --cov-report=term
