@@ -18,14 +18,11 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::F
 
 keras = pytest.importorskip("keras")
 
-from surrogate import (  # noqa: E402
-    NetworkSettings,
-    build_model,
-    card_measurement,
-)
-from surrogate.card import card_path, read_card, write_card  # noqa: E402
-from surrogate.card_measurement import make_card  # noqa: E402
+from surrogate import NetworkSettings, build_model  # noqa: E402
 from surrogate.exact import exact_values, known_values  # noqa: E402
+from surrogate.honesty import card_measurement  # noqa: E402
+from surrogate.honesty.card import card_path, read_card, write_card  # noqa: E402
+from surrogate.honesty.card_measurement import make_card  # noqa: E402
 
 GLCM = GLCMSettings(levels=16)
 NETWORK = NetworkSettings(architecture="equality", hidden=(4,))

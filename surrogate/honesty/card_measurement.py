@@ -19,7 +19,9 @@ import numpy.typing as npt
 from glcm_cuda.settings import GLCMSettings
 from glcm_cuda.store.reading import PatchStore
 from surrogate.agreement import pool, summarize
-from surrogate.card import (
+from surrogate.dense import dense_model
+from surrogate.exact import known_values
+from surrogate.honesty.card import (
     COVERED,
     HELD_OUT,
     STATISTICS,
@@ -33,8 +35,7 @@ from surrogate.card import (
     counted,
     window_statistics,
 )
-from surrogate.dense import dense_model
-from surrogate.exact import known_values
+from surrogate.honesty.sampling import is_textured, local_entropy
 from surrogate.model import model_features
 
 MOST_SAMPLES = 20_000
@@ -133,17 +134,21 @@ def _samples(
 
 @dataclass(frozen=True)
 class _Predictions:
-    """Exact and predicted values of the samples of a patient, (N, F) or (N,), and their labels (N,)."""
+    """Samples of a patient: exact and predicted values, (N, F) or (N,), labels, whether in texture."""
 
     exact: _Values
     predicted: _Values
     labels: npt.NDArray[np.uint8]
+    textured: npt.NDArray[np.bool_]
 
     def feature(self, column: int) -> _Predictions:
         """Return one feature, (N,), of the samples where it is defined."""
         defined = np.isfinite(self.exact[:, column])
         return _Predictions(
-            self.exact[defined, column], self.predicted[defined, column], self.labels[defined]
+            self.exact[defined, column],
+            self.predicted[defined, column],
+            self.labels[defined],
+            self.textured[defined],
         )
 
     def pair(self, label: int | None = None) -> _Pair:
@@ -151,12 +156,17 @@ class _Predictions:
         rows = slice(None) if label is None else self.labels == label
         return self.exact[rows], self.predicted[rows]
 
+    def pair_in_texture(self) -> _Pair:
+        """Return exact and predicted values of the samples that do not lie in flat background."""
+        return self.exact[self.textured], self.predicted[self.textured]
+
 
 def _predictions(model: keras.Model, store: PatchStore, patient: str) -> _Predictions:
     patches, entropy, labels = _samples(store, patient)
     exact = known_values(patches, entropy, store.settings, model_features(model))
     predicted = model.predict(patches[..., np.newaxis].astype(np.float32), batch_size=2000, verbose=0)
-    return _Predictions(exact, np.asarray(predicted, np.float32), labels)
+    textured = is_textured(local_entropy(patches))
+    return _Predictions(exact, np.asarray(predicted, np.float32), labels, textured)
 
 
 def _measured(patients: Sequence[_Predictions], unit: str | None) -> Measured:
@@ -166,6 +176,7 @@ def _measured(patients: Sequence[_Predictions], unit: str | None) -> Measured:
         agreement=_agreement([patient.pair() for patient in patients]),
         tissues={str(label): _agreement([patient.pair(label) for patient in patients]) for label in labels},
         error_band=_error_band([pair for pair in (patient.pair() for patient in patients) if pair[0].size]),
+        textured=_agreement([patient.pair_in_texture() for patient in patients]),
     )
 
 

@@ -103,12 +103,24 @@ class Measured:
         Agreement by tissue label, with the label as a string.
     error_band : ErrorBand
         Error band for error maps.
+    textured : Agreement or None
+        Agreement over the samples that do not lie in flat background; None in older cards.
     """
 
     unit: str | None
     agreement: Agreement
     tissues: dict[str, Agreement]
     error_band: ErrorBand
+    textured: Agreement | None = None
+
+    def promised_rmse(self, label: int | None = None) -> float:
+        """Return the largest RMSE that the card has for such voxels.
+
+        Those of a tissue are like all samples, or like those with its label; others like all samples, or
+        like those in texture, since samples without labels are background for the most part.
+        """
+        likened = self.textured if label is None else self.tissues.get(str(label))
+        return self.agreement.rmse if likened is None else max(self.agreement.rmse, likened.rmse)
 
 
 @dataclass(frozen=True)
@@ -262,6 +274,7 @@ def _measured(fields: Mapping[str, Any]) -> Measured:
         unit=fields["unit"],
         agreement=Agreement(**fields["agreement"]),
         tissues={name: Agreement(**part) for name, part in fields["tissues"].items()},
+        textured=Agreement(**fields["textured"]) if fields.get("textured") else None,
         error_band=ErrorBand(
             edges=tuple(fields["error_band"]["edges"]),
             half_width=tuple(fields["error_band"]["half_width"]),
@@ -332,6 +345,7 @@ def _agreement_lines(feature: str, measured: Measured) -> list[str]:
     rows = [
         ("all", measured.agreement),
         *((f"label {name}", part) for name, part in measured.tissues.items()),
+        *([("in texture", measured.textured)] if measured.textured else []),
     ]
     coverage = measured.error_band.coverage
     covered = (
