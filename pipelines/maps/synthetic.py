@@ -22,7 +22,7 @@ from pipelines.images.volume import Volume
 from pipelines.images.writing import staged_map
 from pipelines.reports.names import feature_title
 from surrogate import dense_model, glcm_settings, load_model, model_features, synthesize_features
-from surrogate.honesty.card import Card, card_path, read_card
+from surrogate.honesty.card import UNKNOWN_COVERAGE, Card, card_path, read_card
 from surrogate.honesty.checks import SpotCheck, spot_check
 from surrogate.model import keras_versions
 from surrogate.settings import Runtime
@@ -209,6 +209,8 @@ def write_maps(
             if files.errors and model.card is not None:
                 error, about = _error_map(synthetic[name], checked, model.card, name)
                 path, record = files.errors[name], records[name] | about
+                if model.card.features[name].error_band.coverage is None:
+                    _log.warning("%s: its coverage is not known: %s", path, UNKNOWN_COVERAGE)
                 stack.enter_context(staged_map(error, volume, path, provenance=record, force=files.force))
         if files.parametric is not None:
             values = {name: checked.values for name, checked in maps.items()}
@@ -318,11 +320,14 @@ def _error_map(
 ) -> tuple[npt.NDArray[np.float32], dict[str, Any]]:
     """Return the error map, which is 0 for an exact map, and what its sidecar says of it."""
     band = card.features[feature].error_band
-    about = {
+    about: dict[str, Any] = {
         "kind": "half-width of the band that contains 95 % of the errors of a synthetic map",
-        "coverage": band.coverage,
+        "coverage": "not known",
         "measured_on": card.basis,
     }
+    if band.coverage is not None:
+        mean, least = band.coverage
+        about |= {"coverage": {"mean": mean, "least": least}, "widened": band.factor}
     error = band.at(synthetic)
     return (0 * error if checked.replaced else error), about
 

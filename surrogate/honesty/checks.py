@@ -17,7 +17,7 @@ from glcm_cuda.levels.quantize import quantize
 from glcm_cuda.settings import GLCMSettings
 from surrogate.agreement import Moments, pool_within, summarize
 from surrogate.exact import exact_values
-from surrogate.honesty.card import STATISTICS, UNKNOWN, Card, Measured, window_statistics
+from surrogate.honesty.card import ROUNDING, STATISTICS, UNKNOWN, Card, Measured, window_statistics
 from surrogate.honesty.sampling import (
     VOXELS,
     Part,
@@ -36,9 +36,6 @@ guidelines, call a model satisfactory from this share on."""
 
 WORSE = 1.5
 """A map fails if its RMSE or its largest error is more than this many times that of the model card."""
-
-ROUNDING = 1e-5
-"""Error that is never a fault, relative to the largest value: dense and patch networks differ by as much."""
 
 OUTSIDE = 0.1
 """Share of the voxels that may be outside the training range, which excludes 0.01 of the training windows."""

@@ -321,14 +321,14 @@ def sidecar(path: Path) -> dict:
     return json.loads((path.parent / f"{path.name}.json").read_text())
 
 
-def write_card(model: Path, rmse: float, coverage: float | None = 0.9) -> Path:
+def write_card(model: Path, rmse: float, factor: float | None = 2.0) -> Path:
     """Put a card beside a model whose figures are all `rmse`, and whose training saw every window."""
     from surrogate import load_model, model_features
     from surrogate.honesty import card
 
     loaded = load_model(model)
     figures = card.Agreement(100, 2, 0.5, rmse, rmse, 1.0, 1.0, rmse, rmse)
-    band = card.ErrorBand((1.0, 2.0), (0.1, 0.2, 0.3), coverage)
+    band = card.ErrorBand((1.0, 2.0), (0.1, 0.2, 0.3), factor, None if factor is None else (0.97, 0.95))
     made = card.Card(
         basis=card.HELD_OUT,
         patients=("a", "b"),
@@ -440,10 +440,32 @@ def test_each_feature_is_replaced_and_has_its_error_map_by_itself(two_features, 
     )
     assert not none.any()
     predicted = sitk.GetArrayFromImage(sitk.ReadImage(str(entropy)))
-    widths = np.array([0.1, 0.2, 0.3])[np.searchsorted([1.0, 2.0], predicted)]
+    widths = 2 * np.array([0.1, 0.2, 0.3])[np.searchsorted([1.0, 2.0], predicted)]
     np.testing.assert_allclose(some, widths, rtol=1e-6)
     about = sidecar(tmp_path / "e_joint_entropy.nii.gz")
-    assert (about["coverage"], about["measured_on"]) == (0.9, "held-out patients")
+    assert about["coverage"] == {"mean": 0.97, "least": 0.95}
+    assert (about["widened"], about["measured_on"]) == (2, "held-out patients")
+    assert "coverage" not in result.stderr
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_an_error_map_of_unknown_coverage_says_so(models, tmp_path, rng, older):
+    model = tmp_path / "m.keras"
+    model.write_bytes((models / "fold0.keras").read_bytes())
+    card = write_card(model, rmse=1e6, factor=None)
+    if older:  # as before there was a factor: the coverage was that of the band as it stood
+        promise = json.loads(card.read_text())
+        band = promise["features"]["joint_entropy"]["error_band"]
+        del band["factor"], promise["features"]["joint_entropy"]["textured"]
+        band["coverage"] = 0.93
+        card.write_text(json.dumps(promise))
+    source, error = write_image(tmp_path / "image.nii.gz", rng), tmp_path / "e.nii.gz"
+    result = synthesize(source, "-o", tmp_path / "o.nii.gz", "--model", model, "--error-map", error)
+    assert result.exit_code == 0, result.output
+    assert f"{error}: its coverage is not known: that takes a card of this version and two" in result.stderr
+    assert sidecar(error)["coverage"] == "not known"
+    values = sitk.GetArrayFromImage(sitk.ReadImage(str(error)))
+    assert values.max() <= np.float32(0.3)  # not widened
 
 
 @pytest.mark.usefixtures("_lenient")

@@ -90,8 +90,8 @@ def test_errors_and_their_coverage_are_those_of_the_predictions(store):
     assert card.agreement.rmse == pytest.approx(np.sqrt(np.mean(errors**2)), rel=1e-4)
     assert card.agreement.largest == pytest.approx(errors.max(), rel=1e-4)
     assert card.agreement.percent == pytest.approx(100 * np.mean(errors / rows.entropy), rel=1e-4)
-    assert np.mean(errors <= card.error_band.at(predicted)) == pytest.approx(0.95, abs=0.01)
-    assert card.error_band.coverage == pytest.approx(0.95, abs=0.04)
+    assert 0.94 < np.mean(errors <= card.error_band.at(predicted)) < 0.99
+    assert card.error_band.factor >= 1
     assert len(card.error_band.half_width) == len(card.error_band.edges) + 1 <= 16
 
 
@@ -99,7 +99,7 @@ def test_where_nobody_is_held_out_the_card_says_so(store):
     model = build_model(GLCM, ANALYTIC)
     chosen = card_of(model, store, held_out=())
     assert chosen.basis == "patients that chose the epoch"
-    assert chosen.error_band.coverage is None
+    assert (chosen.error_band.coverage, chosen.error_band.factor) == (None, None)
     itself = card_of(model, store, held_out=(), validated=())
     assert itself.basis == "the training patients themselves"
     assert "No patients were held out" in itself.limits()[-1]
