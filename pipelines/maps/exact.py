@@ -155,13 +155,10 @@ def write_maps(inputs: Inputs, settings: MapSettings, target: MapTarget) -> Writ
 
 
 def _check_mask_given(inputs: Inputs, settings: GLCMSettings, *, crop: bool) -> None:
+    inputs.refuse_lone_mask_options()
     if inputs.mask is not None:
         return
     needing = {
-        "--mask-label": inputs.mask_choice.label is not None,
-        "--segment": inputs.mask_choice.segment is not None,
-        "--resample-mask": inputs.mask_choice.resample,
-        "--outside": inputs.outside_mask is not None,
         "--crop": crop,
         "--unmasked-window": not settings.masked_window,
         f"--range-over {settings.range_over}": settings.range_over != "image"
