@@ -37,7 +37,7 @@ from numba import config, cuda
 
 import glcm_cuda
 from glcm_cuda import GLCMSettings, entropy_map, feature_maps
-from glcm_cuda.engines.cuda import device_arrays, engine, slabs
+from glcm_cuda.engines.cuda import engine, slabs
 from glcm_cuda.families.glcm.cuda.entropy_kernels import March
 from glcm_cuda.families.launching import compiled
 from glcm_cuda.families.registry import NAMES, features_named
@@ -194,10 +194,7 @@ def kernel_times(
     job = slabs.Job(task, dtype, False, shape)
     block = (slice(0, shape[0]), slice(0, shape[1]))
     scratch = slabs.Scratch(job, [block])
-    with device_arrays.quiet():
-        times = timed(
-            lambda turn: slabs.map_block(job, sources[turn % INPUTS], None, (0, 0), scratch, out, 0)
-        )
+    times = timed(lambda turn: slabs.map_block(job, sources[turn % INPUTS], None, (0, 0), scratch, out, 0))
     return {"settings": settings.to_dict(), "shape": shape, "features": names, **rates(times, shape)}
 
 
