@@ -30,7 +30,7 @@ from glcm_cuda.families.glcm.cuda.entropy_kernels import March
 from glcm_cuda.families.launching import compiled
 from glcm_cuda.families.registry import NAMES, features_named
 from glcm_cuda.families.stage import Task
-from glcm_cuda.levels.quantize import bins_between
+from glcm_cuda.levels.bins import bins_between
 from pipelines.evaluation.baseline.dense import dense_entropy_map
 
 DATA = Path(os.environ.get("RADSYNTH_DATA", Path(__file__).parents[1] / ".." / "shared" / "data"))

@@ -10,9 +10,9 @@ set -uo pipefail
 
 out=$(realpath -m "${1:?usage: benchmarks/first_run.sh DIR [--rehearse]}")
 rehearse=${2:-}
-tests="not cpu"
+tests="test_cuda or cuda] or same_bits"
 if [[ $rehearse == --rehearse ]]; then
-    tests="worked_by_hand and not cpu"
+    tests="worked_by_hand and cuda]"
 elif [[ -n $rehearse ]]; then
     echo "the second argument must be --rehearse, got $rehearse" >&2
     exit 2

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -58,6 +58,17 @@ class Moments:
             return math.nan
         r = self.ss_product / math.sqrt(self.ss_exact * self.ss_synthetic)
         return min(1.0, max(-1.0, r))  # rounding may exceed the bounds
+
+    @property
+    def explained(self) -> float:
+        """Share of the variance of the exact values that the map explains, R2; NaN if they are constant.
+
+        1 for equal maps, 0 for one no better than the mean of the exact values, negative for a worse one:
+        ``1 - sum of squared differences / sum of squared deviations of the exact values``.
+        """
+        if _is_constant(self.ss_exact, self.voxels, self.mean_exact):
+            return math.nan
+        return 1 - self.voxels * self.rmse**2 / self.ss_exact
 
     @property
     def percent(self) -> tuple[float, float]:
@@ -179,6 +190,20 @@ def pool(parts: Sequence[Moments]) -> Moments:
         ss_product=float(np.sum(table.ss_product + voxels * dx * dy)),
         ss_difference=float(np.sum(table.ss_difference + voxels * dd * dd)),
         ss_percent=float(np.sum(table.ss_percent + nonzero * dp * dp)),
+    )
+
+
+def pool_within(parts: Sequence[Moments]) -> Moments:
+    """Return the pooled sums of parts, but with deviations from each part's own means.
+
+    Correlation and explained variance are then those within the parts: differences between the parts' means,
+    which a map of little detail may follow, count for neither. All else is that of `pool`.
+    """
+    return replace(
+        pool(parts),
+        ss_exact=sum(part.ss_exact for part in parts),
+        ss_synthetic=sum(part.ss_synthetic for part in parts),
+        ss_product=sum(part.ss_product for part in parts),
     )
 
 

@@ -22,8 +22,8 @@ from pipelines.images.volume import Volume
 from pipelines.images.writing import staged_map
 from pipelines.reports.names import feature_title
 from surrogate import dense_model, glcm_settings, load_model, model_features, synthesize_features
-from surrogate.card import Card, card_path, read_card
-from surrogate.checks import SpotCheck, spot_check
+from surrogate.honesty.card import UNKNOWN_COVERAGE, Card, card_path, read_card
+from surrogate.honesty.checks import SpotCheck, spot_check
 from surrogate.model import keras_versions
 from surrogate.settings import Runtime
 
@@ -123,11 +123,17 @@ class SourceImage:
         The image in it.
     choice : Choice
         Which series and phase of it that is.
+    mask : bool array of the volume's shape, optional
+        Where the maps are checked; they cover the whole image.
+    labels : uint8 array of the volume's shape, optional
+        Tissues in which the maps are checked, if there is no mask.
     """
 
     path: Path
     volume: Volume
     choice: Choice
+    mask: npt.NDArray[np.bool_] | None = None
+    labels: npt.NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,7 +196,7 @@ def write_maps(
     synthetic = synthesize_features(
         volume.array, model.network, tile=synthesis.tile, runtime=synthesis.runtime, progress=progress
     )
-    maps = {name: _checked(volume, name, synthetic[name], model, synthesis) for name in files.maps}
+    maps = {name: _checked(source, name, synthetic[name], model, synthesis) for name in files.maps}
     _report(maps, files.maps)
     records = _records(source, maps, model, synthesis, details)
     with ExitStack() as stack:
@@ -203,6 +209,8 @@ def write_maps(
             if files.errors and model.card is not None:
                 error, about = _error_map(synthetic[name], checked, model.card, name)
                 path, record = files.errors[name], records[name] | about
+                if model.card.features[name].error_band.coverage is None:
+                    _log.warning("%s: its coverage is not known: %s", path, UNKNOWN_COVERAGE)
                 stack.enter_context(staged_map(error, volume, path, provenance=record, force=files.force))
         if files.parametric is not None:
             values = {name: checked.values for name, checked in maps.items()}
@@ -245,10 +253,20 @@ def _joined(records: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def _checked(
-    volume: Volume, feature: str, synthetic: npt.NDArray[np.float32], model: Model, synthesis: Synthesis
+    source: SourceImage, feature: str, synthetic: npt.NDArray[np.float32], model: Model, synthesis: Synthesis
 ) -> CheckedMap:
     """Check a map; put the exact one in its place if the check fails and that is asked for."""
-    check = spot_check(volume.array, synthetic, model.settings, feature, model.card, modality=volume.modality)
+    volume = source.volume
+    check = spot_check(
+        volume.array,
+        synthetic,
+        model.settings,
+        feature,
+        model.card,
+        mask=source.mask,
+        labels=source.labels,
+        modality=volume.modality,
+    )
     if not (check.failed and synthesis.fallback):
         return CheckedMap(synthetic, check, replaced=False)
     exact = feature_maps(volume.array, [feature], model.settings, backend="cpu")[feature]
@@ -302,11 +320,14 @@ def _error_map(
 ) -> tuple[npt.NDArray[np.float32], dict[str, Any]]:
     """Return the error map, which is 0 for an exact map, and what its sidecar says of it."""
     band = card.features[feature].error_band
-    about = {
+    about: dict[str, Any] = {
         "kind": "half-width of the band that contains 95 % of the errors of a synthetic map",
-        "coverage": band.coverage,
+        "coverage": "not known",
         "measured_on": card.basis,
     }
+    if band.coverage is not None:
+        mean, least = band.coverage
+        about |= {"coverage": {"mean": mean, "least": least}, "widened": band.factor}
     error = band.at(synthetic)
     return (0 * error if checked.replaced else error), about
 

@@ -23,6 +23,7 @@ from pipelines.cohorts.cohort import (
 )
 from pipelines.cohorts.runs import read_run, synthetic_column
 from pipelines.images.dicom.series import Choice
+from pipelines.images.masks import read_labels
 from pipelines.images.provenance import sha256_of, sidecar_path
 from pipelines.images.reading import read_image
 from pipelines.maps.synthetic import (
@@ -37,8 +38,8 @@ from pipelines.maps.synthetic import (
 from pipelines.reports.tables import counted
 from pipelines.shell.outputs import refuse_foreign_folder, refuse_inputs
 from pipelines.shell.progress import progress_bar
-from surrogate.checks import refuse_other_settings
 from surrogate.exact import ENTROPY
+from surrogate.honesty.checks import refuse_other_settings
 
 _log = logging.getLogger(__name__)
 
@@ -87,13 +88,17 @@ def synthesize_cohort(cohort: Path, folder: Path, run: Path, synthesis: Synthesi
     with progress_bar("Synthetic maps", len(wanted)) as progress:
         for done, job in enumerate(wanted, start=1):
             with attempts.of(job.case.patient):
-                path, choice = job.case.image, job.case.choice
-                image = SourceImage(path=path, volume=read_image(path, choice), choice=choice)
                 files = MapFiles(maps=job.outputs, force=True)
-                write_maps(image, models[job.model], synthesis, files, fold=job.fold)
+                write_maps(_source(job.case), models[job.model], synthesis, files, fold=job.fold)
             progress(done, len(wanted))
     attempts.finish()
     return _write_index(jobs, folder, features)
+
+
+def _source(case: Case) -> SourceImage:
+    volume = read_image(case.image, case.choice)
+    labels = None if case.labels is None else read_labels(case.labels, volume)
+    return SourceImage(path=case.image, volume=volume, choice=case.choice, labels=labels)
 
 
 def _features(run: Path) -> tuple[str, ...]:

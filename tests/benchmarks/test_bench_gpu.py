@@ -180,7 +180,7 @@ def test_the_first_run_goes_through_its_steps_whatever_fails(tmp_path, python):
 def test_a_rehearsal_is_passed_on(tmp_path, python):
     log = first_run(tmp_path / "new", python, "--rehearse").stdout
     assert log.count("--rehearse") == 5
-    assert "-k worked_by_hand and not cpu" in log
+    assert "-k worked_by_hand and cuda]" in log
 
 
 def test_the_first_run_leaves_folders_with_files_alone(tmp_path, python):

@@ -17,14 +17,9 @@ from glcm_cuda.engines.cuda.slabs import Job, Scratch, map_block, prepare
 from glcm_cuda.families.launching import compiled, start
 from glcm_cuda.families.registry import feature_named
 from glcm_cuda.families.stage import Task
-from glcm_cuda.levels.bins import Bins
-from glcm_cuda.levels.quantize import (
-    bins_between,
-    mask_array,
-    range_by_settings,
-    refuse_nonfinite_voxels,
-    scope_of,
-)
+from glcm_cuda.levels.arrays import mask_array, refuse_nonfinite_voxels, scope_of
+from glcm_cuda.levels.bins import Bins, bins_between
+from glcm_cuda.levels.ranges import range_by_settings
 from glcm_cuda.settings import GLCMSettings
 
 _EXTENT_THREADS = 1 << 15

@@ -321,7 +321,7 @@ def test_what_is_kept_goes_with_the_context(volume):
         cuda.close()
 
 
-@pytest.mark.parametrize("shape", [(6, 7), (3, 4, 5)])
+@pytest.mark.parametrize("shape", [(6, 7), pytest.param((3, 4, 5), marks=pytest.mark.slow)])
 @pytest.mark.parametrize("masked", [False, True])
 def test_arrays_on_a_device_stay_there(rng, shape, masked):
     image = rng.integers(0, 50, shape).astype(np.int16)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from glcm_cuda import GLCMSettings
-from glcm_cuda.levels.quantize import bins_of_levels
+from glcm_cuda.levels.bins import bins_of_levels
 
 pytestmark = pytest.mark.skipif(
     os.environ.get("NUMBA_ENABLE_CUDASIM") == "1", reason="the simulator replaces the compiler"
