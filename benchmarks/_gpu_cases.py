@@ -97,8 +97,10 @@ from glcm_cuda import GLCMSettings, entropy_map, feature_maps
 image = np.random.default_rng(0).random((9, 33, 40))
 for fields in ({}, {"window": 11}, {"aggregate": "merge"}, {"dimensions": 3, "window": 3}, {"levels": 999}):
     entropy_map(image, GLCMSettings(**fields), mask=image > 0.1, backend="cuda")
+    print("entropy", fields, flush=True)
 for fields in ({}, {"aggregate": "merge", "symmetric": False}, {"bin_width": 0.1, "masked_window": False}):
     feature_maps(image[:2], "all", GLCMSettings(**fields), mask=image[:2] > 0.1, backend="cuda")
+    print("features", fields, flush=True)
 """
 
 _PROFILED = """
@@ -343,12 +345,14 @@ def _metrics(printed: str) -> dict[str, str]:
 
 
 def sanitised(tool: str) -> dict[str, Any]:
-    """Run a tool of compute-sanitizer over small maps."""
+    """Run a tool of compute-sanitizer over small maps; print what it says unless nothing is wrong."""
     program = _tool("compute-sanitizer")
     if program is None:
         return {"not run": "compute-sanitizer is not installed"}
     options = ["--tool", tool, "--error-exitcode", str(_ERRORS_FOUND)]
     ended = _python(_SANITISED, [*_limited(program), *options])
+    if ended.returncode:
+        print(ended.stdout, ended.stderr, sep="")
     if ended.returncode == _ERRORS_FOUND:
         raise CheckError(_last_line(ended))
     return {"found": _last_line(ended)} if ended.returncode == 0 else {"refused": _last_line(ended)}
@@ -373,7 +377,7 @@ def _python(code: str, before: Sequence[str] = (), **options: Any) -> subprocess
 
 def _last_line(ended: subprocess.CompletedProcess[str]) -> str:
     """Return in one line how a process ended."""
-    if ended.returncode == _KILLED:
-        return f"took more than {_TOOL_SECONDS} s"
     lines = [line for line in (ended.stderr + "\n" + ended.stdout).splitlines() if line.strip()]
-    return f"exit code {ended.returncode}: {lines[-1].strip() if lines else 'no output'}"
+    killed = ended.returncode == _KILLED
+    how = f"took more than {_TOOL_SECONDS} s" if killed else f"exit code {ended.returncode}"
+    return f"{how}: {lines[-1].strip() if lines else 'no output'}"

@@ -121,18 +121,22 @@ def test_a_profiler_that_refuses_is_noted(tmp_path, monkeypatch):
     assert found == {"refused": "exit code 1: ==ERROR== no permission"}
 
 
-def test_sanitizers_that_find_refuse_or_hang(tmp_path, monkeypatch):
+def test_sanitizers_that_find_refuse_or_hang(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(_gpu_cases, "_TOOL_SECONDS", 1)
     for lines, expected in (
         ("echo ERROR SUMMARY: 0 errors", {"found": "exit code 0: ERROR SUMMARY: 0 errors"}),
         ("echo Device not supported; exit 1", {"refused": "exit code 1: Device not supported"}),
-        ("sleep 60 & wait", {"refused": "took more than 1 s"}),
+        ("echo entropy; sleep 60 & wait", {"refused": "took more than 1 s: entropy"}),
     ):
         tool(tmp_path, monkeypatch, "compute-sanitizer", lines)
         assert _gpu_cases.sanitised("memcheck") == expected
-    tool(tmp_path, monkeypatch, "compute-sanitizer", "echo ERROR SUMMARY: 2 errors; exit 9")
+    tool(
+        tmp_path, monkeypatch, "compute-sanitizer", "echo Invalid write; echo ERROR SUMMARY: 2 errors; exit 9"
+    )
+    capsys.readouterr()
     with pytest.raises(_gpu_cases.CheckError, match="ERROR SUMMARY: 2 errors"):
         _gpu_cases.sanitised("memcheck")
+    assert capsys.readouterr().out.startswith("Invalid write\n")
 
 
 def test_tools_that_are_not_installed_are_noted(tmp_path, monkeypatch):
