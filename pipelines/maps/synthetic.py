@@ -131,6 +131,8 @@ class SourceImage:
         Where the maps are checked; they cover the whole image.
     labels : uint8 array of the volume's shape, optional
         Tissues in which the maps are checked, if there is no mask.
+    tissues : mapping of int to str
+        Names of the labels.
     """
 
     path: Path
@@ -138,6 +140,7 @@ class SourceImage:
     choice: Choice
     mask: npt.NDArray[np.bool_] | None = None
     labels: npt.NDArray[np.uint8] | None = None
+    tissues: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -269,6 +272,7 @@ def _checked(
         model.card,
         mask=source.mask,
         labels=source.labels,
+        tissues=source.tissues,
         modality=volume.modality,
     )
     if not (check.failed and synthesis.fallback):

@@ -22,6 +22,7 @@ from pipelines.cohorts.cohort import (
     read_cohort,
 )
 from pipelines.cohorts.runs import read_run, synthetic_column
+from pipelines.cohorts.tissues import TISSUES_COLUMN, tissues_text
 from pipelines.images.dicom.series import Choice
 from pipelines.images.masks import read_labels
 from pipelines.images.provenance import sha256_of, sidecar_path
@@ -98,7 +99,9 @@ def synthesize_cohort(cohort: Path, folder: Path, run: Path, synthesis: Synthesi
 def _source(case: Case) -> SourceImage:
     volume = read_image(case.image, case.choice)
     labels = None if case.labels is None else read_labels(case.labels, volume)
-    return SourceImage(path=case.image, volume=volume, choice=case.choice, labels=labels)
+    return SourceImage(
+        path=case.image, volume=volume, choice=case.choice, labels=labels, tissues=case.tissues
+    )
 
 
 def _features(run: Path) -> tuple[str, ...]:
@@ -208,7 +211,8 @@ def _write_index(jobs: Sequence[Job], folder: Path, features: Sequence[str]) -> 
     ):
         writer = csv.writer(file)
         synthetic = [synthetic_column(feature, features) for feature in features]
-        writer.writerow((*COLUMNS, *CHOICE_COLUMNS, PHANTOM_COLUMN, *synthetic, "model", "fold"))
+        known = (*COLUMNS, *CHOICE_COLUMNS, PHANTOM_COLUMN, TISSUES_COLUMN)
+        writer.writerow((*known, *synthetic, "model", "fold"))
         writer.writerows(_index_row(job, folder) for job in jobs)
     return index
 
@@ -218,6 +222,7 @@ def _index_row(job: Job, folder: Path) -> tuple[str, ...]:
     labels = "" if case.labels is None else str(case.labels.resolve())
     chosen = case.choice.to_dict()
     choice = [str(chosen.get(name, "")) for name in CHOICE_COLUMNS]
-    known = (case.patient, case.group, str(case.image.resolve()), labels, *choice, phantom_text(case.phantom))
+    about = phantom_text(case.phantom), tissues_text(case.tissues)
+    known = (case.patient, case.group, str(case.image.resolve()), labels, *choice, *about)
     model = Path(os.path.relpath(job.model, folder)).as_posix()
     return *known, *(output.name for output in job.outputs.values()), model, job.fold

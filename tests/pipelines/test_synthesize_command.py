@@ -245,7 +245,8 @@ def test_a_cohort_is_mapped_by_the_fold_that_held_each_patient_out(cohort, run, 
     assert "not part of the training, mapped with fold 0: 1 patient (new)" in result.stderr
     rows = read_index(folder)
     assert list(rows[0]) == [
-        *("patient", "group", "image", "labels", "series", "phase", "phantom", "synthetic", "model", "fold")
+        *("patient", "group", "image", "labels", "series", "phase", "phantom", "tissues"),
+        *("synthetic", "model", "fold"),
     ]
     assert [(row["patient"], row["fold"], row["model"]) for row in rows] == [
         ("p0", "1", "../fold1.keras"),
@@ -574,10 +575,12 @@ def test_the_maps_of_a_cohort_are_checked_by_tissue(cohort, run, tmp_path):
     written = sitk.GetImageFromArray(labels)
     written.CopyInformation(image)
     sitk.WriteImage(written, str(tmp_path / "labels.nii.gz"))
-    cohort.write_text(cohort.read_text().replace("p0.nii.gz,", "p0.nii.gz,labels.nii.gz"))
+    text = cohort.read_text().replace("labels", "labels,tissues")
+    cohort.write_text(text.replace("p0.nii.gz,", "p0.nii.gz,labels.nii.gz,3=lesion"))
     assert synthesize(cohort, "-o", run / "synthetic", "--model", run).exit_code == 0
     check = sidecar(run / "synthetic" / "p0_entropy_synthetic.nii.gz")["spot_check"]
-    assert {name: part["voxels"] for name, part in check["parts"].items()} == {"label 1": 9, "label 3": 9}
+    assert {name: part["voxels"] for name, part in check["parts"].items()} == {"label 1": 9, "lesion": 9}
+    assert [row["tissues"] for row in read_index(run / "synthetic")] == ["3=lesion", "", ""]
     other = sidecar(run / "synthetic" / "p1_entropy_synthetic.nii.gz")["spot_check"]
     assert (check["where"], other["where"]) == ("tissues", "image")
 
