@@ -30,6 +30,9 @@ from surrogate.settings import Runtime
 
 _log = logging.getLogger(__name__)
 
+CHECK_FAILED = "CHECK FAILED"
+"""What pictures and last lines say of a map that failed its check."""
+
 
 @dataclass(frozen=True)
 class Model:
@@ -83,6 +86,11 @@ class CheckedMap:
     clipped: Clipped
     check: SpotCheck
     replaced: bool
+
+    @property
+    def failed(self) -> bool:
+        """Whether these values failed their check."""
+        return self.check.failed and not self.replaced
 
 
 @dataclass(frozen=True)

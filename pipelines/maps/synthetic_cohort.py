@@ -28,6 +28,7 @@ from pipelines.images.masks import read_labels
 from pipelines.images.provenance import sha256_of, sidecar_path
 from pipelines.images.reading import read_image
 from pipelines.maps.synthetic import (
+    CHECK_FAILED,
     MapFiles,
     Model,
     SourceImage,
@@ -93,7 +94,9 @@ def synthesize_cohort(cohort: Path, folder: Path, run: Path, synthesis: Synthesi
                 write_maps(_source(job.case), models[job.model], synthesis, files, fold=job.fold)
             progress(done, len(wanted))
     attempts.finish()
-    return _write_index(jobs, folder, features)
+    index = _write_index(jobs, folder, features)
+    _tell_failed(jobs)
+    return index
 
 
 def _source(case: Case) -> SourceImage:
@@ -102,6 +105,23 @@ def _source(case: Case) -> SourceImage:
     return SourceImage(
         path=case.image, volume=volume, choice=case.choice, labels=labels, tissues=case.tissues
     )
+
+
+def _tell_failed(jobs: Sequence[Job]) -> None:
+    """Log the patients whose maps failed their check, of this run or an earlier one."""
+    failed = [job.case.patient for job in jobs if any(map(_has_failed, job.outputs.values()))]
+    if failed:
+        _log.warning(
+            "%s: the maps of %s of %d; do not use them, or give --fallback exact for exact ones",
+            CHECK_FAILED,
+            _some(failed),
+            len(jobs),
+        )
+
+
+def _has_failed(output: Path) -> bool:
+    record = json.loads(sidecar_path(output).read_text(encoding="utf-8"))
+    return bool(record["spot_check"]["failed"]) and record["fallback"] is None
 
 
 def _features(run: Path) -> tuple[str, ...]:
