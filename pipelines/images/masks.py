@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from glcm_cuda.levels.quantize import refuse_not_finite
+from glcm_cuda.levels.arrays import refuse_not_finite
 from pipelines.images import nrrd
 from pipelines.images.archives import opened
 from pipelines.images.dicom.regions import is_region, on_grid, read_region

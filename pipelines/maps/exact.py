@@ -19,8 +19,8 @@ from glcm_cuda.base.files import replacing
 from glcm_cuda.engines.choice import Backend, resolve_backend
 from glcm_cuda.families.feature import Feature
 from glcm_cuda.families.registry import check_features
-from glcm_cuda.levels.bins import Bins
-from glcm_cuda.levels.quantize import bounding_box, find_bins
+from glcm_cuda.levels.arrays import bounding_box
+from glcm_cuda.levels.bins import Bins, find_bins
 from pipelines.images.archives import opened
 from pipelines.images.nifti import is_nifti
 from pipelines.images.output_paths import (

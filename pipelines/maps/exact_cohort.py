@@ -16,7 +16,7 @@ import numpy.typing as npt
 from glcm_cuda import intensity_range, quantize
 from glcm_cuda.base.files import refuse_existing
 from glcm_cuda.engines.choice import resolve_backend
-from glcm_cuda.levels.quantize import find_bins
+from glcm_cuda.levels.bins import find_bins
 from glcm_cuda.maps import entropy_of_levels
 from glcm_cuda.store.layout import CaseRecord, CaseSource
 from glcm_cuda.store.patches import Samples, sample_voxels, take_samples

@@ -15,6 +15,7 @@ import pydicom
 
 from pipelines.images.dicom import file_kinds
 from pipelines.images.dicom.attributes import DAMAGED, count_of, number_of, quiet, text_of, value_of
+from pipelines.images.dicom.diffusion import PRIVATE_TAGS, state_b_value
 
 PATIENT_HASH_DIGITS = 12
 
@@ -46,6 +47,7 @@ _READ = (
     *("AcquisitionDateTime", "ContentDate", "ContentTime", "SharedFunctionalGroupsSequence"),
     *("PerFrameFunctionalGroupsSequence", "ReferencedSeriesSequence", "SegmentSequence"),
     *("StructureSetROISequence", "ReferencedFrameOfReferenceSequence", MOSAIC_CREATOR, MOSAIC_COUNT),
+    *PRIVATE_TAGS,
 )
 
 Member = tuple[Path, Any]
@@ -252,6 +254,7 @@ def header_of(path: Path) -> Any:
         msg = f"{path} is truncated or damaged: its DICOM header cannot be read; copy or export it again"
         raise ValueError(msg) from None
     if header is not None:
+        state_b_value(header)
         _refuse_truncated_pixels(path, header, path.stat().st_size - end)
     return header
 
