@@ -36,11 +36,16 @@ $(VENV)/.test: $(VENV)/.base
 	$(BIN)/pip install --quiet -e '.[$(TENSORFLOW),cuda,onnx,idc,test,lint]'
 	touch $@
 
+# Synthetic maps that failed their check, by the files beside them
+FAILED_CHECKS = grep -ls '"failed": true' $(RUN)/real/*.json $(RUN)/training/synthetic/*.json | \
+    sed -e 's/^/CHECK FAILED: /' -e 's/\.json$$/ should not be used (docs\/honesty.md)/' || true
+
 demo: evaluate benchmark real ## the whole chain on a phantom cohort and one real image (about 5 minutes)
 	@cat $(RUN)/evaluation/*table1.md $(RUN)/benchmark/*benchmark.md
 	@echo
 	@echo "Exact and synthetic maps, tables and figures:"
 	@ls -1 $(RUN)/evaluation/*report.html $(RUN)/benchmark/*benchmark.png $(RUN)/real/*.png
+	@$(FAILED_CHECKS)
 
 $(RUN)/phantom/cohort.csv: | $(VENV)/.base
 	$(BIN)/radsynth phantom -o $(@D) --size $(SIZE) --slices $(SLICES) --force
