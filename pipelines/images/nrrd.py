@@ -26,6 +26,13 @@ _ENCODINGS = {
     **dict.fromkeys(("gz", "gzip"), "gzip"),
     **dict.fromkeys(("bz2", "bzip2"), "bzip2"),
 }
+_LONGEST_FIELD = 480
+"""Characters of a field, of which there are at most some numbers or names per axis.
+
+ITK's reader quotes a field that it cannot read in buffers of fixed size, and the process ends.
+"""
+
+_FREE = ("content", "datafile")
 _TEXT = ("txt", "text", "ascii")
 _UNITS = ("mm", "millimeter", "millimeters", "millimetre", "millimetres", "")
 
@@ -117,6 +124,8 @@ class _Header:
         name = key.lower().replace(" ", "")
         if not separator or name in self.fields:
             self.refuse(key[:40])
+        if len(line) > _LONGEST_FIELD and name not in _FREE:
+            self.refuse(f"{key[:40]} (it has {len(line)} characters)")
         self.fields[name] = value.strip()
 
     def refuse(self, field: str) -> NoReturn:

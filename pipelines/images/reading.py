@@ -14,6 +14,7 @@ import SimpleITK
 
 from pipelines.images import metaimage, nifti, nrrd
 from pipelines.images.archives import opened
+from pipelines.images.dicom.file_kinds import fault_of
 from pipelines.images.dicom.headers import is_dicom
 from pipelines.images.dicom.series import Choice, read_dicom, refuse_other_object
 from pipelines.images.native_messages import native_messages_logged, warnings_in
@@ -269,6 +270,10 @@ def _format_of(path: Path) -> str:
         return "MetaImageIO"
     if nifti.has_header(path):
         return "NiftiImageIO"
+    fault = fault_of(path)
+    if fault is not None:
+        msg = f"{path} {fault}"
+        raise ValueError(msg)
     name = next((name for magic, name in _NAMES_OF_OTHERS.items() if start.startswith(magic)), "")
     got = f"a {name} image" if name else "another kind of file, or a truncated header"
     msg = f"{path} must be a readable NIfTI, NRRD, MHA or DICOM image, got {got}"

@@ -229,6 +229,18 @@ def test_compressed_voxels_that_are_damaged_are_refused(tmp_path):
     )
 
 
+@pytest.mark.parametrize("field", ["type", "space", "encoding", "kinds", "space units", "made up"])
+def test_a_field_as_long_as_no_field_is_refused(tmp_path, field):
+    """ITK's reader would end the process."""
+    path = nrrd(tmp_path / "a.nrrd", **{field.replace(" ", "_"): "a" * 3000})
+    assert_one_line_refusal(path, rf"its header has no valid {field} \(it has 30\d\d characters\)")
+
+
+def test_long_texts_in_a_header_are_read(tmp_path):
+    path = nrrd(tmp_path / "a.nrrd", extra=f"content: {'y' * 3000}\nkey:={'x' * 3000}\n")
+    np.testing.assert_array_equal(read_image(path).array, VOXELS)
+
+
 def test_bzip2_is_refused_by_name(tmp_path):
     path = nrrd(tmp_path / "a.nrrd", bz2.compress(VOXELS.tobytes()), encoding="bzip2")
     assert_one_line_refusal(
