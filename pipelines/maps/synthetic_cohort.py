@@ -183,6 +183,7 @@ def _is_current(output: Path, job: Job, synthesis: Synthesis) -> bool:
         record = json.loads(sidecar_path(output).read_text(encoding="utf-8"))
         return bool(
             output.exists()
+            and "clipped" in record  # maps of older versions were checked less
             and record["source_sha256"] == sha256_of(job.case.image)
             and Choice(series=record.get("series"), phase=record.get("phase")) == job.case.choice
             and record["model_sha256"] == sha256_of(job.model)

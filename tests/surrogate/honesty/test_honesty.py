@@ -242,9 +242,13 @@ def test_a_map_is_kept_only_if_it_is_what_is_asked_for(tmp_path, failed, fallbac
         path.write_text(path.name)
     job = Job(Case("p", "g", image, None), model, "0", {"joint_entropy": output})
     record = {"source_sha256": sha256_of(image), "model_sha256": sha256_of(model), "fallback": fallback}
+    record["clipped"] = None
     (tmp_path / "o.nii.gz.json").write_text(json.dumps({**record, "spot_check": {"failed": failed}}))
     kept = {asked: is_done(job, Synthesis(128, "keras", asked)) for asked in (False, True)}
     assert kept == {False: fallback is None, True: not failed or fallback == "exact"}
+    del record["clipped"]  # as older versions wrote it
+    (tmp_path / "o.nii.gz.json").write_text(json.dumps({**record, "spot_check": {"failed": failed}}))
+    assert not is_done(job, Synthesis(128, "keras", kept[True] and not kept[False]))
 
 
 def test_an_exact_map_is_not_evaluated_as_a_synthetic_one(tmp_path):
