@@ -152,6 +152,8 @@ test-clean: ## the set-up of the README from nothing, and the whole chain with i
 GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
 GPU_PROCESSES ?= 12
 GPU_RESULTS ?= benchmarks/results
+# To rehearse it without a device: python tests/ptx/run.py make test-gpu GPU_RESULTS=DIR GPU_OPTIONS=--rehearse
+GPU_OPTIONS ?= --minutes 5
 # Where CUDA's compiler is not among Python's packages
 ifneq ($(wildcard /usr/local/cuda),)
 test-gpu gpu-tests gpu-benchmark: export CUDA_HOME ?= /usr/local/cuda
@@ -166,7 +168,7 @@ gpu-tests: ## the tests of the CUDA backend, on a device
 	    -q -W default -k "$(CUDA_HALF)" $(SIMULATED)
 
 gpu-benchmark: ## the benchmark of the CUDA backend alone, five minutes of the cases that are worth most
-	PYTHONPATH=. $(GPU_PYTHON) benchmarks/bench_gpu.py --output $(GPU_RESULTS) --minutes 5
+	PYTHONPATH=.:$(PYTHONPATH) $(GPU_PYTHON) benchmarks/bench_gpu.py --output $(GPU_RESULTS) $(GPU_OPTIONS)
 
 lint: $(VENV)/.test ## ruff and mypy
 	$(BIN)/ruff check .
