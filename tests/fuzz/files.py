@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from fuzz.mutations import damage
+from fuzz.readers import differs
 from fuzz.scenarios import SCENARIOS, Scenario
 from fuzz.workers import DeadWorkerError, Ended, Worker
 
@@ -176,7 +177,8 @@ def _judged(case: Path, worker: Worker, campaign: Campaign) -> str:
     campaign.ends[f"{name} {ended.code}"] += 1
     campaign.slowest = max(campaign.slowest, ended.seconds)
     campaign.largest_mb = max(campaign.largest_mb, ended.grown_mb)
-    return wrong_end(ended) or _wrong_files(case, ended.code, inputs, outputs)
+    code = ended.code
+    return wrong_end(ended) or _wrong_files(case, code, inputs, outputs) or _wrong_voxels(case, code)
 
 
 def wrong_end(ended: Ended) -> str:
@@ -215,6 +217,13 @@ def _wrong_files(case: Path, code: int, inputs: dict[str, str], outputs: dict[st
     if not code and "OUT" in json.loads((case / "case.json").read_text())["command"] and now == outputs:
         return "exit code 0 and no output"
     return ""
+
+
+def _wrong_voxels(case: Path, code: int) -> str:
+    """Return how a damaged image that was read differs from what another reader finds."""
+    victim = case / "in" / json.loads((case / "case.json").read_text())["victim"]
+    known = victim.name.endswith((".nii", ".nii.gz")) or victim.name == "slice.dcm"
+    return differs(victim) if code == 0 and known else ""
 
 
 def _content(folder: Path) -> dict[str, str]:

@@ -253,6 +253,8 @@ def test_intensities_beyond_float64_are_refused():
     for fields in ({}, {"deviations": 1}, {"percentiles": (1, 99)}):
         with pytest.raises(ValueError, match="range of intensities 0 to inf overflows float64"):
             quantize(image, GLCMSettings(**fields))
+    given = GLCMSettings(levels=8, intensity_range=(0, 100))
+    assert quantize(image, given).tolist() == [0, 7]
 
 
 def test_the_bins_of_the_whole_give_a_part_the_same_levels(rng):
