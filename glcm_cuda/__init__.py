@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from glcm_cuda.base.version import __version__ as __version__
-from glcm_cuda.levels.quantize import find_bins, intensity_range, quantize
+from glcm_cuda.levels.bins import find_bins, intensity_range
+from glcm_cuda.levels.quantize import quantize
 from glcm_cuda.maps import entropy_map, feature_maps
 from glcm_cuda.settings import GLCMSettings
 

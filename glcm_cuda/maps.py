@@ -13,8 +13,8 @@ from glcm_cuda.base.checks import is_device_array
 from glcm_cuda.engines.choice import Backend, resolve_backend
 from glcm_cuda.families.registry import feature_named, features_named
 from glcm_cuda.families.stage import Task
-from glcm_cuda.levels.bins import Bins
-from glcm_cuda.levels.quantize import bins_of_levels, real_array
+from glcm_cuda.levels.arrays import real_array
+from glcm_cuda.levels.bins import Bins, bins_of_levels
 from glcm_cuda.levels.volume import MaskedVolume, as_volume
 from glcm_cuda.settings import GLCMSettings
 

@@ -15,11 +15,11 @@ import keras
 import numpy as np
 
 from glcm_cuda.base.files import replacing
-from surrogate.card import counted, write_card
-from surrogate.card_measurement import make_card
 from surrogate.dataset import PatchDataset, Scale
 from surrogate.epochs import Checkpoint, Progress, Watch, first_candidate, history_path, read_history
 from surrogate.exact import ENTROPY
+from surrogate.honesty.card import counted, write_card
+from surrogate.honesty.card_measurement import make_card
 from surrogate.model import build_model, root_mean_squared_error
 from surrogate.settings import NetworkSettings, Precision, TrainingSettings
 from surrogate.training_run import TrainingRun, describe, enter_folder, finish_folder, model_path, prepare

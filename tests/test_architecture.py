@@ -143,7 +143,7 @@ def test_packages_that_must_not_be_needed_are_not_imported(package):
 @pytest.mark.parametrize(
     ("module", "source", "target"),
     [
-        ("glcm_cuda.engines.made", "import surrogate.card", "surrogate.card"),
+        ("glcm_cuda.engines.made", "import surrogate.honesty.card", "surrogate.honesty.card"),
         ("surrogate.made", "from pipelines import map", "pipelines.map"),
         ("glcm_cuda.levels.made", "import glcm_cuda.engines.cpu as engine", "glcm_cuda.engines.cpu"),
         ("glcm_cuda.base.made", "from glcm_cuda.settings import GLCMSettings", "glcm_cuda.settings"),

@@ -8,8 +8,8 @@ from typing import Self, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from glcm_cuda.levels.bins import Bins
-from glcm_cuda.levels.quantize import bins_for, optional_mask, real_array
+from glcm_cuda.levels.arrays import optional_mask, real_array
+from glcm_cuda.levels.bins import Bins, bins_for
 from glcm_cuda.settings import GLCMSettings
 
 _Number = TypeVar("_Number", bound=np.generic)

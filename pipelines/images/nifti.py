@@ -62,8 +62,8 @@ class Header:
         NIfTI's number of the type of the voxels.
     offset : int
         Bytes before the voxels.
-    slope, intercept : floats
-        Scaling of the stored numbers.
+    slope : float
+        Factor of the stored numbers; not used if it is 0 or no finite number.
     forms : NiftiForms
         Geometry.
     """
@@ -73,7 +73,6 @@ class Header:
     data_type: int
     offset: int
     slope: float
-    intercept: float
     forms: NiftiForms
 
     @property
@@ -223,9 +222,10 @@ def _parsed(path: Path, header: bytes) -> Header:
         msg = f"{path} has voxels of NIfTI data type {data_type}, which is not read; convert them to float32"
         raise ValueError(msg)
     _refuse_offset(path, offset)
+    _refuse_scaling(path, slope, intercept)
     sizes = tuple(max(edge, 1) for edge in dimensions[1 : 1 + dimensions[0]])
     forms = _checked_forms(path, NiftiForms.read(header, order), sizes)
-    return Header(order, sizes, data_type, int(offset), slope, intercept, forms)
+    return Header(order, sizes, data_type, int(offset), slope, forms)
 
 
 def _refuse_offset(path: Path, offset: float) -> None:
@@ -234,6 +234,19 @@ def _refuse_offset(path: Path, offset: float) -> None:
         msg = (
             f"{path} states that its voxels start at byte {offset:g} (vox_offset), expected "
             f"{_DATA_OFFSET} or more; if they start at 352, load and save it with nibabel, which corrects it"
+        )
+        raise ValueError(msg)
+
+
+def _refuse_scaling(path: Path, slope: float, intercept: float) -> None:
+    """Refuse an intercept that NIfTI says is not used and ITK adds, and one that is not a number."""
+    is_scaled = slope != 0 and math.isfinite(slope)
+    if (is_scaled and not math.isfinite(intercept)) or (
+        not is_scaled and intercept and intercept == intercept
+    ):
+        msg = (
+            f"{path} states scl_slope {slope:g} and scl_inter {intercept:g}, which tools read differently; "
+            "write the image again with the intensities that are meant"
         )
         raise ValueError(msg)
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK
 
-from glcm_cuda.levels.quantize import refuse_not_finite
+from glcm_cuda.levels.arrays import refuse_not_finite
 from pipelines.images.volume import Volume, image_of, volume_of
 
 _MOST_VOXELS = 1 << 31

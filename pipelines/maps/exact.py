@@ -19,8 +19,8 @@ from glcm_cuda.base.files import replacing
 from glcm_cuda.engines.choice import Backend, resolve_backend
 from glcm_cuda.families.feature import Feature
 from glcm_cuda.families.registry import check_features
-from glcm_cuda.levels.bins import Bins
-from glcm_cuda.levels.quantize import bounding_box, find_bins
+from glcm_cuda.levels.arrays import bounding_box
+from glcm_cuda.levels.bins import Bins, find_bins
 from pipelines.images.archives import opened
 from pipelines.images.nifti import is_nifti
 from pipelines.images.output_paths import (
@@ -155,13 +155,10 @@ def write_maps(inputs: Inputs, settings: MapSettings, target: MapTarget) -> Writ
 
 
 def _check_mask_given(inputs: Inputs, settings: GLCMSettings, *, crop: bool) -> None:
+    inputs.refuse_lone_mask_options()
     if inputs.mask is not None:
         return
     needing = {
-        "--mask-label": inputs.mask_choice.label is not None,
-        "--segment": inputs.mask_choice.segment is not None,
-        "--resample-mask": inputs.mask_choice.resample,
-        "--outside": inputs.outside_mask is not None,
         "--crop": crop,
         "--unmasked-window": not settings.masked_window,
         f"--range-over {settings.range_over}": settings.range_over != "image"

@@ -116,6 +116,18 @@ class Inputs:
         parameters = None if self.parameters is None else self.parameters.path
         return [path for path in (self.image, self.mask, parameters, *self.steps.files) if path is not None]
 
+    def refuse_lone_mask_options(self) -> None:
+        """Raise ValueError if an option of the mask is given without a mask."""
+        needing = {
+            "--mask-label": self.mask_choice.label is not None,
+            "--segment": self.mask_choice.segment is not None,
+            "--resample-mask": self.mask_choice.resample,
+            "--outside": self.outside_mask is not None,
+        }
+        for option in (option for option, given in needing.items() if given and self.mask is None):
+            msg = f"{option} needs --mask FILE"
+            raise ValueError(msg)
+
     @property
     def outside(self) -> float:
         """Value of maps outside the mask."""

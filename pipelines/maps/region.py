@@ -14,8 +14,8 @@ from glcm_cuda import GLCMSettings
 from glcm_cuda.base.checks import nearest
 from glcm_cuda.base.files import replacing
 from glcm_cuda.families.feature import Feature
-from glcm_cuda.levels.bins import Bins
-from glcm_cuda.levels.quantize import bounding_box, find_bins
+from glcm_cuda.levels.arrays import bounding_box
+from glcm_cuda.levels.bins import Bins, find_bins
 from glcm_cuda.roi import roi_features
 from pipelines.images.output_paths import check_table_output
 from pipelines.images.provenance import made_by, shown_name, sidecar_path, source_record, write_sidecar

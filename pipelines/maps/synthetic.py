@@ -22,12 +22,16 @@ from pipelines.images.volume import Volume
 from pipelines.images.writing import staged_map
 from pipelines.reports.names import feature_title
 from surrogate import dense_model, glcm_settings, load_model, model_features, synthesize_features
-from surrogate.card import Card, card_path, read_card
-from surrogate.checks import SpotCheck, spot_check
+from surrogate.honesty.card import UNKNOWN_COVERAGE, Card, card_path, read_card
+from surrogate.honesty.checks import SpotCheck, spot_check
+from surrogate.honesty.limits import Clipped, clip
 from surrogate.model import keras_versions
 from surrogate.settings import Runtime
 
 _log = logging.getLogger(__name__)
+
+CHECK_FAILED = "CHECK FAILED"
+"""What pictures and last lines say of a map that failed its check."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,8 @@ class CheckedMap:
     ----------
     values : float32 array of the image's shape
         The map: exact if `replaced`, otherwise synthetic.
+    clipped : Clipped
+        The synthetic map, held to what is possible.
     check : SpotCheck
         Result for the synthetic map.
     replaced : bool
@@ -77,8 +83,14 @@ class CheckedMap:
     """
 
     values: npt.NDArray[np.float32]
+    clipped: Clipped
     check: SpotCheck
     replaced: bool
+
+    @property
+    def failed(self) -> bool:
+        """Whether these values failed their check."""
+        return self.check.failed and not self.replaced
 
 
 @dataclass(frozen=True)
@@ -123,11 +135,20 @@ class SourceImage:
         The image in it.
     choice : Choice
         Which series and phase of it that is.
+    mask : bool array of the volume's shape, optional
+        Where the maps are checked; they cover the whole image.
+    labels : uint8 array of the volume's shape, optional
+        Tissues in which the maps are checked, if there is no mask.
+    tissues : mapping of int to str
+        Names of the labels.
     """
 
     path: Path
     volume: Volume
     choice: Choice
+    mask: npt.NDArray[np.bool_] | None = None
+    labels: npt.NDArray[np.uint8] | None = None
+    tissues: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,7 +211,7 @@ def write_maps(
     synthetic = synthesize_features(
         volume.array, model.network, tile=synthesis.tile, runtime=synthesis.runtime, progress=progress
     )
-    maps = {name: _checked(volume, name, synthetic[name], model, synthesis) for name in files.maps}
+    maps = {name: _checked(source, name, synthetic[name], model, synthesis) for name in files.maps}
     _report(maps, files.maps)
     records = _records(source, maps, model, synthesis, details)
     with ExitStack() as stack:
@@ -201,8 +222,10 @@ def write_maps(
                     staged_map(checked.values, volume, path, provenance=record, force=files.force)
                 )
             if files.errors and model.card is not None:
-                error, about = _error_map(synthetic[name], checked, model.card, name)
+                error, about = _error_map(checked, model.card, name)
                 path, record = files.errors[name], records[name] | about
+                if model.card.features[name].error_band.coverage is None:
+                    _log.warning("%s: its coverage is not known: %s", path, UNKNOWN_COVERAGE)
                 stack.enter_context(staged_map(error, volume, path, provenance=record, force=files.force))
         if files.parametric is not None:
             values = {name: checked.values for name, checked in maps.items()}
@@ -245,14 +268,25 @@ def _joined(records: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def _checked(
-    volume: Volume, feature: str, synthetic: npt.NDArray[np.float32], model: Model, synthesis: Synthesis
+    source: SourceImage, feature: str, synthetic: npt.NDArray[np.float32], model: Model, synthesis: Synthesis
 ) -> CheckedMap:
-    """Check a map; put the exact one in its place if the check fails and that is asked for."""
-    check = spot_check(volume.array, synthetic, model.settings, feature, model.card, modality=volume.modality)
+    """Clip and check a map; put the exact one in its place if the check fails and that is asked for."""
+    volume, clipped = source.volume, clip(synthetic, feature, model.settings)
+    check = spot_check(
+        volume.array,
+        clipped.values,
+        model.settings,
+        feature,
+        model.card,
+        mask=source.mask,
+        labels=source.labels,
+        tissues=source.tissues,
+        modality=volume.modality,
+    )
     if not (check.failed and synthesis.fallback):
-        return CheckedMap(synthetic, check, replaced=False)
+        return CheckedMap(clipped.values, clipped, check, replaced=False)
     exact = feature_maps(volume.array, [feature], model.settings, backend="cpu")[feature]
-    return CheckedMap(exact, check, replaced=True)
+    return CheckedMap(exact, clipped, check, replaced=True)
 
 
 def announce_without_card(model: Model) -> None:
@@ -264,6 +298,7 @@ def announce_without_card(model: Model) -> None:
 def _report(maps: Mapping[str, CheckedMap], outputs: Mapping[str, Path]) -> None:
     """Warn of what the checks found, a line each; flags concern the image and are the same for all maps."""
     for name, checked in maps.items():
+        _tell_clipped(outputs[name], checked.clipped)
         for line in checked.check.failures:
             _log.warning("%s: %s", outputs[name], line)
         if checked.replaced:
@@ -271,6 +306,16 @@ def _report(maps: Mapping[str, CheckedMap], outputs: Mapping[str, Path]) -> None
     first = next(iter(maps))
     for line in maps[first].check.flags:
         _log.warning("%s: %s", outputs[first], line)
+
+
+def _tell_clipped(output: Path, clipped: Clipped) -> None:
+    parts = []
+    if clipped.above:
+        parts.append(f"{clipped.above} above the largest possible, {clipped.high:.4g}")
+    if clipped.below:
+        parts.append(f"{clipped.below} below the smallest possible, {clipped.low:.4g}")
+    if parts:
+        _log.warning("%s: clipped values: %s", output, "; ".join(parts))
 
 
 def _checked_record(feature: str, checked: CheckedMap, model: Model, synthesis: Synthesis) -> dict[str, Any]:
@@ -293,21 +338,25 @@ def _checked_record(feature: str, checked: CheckedMap, model: Model, synthesis: 
         "runtime": synthesis.runtime,
         "spot_check": checked.check.to_dict(),
         "outside_training_range": checked.check.outside,
+        "clipped": None if checked.replaced else checked.clipped.to_dict(),
         "fallback": "exact" if checked.replaced else None,
     }
 
 
 def _error_map(
-    synthetic: npt.NDArray[np.float32], checked: CheckedMap, card: Card, feature: str
+    checked: CheckedMap, card: Card, feature: str
 ) -> tuple[npt.NDArray[np.float32], dict[str, Any]]:
     """Return the error map, which is 0 for an exact map, and what its sidecar says of it."""
     band = card.features[feature].error_band
-    about = {
+    about: dict[str, Any] = {
         "kind": "half-width of the band that contains 95 % of the errors of a synthetic map",
-        "coverage": band.coverage,
+        "coverage": "not known",
         "measured_on": card.basis,
     }
-    error = band.at(synthetic)
+    if band.coverage is not None:
+        mean, least = band.coverage
+        about |= {"coverage": {"mean": mean, "least": least}, "widened": band.factor}
+    error = band.at(checked.clipped.values)
     return (0 * error if checked.replaced else error), about
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.images.archives import opened
-from pipelines.images.dicom.series import Choice
 from pipelines.images.output_paths import (
     PARAMETRIC_MAP_SUFFIX,
     check_map_output,
@@ -18,7 +17,9 @@ from pipelines.images.output_paths import (
 from pipelines.images.parametric_map import check_sources
 from pipelines.images.reading import read_image
 from pipelines.images.volume import Volume
+from pipelines.maps.inputs import Inputs
 from pipelines.maps.synthetic import (
+    CHECK_FAILED,
     CheckedMap,
     MapFiles,
     Model,
@@ -32,6 +33,9 @@ from pipelines.reports.names import feature_title, unit_of
 from pipelines.reports.tables import counted
 from pipelines.shell.progress import progress_bar
 from surrogate.model import keras_versions
+
+_WHERE = {"image": "", "mask": " in the mask", "tissues": " by tissue", "texture": " in texture"}
+"""Where the voxels of a check lie, as the summary has it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,23 +67,22 @@ class SyntheticTarget:
 
 @dataclass(frozen=True, kw_only=True)
 class WrittenMaps:
-    """Maps that were written: their files, and lines about them."""
+    """Maps that were written: their files, lines about them, and files of those that failed their check."""
 
     paths: tuple[Path, ...]
     summary: str
+    failed: tuple[Path, ...] = ()
 
 
 def synthesize_image(
-    source: Path, choice: Choice, model_path: Path, synthesis: Synthesis, target: SyntheticTarget
+    inputs: Inputs, model_path: Path, synthesis: Synthesis, target: SyntheticTarget
 ) -> WrittenMaps:
     """Map one image with a trained model, check the maps and write them.
 
     Parameters
     ----------
-    source : Path
-        The image.
-    choice : Choice
-        Which series and phase of it.
+    inputs : Inputs
+        The image, and the mask in which the maps are checked, if there is one; they cover the whole image.
     model_path : Path
         A .keras file.
     synthesis : Synthesis
@@ -92,25 +95,27 @@ def synthesize_image(
     TypeError, ValueError, OSError
         If the image, the model or an output is unfit.
     """
+    inputs.refuse_lone_mask_options()
     model = _loaded(model_path, target)
     files = target.files(model.features)
-    _check_outputs(files, source)
+    _check_outputs(files, inputs.files)
     if target.preview is not None:
-        check_preview_path(target.preview, source, model_path, force=target.force)
+        check_preview_path(target.preview, *inputs.files, model_path, force=target.force)
     start = time.perf_counter()
-    with opened(source) as place, progress_bar("Synthetic map") as progress:
-        volume = read_image(place, choice)
+    with opened(inputs.image) as place, progress_bar("Synthetic map") as progress:
+        volume, mask = inputs.prepared(read_image(place, inputs.choice))
         if files.parametric is not None:
-            check_sources(files.parametric, volume, choice)
-        image = SourceImage(path=source, volume=volume, choice=choice)
-        maps = write_maps(image, model, synthesis, files, progress=progress)
+            check_sources(files.parametric, volume, inputs.choice)
+        image = SourceImage(path=inputs.image, volume=volume, choice=inputs.choice, mask=mask)
+        maps = write_maps(image, model, synthesis, files, progress=progress, **inputs.record())
     seconds = time.perf_counter() - start
     announce_without_card(model)
-    _draw_preview(volume, maps, model, target)
+    _draw_preview(image, maps, model, target)
     engine = _keras_backend() if synthesis.runtime == "keras" else synthesis.runtime
     return WrittenMaps(
         paths=tuple(dict.fromkeys(files.maps.values())),
         summary=_summary(volume, maps, model, f"{seconds:.1f} s on {engine}"),
+        failed=tuple(dict.fromkeys(files.maps[name] for name, checked in maps.items() if checked.failed)),
     )
 
 
@@ -125,20 +130,20 @@ def _loaded(path: Path, target: SyntheticTarget) -> Model:
     return model
 
 
-def _check_outputs(files: MapFiles, source: Path) -> None:
+def _check_outputs(files: MapFiles, read: Sequence[Path]) -> None:
     both = set(files.maps.values()) & set(files.errors.values())
     if both:
         msg = f"--error-map and -o must be different files, got {both.pop()} for both"
         raise ValueError(msg)
     for output in (*files.maps.values(), *files.errors.values()):
-        check_map_output(output, source, force=files.force)
+        check_map_output(output, *read, force=files.force)
     if any(error.suffix == PARAMETRIC_MAP_SUFFIX for error in files.errors.values()):
         msg = "--error-map cannot be a Parametric Map; write .nii.gz, .nrrd or .mha"
         raise ValueError(msg)
 
 
 def _draw_preview(
-    volume: Volume, maps: Mapping[str, CheckedMap], model: Model, target: SyntheticTarget
+    source: SourceImage, maps: Mapping[str, CheckedMap], model: Model, target: SyntheticTarget
 ) -> None:
     """Draw the map of the first feature, if a preview is wanted."""
     if target.preview is None:
@@ -149,11 +154,13 @@ def _draw_preview(
     name = feature_title(feature)
     title = f"{name}, exact in place of synthetic" if maps[feature].replaced else f"synthetic {name}"
     write_preview(
-        volume,
+        source.volume,
         maps[feature].values,
         target.preview,
         model.settings,
+        region=source.mask,
         title=title,
+        banner=CHECK_FAILED if maps[feature].failed else None,
         feature=feature,
         force=target.force,
     )
@@ -175,6 +182,7 @@ def _verdict(feature: str, checked: CheckedMap, model: Model) -> str:
     return (
         f"{f'{feature}: ' if len(model.features) > 1 else ''}"
         f"{'exact map written instead, check' if checked.replaced else 'check'} of "
-        f"{counted(check.voxels, 'voxel')}: r {check.pearson:.4f}, bias {check.bias:+.4f}, "
-        f"largest error {check.largest:.3f}{f' {unit}' if unit else ''}"
+        f"{counted(check.voxels, 'voxel')}{_WHERE[check.where]}: r {check.pearson:.4f}, R2 "
+        f"{check.explained:.4f}, bias {check.bias:+.4f}, largest error {check.largest:.3f}"
+        f"{f' {unit}' if unit else ''}"
     )

@@ -89,6 +89,11 @@ def images():
     }
 
 
+# In the simulator a map takes seconds, by the number of its windows
+LARGE = ("few levels", "constant", "single column", "volume")
+QUICK = [name for name in images() if name not in LARGE]
+
+
 def oracle(image, chosen, mask=None):
     levels = naive.quantize(image, chosen.levels)
     names = ("window", "distance", "dimensions", "symmetric", "aggregate", "log_base")
@@ -97,7 +102,7 @@ def oracle(image, chosen, mask=None):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("fields", SETTINGS, ids=str)
-@pytest.mark.parametrize("name", images())
+@pytest.mark.parametrize("name", [*QUICK, *(pytest.param(name, marks=slow_if_simulated) for name in LARGE)])
 def test_matches_naive(backend, fields, name):
     chosen = GLCMSettings(**fields)
     image = images()[name]
@@ -177,7 +182,7 @@ def test_backends_give_the_same_bits(rng, fields):
         ({}, 0xB3A05AB6),
         ({"window": 7, "levels": 256}, 0x0C369217),
         ({"aggregate": "merge", "symmetric": False}, 0x67FB2EE8),
-        ({"dimensions": 3, "window": 3, "log_base": "e"}, 0x43FDF4D0),
+        pytest.param({"dimensions": 3, "window": 3, "log_base": "e"}, 0x43FDF4D0, marks=slow_if_simulated),
     ],
     ids=str,
 )
@@ -338,6 +343,7 @@ def test_a_map_does_not_go_into_a_read_only_array(rng):
         entropy_map(rng.integers(0, 9, out.shape), out=out, backend="cpu")
 
 
+@_slow_in_the_simulator
 @pytest.mark.parametrize("aggregate", ["mean", "merge"])
 def test_windows_beyond_the_image_need_no_larger_tables(rng, monkeypatch, aggregate):
     """Of the three million pairs of a 63x63x63 window, this image has room for a few hundred."""

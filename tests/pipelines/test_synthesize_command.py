@@ -87,11 +87,16 @@ def two_features(tmp_path_factory):
 synthesize = partial(radsynth, "synthesize")
 
 
+POSSIBLE = {"joint_entropy": (0, 5.160964), "contrast": (0, 49)}
+"""Values that windows of 5x5 voxels and 8 levels can have; untrained networks predict others too."""
+
+
 def expected_map(image: Path, model: Path) -> np.ndarray:
     from surrogate import load_model
     from surrogate import synthesize as predict
 
-    return predict(sitk.GetArrayFromImage(sitk.ReadImage(str(image))), load_model(model))
+    predicted = predict(sitk.GetArrayFromImage(sitk.ReadImage(str(image))), load_model(model))
+    return np.clip(predicted, *POSSIBLE["joint_entropy"])
 
 
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha"])
@@ -212,7 +217,7 @@ def test_a_preview_never_replaces_an_input(models, tmp_path, rng, read):
     assert not (tmp_path / "map.nii").exists()
 
 
-@pytest.mark.parametrize("option", ["--output", "--model", "--error-map", "--preview", "INPUT"])
+@pytest.mark.parametrize("option", ["--output", "--model", "--error-map", "--preview", "--mask", "INPUT"])
 def test_an_empty_path_is_refused(option):
     given = {"INPUT": "i.nii", "--output": "m.nii", "--model": "m.keras"} | {option: ""}
     source = given.pop("INPUT")
@@ -240,7 +245,8 @@ def test_a_cohort_is_mapped_by_the_fold_that_held_each_patient_out(cohort, run, 
     assert "not part of the training, mapped with fold 0: 1 patient (new)" in result.stderr
     rows = read_index(folder)
     assert list(rows[0]) == [
-        *("patient", "group", "image", "labels", "series", "phase", "phantom", "synthetic", "model", "fold")
+        *("patient", "group", "image", "labels", "series", "phase", "phantom", "tissues"),
+        *("synthetic", "model", "fold"),
     ]
     assert [(row["patient"], row["fold"], row["model"]) for row in rows] == [
         ("p0", "1", "../fold1.keras"),
@@ -301,6 +307,7 @@ def test_what_a_cohort_refuses(cohort, run, models, tmp_path, rng):
         ((cohort, "--model", tmp_path / "other"), "must have the columns patient and fold"),
         ((cohort, "--model", tmp_path / "unfinished"), "lacks fold0.keras: its training did not finish"),
         ((cohort, "--model", run, "--preview", "a.png"), "--preview applies to a single image"),
+        ((cohort, "--model", run, "--mask", "m.nii"), "--mask applies to a single image"),
         (
             (cohort, "--model", run, "--phase", "1", "--allow-gaps"),
             "--phase and --allow-gaps: for a single image, got a cohort",
@@ -320,13 +327,14 @@ def sidecar(path: Path) -> dict:
     return json.loads((path.parent / f"{path.name}.json").read_text())
 
 
-def write_card(model: Path, rmse: float, coverage: float | None = 0.9) -> Path:
+def write_card(model: Path, rmse: float, factor: float | None = 2.0) -> Path:
     """Put a card beside a model whose figures are all `rmse`, and whose training saw every window."""
-    from surrogate import card, load_model, model_features
+    from surrogate import load_model, model_features
+    from surrogate.honesty import card
 
     loaded = load_model(model)
     figures = card.Agreement(100, 2, 0.5, rmse, rmse, 1.0, 1.0, rmse, rmse)
-    band = card.ErrorBand((1.0, 2.0), (0.1, 0.2, 0.3), coverage)
+    band = card.ErrorBand((1.0, 2.0), (0.1, 0.2, 0.3), factor, None if factor is None else (0.97, 0.95))
     made = card.Card(
         basis=card.HELD_OUT,
         patients=("a", "b"),
@@ -370,12 +378,32 @@ def test_a_model_of_several_features_gives_a_map_of_each(two_features, tmp_path,
     )
     for name, path in outputs.items():
         np.testing.assert_allclose(
-            sitk.GetArrayFromImage(sitk.ReadImage(str(path))), expected[name], atol=1e-4
+            sitk.GetArrayFromImage(sitk.ReadImage(str(path))),
+            np.clip(expected[name], *POSSIBLE[name]),
+            atol=1e-4,
         )
         assert sidecar(path)["feature"]["name"] == name
         assert sidecar(path)["spot_check"]["voxels"] == 2 * 5 * 8
     assert sidecar(outputs["contrast"])["kind"] == "synthetic GLCM contrast map (network prediction)"
     assert (sidecar(outputs["contrast"])["unit"], sidecar(outputs["joint_entropy"])["unit"]) == (None, "bits")
+
+
+def test_impossible_values_are_clipped_counted_and_told(two_features, tmp_path, rng):
+    from surrogate import load_model, synthesize_features
+
+    source = write_image(tmp_path / "image.nii.gz", rng)
+    image = sitk.GetArrayFromImage(sitk.ReadImage(str(source)))
+    predicted = synthesize_features(image, load_model(two_features))
+    result = synthesize(source, "-o", tmp_path / "m.nii.gz", "--model", two_features)
+    for name, (low, high) in POSSIBLE.items():
+        path = tmp_path / f"m_{name}.nii.gz"
+        below, above = np.count_nonzero(predicted[name] < low), np.count_nonzero(predicted[name] > high)
+        assert below > 0
+        told = sidecar(path)["clipped"]
+        assert told["possible"] == pytest.approx([low, high])
+        assert (told["below"], told["above"]) == (pytest.approx(below, abs=2), above)
+        assert f"{path}: clipped values: {told['below']} below the smallest possible, 0" in result.stderr
+        assert sitk.GetArrayFromImage(sitk.ReadImage(str(path))).min() == 0
 
 
 def test_all_maps_of_a_model_appear_or_none(two_features, tmp_path, rng):
@@ -387,6 +415,15 @@ def test_all_maps_of_a_model_appear_or_none(two_features, tmp_path, rng):
     assert not list(tmp_path.glob("m_contrast*"))
 
 
+@pytest.fixture
+def _lenient(monkeypatch):
+    """Let maps pass that explain nothing, as those of untrained networks do."""
+    from surrogate.honesty import checks
+
+    monkeypatch.setattr(checks, "EXPLAINED", -np.inf)
+
+
+@pytest.mark.usefixtures("_lenient")
 def test_each_feature_is_replaced_and_has_its_error_map_by_itself(two_features, tmp_path, rng):
     from glcm_cuda import feature_maps
 
@@ -417,7 +454,7 @@ def test_each_feature_is_replaced_and_has_its_error_map_by_itself(two_features, 
     contrast, entropy = (tmp_path / f"m_{name}.nii.gz" for name in ("contrast", "joint_entropy"))
     assert f"{contrast}: RMSE " in result.stderr
     assert f"{contrast}: the exact map is written instead" in result.stderr
-    assert f"{entropy}:" not in result.stderr
+    assert f"{entropy}: RMSE" not in result.stderr
     image = sitk.GetArrayFromImage(sitk.ReadImage(str(source)))
     exact = feature_maps(image, ["contrast"], GLCM, backend="cpu")["contrast"]
     np.testing.assert_array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(contrast))), exact)
@@ -429,12 +466,35 @@ def test_each_feature_is_replaced_and_has_its_error_map_by_itself(two_features, 
     )
     assert not none.any()
     predicted = sitk.GetArrayFromImage(sitk.ReadImage(str(entropy)))
-    widths = np.array([0.1, 0.2, 0.3])[np.searchsorted([1.0, 2.0], predicted)]
+    widths = 2 * np.array([0.1, 0.2, 0.3])[np.searchsorted([1.0, 2.0], predicted)]
     np.testing.assert_allclose(some, widths, rtol=1e-6)
     about = sidecar(tmp_path / "e_joint_entropy.nii.gz")
-    assert (about["coverage"], about["measured_on"]) == (0.9, "held-out patients")
+    assert about["coverage"] == {"mean": 0.97, "least": 0.95}
+    assert (about["widened"], about["measured_on"]) == (2, "held-out patients")
+    assert "coverage" not in result.stderr
 
 
+@pytest.mark.parametrize("older", [False, True])
+def test_an_error_map_of_unknown_coverage_says_so(models, tmp_path, rng, older):
+    model = tmp_path / "m.keras"
+    model.write_bytes((models / "fold0.keras").read_bytes())
+    card = write_card(model, rmse=1e6, factor=None)
+    if older:  # as before there was a factor: the coverage was that of the band as it stood
+        promise = json.loads(card.read_text())
+        band = promise["features"]["joint_entropy"]["error_band"]
+        del band["factor"], promise["features"]["joint_entropy"]["textured"]
+        band["coverage"] = 0.93
+        card.write_text(json.dumps(promise))
+    source, error = write_image(tmp_path / "image.nii.gz", rng), tmp_path / "e.nii.gz"
+    result = synthesize(source, "-o", tmp_path / "o.nii.gz", "--model", model, "--error-map", error)
+    assert result.exit_code == 0, result.output
+    assert f"{error}: its coverage is not known: that takes a card of this version and two" in result.stderr
+    assert sidecar(error)["coverage"] == "not known"
+    values = sitk.GetArrayFromImage(sitk.ReadImage(str(error)))
+    assert values.max() <= np.float32(0.3)  # not widened
+
+
+@pytest.mark.usefixtures("_lenient")
 def test_the_sidecar_names_the_card_and_what_was_flagged(models, tmp_path, rng):
     model = tmp_path / "m.keras"
     model.write_bytes((models / "fold0.keras").read_bytes())
@@ -467,16 +527,92 @@ def test_the_runtime_is_named(models, tmp_path, rng):
     assert (record["runtime"], record["backend"]) == ("onnxruntime", "onnxruntime")
 
 
-def test_without_a_card_the_check_is_reported_and_nothing_is_judged(models, tmp_path, rng):
+def test_without_a_card_a_map_is_judged_by_what_it_explains(models, tmp_path, rng):
     source = write_image(tmp_path / "image.nii.gz", rng)
-    result = synthesize(
-        source, "-o", tmp_path / "o.nii.gz", "--model", models / "fold0.keras", "--fallback", "exact"
-    )
+    model = models / "fold0.keras"  # untrained
+    result = synthesize(source, "-o", tmp_path / "o.nii.gz", "--model", model, "--fallback", "exact")
     assert result.exit_code == 0
+    assert "it explains less than 50% of the variance" in result.stderr
     assert result.stderr.count("has no model card, so the check has no reference") == 1
     record = sidecar(tmp_path / "o.nii.gz")
-    assert (record["model_card"], record["outside_training_range"], record["fallback"]) == (None, {}, None)
+    assert (record["model_card"], record["outside_training_range"]) == (None, {})
+    assert record["fallback"] == "exact"
     assert record["spot_check"]["voxels"] == 80
+    assert record["spot_check"]["criteria"] == {"explained_at_least": 0.5}
+    assert len(record["spot_check"]["warnings"]) == 1
+
+
+def test_a_failed_check_is_told_last_and_drawn(models, tmp_path, rng):
+    import matplotlib.image
+
+    source, preview = write_image(tmp_path / "image.nii.gz", rng), tmp_path / "p.png"
+    output, model = tmp_path / "o.nii.gz", models / "fold0.keras"
+    arguments = (source, "-o", output, "--model", model, "--preview", preview)
+    result = synthesize(*arguments)
+    assert result.exit_code == 0, result.output
+    line = f"CHECK FAILED: {output}; do not use it, or give --fallback exact for the exact map"
+    assert result.stdout.splitlines()[-1] == line
+    red = np.array([0xB0, 0x00, 0x20]) / 255
+
+    def drawn():
+        picture = matplotlib.image.imread(preview)[..., :3]
+        return np.mean(np.all(np.abs(picture - red) < 0.12, axis=-1))
+
+    assert drawn() > 0.02
+    exact = synthesize(*arguments, "--fallback", "exact", "--force")
+    assert "CHECK FAILED" not in exact.output
+    assert drawn() == 0
+
+
+def test_a_cohort_names_whose_check_failed(cohort, run, tmp_path):
+    line = "CHECK FAILED: the maps of 3 patients (p0, p1, new) of 3; do not use them"
+    for _ in range(2):  # of maps that are kept, too
+        assert line in synthesize(cohort, "-o", run / "synthetic", "--model", run).stderr.splitlines()[-1]
+    again = synthesize(cohort, "-o", run / "synthetic", "--model", run, "--fallback", "exact", "--force")
+    assert "CHECK FAILED" not in again.output
+
+
+def test_the_mask_says_where_a_map_is_checked(models, tmp_path, rng):
+    source = write_image(tmp_path / "image.nii.gz", rng)
+    image = sitk.ReadImage(str(source))
+    mask = np.zeros((2, 9, 12), np.uint8)
+    mask[:, 4:6, 3:8], mask[1, 0] = 1, 2
+    labels = sitk.GetImageFromArray(mask)
+    labels.CopyInformation(image)
+    sitk.WriteImage(labels, str(tmp_path / "mask.nrrd"))
+    model = models / "fold0.keras"
+    arguments = (source, "--model", model, "--mask", tmp_path / "mask.nrrd", "--mask-label", 1)
+    result = synthesize(*arguments, "-o", tmp_path / "o.nii.gz")
+    assert result.exit_code == 0, result.output
+    assert "check of 20 voxels in the mask: r " in result.stdout
+    record = sidecar(tmp_path / "o.nii.gz")
+    assert (record["spot_check"]["where"], record["spot_check"]["voxels"]) == ("mask", 20)
+    assert (record["mask"], record["mask_label"]) == ("mask.nrrd", 1)
+    written = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "o.nii.gz")))
+    np.testing.assert_allclose(written, expected_map(source, model), atol=1e-5)
+    assert_refused(
+        synthesize(source, "--model", model, "--mask-label", 1, "-o", tmp_path / "p.nii.gz"),
+        "--mask-label needs --mask FILE",
+    )
+    existing = synthesize(*arguments, "-o", tmp_path / "mask.nrrd", "--force")
+    assert_refused(existing, "mask.nrrd is an input and must not be overwritten")
+
+
+def test_the_maps_of_a_cohort_are_checked_by_tissue(cohort, run, tmp_path):
+    image = sitk.ReadImage(str(tmp_path / "p0.nii.gz"))
+    labels = np.zeros((2, 9, 12), np.uint8)
+    labels[0, 3:6, 3:6], labels[1, 3:6, 3:6] = 1, 3
+    written = sitk.GetImageFromArray(labels)
+    written.CopyInformation(image)
+    sitk.WriteImage(written, str(tmp_path / "labels.nii.gz"))
+    text = cohort.read_text().replace("labels", "labels,tissues")
+    cohort.write_text(text.replace("p0.nii.gz,", "p0.nii.gz,labels.nii.gz,3=lesion"))
+    assert synthesize(cohort, "-o", run / "synthetic", "--model", run).exit_code == 0
+    check = sidecar(run / "synthetic" / "p0_entropy_synthetic.nii.gz")["spot_check"]
+    assert {name: part["voxels"] for name, part in check["parts"].items()} == {"label 1": 9, "lesion": 9}
+    assert [row["tissues"] for row in read_index(run / "synthetic")] == ["3=lesion", "", ""]
+    other = sidecar(run / "synthetic" / "p1_entropy_synthetic.nii.gz")["spot_check"]
+    assert (check["where"], other["where"]) == ("tissues", "image")
 
 
 def test_a_fallback_asked_for_later_replaces_what_failed(cohort, run):
@@ -531,7 +667,7 @@ def test_a_cohort_is_mapped_and_evaluated_feature_by_feature(cohort, run, two_fe
     maps = synthesize_features(image, load_model(two_features))
     for name, column in (("contrast", "synthetic"), ("joint_entropy", "synthetic_joint_entropy")):
         written = sitk.GetArrayFromImage(sitk.ReadImage(str(folder / rows[1][column])))
-        np.testing.assert_allclose(written, maps[name], atol=1e-5)
+        np.testing.assert_allclose(written, np.clip(maps[name], *POSSIBLE[name]), atol=1e-5)
     (folder / rows[2]["synthetic_joint_entropy"]).unlink()
     again = synthesize(cohort, "-o", folder, "--model", run, "--force")
     assert "2 of 3 patients are already mapped and are kept" in again.stderr

@@ -268,7 +268,7 @@ def test_mixed_precision_continues_the_same_curve(store, tmp_path):
 
 
 def test_without_patience_nobody_is_set_aside_and_all_epochs_are_trained(store, tmp_path):
-    from surrogate.card import read_card
+    from surrogate.honesty.card import read_card
 
     settings = TrainingSettings(folds=1, epochs=3, batch=500, patience=0)
     (result,) = train(store, tmp_path / "run", settings, SMALL)

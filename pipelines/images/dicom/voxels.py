@@ -96,7 +96,7 @@ def _single(path: Path, header: Any) -> Slice | ValueError:
     try:
         rows, columns = size_of(path, header)
         dataset = dataset_of(path)
-        _refuse_colour(path, dataset)
+        _refuse_other_encodings(path, dataset)
         voxels = _by_pydicom(path, dataset) if _is_plain(path, dataset) else _by_itk(path)
         if voxels.size != rows * columns:
             msg = f"{path} must have {rows}x{columns} voxels, got {voxels.size}; copy or export it again"
@@ -113,7 +113,7 @@ def _frames(members: Sequence[Member]) -> Iterator[Slice | ValueError]:
         try:
             if path != file:
                 dataset = dataset_of(path)
-                _refuse_colour(path, dataset)
+                _refuse_other_encodings(path, dataset)
                 stored = decoded(path, dataset).reshape((-1, *size_of(path, dataset)))
                 file = path
             slope, intercept = rescale_of(path, frame)
@@ -183,7 +183,8 @@ def _by_itk(path: Path) -> Slice:
     return voxels
 
 
-def _refuse_colour(path: Path, dataset: Any) -> None:
+def _refuse_other_encodings(path: Path, dataset: Any) -> None:
+    """Refuse colours, tables of intensities, and stored bits that decoders would place wrongly."""
     components = count_of(path, dataset, "SamplesPerPixel", 1)
     if text_of(dataset, "PhotometricInterpretation") == "PALETTE COLOR":
         components = 3
@@ -199,6 +200,9 @@ def _refuse_colour(path: Path, dataset: Any) -> None:
             "convert it to NIfTI with a tool that applies it"
         )
         raise ValueError(msg)
+    stored, highest = count_of(path, dataset, "BitsStored"), count_of(path, dataset, "HighBit")
+    if stored and highest and highest != stored - 1:
+        raise malformed(path, "HighBit", f"BitsStored - 1 = {stored - 1}", f"{highest}")
 
 
 def _padding_of(path: Path, header: Any) -> tuple[float, float] | None:

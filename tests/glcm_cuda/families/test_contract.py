@@ -13,8 +13,7 @@ from glcm_cuda.engines import cpu
 from glcm_cuda.families import registry
 from glcm_cuda.families.feature import Family, Feature
 from glcm_cuda.families.stage import Task
-from glcm_cuda.levels.bins import OUTSIDE
-from glcm_cuda.levels.quantize import bins_of_levels
+from glcm_cuda.levels.bins import OUTSIDE, bins_of_levels
 
 BRIGHTEST = Feature("toy", "brightest", "brightest", "Brightest")
 LEVELS_MARKED = Feature("toy", "marked", "levels_marked", "LevelsMarked")

@@ -284,6 +284,27 @@ def test_voxels_that_start_in_the_header_are_refused(tmp_path, offset):
         read_image(path)
 
 
+@pytest.mark.parametrize(
+    ("slope", "intercept", "accepted"),
+    [
+        (0, 3, False), (np.nan, 3, False), (2, np.nan, False), (2, np.inf, False),
+        (0, 0, True), (np.nan, np.nan, True), (1, 3, True), (2, 0, True),
+    ],
+)  # fmt: skip
+def test_scalings_that_tools_read_differently_are_refused(tmp_path, slope, intercept, accepted):
+    path = write(tmp_path / "image.nii", sform=(affine(), 2))
+    stored = read_image(path).array
+    content = bytearray(path.read_bytes())
+    content[112:120] = np.float32([slope, intercept]).tobytes()
+    path.write_bytes(content)
+    if not accepted:
+        with pytest.raises(ValueError, match=r"states scl_slope \S+ and scl_inter \S+, which tools read"):
+            read_image(path)
+        return
+    scaled = stored * slope + intercept if slope > 0 else stored
+    np.testing.assert_array_equal(read_image(path).array, scaled)
+
+
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_nifti_2_is_refused_by_name(tmp_path, suffix):
     path = tmp_path / f"image{suffix}"

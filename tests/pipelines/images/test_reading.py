@@ -20,7 +20,7 @@ from helpers.dicom import write_slice
 from helpers.volumes import IDENTITY
 
 from glcm_cuda import GLCMSettings
-from glcm_cuda.levels.quantize import bounding_box
+from glcm_cuda.levels.arrays import bounding_box
 from pipelines.images import nifti
 from pipelines.images.masks import MaskChoice, read_labels, read_mask
 from pipelines.images.output_paths import named_after, refuse_input_as_output

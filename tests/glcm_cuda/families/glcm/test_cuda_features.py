@@ -30,7 +30,12 @@ CASES = [
     ({"aggregate": "merge"}, FLAT, True),
     ({"masked_window": False}, FLAT, True),
     ({"dimensions": 3, "window": 3}, SOLID, True),
-    ({"dimensions": 3, "window": 3, "aggregate": "merge", "symmetric": False}, (2, 3, 2), False),
+    pytest.param(
+        {"dimensions": 3, "window": 3, "aggregate": "merge", "symmetric": False},
+        (2, 3, 2),
+        False,
+        marks=pytest.mark.slow,
+    ),
     ({"slice_axis": 2, "window": 3}, SOLID, True),
     ({"levels": 300}, FLAT, True),
     ({"bin_width": 7.0}, FLAT, False),

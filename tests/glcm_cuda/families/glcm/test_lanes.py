@@ -12,7 +12,7 @@ from glcm_cuda import GLCMSettings
 from glcm_cuda.families.glcm import partitions, vectors
 from glcm_cuda.families.glcm.cpu import lanes, tally
 from glcm_cuda.families.stage import Task
-from glcm_cuda.levels.quantize import bins_of_levels
+from glcm_cuda.levels.bins import bins_of_levels
 
 NAMED = [(3, 1), (3, 2), (5, 1), (5, 3), (7, 5)]
 SLIDING = [(7, 1), (7, 3), (9, 1), (15, 1)]

@@ -55,6 +55,19 @@ def test_slices_of_other_types_keep_their_values(tmp_path, first, second, values
     assert (array == array[:, :1, :1]).all()
 
 
+def test_bits_beside_the_stored_ones_do_not_count(tmp_path):
+    """Old scanners keep overlays there."""
+    write_slice(tmp_path / "s.dcm", np.full((6, 5), 0x5000 | 4000), (0, 0, 0), **TWELVE)
+    assert (read_image(tmp_path).array == 4000).all()
+
+
+@pytest.mark.parametrize("value", [4000 << 4, 4000])
+def test_stored_bits_that_are_not_the_lowest_are_refused(tmp_path, value):
+    write_slice(tmp_path / "s.dcm", np.full((6, 5), value), (0, 0, 0), BitsStored=12, HighBit=15)
+    with pytest.raises(ValueError, match=r"s\.dcm: HighBit must be BitsStored - 1 = 11, got 15"):
+        read_image(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("attributes", "dtype"),
     [

@@ -18,14 +18,11 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::F
 
 keras = pytest.importorskip("keras")
 
-from surrogate import (  # noqa: E402
-    NetworkSettings,
-    build_model,
-    card_measurement,
-)
-from surrogate.card import card_path, read_card, write_card  # noqa: E402
-from surrogate.card_measurement import make_card  # noqa: E402
+from surrogate import NetworkSettings, build_model  # noqa: E402
 from surrogate.exact import exact_values, known_values  # noqa: E402
+from surrogate.honesty import card_measurement  # noqa: E402
+from surrogate.honesty.card import card_path, read_card, write_card  # noqa: E402
+from surrogate.honesty.card_measurement import make_card  # noqa: E402
 
 GLCM = GLCMSettings(levels=16)
 NETWORK = NetworkSettings(architecture="equality", hidden=(4,))
@@ -109,16 +106,72 @@ def test_the_first_feature_is_at_hand(card):
     assert (card.agreement, card.tissues, card.error_band) == (part.agreement, part.tissues, part.error_band)
 
 
-def test_coverage_is_counted_on_the_patient_left_out(card, model, store):
+def test_a_band_is_widened_by_what_the_patient_left_out_needs(card, model, store):
     errors, exact, _ = errors_of(model, store, "joint_entropy")
     predicted, off = errors + exact, np.abs(errors)
-    shares = []
-    for here, there in [(slice(0, 300), slice(300, 500)), (slice(300, 500), slice(0, 300))]:
+    parts, relative = (slice(0, 300), slice(300, 500)), []
+    for here, there in (parts, parts[::-1]):
         edges = np.quantile(predicted[there], np.linspace(0, 1, 17)[1:-1])
         bins = np.searchsorted(edges, predicted)
         width = np.array([np.quantile(off[there][bins[there] == k], 0.95) for k in range(16)])
-        shares.append(np.mean(off[here] <= width[bins[here]]))
-    assert card.error_band.coverage == pytest.approx(np.mean(shares), abs=0.01)
+        relative.append(off[here] / width[bins[here]])
+    first, second = (np.sort(part)[int(np.ceil((len(part) + 1) * 0.95)) - 1] for part in relative)
+    band = card.error_band
+    assert band.factor == pytest.approx(max(first, second, 1), rel=1e-3)
+    shares = np.mean(relative[0] <= max(second, 1)), np.mean(relative[1] <= max(first, 1))
+    assert band.coverage == pytest.approx((np.mean(shares), min(shares)), abs=0.01)
+    plain = dataclasses.replace(band, factor=None)
+    np.testing.assert_allclose(band.at(predicted), band.factor * plain.at(predicted), rtol=1e-6)
+
+
+def patients_of(rng, number):
+    """Return exact and predicted values of patients of whom each has errors of a size of its own."""
+    pairs = []
+    for _ in range(number):
+        exact = rng.uniform(1, 5, 2000)
+        size = rng.uniform(0.5, 1.5) * (0.1 + 0.05 * exact)
+        predicted = exact + rng.normal(0, size)
+        pairs.append((exact.astype(np.float32), predicted.astype(np.float32)))
+    return pairs
+
+
+def shares_within(band, patients):
+    return np.array([np.mean(np.abs(guess - exact) <= band.at(guess)) for exact, guess in patients])
+
+
+def test_a_widened_band_holds_for_new_patients(rng):
+    band = card_measurement._error_band(patients_of(rng, 12), held_out=True)
+    new = patients_of(rng, 60)
+    plain = shares_within(dataclasses.replace(band, factor=None), new)
+    assert np.mean(plain >= 0.95) < 0.7
+    assert np.mean(shares_within(band, new) >= 0.95) > 12 / 13 - 0.05
+    mean, least = band.coverage
+    assert 0.9 < least < mean < 1
+
+
+def test_of_many_patients_one_in_twenty_may_need_more(rng):
+    factors = [float(number) for number in range(1, 41)]
+    assert card_measurement._factor(factors) == 39
+    assert card_measurement._factor(factors[:18]) == 18
+    assert card_measurement._factor([0.2, 0.7]) == 1
+
+
+def test_what_was_learned_from_says_nothing_of_coverage(rng):
+    patients = patients_of(rng, 4)
+    for band in (
+        card_measurement._error_band(patients, held_out=False),
+        card_measurement._error_band(patients[:1], held_out=True),
+    ):
+        assert (band.factor, band.coverage) == (None, None)
+        assert np.mean(shares_within(band, patients[:1])) > 0.8
+
+
+def test_a_band_of_no_errors_can_be_widened(rng):
+    (exact, _), (other, _) = patients_of(rng, 2)
+    band = card_measurement._error_band([(exact, exact), (other, other + np.float32(1e-6))], held_out=True)
+    assert band.factor == 1
+    assert 0 < min(band.half_width) <= max(band.half_width) < 1e-4
+    assert np.isfinite(card_measurement._error_band([(exact * 0, exact * 0)] * 2, held_out=True).factor)
 
 
 def test_samples_that_have_no_value_are_left_out(store, model, monkeypatch):
@@ -178,6 +231,9 @@ def test_what_the_text_says(card, tmp_path):
         f"voxels per second with tensorflow ({card.device}). Training 12 s.",
         "Within 2 voxels of the border",
         "- joint_entropy: agreement is worst in label ",
+        "Coverage of each held-out patient by the band of the others is ",
+        f" at least (widened {card.error_band.factor:.3g} times).",
+        "| in texture | ",
     ]:
         assert line in text
     many = dataclasses.replace(card, patients=tuple(f"p{i}" for i in range(20)))
@@ -193,7 +249,7 @@ def test_limits_follow_from_what_was_measured(card, store, model):
     alone = make_card(model, store, held_out=(), validated=("b",), learned=("a", "c"), run=RUN)
     assert alone.groups == {"normal": 2}
     assert alone.error_band.coverage is None
-    assert any("contrast: the coverage of error maps is unknown" in line for line in alone.limits())
+    assert any("contrast: the coverage of error maps is not known: that" in line for line in alone.limits())
     assert (
         "No patients were held out. Agreement was measured on patients that chose the epoch"
         in alone.limits()[-1]

@@ -28,6 +28,12 @@ UNKNOWN = "unknown"
 COVERED = 0.95
 """Share of the errors that an error map should cover."""
 
+UNKNOWN_COVERAGE = "that takes a card of this version and two patients or more that the fold held out"
+"""Why a card may not know the coverage of its error band."""
+
+ROUNDING = 1e-5
+"""Error that is never a fault, relative to the largest value: dense and patch networks differ by as much."""
+
 _NAMED = 8
 """Patients that the Markdown text names; the JSON file names all."""
 
@@ -75,18 +81,23 @@ class ErrorBand:
         Edges between bins of predicted values with equal numbers of samples.
     half_width : tuple of float
         95th percentile of the absolute error in each bin.
-    coverage : float or None
-        Share of a patient's errors that are within the band of the other patients, averaged over the
-        patients; None if there is only one.
+    factor : float or None
+        What the half widths are multiplied by so that they cover 95 % of the errors of held-out patients;
+        None where that is not known.
+    coverage : tuple of float or None
+        Shares of a held-out patient's errors that are within the widened band of the other patients: the mean
+        over the patients and the least. None where the factor is not known.
     """
 
     edges: tuple[float, ...]
     half_width: tuple[float, ...]
-    coverage: float | None
+    factor: float | None = None
+    coverage: tuple[float, float] | None = None
 
     def at(self, predicted: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Return the half width at every predicted value."""
-        return np.asarray(self.half_width, np.float32)[np.searchsorted(self.edges, predicted)]
+        """Return the half width at every predicted value, widened by the factor if there is one."""
+        widths = np.asarray(self.half_width, np.float32) * np.float32(self.factor or 1)
+        return widths[np.searchsorted(self.edges, predicted)]
 
 
 @dataclass(frozen=True)
@@ -103,12 +114,24 @@ class Measured:
         Agreement by tissue label, with the label as a string.
     error_band : ErrorBand
         Error band for error maps.
+    textured : Agreement or None
+        Agreement over the samples that do not lie in flat background; None in older cards.
     """
 
     unit: str | None
     agreement: Agreement
     tissues: dict[str, Agreement]
     error_band: ErrorBand
+    textured: Agreement | None = None
+
+    def promised_rmse(self, label: int | None = None) -> float:
+        """Return the largest RMSE that the card has for such voxels.
+
+        Those of a tissue are like all samples, or like those with its label; others like all samples, or
+        like those in texture, since samples without labels are background for the most part.
+        """
+        likened = self.textured if label is None else self.tissues.get(str(label))
+        return self.agreement.rmse if likened is None else max(self.agreement.rmse, likened.rmse)
 
 
 @dataclass(frozen=True)
@@ -204,9 +227,7 @@ def _limits_of(feature: str, measured: Measured) -> list[str]:
             f"{feature}: agreement is worst in label {label}, RMSE {_with_unit(worst.rmse, measured.unit)}."
         )
     if measured.error_band.coverage is None:
-        limits.append(
-            f"{feature}: the coverage of error maps is unknown, since only one patient was measured."
-        )
+        limits.append(f"{feature}: the coverage of error maps is not known: {UNKNOWN_COVERAGE}.")
     return limits
 
 
@@ -262,12 +283,21 @@ def _measured(fields: Mapping[str, Any]) -> Measured:
         unit=fields["unit"],
         agreement=Agreement(**fields["agreement"]),
         tissues={name: Agreement(**part) for name, part in fields["tissues"].items()},
+        textured=Agreement(**fields["textured"]) if fields.get("textured") else None,
         error_band=ErrorBand(
             edges=tuple(fields["error_band"]["edges"]),
             half_width=tuple(fields["error_band"]["half_width"]),
-            coverage=fields["error_band"]["coverage"],
+            **_widening(fields["error_band"]),
         ),
     )
+
+
+def _widening(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return factor and coverage of an error band; the coverage in older cards is that of another band."""
+    if fields.get("factor") is None:
+        return {}
+    mean, least = fields["coverage"]
+    return {"factor": fields["factor"], "coverage": (mean, least)}
 
 
 def write_card(card: Card, model: Path) -> None:
@@ -332,12 +362,14 @@ def _agreement_lines(feature: str, measured: Measured) -> list[str]:
     rows = [
         ("all", measured.agreement),
         *((f"label {name}", part) for name, part in measured.tissues.items()),
+        *([("in texture", measured.textured)] if measured.textured else []),
     ]
-    coverage = measured.error_band.coverage
+    band = measured.error_band
     covered = (
-        "not measured, since there is only one patient"
-        if coverage is None
-        else f"measured for each patient with the band of the others, {coverage:.1%} on average"
+        f"is not known: {UNKNOWN_COVERAGE}"
+        if band.coverage is None
+        else f"of each held-out patient by the band of the others is {band.coverage[0]:.1%} on average and "
+        f"{band.coverage[1]:.1%} at least (widened {band.factor:.3g} times)"
     )
     return [
         "",

@@ -8,7 +8,7 @@ import platform
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,12 @@ import numpy.typing as npt
 from glcm_cuda.settings import GLCMSettings
 from glcm_cuda.store.reading import PatchStore
 from surrogate.agreement import pool, summarize
-from surrogate.card import (
+from surrogate.dense import dense_model
+from surrogate.exact import known_values
+from surrogate.honesty.card import (
     COVERED,
     HELD_OUT,
+    ROUNDING,
     STATISTICS,
     TRAINING,
     UNKNOWN,
@@ -33,8 +36,7 @@ from surrogate.card import (
     counted,
     window_statistics,
 )
-from surrogate.dense import dense_model
-from surrogate.exact import known_values
+from surrogate.honesty.sampling import is_textured, local_entropy
 from surrogate.model import model_features
 
 MOST_SAMPLES = 20_000
@@ -99,7 +101,11 @@ def make_card(
         groups=dict(sorted(Counter(groups[patient] for patient in learned).items())),
         modalities=dict(sorted(Counter(modalities[patient] for patient in learned).items())),
         features={
-            name: _measured([patient.feature(column) for patient in predictions], _unit(name, settings))
+            name: _measured(
+                [patient.feature(column) for patient in predictions],
+                _unit(name, settings),
+                held_out=basis == HELD_OUT,
+            )
             for column, name in enumerate(model_features(model))
         },
         training_range={
@@ -133,17 +139,21 @@ def _samples(
 
 @dataclass(frozen=True)
 class _Predictions:
-    """Exact and predicted values of the samples of a patient, (N, F) or (N,), and their labels (N,)."""
+    """Samples of a patient: exact and predicted values, (N, F) or (N,), labels, whether in texture."""
 
     exact: _Values
     predicted: _Values
     labels: npt.NDArray[np.uint8]
+    textured: npt.NDArray[np.bool_]
 
     def feature(self, column: int) -> _Predictions:
         """Return one feature, (N,), of the samples where it is defined."""
         defined = np.isfinite(self.exact[:, column])
         return _Predictions(
-            self.exact[defined, column], self.predicted[defined, column], self.labels[defined]
+            self.exact[defined, column],
+            self.predicted[defined, column],
+            self.labels[defined],
+            self.textured[defined],
         )
 
     def pair(self, label: int | None = None) -> _Pair:
@@ -151,21 +161,28 @@ class _Predictions:
         rows = slice(None) if label is None else self.labels == label
         return self.exact[rows], self.predicted[rows]
 
+    def pair_in_texture(self) -> _Pair:
+        """Return exact and predicted values of the samples that do not lie in flat background."""
+        return self.exact[self.textured], self.predicted[self.textured]
+
 
 def _predictions(model: keras.Model, store: PatchStore, patient: str) -> _Predictions:
     patches, entropy, labels = _samples(store, patient)
     exact = known_values(patches, entropy, store.settings, model_features(model))
     predicted = model.predict(patches[..., np.newaxis].astype(np.float32), batch_size=2000, verbose=0)
-    return _Predictions(exact, np.asarray(predicted, np.float32), labels)
+    textured = is_textured(local_entropy(patches))
+    return _Predictions(exact, np.asarray(predicted, np.float32), labels, textured)
 
 
-def _measured(patients: Sequence[_Predictions], unit: str | None) -> Measured:
+def _measured(patients: Sequence[_Predictions], unit: str | None, *, held_out: bool) -> Measured:
     labels = np.unique(np.concatenate([patient.labels for patient in patients]))
+    pairs = [pair for pair in (patient.pair() for patient in patients) if pair[0].size]
     return Measured(
         unit=unit,
         agreement=_agreement([patient.pair() for patient in patients]),
         tissues={str(label): _agreement([patient.pair(label) for patient in patients]) for label in labels},
-        error_band=_error_band([pair for pair in (patient.pair() for patient in patients) if pair[0].size]),
+        error_band=_error_band(pairs, held_out=held_out),
+        textured=_agreement([patient.pair_in_texture() for patient in patients]),
     )
 
 
@@ -193,14 +210,49 @@ def _or_none(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
-def _error_band(patients: Sequence[_Pair]) -> ErrorBand:
-    """Return the error band of all patients, with its coverage by leaving out one patient at a time."""
-    edges, half_width = _band(patients)
-    covered = []
-    for index, (exact, predicted) in enumerate(patients if len(patients) > 1 else ()):
-        others = ErrorBand(*_band([*patients[:index], *patients[index + 1 :]]), None)
-        covered.append(float(np.mean(np.abs(predicted - exact) <= others.at(predicted))))
-    return ErrorBand(edges, half_width, float(np.mean(covered)) if covered else None)
+def _error_band(patients: Sequence[_Pair], *, held_out: bool) -> ErrorBand:
+    """Return the error band of all patients, widened so that it covers the errors of each that was held out.
+
+    A patient's error in units of the band of the *other* patients is what a new patient's error is in units
+    of the band of all. `_factor` of these widens the band; the coverage is that of each patient by band and
+    factor of the others.
+
+    References
+    ----------
+    Split conformal prediction with normalised residuals: Lei et al. 2018, Distribution-free predictive
+    inference for regression, section 5.2. Patients, not voxels, are the exchangeable units.
+    """
+    band = ErrorBand(*_band(patients))
+    if not held_out or len(patients) < 2:
+        return band
+    errors = []
+    for index, (exact, predicted) in enumerate(patients):
+        others = ErrorBand(*_band([*patients[:index], *patients[index + 1 :]]))
+        errors.append(np.abs(predicted - exact).astype(np.float64) / others.at(predicted))
+    needed = [_quantile(error, COVERED) for error in errors]
+    shares = [
+        float(np.mean(error <= _factor([*needed[:index], *needed[index + 1 :]])))
+        for index, error in enumerate(errors)
+    ]
+    return replace(band, factor=_factor(needed), coverage=(float(np.mean(shares)), min(shares)))
+
+
+def _factor(needed: Sequence[float]) -> float:
+    """Return the factor that is enough for 95 % of new patients, given those that were needed.
+
+    Of fewer than 19 patients it is the largest: enough for n of n + 1 new ones, and there is no better bound.
+    No band is made narrower.
+    """
+    return max(1.0, _quantile(np.asarray(needed), COVERED))
+
+
+def _quantile(values: npt.NDArray[np.float64], share: float) -> float:
+    """Return the value that a new one is below with this probability, given n like it: number (n + 1) share.
+
+    If n is too small for that, the largest.
+    """
+    number = min(math.ceil((values.size + 1) * share), values.size)
+    return float(np.partition(values, number - 1)[number - 1])
 
 
 def _band(patients: Sequence[_Pair]) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -214,7 +266,9 @@ def _band(patients: Sequence[_Pair]) -> tuple[tuple[float, ...], tuple[float, ..
         float(np.quantile(errors[bins == number], COVERED) if np.any(bins == number) else overall)
         for number in range(len(edges) + 1)
     ]
-    return tuple(edges.tolist()), tuple(widths)
+    # Errors below rounding are chance, and a band of no width could not be widened.
+    least = max(ROUNDING * float(np.abs(exact).max()), float(np.finfo(np.float32).tiny))
+    return tuple(edges.tolist()), tuple(max(width, least) for width in widths)
 
 
 def _speed(model: keras.Model) -> float:
