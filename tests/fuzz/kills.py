@@ -37,7 +37,17 @@ SIGNALS = (signal.SIGKILL, signal.SIGTERM)
 PRECIOUS = b"precious"
 MOST_SECONDS = 600
 
-_CHANGING = {"created", "date", "seconds", "software", "versions", "store", "store_sha256", "file_sha256"}
+_CHANGING = {
+    "created",
+    "date",
+    "seconds",
+    "voxels_per_second",
+    "software",
+    "versions",
+    "store",
+    "store_sha256",
+    "file_sha256",
+}
 """What records say of the run itself."""
 
 _SHAPE = (6, 90, 90)
