@@ -398,7 +398,7 @@ SPOILED = [
     (lambda run: with_run_json(run, "{"), "run.json must be JSON with the settings of the maps"),
     (
         lambda run: (run / "run.json").write_bytes(b"\x98" * 3000),
-        "got UnicodeDecodeError: 'utf-8' codec can't decode byte 0x98 in position 0: invalid start byte; train",
+        "got UnicodeDecodeError: 'utf-8' codec can't decode byte 0x98 in position 0",
     ),
     (lambda run: with_run_json(run, "{}"), "run.json must be JSON with the settings of the maps"),
     (lambda run: with_run_json(run, '{"glcm": {"levels": 1}}'), "levels must be from 2 to 65536"),
