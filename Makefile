@@ -21,7 +21,7 @@ BIN := $(VENV)/bin
 .DEFAULT_GOAL := demo
 .DELETE_ON_ERROR:
 .PHONY: demo groundtruth train synthesize evaluate benchmark real test test-sim test-slow test-ptx coverage test-release test-oracles \
-    test-oldest test-clean test-gpu gpu-tests gpu-benchmark lint format help clean
+    test-oldest test-clean test-gpu gpu-tests gpu-benchmark fuzz crash lint format help clean
 
 help: ## say what the targets do
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -108,6 +108,18 @@ test-ptx: $(VENV)/.test ## compiled CUDA code on an emulated device; also the sl
 coverage: $(VENV)/.test ## the quick tests again, with the share of the code that they reach
 	$(BIN)/pytest -q -m "not slow" $(PARALLEL) --cov --cov-report=term
 
+CALLS ?= 2000
+FILES ?= 500
+KILLS ?= 20
+SEED ?= 0
+FUZZER := PYTHONPATH=.:tests $(BIN)/python
+
+fuzz: $(VENV)/.test ## the API against the oracle, damaged files through the commands: CALLS=20000 FILES=5000 SEED=0
+	$(FUZZER) -m fuzz --calls $(CALLS) --files $(FILES) --seed $(SEED)
+
+crash: $(VENV)/.test ## commands killed at random moments, run again and compared: KILLS=20 SEED=0
+	$(FUZZER) -m fuzz.kills --times $(KILLS) --seed $(SEED)
+
 test-release: test-oracles test-oldest test-clean ## what needs environments of its own
 
 ORACLES := .venv-oracles
@@ -140,6 +152,8 @@ test-clean: ## the set-up of the README from nothing, and the whole chain with i
 GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
 GPU_PROCESSES ?= 12
 GPU_RESULTS ?= benchmarks/results
+# To rehearse it without a device: python tests/ptx/run.py make test-gpu GPU_RESULTS=DIR GPU_OPTIONS=--rehearse
+GPU_OPTIONS ?= --minutes 5
 # Where CUDA's compiler is not among Python's packages
 ifneq ($(wildcard /usr/local/cuda),)
 test-gpu gpu-tests gpu-benchmark: export CUDA_HOME ?= /usr/local/cuda
@@ -154,7 +168,7 @@ gpu-tests: ## the tests of the CUDA backend, on a device
 	    -q -W default -k "$(CUDA_HALF)" $(SIMULATED)
 
 gpu-benchmark: ## the benchmark of the CUDA backend alone, five minutes of the cases that are worth most
-	PYTHONPATH=. $(GPU_PYTHON) benchmarks/bench_gpu.py --output $(GPU_RESULTS) --minutes 5
+	PYTHONPATH=.:$(PYTHONPATH) $(GPU_PYTHON) benchmarks/bench_gpu.py --output $(GPU_RESULTS) $(GPU_OPTIONS)
 
 lint: $(VENV)/.test ## ruff and mypy
 	$(BIN)/ruff check .

@@ -331,7 +331,7 @@ def profile(sizes: Sizes, file: Path) -> dict[str, Any]:
     ended = _python(_PROFILED.format(shape=sizes.features), [*_limited(tool), *options])
     file.write_text(ended.stdout + ended.stderr)
     found = _metrics(ended.stdout)
-    return {"metrics": found} if found else {"refused": _last_line(ended)}
+    return {"metrics": found} if found else _unfinished(ended)
 
 
 def _metrics(printed: str) -> dict[str, str]:
@@ -355,7 +355,7 @@ def sanitised(tool: str) -> dict[str, Any]:
         print(ended.stdout, ended.stderr, sep="")
     if ended.returncode == _ERRORS_FOUND:
         raise CheckError(_last_line(ended))
-    return {"found": _last_line(ended)} if ended.returncode == 0 else {"refused": _last_line(ended)}
+    return _unfinished(ended) if ended.returncode else {"found": _last_line(ended)}
 
 
 def _tool(name: str) -> str | None:
@@ -370,14 +370,29 @@ def _limited(program: str) -> list[str]:
 
 
 def _python(code: str, before: Sequence[str] = (), **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run Python code in another process, below a tool if `before` is the beginning of its command."""
+    """Run Python code in another process, below a tool if `before` is the beginning of its command.
+
+    When the time of the benchmark is over, the process is ended, and with `_limited` also its children.
+    """
     command = [*before, sys.executable, "-c", code]
-    return subprocess.run(command, capture_output=True, text=True, check=False, **options)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes, **options) as process:
+        try:
+            out, errors = process.communicate()
+        except BaseException:
+            process.terminate()
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, out, errors)
+
+
+def _unfinished(ended: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    """Return how far a tool came that was killed, or why it refused the device or the program."""
+    if ended.returncode == _KILLED:
+        return {f"killed after {_TOOL_SECONDS} s": _last_line(ended)}
+    return {f"refused, exit code {ended.returncode}": _last_line(ended)}
 
 
 def _last_line(ended: subprocess.CompletedProcess[str]) -> str:
-    """Return in one line how a process ended."""
-    lines = [line for line in (ended.stderr + "\n" + ended.stdout).splitlines() if line.strip()]
-    killed = ended.returncode == _KILLED
-    how = f"took more than {_TOOL_SECONDS} s" if killed else f"exit code {ended.returncode}"
-    return f"{how}: {lines[-1].strip() if lines else 'no output'}"
+    """Return the last line that a process printed; of its errors, if it printed nothing else."""
+    lines = [line.strip() for line in (ended.stderr + "\n" + ended.stdout).splitlines() if line.strip()]
+    return lines[-1] if lines else "no output"

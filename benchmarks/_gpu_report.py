@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import shutil
 import signal
@@ -173,8 +174,6 @@ def describe_environment() -> dict[str, Any]:
 
 def _describe_device() -> dict[str, Any]:
     """Return what the driver says of the current device, and the versions of driver and compilers."""
-    from cuda.bindings import driver, nvjitlink, nvvm
-
     device = cuda.get_current_device()
     name = device.name.decode() if isinstance(device.name, bytes) else device.name
     return {
@@ -182,10 +181,18 @@ def _describe_device() -> dict[str, Any]:
         "compute_capability": ".".join(map(str, device.compute_capability)),
         "multiprocessors": device.MULTIPROCESSOR_COUNT,
         "memory_gib": round(cuda.current_context().get_memory_info().total / 2**30, 1),
-        "driver_supports_cuda": driver.cuDriverGetVersion()[1],
-        "nvvm": list(nvvm.version()),
-        "nvjitlink": list(nvjitlink.version()),
+        "driver_supports_cuda": _asked(lambda: cuda.cudadrv.driver.driver.get_version()),
+        "nvvm": _asked(lambda: importlib.import_module("cuda.bindings.nvvm").version()),
+        "nvjitlink": _asked(lambda: importlib.import_module("cuda.bindings.nvjitlink").version()),
     }
+
+
+def _asked(version_of: Callable[[], Sequence[int]]) -> str:
+    """Return the version that a library of CUDA says, or why it does not: no case depends on it."""
+    try:
+        return ".".join(map(str, version_of()))
+    except Exception as error:
+        return f"unknown, {_in_short(error)}"
 
 
 def _package_versions() -> dict[str, str]:

@@ -52,8 +52,8 @@ versions() {
     nvidia-smi
     nvcc --version
     "$1" --version
-    "$1" -m pip list | grep -iE "^(numpy|numba|llvmlite|cuda|nvidia|h5py|pytest|cupy|jax|torch)"
     "$1" -c "from glcm_cuda.engines.choice import why_no_cuda; print('why no CUDA:', why_no_cuda() or 'it works')"
+    "$1" -m pip list | grep -iE "^(numpy|numba|llvmlite|cuda|nvidia|h5py|pytest|cupy|jax|torch)"
 }
 export -f versions
 
