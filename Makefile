@@ -21,7 +21,7 @@ BIN := $(VENV)/bin
 .DEFAULT_GOAL := demo
 .DELETE_ON_ERROR:
 .PHONY: demo groundtruth train synthesize evaluate benchmark real test test-sim test-slow test-ptx coverage test-release test-oracles \
-    test-oldest test-clean test-gpu lint format help clean
+    test-oldest test-clean test-gpu gpu-tests gpu-benchmark fuzz crash lint format help clean
 
 help: ## say what the targets do
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -36,11 +36,16 @@ $(VENV)/.test: $(VENV)/.base
 	$(BIN)/pip install --quiet -e '.[$(TENSORFLOW),cuda,onnx,idc,test,lint]'
 	touch $@
 
+# Synthetic maps that failed their check, by the files beside them
+FAILED_CHECKS = grep -ls '"failed": true' $(RUN)/real/*.json $(RUN)/training/synthetic/*.json | \
+    sed -e 's/^/CHECK FAILED: /' -e 's/\.json$$/ should not be used (docs\/honesty.md)/' || true
+
 demo: evaluate benchmark real ## the whole chain on a phantom cohort and one real image (about 5 minutes)
 	@cat $(RUN)/evaluation/*table1.md $(RUN)/benchmark/*benchmark.md
 	@echo
 	@echo "Exact and synthetic maps, tables and figures:"
 	@ls -1 $(RUN)/evaluation/*report.html $(RUN)/benchmark/*benchmark.png $(RUN)/real/*.png
+	@$(FAILED_CHECKS)
 
 $(RUN)/phantom/cohort.csv: | $(VENV)/.base
 	$(BIN)/radsynth phantom -o $(@D) --size $(SIZE) --slices $(SLICES) --force
@@ -95,12 +100,25 @@ test-slow: $(VENV)/.test ## the slow tests, then the coverage of the quick ones 
 	$(MAKE) coverage
 
 # Of the tests of both backends the halves that use CUDA
-EMULATED = -p ptx.plugin -k "ptx or test_cuda or cuda] or same_bits" $(if $(ALL),,-m "not slow")
+CUDA_HALF := test_cuda or cuda] or same_bits
+EMULATED = -p ptx.plugin -k "ptx or $(CUDA_HALF)" $(if $(ALL),,-m "not slow")
 test-ptx: $(VENV)/.test ## compiled CUDA code on an emulated device; also the slow tests with ALL=1 (4 minutes, 5)
 	$(BIN)/python tests/ptx/run.py $(BIN)/python -m pytest -q $(EMULATED) $(SIMULATED_PARALLEL) tests/ptx $(SIMULATED)
 
 coverage: $(VENV)/.test ## the quick tests again, with the share of the code that they reach
 	$(BIN)/pytest -q -m "not slow" $(PARALLEL) --cov --cov-report=term
+
+CALLS ?= 2000
+FILES ?= 500
+KILLS ?= 20
+SEED ?= 0
+FUZZER := PYTHONPATH=.:tests $(BIN)/python
+
+fuzz: $(VENV)/.test ## the API against the oracle, damaged files through the commands: CALLS=20000 FILES=5000 SEED=0
+	$(FUZZER) -m fuzz --calls $(CALLS) --files $(FILES) --seed $(SEED)
+
+crash: $(VENV)/.test ## commands killed at random moments, run again and compared: KILLS=20 SEED=0
+	$(FUZZER) -m fuzz.kills --times $(KILLS) --seed $(SEED)
 
 test-release: test-oracles test-oldest test-clean ## what needs environments of its own
 
@@ -129,12 +147,28 @@ test-clean: ## the set-up of the README from nothing, and the whole chain with i
 	rm -rf .venv-clean runs/clean
 	$(MAKE) demo VENV=.venv-clean RUN=runs/clean
 
-# Needs no set-up of ours, so that it also runs on a machine that has numba-cuda, h5py and pytest only
+# Needs no set-up of ours, so that it also runs on a machine that has numba-cuda, h5py, pytest and pytest-xdist
+# only. Its versions are not ours: warnings are no errors, and whatever else pytest would load there stays out.
 GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
-test-gpu: ## values and speed on a CUDA device, into benchmarks/results
+GPU_PROCESSES ?= 12
+GPU_RESULTS ?= benchmarks/results
+# To rehearse it without a device: python tests/ptx/run.py make test-gpu GPU_RESULTS=DIR GPU_OPTIONS=--rehearse
+GPU_OPTIONS ?= --minutes 5
+# Where CUDA's compiler is not among Python's packages
+ifneq ($(wildcard /usr/local/cuda),)
+test-gpu gpu-tests gpu-benchmark: export CUDA_HOME ?= /usr/local/cuda
+endif
+
+test-gpu: ## values and speed on a CUDA device, into benchmarks/results (8 minutes at most on 16 cores)
+	$(MAKE) --keep-going gpu-tests gpu-benchmark
+
+gpu-tests: ## the tests of the CUDA backend, on a device
 	@$(GPU_PYTHON) -c "from glcm_cuda.engines.choice import why_no_cuda; raise SystemExit(why_no_cuda() or 0)"
-	$(GPU_PYTHON) -m pytest -q $(SIMULATED)
-	PYTHONPATH=. $(GPU_PYTHON) benchmarks/bench_gpu.py
+	PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(GPU_PYTHON) -m pytest -p xdist -n $(GPU_PROCESSES) --dist worksteal \
+	    -q -W default -k "$(CUDA_HALF)" $(SIMULATED)
+
+gpu-benchmark: ## the benchmark of the CUDA backend alone, five minutes of the cases that are worth most
+	PYTHONPATH=.:$(PYTHONPATH) $(GPU_PYTHON) benchmarks/bench_gpu.py --output $(GPU_RESULTS) $(GPU_OPTIONS)
 
 lint: $(VENV)/.test ## ruff and mypy
 	$(BIN)/ruff check .

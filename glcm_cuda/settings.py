@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
@@ -283,8 +284,8 @@ def _checked_positive(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         msg = f"{name} must be a number, got {value!r}"
         raise TypeError(msg)
-    if not (math.isfinite(value) and value > 0):
-        msg = f"{name} must be finite and positive, got {value}"
+    if not 0 < value <= sys.float_info.max:  # compared, because an int may be too large to become a float
+        msg = f"{name} must be finite and positive, got {str(value)[:60]}"
         raise ValueError(msg)
     return float(value)
 
@@ -293,7 +294,7 @@ def _checked_range(name: str, value: object) -> tuple[float, float]:
     """Return a pair of numbers as floats; lists, as JSON has them, are accepted."""
     try:
         low, high = (float(edge) for edge in value)  # type: ignore[attr-defined]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         msg = f"{name} must be a pair of numbers, got {value!r}"
         raise TypeError(msg) from None
     if not (math.isfinite(low) and math.isfinite(high) and low < high):

@@ -33,7 +33,7 @@ def command(run: Path, output: Path, feature: str | None, force: bool) -> None:
     \b
     Example:
       radsynth evaluate runs/demo/training -o runs/demo/evaluation
-    prints both parts of Table 1 and ends with
+    prints Table 1 and ends with
       runs/demo/evaluation/phantom_report.html
     """
     from pipelines.evaluation.agreement_report import run_evaluation

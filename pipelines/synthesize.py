@@ -100,7 +100,7 @@ def command(
       check of 2000 voxels in texture: r 0.9586, R2 0.9176, bias -0.0123, largest error 0.871 bits
     """
     from pipelines.maps.inputs import Inputs
-    from pipelines.maps.synthetic import Synthesis
+    from pipelines.maps.synthetic import CHECK_FAILED, Synthesis
     from pipelines.maps.synthetic_cohort import synthesize_cohort
     from pipelines.maps.synthetic_image import SyntheticTarget, synthesize_image
 
@@ -119,6 +119,8 @@ def command(
     for path in written.paths:
         click.echo(path)
     click.echo(written.summary)
+    for path in written.failed:
+        click.echo(f"{CHECK_FAILED}: {path}; do not use it, or give --fallback exact for the exact map")
 
 
 def _refuse_options_of_one_image(paths: Mapping[str, Path | None], choice: Choice) -> None:

@@ -9,12 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import stdtr
 
 Array = npt.NDArray[np.float64]
+
+_Item = TypeVar("_Item")
 
 RESAMPLES = 2000
 """Bootstrap resamples."""
@@ -97,7 +100,9 @@ class Agreement:
     voxels, patients : int
         Number of voxels and of patients.
     pearson, pearson_low, pearson_high : float
-        Correlation and its 95 % bootstrap interval.
+        Correlation, of several groups that within them, and its 95 % bootstrap interval.
+    rmse : float
+        Root mean square of the difference, in the unit of the maps.
     percent_mean, percent_sd : float
         Mean and standard deviation of the percentage difference.
     zeros_left_out : int
@@ -113,6 +118,7 @@ class Agreement:
     pearson: float
     pearson_low: float
     pearson_high: float
+    rmse: float
     percent_mean: float
     percent_sd: float
     zeros_left_out: int
@@ -207,13 +213,22 @@ def pool_within(parts: Sequence[Moments]) -> Moments:
     )
 
 
-def agreement(patients: Sequence[Moments], *, seed: int = 0, resamples: int = RESAMPLES) -> Agreement:
+def agreement(
+    patients: Sequence[Moments],
+    groups: Sequence[str] | None = None,
+    *,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> Agreement:
     """Return the agreement over all voxels of the patients.
 
     Parameters
     ----------
     patients : sequence of Moments
         One per patient. The interval and the test treat patients as the independent units.
+    groups : sequence of str, optional
+        Group of each patient. The correlation is that within the groups (`pool_within`): groups whose means
+        differ would otherwise be correlated more closely together than any of them is.
     seed, resamples : int
         Seed and number of resamples of the bootstrap interval of the correlation.
 
@@ -225,8 +240,8 @@ def agreement(patients: Sequence[Moments], *, seed: int = 0, resamples: int = RE
     if not patients:
         msg = "agreement needs at least one patient, got none"
         raise ValueError(msg)
-    total = pool(patients)
-    low, high = pearson_interval(patients, seed=seed, resamples=resamples)
+    total = pool_within([pool(members) for members in _split(patients, groups)])
+    low, high = pearson_interval(patients, groups, seed=seed, resamples=resamples)
     percent_mean, percent_sd = total.percent
     limit_low, limit_high = total.limits
     return Agreement(
@@ -235,6 +250,7 @@ def agreement(patients: Sequence[Moments], *, seed: int = 0, resamples: int = RE
         pearson=total.pearson,
         pearson_low=low,
         pearson_high=high,
+        rmse=total.rmse,
         percent_mean=percent_mean,
         percent_sd=percent_sd,
         zeros_left_out=total.voxels - total.nonzero,
@@ -246,9 +262,13 @@ def agreement(patients: Sequence[Moments], *, seed: int = 0, resamples: int = RE
 
 
 def pearson_interval(
-    patients: Sequence[Moments], *, seed: int = 0, resamples: int = RESAMPLES
+    patients: Sequence[Moments],
+    groups: Sequence[str] | None = None,
+    *,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
 ) -> tuple[float, float]:
-    """Return the 95 % percentile bootstrap interval of the correlation, resampling patients.
+    """Return the 95 % percentile bootstrap interval of the correlation, within groups if there are any.
 
     Patients, not voxels, are drawn with replacement: the voxels of one patient share a scanner, and their
     windows overlap. (NaN, NaN) for a single patient.
@@ -261,7 +281,8 @@ def pearson_interval(
     if number < 2:
         return math.nan, math.nan
     draws = np.random.default_rng(seed).multinomial(number, [1 / number] * number, size=resamples)
-    correlations = _weighted_pearson(_columns(patients), draws.astype(np.float64))
+    members = _split(range(number), groups)
+    correlations = _weighted_pearson(_columns(patients), draws.astype(np.float64), members)
     defined = correlations[np.isfinite(correlations)]
     if defined.size == 0:
         return math.nan, math.nan
@@ -283,6 +304,16 @@ def bias_p_value(differences: Sequence[float]) -> float:
     if error == 0:
         return 1.0 if mean == 0 else 0.0
     return 2 * float(stdtr(values.size - 1, -abs(mean) / error))
+
+
+def _split(items: Sequence[_Item], groups: Sequence[str] | None) -> list[list[_Item]]:
+    """Return the items of each group; without groups, all of them as one."""
+    if groups is None:
+        return [list(items)]
+    return [
+        [item for item, other in zip(items, groups, strict=True) if other == group]
+        for group in dict.fromkeys(groups)
+    ]
 
 
 @dataclass(frozen=True)
@@ -334,20 +365,25 @@ def _pooled_mean(means: Array, counts: Array) -> float:
     return float(counts @ means / total) if total else 0.0
 
 
-def _weighted_pearson(table: _Columns, draws: Array) -> Array:
-    """Return the correlation of each resample, (resamples,); NaN where a map is constant.
+def _weighted_pearson(table: _Columns, draws: Array, groups: Sequence[Sequence[int]]) -> Array:
+    """Return the correlation of each resample within the groups, (resamples,); NaN where a map is constant.
 
-    `draws` (resamples, patients) says how often each patient was drawn.
+    `draws` (resamples, patients) says how often each patient was drawn; `groups` holds indices of patients.
     """
-    # Means are taken relative to the overall means, so that the sums of squares do not cancel.
     n = table.voxels
     centre_x, centre_y = _pooled_mean(table.mean_exact, n), _pooled_mean(table.mean_synthetic, n)
+    # Means are taken relative to the overall means, so that the sums of squares do not cancel.
     dx, dy = table.mean_exact - centre_x, table.mean_synthetic - centre_y
+    ss_x, ss_y, product = np.zeros((3, len(draws)))
+    for group in map(list, groups):
+        some, size = draws[:, group], n[group]
+        voxels = some @ size
+        sum_x, sum_y = some @ (size * dx[group]), some @ (size * dy[group])
+        drawn = np.where(voxels > 0, voxels, 1.0)  # of a group that was not drawn all sums are 0
+        ss_x += some @ (table.ss_exact[group] + size * dx[group] ** 2) - sum_x**2 / drawn
+        ss_y += some @ (table.ss_synthetic[group] + size * dy[group] ** 2) - sum_y**2 / drawn
+        product += some @ (table.ss_product[group] + size * dx[group] * dy[group]) - sum_x * sum_y / drawn
     voxels = draws @ n
-    shift_x, shift_y = draws @ (n * dx) / voxels, draws @ (n * dy) / voxels
-    ss_x = draws @ (table.ss_exact + n * dx * dx) - voxels * shift_x**2
-    ss_y = draws @ (table.ss_synthetic + n * dy * dy) - voxels * shift_y**2
-    product = draws @ (table.ss_product + n * dx * dy) - voxels * shift_x * shift_y
     # The same test as `_is_constant`, for every resample at once.
     constant = (ss_x <= voxels * (_CONSTANT * centre_x) ** 2) | (ss_y <= voxels * (_CONSTANT * centre_y) ** 2)
     scale = np.sqrt(np.where(constant, 1.0, ss_x) * np.where(constant, 1.0, ss_y))

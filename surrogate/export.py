@@ -6,7 +6,6 @@ import functools
 import importlib.util
 import json
 import os
-import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +15,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from glcm_cuda.base.files import replacing
+from glcm_cuda.base.files import replacing, temporary_folder
 from glcm_cuda.base.version import __version__
 from surrogate.dense import dense_model
 from surrogate.model import glcm_settings, model_features, network_settings
@@ -148,8 +147,8 @@ def onnx_predictor(model: keras.Model) -> Predictor:
     _check_installed("onnxruntime")
     import onnxruntime
 
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.onnx"
+    with temporary_folder() as folder:
+        path = folder / "model.onnx"
         export_model(model, path)
         session = onnxruntime.InferenceSession(path, providers=onnxruntime.get_available_providers())
     name = session.get_inputs()[0].name

@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -59,6 +60,21 @@ def replacing(path: str | os.PathLike[str], *, force: bool = False) -> Iterator[
         raise type(error)(error.errno, error.strerror, shown) from error
     finally:
         _remove(temporary)
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Yield a folder in the system's temporary one; it is removed when the block ends.
+
+    What killed runs left there is removed first: it may hold images of patients.
+    """
+    parent, prefix = Path(tempfile.gettempdir()), f"radsynth-{_machine()}-"
+    for left in _entries(parent):
+        match = re.match(rf"{prefix}(\d+)-", left.name)
+        if match is not None and not left.is_symlink() and not _is_running(int(match[1])):
+            shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=f"{prefix}{os.getpid()}-", dir=parent) as name:
+        yield Path(name)
 
 
 def _temporary(path: Path) -> Path:

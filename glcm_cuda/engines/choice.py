@@ -13,6 +13,9 @@ Backend = Literal["auto", "cpu", "cuda"]
 
 _log = logging.getLogger(__name__)
 
+_COMPILERS = ("nvvm", "nvrtc", "nvjitlink")
+"""Libraries of CUDA's toolkit that compile and link kernels; drivers do not bring them."""
+
 
 def available_backends() -> tuple[str, ...]:
     """Return the backends that can run here: ``("cpu",)`` or ``("cpu", "cuda")``."""
@@ -63,16 +66,27 @@ def why_no_cuda() -> str:
         return f"numba.cuda cannot be imported ({error}; install radsynth[cuda])"
     try:
         if not cuda.is_available():
-            return f"the CUDA driver found no device ({cuda.cuda_error() or 'see nvidia-smi'})"
+            fault = cuda.cuda_error()  # none where the driver works
+            return f"the CUDA driver found no device ({fault})" if fault else _no_compiler("libnvvm")
         from glcm_cuda.engines.cuda.engine import probe
 
         probe()
     except Exception as error:
         first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if any(library in first_line.lower() for library in _COMPILERS):
+            return _no_compiler(first_line)
         return (
             f"a CUDA kernel failed to run ({first_line}; update the driver and radsynth[cuda], free memory)"
         )
     return ""
+
+
+def _no_compiler(what: str) -> str:
+    """Return the message that CUDA's compiler is missing, and what of it."""
+    return (
+        f"CUDA's compiler was not found ({what}; install radsynth[cuda], or set CUDA_HOME to the folder of a "
+        "CUDA toolkit, such as /usr/local/cuda)"
+    )
 
 
 def _has_driver() -> bool:

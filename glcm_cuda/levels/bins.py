@@ -16,7 +16,7 @@ from glcm_cuda.levels.arrays import (
     refuse_nonfinite_voxels,
     scope_of,
 )
-from glcm_cuda.levels.ranges import check_reach, find_range
+from glcm_cuda.levels.ranges import check_overflow, check_reach, find_range
 from glcm_cuda.settings import MAX_LEVELS, GLCMSettings
 
 OUTSIDE = -1
@@ -157,7 +157,7 @@ def bins_between(low: float, high: float, settings: GLCMSettings, dtype: np.dtyp
         narrower than numbers of the image's type can tell apart.
     """
     width = settings.bin_width
-    _check_overflow(low, high, settings)
+    check_overflow(low, high, settings)
     if width is not None:
         _check_width(width, low, high)
     if settings.bin_edges == "pyradiomics":
@@ -176,7 +176,7 @@ def bins_of_levels(number: int) -> Bins:
 
 def _pyradiomics_bins(low: float, high: float, settings: GLCMSettings, dtype: np.dtype[Any]) -> Bins:
     """Return pyradiomics' bins, computed as there: by the same NumPy functions in the image's type."""
-    ends = np.array([low, high]).astype(dtype)
+    ends = np.array([low, high]).astype(_edge_type(dtype, high, settings))
     if not np.array_equal(ends, (low, high)):  # a given or narrowed range may not fit the type
         ends = np.array([low, high])
     edges = _pyradiomics_edges(ends, settings)
@@ -187,6 +187,15 @@ def _pyradiomics_bins(low: float, high: float, settings: GLCMSettings, dtype: np
         edges = np.array([low])  # one intensity is one level, however wide its bin
     step = float(edges[1] - edges[0]) if len(edges) > 1 else 1.0
     return Bins(len(edges), low, high, 1.0, step, np.ascontiguousarray(edges))
+
+
+def _edge_type(dtype: np.dtype[Any], high: float, settings: GLCMSettings) -> np.dtype[Any]:
+    """Return the image's type; or another one where that has no such edges, or is wider than float64."""
+    if dtype.kind == "b":
+        return np.dtype(np.uint8)
+    if dtype.kind == "f" and abs(high) + 2 * (settings.bin_width or 0.0) > float(np.finfo(dtype).max):
+        return np.dtype(np.float64)
+    return np.dtype(np.float64) if dtype.kind == "f" and dtype.itemsize > 8 else dtype
 
 
 def _pyradiomics_edges(ends: npt.NDArray[Any], settings: GLCMSettings) -> npt.NDArray[Any]:
@@ -209,15 +218,8 @@ def _too_narrow(low: float, high: float, settings: GLCMSettings, dtype: np.dtype
     )
 
 
-def _check_overflow(low: float, high: float, settings: GLCMSettings) -> None:
-    margin = 2 * (settings.bin_width or 0.0)
-    if not math.isfinite(max(abs(low), abs(high), high - low) + margin):
-        msg = f"the range of intensities {low:g} to {high:g} overflows float64; rescale the image"
-        raise ValueError(msg)
-
-
 def _check_width(width: float, low: float, high: float) -> None:
-    needed = (high - low) / width // 1 + 1
+    needed = np.floor((high - low) / width) + 1  # infinite where the quotient overflows
     if needed > MAX_LEVELS:
         msg = (
             f"bin_width={width:g} needs {needed:.0f} levels over the range {low:g} to {high:g}, but the "

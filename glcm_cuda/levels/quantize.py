@@ -83,6 +83,7 @@ def bin_levels(array: npt.NDArray[np.generic], bins: Bins, dtype: npt.DTypeLike)
     if bins.edges is not None or bins.span > 0:
         from glcm_cuda.levels.binning import NATIVE, bin_values
 
-        source = array if array.dtype in NATIVE else array.astype(np.float64)
+        with np.errstate(over="ignore"):  # beyond float64 is beyond every bin
+            source = array if array.dtype in NATIVE else array.astype(np.float64)
         bin_values(np.ascontiguousarray(source).reshape(-1), bins, out.reshape(-1))
     return out

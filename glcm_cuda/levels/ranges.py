@@ -31,8 +31,17 @@ def find_range(
         if settings.range_over == "crop" and box is not None:
             low, high = extent(array[box], None, finite=True)
         if settings.percentiles is not None or settings.deviations is not None:
+            check_overflow(low, high, settings)
             low, high = _narrowed(settings, _domain(array, settings, mask, box), low, high)
     return low, high
+
+
+def check_overflow(low: float, high: float, settings: GLCMSettings) -> None:
+    """Refuse a range whose bins float64 could not hold."""
+    margin = 2 * (settings.bin_width or 0.0)
+    if not math.isfinite(max(abs(low), abs(high), high - low) + margin):
+        msg = f"the range of intensities {low:g} to {high:g} overflows float64; rescale the image"
+        raise ValueError(msg)
 
 
 def check_reach(

@@ -36,14 +36,15 @@ CASE_DTYPES = {
     "labels_sha256": TEXT,
     "phantom": np.bool_,
     "modality": TEXT,
+    "tissues": TEXT,
     "intensity_range": np.float64,
     "shape": np.int32,
     "start": np.int64,
     "count": np.int64,
 }
 
-LATER_COLUMNS = ("phantom", "modality")
-"""Columns that older stores lack: the modality is then unknown, and `is_phantom_name` tells phantoms."""
+LATER_COLUMNS = ("phantom", "modality", "tissues")
+"""Columns that older stores lack: what they say is then unknown, and `is_phantom_name` tells phantoms."""
 
 
 def is_phantom_name(patient: str) -> bool:
@@ -91,6 +92,8 @@ class CaseRecord(CaseSource):
         Edges of the lowest and the highest bin that were used, in the image's unit.
     modality : str
         Of DICOM images, as MR; empty where it is not known.
+    tissues : str
+        Names of the tissue labels, as the cohort has them (1=fatty;2=glandular); empty where it has none.
     shape : (Z, Y, X)
         Shape of the image.
     start, count : int
@@ -99,6 +102,7 @@ class CaseRecord(CaseSource):
 
     intensity_range: tuple[float, float]
     modality: str = ""
+    tissues: str = ""
     shape: tuple[int, int, int]
     start: int = 0
     count: int

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from glcm_cuda.store.layout import is_phantom_name
+from pipelines.cohorts.tissues import TISSUES_COLUMN, tissues_of
 from pipelines.images.dicom.series import Choice
 
 COLUMNS = ("patient", "group", "image", "labels")
@@ -33,11 +34,13 @@ class Case:
     image : Path
         A file, or the folder of one DICOM series.
     labels : Path or None
-        Tissue labels: 1 fatty, 2 glandular, 3 lesion.
+        Tissue labels, 0 for none.
     choice : Choice
         Which series and phase of the image.
     phantom : bool
         Whether the image is synthetic, not of a patient.
+    tissues : dict of int to str
+        Names of the labels.
     """
 
     patient: str
@@ -46,6 +49,7 @@ class Case:
     labels: Path | None
     choice: Choice = field(default_factory=Choice)
     phantom: bool = False
+    tissues: dict[int, str] = field(default_factory=dict)
 
     @property
     def chosen_image(self) -> str:
@@ -60,7 +64,8 @@ def read_cohort(path: str | os.PathLike[str]) -> list[Case]:
     Parameters
     ----------
     path : path
-        CSV in UTF-8 with a header; the columns series, phase and phantom are optional, others are ignored.
+        CSV in UTF-8 with a header; the columns series, phase, phantom and tissues are optional, others are
+        ignored.
         Paths are relative to the CSV. Without a value of phantom the patient's name tells a phantom.
 
     Returns
@@ -114,7 +119,7 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
                         f"{len(columns) + len(row[None])}; put quotes around values with a comma"
                     )
                     raise ValueError(msg)
-                read = (*COLUMNS, *CHOICE_COLUMNS, PHANTOM_COLUMN)
+                read = (*COLUMNS, *CHOICE_COLUMNS, PHANTOM_COLUMN, TISSUES_COLUMN)
                 yield reader.line_num, {name: row.get(name, "").strip() for name in read}
     except (UnicodeDecodeError, csv.Error) as error:
         msg = f"cohort {path} must be a CSV file in UTF-8, got a file that cannot be read as one ({error})"
@@ -151,6 +156,7 @@ def _case(path: Path, line: int, row: dict[str, str]) -> Case:
         labels=_existing(path, line, "labels", row["labels"]) if row["labels"] else None,
         choice=Choice(series=row["series"] or None, phase=_phase(where, row["phase"])),
         phantom=_phantom(where, row[PHANTOM_COLUMN], patient),
+        tissues=_tissues(where, row[TISSUES_COLUMN]),
     )
 
 
@@ -168,6 +174,14 @@ def _phantom(where: str, text: str, patient: str) -> bool:
         msg = f"{where}: phantom must be empty, true or false, got {text!r}"
         raise ValueError(msg)
     return _TRUTH[text.casefold()]
+
+
+def _tissues(where: str, text: str) -> dict[int, str]:
+    try:
+        return tissues_of(text)
+    except ValueError as error:
+        msg = f"{where}: {error}"
+        raise ValueError(msg) from error
 
 
 def _existing(path: Path, line: int, name: str, value: str) -> Path:

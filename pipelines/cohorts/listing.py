@@ -13,6 +13,7 @@ from pathlib import Path
 
 from glcm_cuda.base.files import replacing
 from pipelines.cohorts.cohort import CHOICE_COLUMNS, COLUMNS, PHANTOM_COLUMN, phantom_text
+from pipelines.cohorts.tissues import TISSUES_COLUMN, tissues_text
 from pipelines.images.dicom.headers import Contents, Found, contents_of, files_below, hashed
 from pipelines.images.dicom.phases import Phase, phases_of, uneven, without_copies
 from pipelines.images.dicom.series import series_frames
@@ -48,6 +49,8 @@ class Row:
         Which volume of the folder is meant; empty if it holds only one.
     phantom : bool, optional
         Whether the image is synthetic; None where nothing says so.
+    tissues : dict of int to str
+        Names of the labels.
     about : dict
         Known values of the descriptive columns, `_MORE_COLUMNS`.
     """
@@ -59,6 +62,7 @@ class Row:
     series: str = ""
     phase: str = ""
     phantom: bool | None = None
+    tissues: dict[int, str] = field(default_factory=dict)
     about: dict[str, str] = field(default_factory=dict)
 
 
@@ -144,13 +148,14 @@ def write_rows(rows: Sequence[Row], path: Path, *, force: bool = False) -> None:
         temporary.open("w", encoding="utf-8", newline="") as file,
     ):
         writer = csv.writer(file)
-        said = any(row.phantom is not None for row in rows)
-        writer.writerow((*COLUMNS, *CHOICE_COLUMNS, *[PHANTOM_COLUMN] * said, *_MORE_COLUMNS))
+        said, named = any(row.phantom is not None for row in rows), any(row.tissues for row in rows)
+        more = [*[PHANTOM_COLUMN] * said, *[TISSUES_COLUMN] * named]
+        writer.writerow((*COLUMNS, *CHOICE_COLUMNS, *more, *_MORE_COLUMNS))
         for row in rows:
             known = [row.about.get(name, "") for name in _MORE_COLUMNS]
             images = (relative(row.image), relative(row.labels))
-            phantom = [phantom_text(row.phantom)] * said
-            writer.writerow((row.patient, row.group, *images, row.series, row.phase, *phantom, *known))
+            about = [*[phantom_text(row.phantom)] * said, *[tissues_text(row.tissues)] * named]
+            writer.writerow((row.patient, row.group, *images, row.series, row.phase, *about, *known))
 
 
 def _anonymous(row: Row) -> Row:

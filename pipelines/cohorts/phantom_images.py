@@ -14,6 +14,7 @@ from scipy import ndimage
 
 Array = npt.NDArray[np.float32]
 
+TISSUES = {1: "fatty", 2: "glandular", 3: "lesion"}
 GROUPS = {"benign": 10, "malignant": 10, "normal": 4}
 FATTY, GLANDULAR, LESION = 1, 2, 3
 FIELD_OF_VIEW_MM = 350.0

@@ -10,13 +10,16 @@ import numpy.typing as npt
 
 from glcm_cuda.base.files import refuse_unwritable, replacing
 from glcm_cuda.base.version import __version__
+from pipelines.cohorts.cohort import PHANTOM_COLUMN
 from pipelines.cohorts.phantom_images import (
     FIELD_OF_VIEW_MM,
     GROUPS,
     SLICE_THICKNESS_MM,
+    TISSUES,
     phantom_patients,
     phantom_volume,
 )
+from pipelines.cohorts.tissues import TISSUES_COLUMN, tissues_text
 from pipelines.images.volume import Volume
 from pipelines.images.writing import write_volume
 
@@ -124,10 +127,12 @@ def _write(array: npt.NDArray[Any], path: Path) -> None:
 
 
 def _write_texts(folder: Path, cohort: list[tuple[str, str]], *, size: int, slices: int, seed: int) -> None:
+    tissues = tissues_text(TISSUES)
     rows = [
-        f"{patient},{group},{_image_name(patient)},{_labels_name(patient)},true" for patient, group in cohort
+        f"{patient},{group},{_image_name(patient)},{_labels_name(patient)},true,{tissues}"
+        for patient, group in cohort
     ]
-    table = "\n".join(["patient,group,image,labels,phantom", *rows, ""])
+    table = "\n".join([f"patient,group,image,labels,{PHANTOM_COLUMN},{TISSUES_COLUMN}", *rows, ""])
     (folder / "cohort.csv").write_text(table, encoding="utf-8")
     text = _README.format(count=len(cohort), size=size, slices=slices, seed=seed, version=__version__)
     (folder / "README.txt").write_text(text, encoding="utf-8")

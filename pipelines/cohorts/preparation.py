@@ -104,6 +104,7 @@ def _preprocessed(case: Case, folder: Path, steps: Preprocessing) -> Row:
         group=case.group,
         labels=None if case.labels is None else labels,
         phantom=case.phantom,
+        tissues=case.tissues,
     )
 
 

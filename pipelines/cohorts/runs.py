@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,6 @@ from glcm_cuda import GLCMSettings
 from pipelines.cohorts.cohort import Case, read_cohort
 from pipelines.images.provenance import sha256_of, sidecar_path
 from surrogate.exact import ENTROPY
-
-TISSUES = {1: "fatty", 2: "glandular", 3: "lesion"}
-ALL = "all"
 
 
 @dataclass(frozen=True)
@@ -92,12 +89,6 @@ def read_index(run_dir: Path, run: Run, feature: str) -> list[Entry]:
 def synthetic_column(feature: str, features: Sequence[str]) -> str:
     """Return the index column with the maps of a feature; that of the first feature has no suffix."""
     return "synthetic" if feature == features[0] else f"synthetic_{feature}"
-
-
-def in_order(tissues: Iterable[str]) -> list[str]:
-    """Return the tissues in the order of their labels, `ALL` last."""
-    labels = {name: label for label, name in TISSUES.items()} | {ALL: 256}
-    return sorted(tissues, key=lambda name: labels.get(name) or int(name.removeprefix("label ")))
 
 
 def _require(path: Path, advice: str) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.cohorts.runs import ALL, TISSUES
+from pipelines.cohorts.tissues import ALL
 from pipelines.evaluation.comparison import Compared, Evaluation, Maps, read_maps
 from pipelines.reports.figures import MapRow, Panel
+
+LESION = "lesion"
+"""Name of the tissue that figures outline."""
 
 
 def map_rows(result: Evaluation) -> list[MapRow]:
@@ -28,31 +32,30 @@ def representative(result: Evaluation, group: str) -> Compared:
 def _map_row(result: Evaluation, patient: Compared) -> MapRow:
     case = patient.entry.case
     maps = read_maps(patient.entry, result.run.settings, result.feature, result.backend)
-    index = _shown_slice(maps)
+    index = _shown_slice(maps, case.tissues)
     r = patient.moments[ALL].pearson
     return MapRow(
         title=f"{case.group}: {case.patient}\nslice {index + 1} of {len(maps.image)}, r = {r:.4f}",
         image=maps.image[index],
         exact=maps.exact[index],
         synthetic=maps.synthetic[index],
-        lesion=None if maps.labels is None else _lesion(maps.labels[index]),
+        lesion=None if maps.labels is None else _lesion(maps.labels[index], case.tissues),
         aspect=maps.aspect,
     )
 
 
-def _shown_slice(maps: Maps) -> int:
+def _shown_slice(maps: Maps, tissues: Mapping[int, str]) -> int:
     """Return the slice with the most lesion, else the most tissue, else the middle one."""
     if maps.labels is None:
         return len(maps.image) // 2
-    lesion = _lesion(maps.labels)
+    lesion = _lesion(maps.labels, tissues)
     shown = lesion if lesion.any() else maps.labels != 0
     return int(shown.sum(axis=(1, 2)).argmax())
 
 
-def _lesion(labels: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
-    (label,) = (label for label, name in TISSUES.items() if name == "lesion")
-    lesion: npt.NDArray[np.bool_] = labels == label
-    return lesion
+def _lesion(labels: npt.NDArray[np.uint8], tissues: Mapping[int, str]) -> npt.NDArray[np.bool_]:
+    """Return the voxels of the tissue that is called lesion, if one is."""
+    return np.isin(labels, [label for label, name in tissues.items() if name.casefold() == LESION])
 
 
 def panels(result: Evaluation) -> list[Panel]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from pipelines.cohorts.runs import ALL, in_order
+from pipelines.cohorts.tissues import ALL
 from pipelines.evaluation.comparison import Compared, Evaluation
 from pipelines.reports.figures import p_text
 from pipelines.reports.names import with_unit
@@ -29,7 +29,11 @@ _NOT_HELD_OUT = (
     "NOT HELD OUT: every synthetic map compared here comes from a network that was trained on the same "
     "patient; expect worse agreement on new patients."
 )
-_INTERVAL = "In brackets: 95 % confidence interval (bootstrap over patients); not given for one patient."
+_INTERVAL = (
+    "In brackets: 95 % confidence interval (bootstrap over patients); not given for one patient. Of all "
+    "groups: correlation within the groups, so that differences between their means do not count."
+)
+_RMSE = "Root mean square of synthetic − exact over voxels."
 _PERCENT = (
     "Percentage difference: |synthetic − exact| / exact × 100, mean ± standard deviation over voxels, in "
     "per cent. The paper does not say whether its 0.07 ± 0.06 is a fraction or per cent."
@@ -48,7 +52,7 @@ _DESCRIBED = (
 
 
 def table1(result: Evaluation) -> str:
-    """Return both parts of the paper's Table 1 as Markdown, with the notices and notes they need."""
+    """Return the paper's Table 1, and the RMSE, as Markdown, with the notices and notes they need."""
     header = table1_header(result)
     parts = [f"# Table 1, {subject_of(result)}", *notices(result)]
     for title, note, cell in table1_parts(result):
@@ -96,11 +100,12 @@ def table1_header(result: Evaluation) -> list[str]:
 
 
 def table1_parts(result: Evaluation) -> list[tuple[str, str, Callable[[Agreement], str]]]:
-    """Return title, note and cell function of the two parts of Table 1."""
+    """Return title, note and cell function of the parts of Table 1: the paper's two, and the RMSE."""
     phantom = "phantom, " if result.is_phantom else ""
     return [
         (f"(a) Pearson correlation ({phantom}synthetic against exact)", _INTERVAL, _correlation),
         (f"(b) Percentage difference ({phantom}per cent)", _PERCENT, _percentage),
+        (f"(c) RMSE ({phantom}{result.unit or 'in the unit of the feature'})", _RMSE, _rmse),
     ]
 
 
@@ -133,8 +138,12 @@ def _percentage(agreement: Agreement) -> str:
     return f"{agreement.percent_mean:.2f} ± {agreement.percent_sd:.2f}"
 
 
+def _rmse(agreement: Agreement) -> str:
+    return f"{agreement.rmse:.4g}"
+
+
 def table1_rows(result: Evaluation) -> list[dict[str, Any]]:
-    """Return both parts of Table 1 as rows of a CSV."""
+    """Return all parts of Table 1 as rows of a CSV."""
     rows = []
     for title, _, cell in table1_parts(result):
         for cells in table1_cells(result, cell):
@@ -156,7 +165,9 @@ def pooled_rows(result: Evaluation) -> list[dict[str, Any]]:
 def patient_rows(result: Evaluation) -> list[dict[str, Any]]:
     """Return the agreement of every patient and tissue as rows of a CSV."""
     return [
-        _patient_row(patient, tissue) for patient in result.patients for tissue in in_order(patient.moments)
+        _patient_row(patient, tissue)
+        for patient in result.patients
+        for tissue in result.tissues_in_order(patient.moments)
     ]
 
 
@@ -173,6 +184,7 @@ def _patient_row(patient: Compared, tissue: str) -> dict[str, Any]:
         "model": entry.model,
         "voxels": moments.voxels,
         "pearson": moments.pearson,
+        "rmse": moments.rmse,
         "percent_mean": percent_mean,
         "percent_sd": percent_sd,
         "zeros_left_out": moments.voxels - moments.nonzero,
@@ -189,13 +201,14 @@ def _yes(value: bool) -> str:
 def bland_altman_table(result: Evaluation) -> tuple[list[str], list[list[str]]]:
     """Return header and cells of the Bland-Altman table."""
     header = ["group", "tissue", "voxels", "patients"]
-    header += [with_unit("bias", result.unit), with_unit("limits", result.unit), "p"]
+    header += [with_unit(name, result.unit) for name in ("RMSE", "bias", "limits")] + ["p"]
     rows = [
         [
             row["group"],
             row["tissue"],
             f"{row['voxels']:,}",
             str(row["patients"]),
+            f"{row['rmse']:.4f}",
             f"{row['bias']:+.4f}",
             f"{row['limit_low']:+.4f} to {row['limit_high']:+.4f}",
             p_text(row["bias_p"]).removeprefix("= "),
@@ -207,7 +220,8 @@ def bland_altman_table(result: Evaluation) -> tuple[list[str], list[list[str]]]:
 
 def patients_table(result: Evaluation) -> tuple[list[str], list[list[str]]]:
     """Return header and cells of the table of patients."""
-    header = ["patient", "group", "fold", "model", "held out", "correlation", "percentage difference"]
+    header = ["patient", "group", "fold", "model", "held out", "correlation"]
+    header += [with_unit("RMSE", result.unit), "percentage difference"]
     rows = []
     for patient in result.patients:
         entry, moments = patient.entry, patient.moments[ALL]
@@ -220,6 +234,7 @@ def patients_table(result: Evaluation) -> tuple[list[str], list[list[str]]]:
                 entry.model,
                 _yes(entry.held_out),
                 f"{moments.pearson:.4f}",
+                f"{moments.rmse:.4f}",
                 f"{mean:.2f} ± {deviation:.2f}",
             ]
         )

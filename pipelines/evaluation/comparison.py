@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,10 @@ import numpy.typing as npt
 from glcm_cuda import GLCMSettings, feature_maps
 from glcm_cuda.engines.choice import Backend, available_backends
 from glcm_cuda.families.registry import feature_named
+from glcm_cuda.store.patches import MAX_LABEL
 from pipelines.cohorts.attempts import Attempts
-from pipelines.cohorts.runs import (
-    ALL,
-    TISSUES,
-    Entry,
-    Run,
-    in_order,
-    read_index,
-    read_run,
-)
+from pipelines.cohorts.runs import Entry, Run, read_index, read_run
+from pipelines.cohorts.tissues import ALL, tissue_name
 from pipelines.images.masks import read_labels
 from pipelines.images.reading import read_image
 from pipelines.images.volume import Volume
@@ -35,9 +29,13 @@ _GROUPS = ("normal", "benign", "malignant")
 
 @dataclass(frozen=True)
 class Compared:
-    """One patient: the moments of the maps by tissue, and sampled (exact, synthetic) values to plot."""
+    """One patient: the moments of the maps by tissue, and sampled (exact, synthetic) values to plot.
+
+    `labels` are those of the tissues.
+    """
 
     entry: Entry
+    labels: dict[str, int]
     moments: dict[str, Moments]
     points: dict[str, tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]
 
@@ -95,8 +93,16 @@ class Evaluation:
 
     @property
     def tissues(self) -> list[str]:
-        """Tissues in the paper's order, then other labels, then all."""
-        return in_order({tissue for patient in self.pooled for tissue in patient.moments})
+        """Tissues in the order of their labels, then all."""
+        return self.tissues_in_order({tissue for patient in self.pooled for tissue in patient.moments})
+
+    def tissues_in_order(self, tissues: Iterable[str]) -> list[str]:
+        """Return tissues in the order of the labels that any patient has for them, `ALL` last."""
+        labels = {ALL: MAX_LABEL + 1}
+        for patient in self.patients:
+            for tissue, label in patient.labels.items():
+                labels[tissue] = min(label, labels.get(tissue, label))
+        return sorted(tissues, key=lambda tissue: (labels[tissue], tissue))
 
 
 def evaluate(
@@ -159,7 +165,7 @@ def compare(entry: Entry, settings: GLCMSettings, feature: str, backend: Backend
         )
         raise ValueError(msg)
     _check_finite(entry.synthetic, synthetic)
-    masks = _tissue_masks(None if maps.labels is None else maps.labels[inner])
+    labels, masks = _tissues(None if maps.labels is None else maps.labels[inner], entry.case.tissues)
     values = {tissue: (exact[mask], synthetic[mask]) for tissue, mask in masks.items()}
     moments = {tissue: summarize(*pair) for tissue, pair in values.items()}
     if not moments:
@@ -167,7 +173,7 @@ def compare(entry: Entry, settings: GLCMSettings, feature: str, backend: Backend
         raise ValueError(msg)
     rng = np.random.default_rng([0, seed])
     points = {tissue: _sampled(*pair, rng) for tissue, pair in values.items()}
-    return Compared(entry, moments | {ALL: pool(list(moments.values()))}, points)
+    return Compared(entry, labels, moments | {ALL: pool(list(moments.values()))}, points)
 
 
 def read_maps(entry: Entry, settings: GLCMSettings, feature: str, backend: Backend) -> Maps:
@@ -218,11 +224,14 @@ def _inner(settings: GLCMSettings) -> tuple[slice, slice, slice]:
     return (inner if settings.dimensions == 3 else slice(None), inner, inner)
 
 
-def _tissue_masks(labels: npt.NDArray[np.uint8] | None) -> dict[str, Any]:
-    """Return the mask of each tissue; without labels the whole image is one tissue, `ALL`."""
+def _tissues(
+    labels: npt.NDArray[np.uint8] | None, names: Mapping[int, str]
+) -> tuple[dict[str, int], dict[str, Any]]:
+    """Return label and mask of each tissue that is there; without labels the whole image is one, `ALL`."""
     if labels is None:
-        return {ALL: ...}
-    return {TISSUES.get(int(i), f"label {i}"): labels == i for i in np.unique(labels) if i != 0}
+        return {}, {ALL: ...}
+    present = {tissue_name(int(label), names): int(label) for label in np.unique(labels) if label}
+    return present, {tissue: labels == label for tissue, label in present.items()}
 
 
 def _sampled(
@@ -234,10 +243,14 @@ def _sampled(
 
 
 def _pooled_table(patients: Sequence[Compared]) -> dict[tuple[str, str], Agreement]:
-    """Return the agreement of every (group, tissue) with voxels, `ALL` groups and tissues included."""
-    cells: dict[tuple[str, str], list[Moments]] = {}
+    """Return the agreement of every (group, tissue) with voxels, `ALL` groups and tissues included.
+
+    The correlation over all groups is that within them.
+    """
+    cells: dict[tuple[str, str], list[tuple[Moments, str]]] = {}
     for patient in patients:
+        own = patient.entry.case.group
         for tissue, moments in patient.moments.items():
-            for group in {patient.entry.case.group, ALL}:
-                cells.setdefault((group, tissue), []).append(moments)
-    return {key: agreement(moments) for key, moments in cells.items()}
+            for group in {own, ALL}:
+                cells.setdefault((group, tissue), []).append((moments, own))
+    return {key: agreement(*map(list, zip(*members, strict=True))) for key, members in cells.items()}

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from glcm_cuda import GLCMSettings
 from glcm_cuda.families.offsets import largest_entropy
 from glcm_cuda.store.reading import PatchStore
-from pipelines.cohorts.runs import ALL, TISSUES
+from pipelines.cohorts.tissues import ALL, tissue_name, tissues_of
 from pipelines.reports.explain_figures import (
     ExtremeRow,
     Labels,
@@ -64,16 +64,17 @@ class _Subject:
 
 @dataclass(frozen=True)
 class _Sample:
-    """Patches (n, w, w) of a store, their rows in it (n,) and their tissue labels (n,)."""
+    """Patches (n, w, w) of a store, their rows in it (n,), their tissue labels (n,) and the labels' names."""
 
     patches: npt.NDArray[np.uint8]
     rows: npt.NDArray[np.int64]
     labels: npt.NDArray[np.uint8]
+    names: dict[int, str]
 
     def tissue(self, label: int) -> str:
         """Return the name of a tissue, as `evaluate` has it; without labels there is only `ALL`."""
         nameless = "background" if self.labels.any() else ALL
-        return TISSUES.get(label, f"label {label}") if label else nameless
+        return tissue_name(label, self.names) if label else nameless
 
 
 @dataclass(frozen=True)
@@ -194,7 +195,17 @@ def _read_sample(store: PatchStore) -> _Sample:
         patches=np.concatenate([part.patches for part in parts]),
         rows=np.concatenate([np.arange(start, stop) for start, stop in ranges]),
         labels=np.concatenate([part.label for part in parts]),
+        names=_names(store),
     )
+
+
+def _names(store: PatchStore) -> dict[int, str]:
+    """Return the names of the labels that mean the same in all cases that name them."""
+    given = [tissues_of(case.tissues).items() for case in store.cases]
+    names: dict[int, set[str]] = {}
+    for label, name in (pair for pairs in given for pair in pairs):
+        names.setdefault(label, set()).add(name)
+    return {label: next(iter(found)) for label, found in names.items() if len(found) == 1}
 
 
 def _choose_patches(sample: _Sample, count: int, rng: np.random.Generator) -> list[_Patch]:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import errno
+import logging
 import lzma
 import shutil
 import stat
 import struct
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
+from glcm_cuda.base.files import temporary_folder
 from pipelines.images.dicom.headers import files_below, is_dicom
 
 _IMAGES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
@@ -43,13 +44,31 @@ def opened(path: Path) -> Iterator[Path]:
     if not (path.is_file() and path.suffix.lower() == ".zip"):
         yield path
         return
-    with tempfile.TemporaryDirectory(prefix="radsynth-") as name:
-        folder = Path(name)
+    with temporary_folder() as folder:
         _unpack(path, folder)
         try:
-            yield _image_in(path, folder)
+            with _named_in_log(folder, path):
+                yield _image_in(path, folder)
         except ValueError as error:  # about an unpacked file; the user knows only the archive
-            raise ValueError(str(error).replace(name, str(path))) from error
+            raise ValueError(str(error).replace(str(folder), str(path))) from error
+
+
+@contextmanager
+def _named_in_log(folder: Path, archive: Path) -> Iterator[None]:
+    """Let what is logged about unpacked files name the archive, which is all that the user knows."""
+
+    def rename(record: logging.LogRecord) -> bool:
+        record.msg, record.args = record.getMessage().replace(str(folder), str(archive)), None
+        return True
+
+    handlers = [*logging.getLogger("pipelines").handlers, *logging.getLogger().handlers]
+    for handler in handlers:
+        handler.addFilter(rename)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(rename)
 
 
 def _unpack(path: Path, folder: Path) -> None:

@@ -21,7 +21,7 @@ from pipelines.images.reading import read_image
 from pipelines.images.volume import Volume
 from pipelines.reports.tables import counted
 
-_OTHER_FORMATS = (*MAP_SUFFIXES, ".mhd")
+_OTHER_FORMATS = (*MAP_SUFFIXES, ".nhdr", ".mhd")
 
 
 def report(path: Path, *, keep_ids: bool = False) -> list[str]:

@@ -161,7 +161,7 @@ def _segment_in_layers(path: Path, place: Path, choice: MaskChoice) -> nrrd.Name
 
 
 def read_labels(path: str | os.PathLike[str], volume: Volume) -> npt.NDArray[np.uint8]:
-    """Return tissue labels (0 background, 1 fatty, 2 glandular, 3 lesion) on the volume's grid.
+    """Return tissue labels (0 for none) on the volume's grid.
 
     Parameters and errors are those of `read_mask`; also a ValueError if a label is not a whole number from
     0 to 255.

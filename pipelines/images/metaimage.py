@@ -55,6 +55,7 @@ def check_header(path: Path) -> VoxelData:
         msg = f"{path} must be 2D or 3D, got {axes}D ({edges}); extract one volume of it first"
         raise ValueError(msg)
     header.check_numbers(axes)
+    header.check_units()
     return header.voxel_data([int(size) for size in sizes])
 
 
@@ -131,6 +132,21 @@ class _Header:
         for name in ("ElementSpacing", "ElementSize"):
             if name in self.fields and min(self.numbers(name, axes)) <= 0:
                 self.refuse(name)
+
+    def check_units(self) -> None:
+        """Refuse what ITK ignores: lengths that are not in mm, and intensities that are to be scaled."""
+        unit = self.fields.get("DistanceUnits", "mm")
+        if unit not in ("mm", "?"):
+            msg = f'{self.path} states lengths in "{unit}", expected "mm"; convert its geometry to mm'
+            raise ValueError(msg)
+        for name, neutral in (("Slope", 1.0), ("Offset", 0.0)):
+            field = f"ElementToIntensityFunction{name}"
+            if field in self.fields and self.numbers(field, 1) != [neutral]:
+                msg = (
+                    f"{self.path} states {field} {self.fields[field]}, which is not applied; write the image "
+                    "with its scaled intensities"
+                )
+                raise ValueError(msg)
 
     def files(self) -> tuple[Path, ...]:
         """Return where the voxels are."""

@@ -26,7 +26,15 @@ _ENCODINGS = {
     **dict.fromkeys(("gz", "gzip"), "gzip"),
     **dict.fromkeys(("bz2", "bzip2"), "bzip2"),
 }
+_LONGEST_FIELD = 480
+"""Characters of a field, of which there are at most some numbers or names per axis.
+
+ITK's reader quotes a field that it cannot read in buffers of fixed size, and the process ends.
+"""
+
+_FREE = ("content", "datafile")
 _TEXT = ("txt", "text", "ascii")
+_UNITS = ("mm", "millimeter", "millimeters", "millimetre", "millimetres", "")
 
 
 @dataclass(frozen=True)
@@ -116,6 +124,8 @@ class _Header:
         name = key.lower().replace(" ", "")
         if not separator or name in self.fields:
             self.refuse(key[:40])
+        if len(line) > _LONGEST_FIELD and name not in _FREE:
+            self.refuse(f"{key[:40]} (it has {len(line)} characters)")
         self.fields[name] = value.strip()
 
     def refuse(self, field: str) -> NoReturn:
@@ -152,8 +162,26 @@ class _Header:
             return numbered_files(self.path, words)
         return (inside_folder(self.path, name),)
 
+    def check_axes(self, sizes: list[int]) -> None:
+        """Refuse what ITK ignores, units other than mm, and what it cannot read, a time axis among others."""
+        for name in ("spaceunits", "units"):
+            for unit in re.findall(r'"([^"]*)"', self.fields.get(name, "")):
+                if unit not in _UNITS:
+                    msg = f'{self.path} states lengths in "{unit}", expected "mm"; convert its geometry to mm'
+                    raise ValueError(msg)
+        directions = re.findall(r"none|\([^)]*\)", self.fields.get("spacedirections", "").lower())
+        if "none" in directions[1:]:
+            msg = (
+                f"{self.path} must be 2D or 3D, got {'x'.join(map(str, sizes))} with an axis that is not one "
+                "of space; extract one volume of it first"
+            )
+            raise ValueError(msg)
+        if directions and not {"space", "spacedimension"} & set(self.fields):
+            self.refuse("space")
+
     def voxel_data(self) -> VoxelData:
         sizes = self.sizes()
+        self.check_axes(sizes)
         encoding = self.fields.get("encoding", "").lower()
         if encoding not in _ENCODINGS:
             self.refuse("encoding")
@@ -167,6 +195,8 @@ class _Header:
             size = _BYTES[self.fields["type"].lower().replace(" ", "")]
         except KeyError:
             self.refuse("type")
+        if size > 1 and encoding not in _TEXT and "endian" not in self.fields:
+            self.refuse("endian")
         lines, skip = self.whole("line skip", 0), self.whole("byte skip", 0)
         if lines < 0 or skip < -1:
             self.refuse("line skip" if lines < 0 else "byte skip")

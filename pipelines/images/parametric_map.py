@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pydicom
 
 from glcm_cuda.base.files import replacing
-from pipelines.images.dicom.attributes import text_of
+from pipelines.images.dicom.attributes import DAMAGED, text_of
 from pipelines.images.dicom.codes import feature_of_code
 from pipelines.images.dicom.headers import header_of
 from pipelines.images.dicom.multiframe import frames_of, geometry_of, is_enhanced
@@ -70,8 +70,15 @@ def write_parametric_map(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # odd values in headers are passed on unchanged
         sources = [source_header(source) for source in volume.sources]
-        complete_header(sources[0], volume.spacing_mm[2])
-        dataset = parametric_map_object(maps, volume, sources, provenance)
+        try:
+            complete_header(sources[0], volume.spacing_mm[2])
+            dataset = parametric_map_object(maps, volume, sources, provenance)
+        except DAMAGED as error:
+            msg = (
+                f"{volume.sources[0]}: a Parametric Map cannot take over the header of this image ({error}); "
+                "write .nii.gz"
+            )
+            raise ValueError(msg) from error
         with replacing(path, force=force) as temporary:
             dataset.save_as(temporary)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -27,6 +28,7 @@ def write_preview(
     *,
     region: npt.NDArray[Any] | None = None,
     title: str | None = None,
+    banner: str | None = None,
     feature: str = "joint_entropy",
     levels: int | None = None,
     force: bool = False,
@@ -48,6 +50,8 @@ def write_preview(
         without a region, the middle slice.
     title : str, optional
         Title of the map; by default the name of the feature.
+    banner : str, optional
+        Warning across the map, such as that it should not be used.
     feature : str
         Feature of the map. Maps of joint entropy with the same settings have the same colour scale, so that
         pictures can be compared; others are scaled to their values.
@@ -83,6 +87,8 @@ def write_preview(
         interpolation="nearest",
     )
     right.set_title(feature_title(feature) if title is None else title)
+    if banner is not None:
+        _draw_banner(right, banner)
     figure.colorbar(shown, ax=right, label=_label(feature, settings, levels), shrink=0.8)
     for axes in (left, right):
         axes.set_xticks([])
@@ -91,6 +97,23 @@ def write_preview(
         left.contour(outline, levels=[0.5], colors="yellow", linewidths=0.7)
     with replacing(path, force=force) as temporary:
         figure.savefig(temporary, format="png", dpi=120)
+
+
+def _draw_banner(axes: Axes, text: str) -> None:
+    """Write a warning across a picture, so that it goes wherever the picture goes."""
+    axes.text(
+        0.5,
+        0.5,
+        text,
+        transform=axes.transAxes,
+        rotation=30,
+        ha="center",
+        va="center",
+        fontsize=30,
+        fontweight="bold",
+        color="white",
+        bbox={"boxstyle": "square,pad=0.3", "facecolor": "#B00020", "edgecolor": "white", "alpha": 0.9},
+    )
 
 
 def _label(feature: str, settings: GLCMSettings, levels: int) -> str:

@@ -14,10 +14,12 @@ import SimpleITK
 
 from pipelines.images import metaimage, nifti, nrrd
 from pipelines.images.archives import opened
+from pipelines.images.dicom.file_kinds import fault_of
 from pipelines.images.dicom.headers import is_dicom
 from pipelines.images.dicom.series import Choice, read_dicom, refuse_other_object
 from pipelines.images.native_messages import native_messages_logged, warnings_in
-from pipelines.images.nifti_forms import CODES, NiftiForms, Place, place_of, shear_voxels
+from pipelines.images.nifti_forms import CODES, NiftiForms, Place, place_of
+from pipelines.images.shear import accepted_shear, straightened, tell_shear
 from pipelines.images.volume import Volume, itk_name, volume_of
 
 _log = logging.getLogger(__name__)
@@ -34,12 +36,8 @@ _NAMES_OF_OTHERS = {
 _SAID_BY_US = ("unexpected scales in sform", "non-orthogonal sform", "Non uniform sampling")
 """Warnings of ITK that messages of ours, with figures, replace."""
 
-_MOST_SHEAR_VOXELS = 0.5
-"""An image whose axes are that little off the right angle is read with right angles."""
-
 _DIFFERENT_MM = 0.01
 _SPACING_TOLERANCE = 1e-3
-_SMALLEST_SHEAR_VOXELS = 1e-3
 _PERMISSIVE = "ITK_NIFTI_SFORM_PERMISSIVE"
 _PAIRS = (".hdr", ".img", ".img.gz")
 
@@ -90,7 +88,9 @@ def read_volume(path: Path, choice: Choice | None = None) -> Volume:
     if path.name.lower().endswith(_PAIRS):
         msg = f"{path} must be one file, got half of a header and image pair; convert it to .nii"
         raise ValueError(msg)
-    return _read_nifti(path) if _format_of(path) == "NiftiImageIO" else volume_of(_read_file(path))
+    if _format_of(path) == "NiftiImageIO":
+        return _read_nifti(path)
+    return straightened(path, volume_of(_read_file(path)))
 
 
 def _read_nifti(path: Path) -> Volume:
@@ -122,15 +122,7 @@ def _shear_voxels(path: Path, header: nifti.Header) -> float:
     forms, shape = header.forms, tuple(reversed(header.sizes[:3]))
     if not forms.sform_code or forms.qform_code:
         return 0.0
-    shear = shear_voxels(forms.matrices()["sform"], shape)
-    if shear > _MOST_SHEAR_VOXELS:
-        msg = (
-            f"{path} has a sheared sform: its axes are not orthonormal (right angles would move voxels by up "
-            f"to {shear:.2f} voxels, at most {_MOST_SHEAR_VOXELS} are accepted); resample it to a grid with "
-            "right angles first, for example with nibabel.processing.resample_to_output"
-        )
-        raise ValueError(msg)
-    return shear if shear > _SMALLEST_SHEAR_VOXELS else 0.0
+    return accepted_shear(path, "sform", forms.matrices()["sform"], shape)
 
 
 @contextmanager
@@ -159,12 +151,7 @@ def _placed(path: Path, volume: Volume, forms: NiftiForms, shear: float) -> Volu
         if volume.array.ndim == 3 and not sform.is_at(volume.origin_mm, volume.direction):
             volume = replace(volume, **vars(sform))
         if shear:
-            _log.warning(
-                "%s: the axes of its sform are not orthonormal; the nearest orthonormal ones are taken, "
-                "which move voxels by up to %.2f voxels",
-                path,
-                shear,
-            )
+            tell_shear(path, "sform", shear)
         _tell_difference(path, forms.with_spacing_mm(volume.spacing_mm), volume, "sform")
     else:
         _tell_difference(path, forms, volume, "qform")
@@ -283,6 +270,10 @@ def _format_of(path: Path) -> str:
         return "MetaImageIO"
     if nifti.has_header(path):
         return "NiftiImageIO"
+    fault = fault_of(path)
+    if fault is not None:
+        msg = f"{path} {fault}"
+        raise ValueError(msg)
     name = next((name for magic, name in _NAMES_OF_OTHERS.items() if start.startswith(magic)), "")
     got = f"a {name} image" if name else "another kind of file, or a truncated header"
     msg = f"{path} must be a readable NIfTI, NRRD, MHA or DICOM image, got {got}"

@@ -24,6 +24,7 @@ from glcm_cuda.store.reading import PatchStore
 from glcm_cuda.store.writing import StoreWriter
 from pipelines.cohorts.attempts import Attempts, naming
 from pipelines.cohorts.cohort import Case, case_files, read_cohort
+from pipelines.cohorts.tissues import tissues_text
 from pipelines.images.dicom.series import Choice
 from pipelines.images.masks import read_labels
 from pipelines.images.output_paths import check_map_path
@@ -228,18 +229,19 @@ def _add(writer: StoreWriter, case: Case, plan: Plan, maps: Path | None) -> Case
     if not (stored and mapped):
         exact = exact_case(case, plan)
         if not stored:
-            _store(writer, source, exact)
+            _store(writer, source, exact, case)
         if maps is not None and not mapped:
             _write_map(exact, case, map_path(maps, case.patient), plan)
     return source
 
 
-def _store(writer: StoreWriter, source: CaseSource, exact: ExactCase) -> None:
+def _store(writer: StoreWriter, source: CaseSource, exact: ExactCase, case: Case) -> None:
 
     record = CaseRecord(
         **vars(source),
         intensity_range=exact.intensity_range,
         modality=exact.volume.modality,
+        tissues=tissues_text(case.tissues),
         shape=_stack(exact.entropy).shape,
         count=len(exact.samples.entropy),
     )

@@ -238,8 +238,8 @@ class _Table:
         undefined = [row for row in rows if row.undefined]
         if len(undefined) == len(rows):
             raise ValueError(self._no_pair())
-        for row in undefined:
-            _log.warning("%s has no pair of voxels for %s: its features are NaN", row.region, row.aggregation)
+        for name in self.aggregations:
+            _tell_undefined([row.region for row in undefined if row.aggregation == name], name)
         return rows
 
     def _no_pair(self) -> str:
@@ -297,6 +297,17 @@ class _Table:
             bins = first.bins
             of_what = f"{voxels} voxels, range {bins.low:g} to {bins.high:g}, {counted(bins.levels, 'level')}"
         return f"{features} of {of_what}; {', '.join(self.aggregations)}"
+
+
+def _tell_undefined(regions: Sequence[_Region], aggregation: str) -> None:
+    """Say in one line which regions have no feature for an aggregation."""
+    labels = [region.label for region in regions if region.label is not None]
+    if len(regions) == 1:
+        _log.warning("%s has no pair of voxels for %s: its features are NaN", regions[0], aggregation)
+    elif regions:
+        _log.warning(
+            "labels %s have no pair of voxels for %s: their features are NaN", listed(labels), aggregation
+        )
 
 
 def _read_table(inputs: Inputs, settings: RegionSettings) -> _Table:

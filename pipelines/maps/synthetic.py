@@ -30,6 +30,9 @@ from surrogate.settings import Runtime
 
 _log = logging.getLogger(__name__)
 
+CHECK_FAILED = "CHECK FAILED"
+"""What pictures and last lines say of a map that failed its check."""
+
 
 @dataclass(frozen=True)
 class Model:
@@ -84,6 +87,11 @@ class CheckedMap:
     check: SpotCheck
     replaced: bool
 
+    @property
+    def failed(self) -> bool:
+        """Whether these values failed their check."""
+        return self.check.failed and not self.replaced
+
 
 @dataclass(frozen=True)
 class Synthesis:
@@ -131,6 +139,8 @@ class SourceImage:
         Where the maps are checked; they cover the whole image.
     labels : uint8 array of the volume's shape, optional
         Tissues in which the maps are checked, if there is no mask.
+    tissues : mapping of int to str
+        Names of the labels.
     """
 
     path: Path
@@ -138,6 +148,7 @@ class SourceImage:
     choice: Choice
     mask: npt.NDArray[np.bool_] | None = None
     labels: npt.NDArray[np.uint8] | None = None
+    tissues: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -269,6 +280,7 @@ def _checked(
         model.card,
         mask=source.mask,
         labels=source.labels,
+        tissues=source.tissues,
         modality=volume.modality,
     )
     if not (check.failed and synthesis.fallback):

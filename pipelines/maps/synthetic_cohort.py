@@ -22,11 +22,13 @@ from pipelines.cohorts.cohort import (
     read_cohort,
 )
 from pipelines.cohorts.runs import read_run, synthetic_column
+from pipelines.cohorts.tissues import TISSUES_COLUMN, tissues_text
 from pipelines.images.dicom.series import Choice
 from pipelines.images.masks import read_labels
 from pipelines.images.provenance import sha256_of, sidecar_path
 from pipelines.images.reading import read_image
 from pipelines.maps.synthetic import (
+    CHECK_FAILED,
     MapFiles,
     Model,
     SourceImage,
@@ -92,13 +94,34 @@ def synthesize_cohort(cohort: Path, folder: Path, run: Path, synthesis: Synthesi
                 write_maps(_source(job.case), models[job.model], synthesis, files, fold=job.fold)
             progress(done, len(wanted))
     attempts.finish()
-    return _write_index(jobs, folder, features)
+    index = _write_index(jobs, folder, features)
+    _tell_failed(jobs)
+    return index
 
 
 def _source(case: Case) -> SourceImage:
     volume = read_image(case.image, case.choice)
     labels = None if case.labels is None else read_labels(case.labels, volume)
-    return SourceImage(path=case.image, volume=volume, choice=case.choice, labels=labels)
+    return SourceImage(
+        path=case.image, volume=volume, choice=case.choice, labels=labels, tissues=case.tissues
+    )
+
+
+def _tell_failed(jobs: Sequence[Job]) -> None:
+    """Log the patients whose maps failed their check, of this run or an earlier one."""
+    failed = [job.case.patient for job in jobs if any(map(_has_failed, job.outputs.values()))]
+    if failed:
+        _log.warning(
+            "%s: the maps of %s of %d; do not use them, or give --fallback exact for exact ones",
+            CHECK_FAILED,
+            _some(failed),
+            len(jobs),
+        )
+
+
+def _has_failed(output: Path) -> bool:
+    record = json.loads(sidecar_path(output).read_text(encoding="utf-8"))
+    return bool(record["spot_check"]["failed"]) and record["fallback"] is None
 
 
 def _features(run: Path) -> tuple[str, ...]:
@@ -208,7 +231,8 @@ def _write_index(jobs: Sequence[Job], folder: Path, features: Sequence[str]) -> 
     ):
         writer = csv.writer(file)
         synthetic = [synthetic_column(feature, features) for feature in features]
-        writer.writerow((*COLUMNS, *CHOICE_COLUMNS, PHANTOM_COLUMN, *synthetic, "model", "fold"))
+        known = (*COLUMNS, *CHOICE_COLUMNS, PHANTOM_COLUMN, TISSUES_COLUMN)
+        writer.writerow((*known, *synthetic, "model", "fold"))
         writer.writerows(_index_row(job, folder) for job in jobs)
     return index
 
@@ -218,6 +242,7 @@ def _index_row(job: Job, folder: Path) -> tuple[str, ...]:
     labels = "" if case.labels is None else str(case.labels.resolve())
     chosen = case.choice.to_dict()
     choice = [str(chosen.get(name, "")) for name in CHOICE_COLUMNS]
-    known = (case.patient, case.group, str(case.image.resolve()), labels, *choice, phantom_text(case.phantom))
+    about = phantom_text(case.phantom), tissues_text(case.tissues)
+    known = (case.patient, case.group, str(case.image.resolve()), labels, *choice, *about)
     model = Path(os.path.relpath(job.model, folder)).as_posix()
     return *known, *(output.name for output in job.outputs.values()), model, job.fold

@@ -19,6 +19,7 @@ from pipelines.images.reading import read_image
 from pipelines.images.volume import Volume
 from pipelines.maps.inputs import Inputs
 from pipelines.maps.synthetic import (
+    CHECK_FAILED,
     CheckedMap,
     MapFiles,
     Model,
@@ -66,10 +67,11 @@ class SyntheticTarget:
 
 @dataclass(frozen=True, kw_only=True)
 class WrittenMaps:
-    """Maps that were written: their files, and lines about them."""
+    """Maps that were written: their files, lines about them, and files of those that failed their check."""
 
     paths: tuple[Path, ...]
     summary: str
+    failed: tuple[Path, ...] = ()
 
 
 def synthesize_image(
@@ -113,6 +115,7 @@ def synthesize_image(
     return WrittenMaps(
         paths=tuple(dict.fromkeys(files.maps.values())),
         summary=_summary(volume, maps, model, f"{seconds:.1f} s on {engine}"),
+        failed=tuple(dict.fromkeys(files.maps[name] for name, checked in maps.items() if checked.failed)),
     )
 
 
@@ -157,6 +160,7 @@ def _draw_preview(
         model.settings,
         region=source.mask,
         title=title,
+        banner=CHECK_FAILED if maps[feature].failed else None,
         feature=feature,
         force=target.force,
     )

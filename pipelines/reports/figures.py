@@ -233,7 +233,7 @@ def _draw_scatter(ax: Axes, panel: Panel, colours: dict[str, str]) -> None:
     ax.axline((0, 0), slope=1, color="black", linewidth=0.9, linestyle="--")
     s = panel.statistics
     interval = "" if math.isnan(s.pearson_low) else f"\n95 % CI {s.pearson_low:.4f} to {s.pearson_high:.4f}"
-    _note(ax, f"r = {s.pearson:.4f}{interval}")
+    _note(ax, f"r = {s.pearson:.4f}{interval}\nRMSE {s.rmse:.4f}")
     ax.set_title(
         f"{panel.tissue}\n{s.voxels:,} voxels, {s.patients} patient{'s' * (s.patients != 1)}", fontsize=10
     )

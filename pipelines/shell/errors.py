@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import threading
 from collections import Counter
@@ -16,6 +17,9 @@ import click
 BAD_INPUT = 2
 INTERRUPTED = 130
 TERMINATED = 143
+
+_LONGEST_WORD = 512
+"""Characters without a space; most paths have fewer."""
 
 
 class BadInput(click.ClickException):
@@ -37,13 +41,13 @@ class OneLineErrors(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse as click does, but refuse an option that is given again; errors become one line."""
-        with _one_line(ctx):
+        with _told_in_one_line(ctx):
             self._refuse_repeated(ctx, args)
             return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run as click does; errors become one line, and so does the end by a signal."""
-        with terminating(), _one_line(ctx):
+        with terminating(), _told_in_one_line(ctx):
             return super().invoke(ctx)
 
     def _refuse_repeated(self, ctx: click.Context, args: list[str]) -> None:
@@ -86,11 +90,11 @@ def _raise_terminated(number: int, frame: object) -> NoReturn:
 
 
 @contextmanager
-def _one_line(ctx: click.Context) -> Iterator[None]:
+def _told_in_one_line(ctx: click.Context) -> Iterator[None]:
     try:
         yield
     except click.UsageError as error:
-        msg = f"{_joined(error.format_message()).removesuffix('.')} (see {ctx.command_path} --help)"
+        msg = f"{one_line(error.format_message()).removesuffix('.')} (see {ctx.command_path} --help)"
         raise BadInput(msg) from None
     except KeyboardInterrupt as interruption:
         terminated = isinstance(interruption, Terminated)
@@ -106,10 +110,12 @@ def _one_line(ctx: click.Context) -> Iterator[None]:
 def describe(error: BaseException) -> str:
     """Return the text of an error as one line without error codes; the user reads it after ``Error:``."""
     if isinstance(error, MemoryError):
-        return f"not enough memory: {_joined(str(error)) or 'try a smaller image, or fewer images at a time'}"
+        return (
+            f"not enough memory: {one_line(str(error)) or 'try a smaller image, or fewer images at a time'}"
+        )
     if isinstance(error, OSError) and error.errno is not None:
         return _described_os_error(error.errno, error)
-    return _joined(str(error)) or type(error).__name__
+    return one_line(str(error)) or type(error).__name__
 
 
 def _described_os_error(code: int, error: OSError) -> str:
@@ -117,7 +123,7 @@ def _described_os_error(code: int, error: OSError) -> str:
     subject = error.filename if error.filename is not None else error.strerror
     text = os.strerror(code)
     if subject and subject != text:
-        text = f"{text}: {_joined(os.fsdecode(subject) if isinstance(subject, bytes) else str(subject))}"
+        text = f"{text}: {one_line(os.fsdecode(subject) if isinstance(subject, bytes) else str(subject))}"
     if code in (errno.ENOSPC, errno.EDQUOT):
         text = f"{text}; free some disk space and run again"
     if code == errno.EFBIG:
@@ -125,5 +131,22 @@ def _described_os_error(code: int, error: OSError) -> str:
     return text
 
 
-def _joined(text: str) -> str:
-    return " ".join(text.split())
+def one_line(text: str) -> str:
+    """Return a text as one line that a terminal shows as it is, with very long words shortened.
+
+    Messages quote values of files, which may hold anything.
+
+    Examples
+    --------
+    >>> one_line(chr(27) + "[2J is " + chr(10) + "escaped") == r"\\x1b[2J is escaped"
+    True
+    """
+    shown = "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in " ".join(text.split())
+    )
+    return re.sub(
+        rf"\S{{{_LONGEST_WORD},}}",
+        lambda word: f"{word[0][: _LONGEST_WORD // 2]}...{word[0][-_LONGEST_WORD // 4 :]}",
+        shown,
+    )

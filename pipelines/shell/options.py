@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from pipelines.shell.errors import OneLineErrors
+from pipelines.shell.errors import OneLineErrors, one_line
 
 if TYPE_CHECKING:
     from glcm_cuda.families.feature import Feature
@@ -33,8 +33,8 @@ class Command(OneLineErrors):
     """
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run with the log of our packages on stderr, and with any name of a file on stdout."""
-        with _logging_to_stderr(), _encodable_output():
+        """Run with the log of our packages alone on stderr, and with any name of a file on stdout."""
+        with _logging_to_stderr(), _library_warnings_hidden(), _encodable_output():
             return super().invoke(ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -66,7 +66,7 @@ class FilePath(click.Path):
 
 class _StderrHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        click.echo(self.format(record), err=True)
+        click.echo(one_line(self.format(record)), err=True)
 
 
 @contextmanager
@@ -84,6 +84,16 @@ def _logging_to_stderr() -> Iterator[None]:
         for logger, level in zip(loggers, before, strict=True):
             logger.removeHandler(handler)
             logger.setLevel(level)
+
+
+@contextmanager
+def _library_warnings_hidden() -> Iterator[None]:
+    """Keep Python's warnings off the terminal: they are a library's, about its inside; we log ours."""
+    logging.captureWarnings(True)
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
 
 
 @contextmanager

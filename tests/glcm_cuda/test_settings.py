@@ -90,6 +90,9 @@ def test_presets_go_through_json(name):
     [
         ({"bin_width": 0}, ValueError, "bin_width must be finite and positive, got 0"),
         ({"bin_width": "25"}, TypeError, "bin_width must be a number, got '25'"),
+        ({"bin_width": 10**400}, ValueError, "bin_width must be finite and positive, got 1000"),
+        ({"deviations": 10**400}, ValueError, "deviations must be finite and positive, got 1000"),
+        ({"intensity_range": (0, 10**400)}, TypeError, "intensity_range must be a pair of numbers, got"),
         ({"bin_edges": "matlab"}, ValueError, "bin_edges must be one of"),
         ({"percentiles": (5, 101)}, ValueError, "percentiles must be from 0 to 100"),
         (

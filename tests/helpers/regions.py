@@ -12,6 +12,13 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from helpers.dicom import OBLIQUE, normal
 
 FRAME = "1.2.99"
+_BLANK = ("StudyDate", "StudyTime", "AccessionNumber", "StudyID", "ReferringPhysicianName")
+ABOUT = {
+    "FrameOfReferenceUID": FRAME,
+    "SliceThickness": 2.5,
+    **dict.fromkeys((*_BLANK, "PatientName", "PatientBirthDate", "PatientSex"), ""),
+}
+"""What a segmentation takes over from its image."""
 ORIGIN = np.array([1.0, 2.0, 3.0])
 
 

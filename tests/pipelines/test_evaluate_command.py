@@ -16,7 +16,7 @@ from helpers.commands import radsynth
 from glcm_cuda import GLCMSettings, entropy_map
 from pipelines.cohorts import runs
 from pipelines.evaluation import comparison as subject
-from pipelines.evaluation.agreement_figures import representative
+from pipelines.evaluation.agreement_figures import map_rows, representative
 from pipelines.evaluation.agreement_tables import table1
 from pipelines.images.provenance import sha256_of
 from surrogate.agreement import summarize
@@ -50,7 +50,12 @@ def labels_of(group):
     return labels
 
 
-def make_run(folder, patients=PATIENTS, *, prefix="", labels=True, folds=None, **description):
+TISSUES = "1=fatty;2=glandular;3=lesion"
+
+
+def make_run(
+    folder, patients=PATIENTS, *, prefix="", labels=True, folds=None, tissues=TISSUES, **description
+):
     """Write images, synthetic maps that are exact plus a bias and noise, and what a training leaves."""
     rng = np.random.default_rng(5)
     run = folder / "run"
@@ -68,10 +73,10 @@ def make_run(folder, patients=PATIENTS, *, prefix="", labels=True, folds=None, *
         write_image(labels_of(group), labels_path)
         write_image(synthetic, run / "synthetic" / f"{name}_entropy_synthetic.nii.gz")
         used = str(labels_path) if labels else ""
-        rows.append(
-            [name, group, image_path, used, f"{name}_entropy_synthetic.nii.gz", f"../fold{fold}.keras", fold]
-        )
-    write_rows(run / "synthetic" / "index.csv", "patient,group,image,labels,synthetic,model,fold", rows)
+        synthetic_path = f"{name}_entropy_synthetic.nii.gz"
+        rows.append([name, group, image_path, used, synthetic_path, f"../fold{fold}.keras", fold, tissues])
+    columns = "patient,group,image,labels,synthetic,model,fold,tissues"
+    write_rows(run / "synthetic" / "index.csv", columns, rows)
     known = [[row[0], row[1], row[6]] for row in rows] if folds is None else folds
     write_rows(run / "folds.csv", "patient,group,fold", known)
     (run / "run.json").write_text(json.dumps({"glcm": SETTINGS.to_dict(), "phantom": False, **description}))
@@ -117,7 +122,8 @@ def test_every_output_is_there_and_the_report_is_named_last(evaluated):
 def test_table1_has_the_papers_rows_and_columns(evaluated):
     rows = read_rows(evaluated[1] / "table1.csv")
     assert list(rows[0]) == ["table", "group", "fatty", "glandular", "lesion", "all"]
-    assert [row["group"] for row in rows] == ["normal", "benign", "malignant", "all"] * 2
+    assert [row["group"] for row in rows] == ["normal", "benign", "malignant", "all"] * 3
+    assert [row["table"][:8] for row in rows[::4]] == ["(a) Pear", "(b) Perc", "(c) RMSE"]
     assert rows[0]["lesion"] == rows[4]["lesion"] == ""
     assert re.fullmatch(r"0\.\d{4}", rows[0]["fatty"]), "one patient: no interval"
     assert re.fullmatch(r"[01]\.\d{4} \([01]\.\d{4} to [01]\.\d{4}\)", rows[2]["lesion"])
@@ -141,6 +147,7 @@ def test_numbers_are_those_of_the_voxels_of_a_tissue_away_from_the_border(evalua
         (row,) = (row for row in rows if (row["patient"], row["tissue"]) == ("m-02", tissue))
         assert int(row["voxels"]) == np.count_nonzero(inside)
         assert float(row["pearson"]) == pytest.approx(expected.pearson, rel=1e-5)
+        assert float(row["rmse"]) == pytest.approx(expected.rmse, rel=1e-5)
         assert float(row["bias"]) == pytest.approx(expected.mean_difference, rel=1e-5)
         assert float(row["percent_mean"]) == pytest.approx(expected.percent[0], rel=1e-5)
 
@@ -152,6 +159,8 @@ def test_pooled_rows_find_the_bias_that_was_put_in(evaluated):
     assert int(every["patients"]) == 6
     assert int(rows["all", "lesion"]["patients"]) == 5
     assert float(every["bias"]) == pytest.approx(BIAS, abs=0.002)
+    assert float(every["rmse"]) == pytest.approx(np.hypot(BIAS, 0.02), abs=0.002)
+    assert "(c) RMSE (bits)" in evaluated[2].stdout
     assert float(every["limit_high"]) == pytest.approx(BIAS + 1.96 * 0.02, abs=0.004)
     assert float(every["bias_p"]) < 1e-6
     assert float(every["pearson_low"]) < float(every["pearson"]) < float(every["pearson_high"])
@@ -203,6 +212,40 @@ def test_a_model_trained_on_phantoms_is_named_so(tmp_path):
     result = evaluate(run, "-o", tmp_path / "out")
     assert "MODEL TRAINED ON PHANTOMS" in result.stdout
     assert (tmp_path / "out" / "phantom_report.html").exists()
+
+
+def test_tissues_are_called_what_the_cohort_calls_them(tmp_path):
+    result = subject.evaluate(make_run(tmp_path, PATIENTS[:2], tissues="2=water;1=fat"))
+    assert result.tissues == ["fat", "water", "label 3", "all"]
+    with_index(tmp_path / "run", "2=water;1=fat", "")
+    plain = subject.evaluate(tmp_path / "run")
+    assert plain.tissues == ["label 1", "label 2", "label 3", "all"]
+    assert plain.table["all", "label 1"] == result.table["all", "fat"]
+    assert map_rows(plain)[1].lesion.sum() == 0
+    with_index(tmp_path / "run", "fold0.keras,0,", "fold0.keras,0,3=Lesion")
+    assert map_rows(subject.evaluate(tmp_path / "run"))[1].lesion.sum() == 7 * 7
+
+
+def test_a_name_pools_labels_that_differ_between_patients(tmp_path):
+    run = make_run(tmp_path, PATIENTS[1:3], tissues="1=fat")
+    with_index(run, "fold1.keras,1,1=fat", "fold1.keras,1,2=fat")
+    result = subject.evaluate(run)
+    assert result.tissues == ["fat", "label 1", "label 2", "label 3", "all"]
+    assert result.table["all", "fat"].patients == 2
+    assert result.table["all", "label 1"].patients == 1
+
+
+def test_groups_of_other_means_do_not_correlate_more_closely_together(tmp_path):
+    """With the means of the groups far apart, as they are for entropies of smooth and rough breasts."""
+    run = make_run(tmp_path, PATIENTS[:1] + PATIENTS[3:5])
+    for name, entropy in (("n-01", 0.0), ("m-01", 9.0), ("m-02", 9.0)):
+        path = run / "synthetic" / f"{name}_entropy_synthetic.nii.gz"
+        noise = np.random.default_rng(1).normal(entropy, 1, SHAPE)
+        write_image(noise.astype(np.float32), path)
+    result = subject.evaluate(run)
+    rows = {group: result.table[group, "glandular"] for group in ("normal", "malignant", "all")}
+    assert min(rows["normal"].pearson, rows["malignant"].pearson) - 0.05 < rows["all"].pearson
+    assert rows["all"].pearson < max(rows["normal"].pearson, rows["malignant"].pearson) + 0.05
 
 
 def test_without_labels_the_whole_image_is_compared(tmp_path):

@@ -352,7 +352,13 @@ def folder(tmp_path_factory):
         label = np.array([2, 9] * 15, np.uint8)
         label[0] = 3
         samples = Samples(levels, entropy, zeros, zeros, zeros, label)
-        record = CaseRecord(**vars(source), intensity_range=(0.0, 1.0), shape=(1, 9, 9), count=30)
+        record = CaseRecord(
+            **vars(source),
+            intensity_range=(0.0, 1.0),
+            tissues=f"2=glandular;3=lesion;9={source.patient}",
+            shape=(1, 9, 9),
+            count=30,
+        )
         writer.add(record, samples)
     writer.finish(sources)
     build_model(GLCM, SMALL, ["joint_entropy", "contrast"]).save(path / "two.keras")

@@ -42,8 +42,8 @@ def cohort(tmp_path):
     save(tmp_path / "p1_labels.nii.gz", labels)
     path = tmp_path / "cohort.csv"
     path.write_text(
-        "patient,group,image,labels\np1,malignant,p1.nii.gz,p1_labels.nii.gz\n"
-        "p2,benign,p2.nii.gz,\np3,normal,p3.nii.gz,\n"
+        "patient,group,image,labels,tissues\np1,malignant,p1.nii.gz,p1_labels.nii.gz,1=fat;3=lesion\n"
+        "p2,benign,p2.nii.gz,,\np3,normal,p3.nii.gz,,\n"
     )
     return path
 
@@ -86,6 +86,7 @@ def test_store_holds_the_engine_s_values(cohort, tmp_path):
             assert (record.image, record.sha256) == (case.image.name, sha256_of(case.image))
         assert patches.cases[0].labels_sha256 == sha256_of(cases[0].labels)
         assert patches.cases[1].labels_sha256 == ""
+        assert [record.tissues for record in patches.cases] == ["1=fat;3=lesion", "", ""]
 
 
 def test_tissues_have_equal_shares(cohort, tmp_path):

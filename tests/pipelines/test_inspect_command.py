@@ -95,9 +95,11 @@ def test_images_of_other_formats(tmp_path):
     image.SetSpacing((0.5, 0.25, 3))
     (tmp_path / "sub").mkdir()
     SimpleITK.WriteImage(image, str(tmp_path / "sub" / "a.nii.gz"))
+    SimpleITK.WriteImage(image, str(tmp_path / "detached.nhdr"))
     (tmp_path / "broken.nrrd").write_text("NRRD0004\n")
     lines = inspect(tmp_path).stdout.splitlines()
     assert "sub/a.nii.gz: 5x4x3 voxels of int16, 0.5x0.25x3 mm" in lines
+    assert "detached.nhdr: 5x4x3 voxels of int16, 0.5x0.25x3 mm" in lines
     assert any(line.startswith("problem: ") and "broken.nrrd" in line for line in lines)
     assert inspect(tmp_path / "sub" / "a.nii.gz").stdout == "a.nii.gz: 5x4x3 voxels of int16, 0.5x0.25x3 mm\n"
 

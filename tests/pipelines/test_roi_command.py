@@ -301,6 +301,17 @@ def test_each_label_of_a_mask_has_a_row(labelled):
         assert rows_of(path) == [row for row in rows if row["label"] == str(label)]
 
 
+def test_labels_without_pairs_are_told_in_one_line(tmp_path, rng):
+    labels = np.ones((2, 9, 10))
+    labels[0, ::2, ::2] = np.arange(25).reshape(5, 5) + 2
+    path = saved(tmp_path, rng.integers(0, 50, labels.shape).astype(np.int16), labels)
+    result = run(path, "--aggregation", "2d-mean")
+    assert result.exit_code == 0, result.output
+    assert result.stderr.startswith("labels 2, 3, 4")
+    assert result.stderr.endswith("more have no pair of voxels for 2d-mean: their features are NaN\n")
+    assert result.stderr.count("\n") == 1
+
+
 def test_labels_are_kept_apart_on_a_resampled_grid(labelled):
     path, _ = labelled
     result = run(path, "--resample", "1.4,1.6,0", "--feature", "contrast")

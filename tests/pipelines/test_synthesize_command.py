@@ -245,7 +245,8 @@ def test_a_cohort_is_mapped_by_the_fold_that_held_each_patient_out(cohort, run, 
     assert "not part of the training, mapped with fold 0: 1 patient (new)" in result.stderr
     rows = read_index(folder)
     assert list(rows[0]) == [
-        *("patient", "group", "image", "labels", "series", "phase", "phantom", "synthetic", "model", "fold")
+        *("patient", "group", "image", "labels", "series", "phase", "phantom", "tissues"),
+        *("synthetic", "model", "fold"),
     ]
     assert [(row["patient"], row["fold"], row["model"]) for row in rows] == [
         ("p0", "1", "../fold1.keras"),
@@ -541,6 +542,36 @@ def test_without_a_card_a_map_is_judged_by_what_it_explains(models, tmp_path, rn
     assert len(record["spot_check"]["warnings"]) == 1
 
 
+def test_a_failed_check_is_told_last_and_drawn(models, tmp_path, rng):
+    import matplotlib.image
+
+    source, preview = write_image(tmp_path / "image.nii.gz", rng), tmp_path / "p.png"
+    output, model = tmp_path / "o.nii.gz", models / "fold0.keras"
+    arguments = (source, "-o", output, "--model", model, "--preview", preview)
+    result = synthesize(*arguments)
+    assert result.exit_code == 0, result.output
+    line = f"CHECK FAILED: {output}; do not use it, or give --fallback exact for the exact map"
+    assert result.stdout.splitlines()[-1] == line
+    red = np.array([0xB0, 0x00, 0x20]) / 255
+
+    def drawn():
+        picture = matplotlib.image.imread(preview)[..., :3]
+        return np.mean(np.all(np.abs(picture - red) < 0.12, axis=-1))
+
+    assert drawn() > 0.02
+    exact = synthesize(*arguments, "--fallback", "exact", "--force")
+    assert "CHECK FAILED" not in exact.output
+    assert drawn() == 0
+
+
+def test_a_cohort_names_whose_check_failed(cohort, run, tmp_path):
+    line = "CHECK FAILED: the maps of 3 patients (p0, p1, new) of 3; do not use them"
+    for _ in range(2):  # of maps that are kept, too
+        assert line in synthesize(cohort, "-o", run / "synthetic", "--model", run).stderr.splitlines()[-1]
+    again = synthesize(cohort, "-o", run / "synthetic", "--model", run, "--fallback", "exact", "--force")
+    assert "CHECK FAILED" not in again.output
+
+
 def test_the_mask_says_where_a_map_is_checked(models, tmp_path, rng):
     source = write_image(tmp_path / "image.nii.gz", rng)
     image = sitk.ReadImage(str(source))
@@ -574,10 +605,12 @@ def test_the_maps_of_a_cohort_are_checked_by_tissue(cohort, run, tmp_path):
     written = sitk.GetImageFromArray(labels)
     written.CopyInformation(image)
     sitk.WriteImage(written, str(tmp_path / "labels.nii.gz"))
-    cohort.write_text(cohort.read_text().replace("p0.nii.gz,", "p0.nii.gz,labels.nii.gz"))
+    text = cohort.read_text().replace("labels", "labels,tissues")
+    cohort.write_text(text.replace("p0.nii.gz,", "p0.nii.gz,labels.nii.gz,3=lesion"))
     assert synthesize(cohort, "-o", run / "synthetic", "--model", run).exit_code == 0
     check = sidecar(run / "synthetic" / "p0_entropy_synthetic.nii.gz")["spot_check"]
-    assert {name: part["voxels"] for name, part in check["parts"].items()} == {"label 1": 9, "label 3": 9}
+    assert {name: part["voxels"] for name, part in check["parts"].items()} == {"label 1": 9, "lesion": 9}
+    assert [row["tissues"] for row in read_index(run / "synthetic")] == ["3=lesion", "", ""]
     other = sidecar(run / "synthetic" / "p1_entropy_synthetic.nii.gz")["spot_check"]
     assert (check["where"], other["where"]) == ("tissues", "image")
 

@@ -40,6 +40,7 @@ def test_pooled_statistics_equal_those_of_all_voxels(patients):
     difference = synthetic - exact
     assert (result.voxels, result.patients, result.zeros_left_out) == (exact.size, 5, 0)
     assert result.pearson == pytest.approx(stats.pearsonr(exact, synthetic)[0], abs=1e-12)
+    assert result.rmse == pytest.approx(np.sqrt(np.mean(difference**2)), rel=1e-12)
     assert result.percent_mean == pytest.approx(percent.mean(), rel=1e-12)
     assert result.percent_sd == pytest.approx(percent.std(ddof=1), rel=1e-12)
     assert result.bias == pytest.approx(difference.mean(), rel=1e-9)
@@ -62,6 +63,68 @@ def test_interval_equals_a_plain_bootstrap_over_patients(patients):
         drawn = [pair for pair, times in zip(patients, draw, strict=True) for _ in range(times)]
         correlations.append(np.corrcoef(*concatenated(drawn))[0, 1])
     assert (low, high) == pytest.approx(tuple(np.percentile(correlations, [2.5, 97.5])), abs=1e-12)
+
+
+@pytest.fixture
+def grouped(rng):
+    """Return pairs of five patients in two groups: means far apart, and little correlation within."""
+    pairs = []
+    for mean in (1.0, 1.2, 4.0, 4.1, 4.3):
+        exact = rng.normal(mean, 0.3, 80)
+        pairs.append((exact, exact.mean() + 0.5 * (exact - exact.mean()) + rng.normal(0, 0.3, 80)))
+    return pairs, ["a", "a", "b", "b", "b"]
+
+
+def within(pairs, groups):
+    """Return exact and synthetic values less the means of their group."""
+    parts = []
+    for group in dict.fromkeys(groups):
+        x, y = concatenated([pair for pair, other in zip(pairs, groups, strict=True) if other == group])
+        parts.append((x - x.mean(), y - y.mean()))
+    return concatenated(parts)
+
+
+def test_over_groups_the_correlation_is_that_within_them(grouped):
+    pairs, groups = grouped
+    together, apart = subject.agreement(moments(pairs)), subject.agreement(moments(pairs), groups)
+    assert together.pearson > 0.9
+    assert apart.pearson == pytest.approx(np.corrcoef(*within(pairs, groups))[0, 1], abs=1e-12)
+    assert apart.pearson < 0.8
+    assert apart.pearson_low < apart.pearson < apart.pearson_high
+    for name in ("bias", "rmse", "limit_low", "percent_mean"):
+        assert getattr(apart, name) == pytest.approx(getattr(together, name), rel=1e-12)
+    assert subject.agreement(moments(pairs), ["a"] * 5).pearson == pytest.approx(together.pearson, rel=1e-12)
+
+
+def test_the_interval_over_groups_equals_a_plain_bootstrap(grouped):
+    pairs, groups = grouped
+    low, high = subject.pearson_interval(moments(pairs), groups, seed=3, resamples=100)
+    correlations = []
+    for draw in np.random.default_rng(3).multinomial(5, [0.2] * 5, size=100):
+        chosen = [index for index, times in enumerate(draw) for _ in range(times)]
+        correlations.append(
+            np.corrcoef(*within([pairs[i] for i in chosen], [groups[i] for i in chosen]))[0, 1]
+        )
+    assert (low, high) == pytest.approx(tuple(np.percentile(correlations, [2.5, 97.5])), abs=1e-12)
+
+
+def test_explained_variance_by_hand(patients):
+    exact, synthetic = patients[0]
+    found = subject.summarize(exact, synthetic).explained
+    exact, synthetic = exact.astype(np.float64), synthetic.astype(np.float64)
+    expected = 1 - np.sum((synthetic - exact) ** 2) / np.sum((exact - exact.mean()) ** 2)
+    assert found == pytest.approx(expected, rel=1e-9)
+    assert subject.summarize([1.0, 3.0], [2.0, 2.0]).explained == 0
+    assert math.isnan(subject.summarize([2.0, 2.0], [2.0, 3.0]).explained)
+
+
+def test_within_parts_means_do_not_count():
+    low, high = subject.summarize([0.0, 2.0], [1.0, 1.0]), subject.summarize([10.0, 12.0], [11.0, 11.0])
+    assert subject.pool([low, high]).explained == pytest.approx(1 - 4 / 104)
+    pooled = subject.pool_within([low, high])
+    assert pooled.explained == 0
+    assert math.isnan(pooled.pearson)
+    assert (pooled.voxels, pooled.rmse) == (4, 1)
 
 
 def test_interval_is_seeded_and_holds_the_estimate(patients):

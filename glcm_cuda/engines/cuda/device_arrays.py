@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from glcm_cuda.base.blocks import shape_of, size_of, start_in
 from glcm_cuda.base.checks import is_device_array
 from glcm_cuda.engines.cuda import kernels
 from glcm_cuda.engines.cuda.slabs import Job, Scratch, map_block, prepare
-from glcm_cuda.families.launching import compiled
+from glcm_cuda.families.launching import compiled, start
 from glcm_cuda.families.registry import feature_named
 from glcm_cuda.families.stage import Task
 from glcm_cuda.levels.arrays import mask_array, refuse_nonfinite_voxels, scope_of
@@ -41,15 +40,14 @@ def map_device_array(
     Parameters, result and errors: see `entropy_map`.
     """
     _refuse_settings_of_the_host(settings, bins)
-    with quiet():
-        shape, queue = tuple(image.shape), _stream_of(stream)
-        source = _as_volume("image", image)
-        inside = None if mask is None else _mask_volume(mask, shape)
-        result = _result(image, out)
-        bins = _checked_bins(source, inside, settings, bins, queue)
-        task = Task(settings, bins, (feature_named("joint_entropy"),))
-        _map_blocks(task, source, inside, _as_volume("out", result), queue, progress)
-        return result
+    shape, queue = tuple(image.shape), _stream_of(stream)
+    source = _as_volume("image", image)
+    inside = None if mask is None else _mask_volume(mask, shape)
+    result = _result(image, out)
+    bins = _checked_bins(source, inside, settings, bins, queue)
+    task = Task(settings, bins, (feature_named("joint_entropy"),))
+    _map_blocks(task, source, inside, _as_volume("out", result), queue, progress)
+    return result
 
 
 def _refuse_settings_of_the_host(settings: GLCMSettings, bins: Bins | None) -> None:
@@ -63,14 +61,6 @@ def _refuse_settings_of_the_host(settings: GLCMSettings, bins: Bins | None) -> N
     if settings.slice_axis:
         msg = f"slice_axis={settings.slice_axis} needs an image in host memory; copy the image to the host"
         raise ValueError(msg)
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Suppress Numba's warning about small grids: a small image need not fill a device."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Grid size")
-        yield
 
 
 def _as_volume(name: str, array: Any) -> Any:
@@ -144,9 +134,10 @@ def _extent(source: Any, inside: Any, every: bool, stream: Any) -> tuple[float, 
     counts = cuda.device_array((2, _EXTENT_THREADS), np.int64)
     ends = cuda.device_array((2, _EXTENT_THREADS), np.float64)
     masked = inside is not None and not every
-    compiled(kernels.extent_kernel, masked)[_EXTENT_THREADS // 128, 128, stream](
-        source, inside if masked else source, ends, counts
-    )
+    start(
+        compiled(kernels.extent_kernel, masked), _EXTENT_THREADS // 128, 128, stream,
+        source, inside if masked else source, ends, counts,
+    )  # fmt: skip
     lows, highs = ends.copy_to_host(stream=stream)
     numbers = counts.copy_to_host(stream=stream)
     if stream:
@@ -164,7 +155,7 @@ def _map_blocks(
     """Start the kernels that write the map, block by block, and report each block as it is started."""
     job = Job(task, source.dtype, inside is not None, out.shape)
     parts, ((scratch,),) = prepare(job, Scratch, [contextlib.nullcontext()], 1)
-    if stream:  # it does not wait by itself for the default stream, on which tables and mask were copied
+    if stream:  # it does not wait by itself for the default stream, on which mask and bins were copied
         cuda.default_stream().synchronize()
     mapped, width = 0, out.shape[2]
     for block in parts:

@@ -17,7 +17,6 @@ from numba import cuda
 
 from glcm_cuda.base.blocks import Block, size_of
 from glcm_cuda.engines.cuda import kernels
-from glcm_cuda.engines.cuda.device_arrays import quiet
 from glcm_cuda.engines.cuda.slabs import Job, Slab, copy_in_parallel, prepare, share_blocks
 from glcm_cuda.families.launching import compiled, launch
 from glcm_cuda.families.stage import Task
@@ -67,20 +66,21 @@ def map_volume(
         for slab in itertools.islice(turns, len(slabs)):
             slab.collect(finish)
 
-    with quiet():
-        # A context that stays current after those of the devices are left: arrays are freed only then.
-        cuda.current_context()
-        devices = list(cuda.gpus)
-        parts, slabs = prepare(job, Slab, devices, _TURNS)
-        share_blocks(parts, slabs, devices, work)
+    # A context that stays current after those of the devices are left: arrays are freed only then.
+    cuda.current_context()
+    devices = list(cuda.gpus)
+    parts, slabs = prepare(job, Slab, devices, _TURNS)
+    share_blocks(parts, slabs, devices, work)
+    # Not after an error: a device may still write to its slabs.
+    for slab in itertools.chain.from_iterable(slabs):
+        slab.give_back()
 
 
 def probe() -> None:
     """Run a small kernel on the current device; raise an error if driver, compiler or memory do not work."""
-    with quiet():
-        source, out = cuda.to_device(np.ones((1, 1, 1), np.float32)), cuda.device_array((1, 1, 1), np.int16)
-        bin_kernel = compiled(kernels.bin_kernel, False, False)
-        launch(bin_kernel, out.shape, 0, source, source, source, 1.0, 0.0, 1.0, 2.0, 1.0, out)
-        if int(out.copy_to_host()[0, 0, 0]) != 1:
-            msg = "a test kernel returned a wrong value"
-            raise RuntimeError(msg)
+    source, out = cuda.to_device(np.ones((1, 1, 1), np.float32)), cuda.device_array((1, 1, 1), np.int16)
+    bin_kernel = compiled(kernels.bin_kernel, False, False)
+    launch(bin_kernel, out.shape, 0, source, source, source, 1.0, 0.0, 1.0, 2.0, 1.0, out)
+    if int(out.copy_to_host()[0, 0, 0]) != 1:
+        msg = "a test kernel returned a wrong value"
+        raise RuntimeError(msg)

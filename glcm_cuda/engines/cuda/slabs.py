@@ -17,6 +17,7 @@ from numba import cuda
 from glcm_cuda.base.blocks import Block, blocks, shape_of, size_of, start_in, with_halo
 from glcm_cuda.base.threads import run_in_parts
 from glcm_cuda.engines.cuda import kernels
+from glcm_cuda.engines.cuda.pinned import pinned_memory
 from glcm_cuda.families.launching import compiled, launch
 from glcm_cuda.families.registry import stages_of
 from glcm_cuda.families.stage import CUDAStage, Extent, Task
@@ -146,12 +147,19 @@ class Slab:
         block, self._block = self._block, None
         finish(block, self._maps.host((len(self._job.task.features), *shape_of(block, self._job.shape[2]))))
 
+    def give_back(self) -> None:
+        """Leave the pinned memory to the next map; no block may be on its way, nor any be sent later."""
+        for staged in (self._image, self._mask, self._maps):
+            staged.give_back()
+
 
 class _Staged:
     """An array on the device with its copy in pinned memory, which asynchronous transfers need."""
 
     def __init__(self, size: int, dtype: np.dtype[Any]) -> None:
-        self._pinned = cuda.pinned_array(size, dtype)
+        self._memory = pinned_memory()
+        self._buffer = self._memory.take(size * dtype.itemsize)
+        self._pinned = self._buffer[: size * dtype.itemsize].view(dtype)
         self._device = cuda.device_array(size, dtype)
 
     def host(self, shape: tuple[int, ...]) -> npt.NDArray[Any]:
@@ -172,6 +180,10 @@ class _Staged:
     def start_back(self, size: int, stream: Any) -> None:
         """Start to copy the first `size` elements back from the device."""
         self._device[:size].copy_to_host(self._pinned[:size], stream)
+
+    def give_back(self) -> None:
+        """Leave the pinned memory to the next map."""
+        self._memory.give_back(self._buffer)
 
 
 def map_block(

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import cuda
 
+from glcm_cuda.families.launching import start
 from pipelines.evaluation.baseline.dense_cpu import voxel_entropy
 
 _THREADS_PER_BLOCK = 128
@@ -30,10 +31,11 @@ def map_levels(
     device_stack, device_offsets = cuda.to_device(stack), cuda.to_device(offsets)
     device_out = cuda.device_array(stack.shape, np.float32)
     blocks = -(-chunk // _THREADS_PER_BLOCK)
-    for start in range(0, stack.size, chunk):
-        chunk_kernel[blocks, _THREADS_PER_BLOCK](
-            device_stack, start, radius, device_offsets, counts, device_out
-        )
+    for first in range(0, stack.size, chunk):
+        start(
+            chunk_kernel, blocks, _THREADS_PER_BLOCK, 0,
+            device_stack, first, radius, device_offsets, counts, device_out,
+        )  # fmt: skip
     device_out.copy_to_host(out)
 
 

@@ -177,7 +177,7 @@ class Contents:
 
 def contents_of(folder: Path) -> Contents:
     """Return the DICOM objects below a folder, or the one in a file, by reading headers only."""
-    images: dict[str, list[Member]] = {}
+    images: dict[tuple[str, ...], list[Member]] = {}
     others: list[Member] = []
     problems: list[Problem] = []
     ignored: list[tuple[Path, str]] = [(path, _HIDDEN) for path in _hidden_below(folder)]
@@ -189,14 +189,14 @@ def contents_of(folder: Path) -> Contents:
             problems.append(Problem(path, str(error)))
             continue
         if category == "image":
-            images.setdefault(text_of(header, "SeriesInstanceUID") or "no UID", []).append((path, header))
+            images.setdefault(_identity(header), []).append((path, header))
         elif category == "other":
             others.append((path, header))
         else:
             ignored.append((path, category))
     ordered = sorted(images.items(), key=lambda item: _order(item[1][0], item[0]))
     series = tuple(
-        Found(number, uid, tuple(members)) for number, (uid, members) in enumerate(ordered, start=1)
+        Found(number, uid, tuple(members)) for number, ((uid, *_), members) in enumerate(ordered, start=1)
     )
     return Contents(series, tuple(others), tuple(problems), tuple(ignored))
 
@@ -372,10 +372,16 @@ def _category(path: Path, header: Any) -> str:
     return "image"
 
 
-def _order(member: Member, uid: str) -> tuple[str, str, float, str]:
+def _identity(header: Any) -> tuple[str, ...]:
+    """Return the UID of a series, with patient and study: careless anonymisation repeats UIDs."""
+    uid = text_of(header, "SeriesInstanceUID") or "no UID"
+    return uid, text_of(header, "PatientID"), text_of(header, "StudyInstanceUID")
+
+
+def _order(member: Member, identity: tuple[str, ...]) -> tuple[str, str, float, tuple[str, ...]]:
     path, header = member
     try:
         number = number_of(path, header, "SeriesNumber")
     except ValueError:  # it only orders the list
         number = None
-    return text_of(header, "PatientID"), text_of(header, "StudyInstanceUID"), number or 0.0, uid
+    return text_of(header, "PatientID"), text_of(header, "StudyInstanceUID"), number or 0.0, identity

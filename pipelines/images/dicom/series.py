@@ -198,8 +198,7 @@ def series_frames(source: Path, members: Sequence[Member]) -> Sequence[Member]:
     """
     enhanced = [path for path, header in members if multiframe.is_enhanced(path, header)]
     if not enhanced:
-        for path, header in members:
-            _refuse_mosaic(path, header)
+        _refuse_mosaics(members)
         return members
     if len(enhanced) < len(members):
         msg = (
@@ -208,6 +207,12 @@ def series_frames(source: Path, members: Sequence[Member]) -> Sequence[Member]:
         )
         raise ValueError(msg)
     return [frame for path, header in members for frame in multiframe.frames_of(path, header)]
+
+
+def _refuse_mosaics(members: Sequence[Member]) -> None:
+    for path, header in members:
+        if not multiframe.is_enhanced(path, header):
+            _refuse_mosaic(path, header)
 
 
 def _refuse_mosaic(path: Path, header: Any) -> None:
@@ -287,6 +292,7 @@ def _volume(source: Path, members: Sequence[Member], choice: Choice) -> Series:
     """Return the only volume of a series, or the phase of it that is wanted."""
     if len(members) == 1 and not multiframe.is_enhanced(*members[0]):
         return _single(source, members[0], choice)
+    _refuse_mosaics(members)
     once, copies = without_copies(members)
     if copies and not choice.allow_gaps:
         msg = f"{source}: {copies[0]}; remove one of them, or give --allow-gaps to take the first"

@@ -7,12 +7,20 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 
 from glcm_cuda.base import files
-from glcm_cuda.base.files import refuse_existing, refuse_unwritable, replacing, second_temporary
+from glcm_cuda.base.files import (
+    refuse_existing,
+    refuse_unwritable,
+    replacing,
+    second_temporary,
+    temporary_folder,
+)
 
 
 def test_the_output_appears_when_the_block_ends(tmp_path):
@@ -172,6 +180,33 @@ def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path, other_run):
     with replacing(tmp_path / "map.nii.gz") as temporary:
         temporary.write_text("whole")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["map.nii.gz", "other.nii.gz"]
+
+
+UNPACK_FOREVER = """
+import tempfile, time
+from glcm_cuda.base.files import temporary_folder
+with temporary_folder() as folder:
+    (folder / "patient.nii").write_text("half")
+    print(folder, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_temporary_folders_of_killed_runs_are_removed_by_the_next(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (tmp_path / "radsynth-0123abcd-7-of-another-machine").mkdir()
+    command = [sys.executable, "-c", UNPACK_FOREVER]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(tmp_path)}
+    ) as other:
+        left = Path(other.stdout.readline().strip())
+        with temporary_folder() as folder:
+            assert folder.parent == tmp_path
+            assert left.is_dir()  # of a run that still works
+        other.kill()
+    with temporary_folder():
+        assert not left.exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["radsynth-0123abcd-7-of-another-machine"]
 
 
 def test_the_second_run_on_one_output_says_so(tmp_path, other_run):

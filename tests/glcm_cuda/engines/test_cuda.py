@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -20,11 +22,11 @@ from glcm_cuda.engines.choice import available_backends
 if "cuda" not in available_backends():
     pytest.skip("no CUDA device or simulator", allow_module_level=True)
 
-from numba import cuda
+from numba import config, cuda
 
-from glcm_cuda.engines.cuda import device_arrays, engine
+from glcm_cuda.engines.cuda import device_arrays, engine, pinned
 from glcm_cuda.engines.cuda import slabs as slabs_module
-from glcm_cuda.families import launching
+from glcm_cuda.families import kept, launching
 from glcm_cuda.families.glcm.cuda import stages
 from glcm_cuda.families.glcm.cuda.entropy_kernels import marches
 
@@ -200,6 +202,125 @@ def test_an_error_on_one_device_ends_the_map(monkeypatch, volume):
         entropy_map(volume, backend="cuda")
 
 
+class Fragile:
+    """A kernel that warns as Numba's do, and that breaks where two threads start it at the same time."""
+
+    def __init__(self):
+        self.grids = []
+        self._busy = threading.Lock()
+
+    def __getitem__(self, grid):
+        if config.CUDA_LOW_OCCUPANCY_WARNINGS:
+            warnings.warn(f"Grid size {grid[0]} will likely result in low occupancy", stacklevel=2)
+        return lambda *_: self._run(grid)
+
+    def _run(self, grid):
+        if not self._busy.acquire(blocking=False):
+            msg = "key already in dictionary"
+            raise AssertionError(msg)
+        self.grids.append(grid)
+        self._busy.release()
+
+
+@pytest.mark.parametrize("setting", [0, 1])
+def test_kernels_start_in_threads_without_advice_on_small_grids(monkeypatch, setting):
+    """As an error, which it is in these tests, it would end a map."""
+    monkeypatch.setattr(config, "CUDA_LOW_OCCUPANCY_WARNINGS", setting)
+    kernel, together = Fragile(), threading.Barrier(4)
+
+    def start(_):
+        together.wait()
+        for _ in range(1000):
+            launching.start(kernel, 1, 32, 0)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(start, range(4)))
+    assert kernel.grids == [(1, 32, 0)] * 4000
+    assert setting == config.CUDA_LOW_OCCUPANCY_WARNINGS
+
+
+def test_maps_in_threads(rng):
+    """Each map has other grids, for which Numba has not warned yet, and other sizes of buffers."""
+    images = [rng.random((1 + turn % 2, 2, 2 + turn)) for turn in range(3 if SIMULATED else 12)]
+    with ThreadPoolExecutor(4) as pool:
+        maps = list(pool.map(lambda image: entropy_map(image, backend="cuda"), images))
+    for image, found in zip(images, maps, strict=True):
+        np.testing.assert_array_equal(found, entropy_map(image, backend="cpu"))
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """Return the list of sizes of the pinned arrays that are allocated in a test, which begins with none."""
+    allocate, sizes = cuda.pinned_array, []
+
+    def pinned_array(size, dtype):
+        sizes.append(size)
+        return allocate(size, dtype)
+
+    memory = pinned.PinnedMemory()
+    monkeypatch.setattr(slabs_module, "pinned_memory", lambda: memory)
+    monkeypatch.setattr(cuda, "pinned_array", pinned_array)
+    return sizes
+
+
+def test_pinned_memory_is_used_again(counted, volume):
+    image = volume[:2, :2, :2]
+    for _ in range(2):
+        found = entropy_map(image, backend="cuda")
+        np.testing.assert_array_equal(found, entropy_map(image, backend="cpu"))
+        assert counted == [32, 1, 32]  # image, no mask, map
+    image, mask = image[:1], image[:1] < 8
+    for _ in range(2):
+        found = entropy_map(image, mask=mask, backend="cuda")
+        np.testing.assert_array_equal(found, entropy_map(image, mask=mask, backend="cpu"))
+        assert counted == [32, 1, 32, 16]  # the mask takes a buffer that is large enough, the map a new one
+
+
+def test_pinned_memory_that_waits_is_bounded(monkeypatch, counted):
+    monkeypatch.setattr(pinned, "MOST_WAITING", 100)
+    memory = pinned.PinnedMemory()
+    for size in (30, 40, 50):
+        memory.give_back(np.empty(size, np.uint8))
+    assert [memory.take(size).size for size in (1, 41, 1)] == [40, 50, 1]  # the oldest, of 30, was freed
+    memory.give_back(np.empty(101, np.uint8))
+    memory.take(2)
+    assert counted == [1, 2]
+
+
+def test_after_an_error_no_pinned_memory_is_used_again(monkeypatch, counted, volume):
+    def broken(*_, **__):
+        msg = "the device fell off the bus"
+        raise OSError(msg)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(slabs_module, "map_block", broken)
+        with pytest.raises(OSError, match="fell off the bus"):
+            entropy_map(volume, backend="cuda")
+    entropy_map(volume[:1, :1], backend="cuda")
+    assert counted == [240, 1, 240, 16, 1, 16]
+
+
+def test_tables_are_copied_to_a_device_once(monkeypatch, volume):
+    copied, copy = [], cuda.to_device
+    monkeypatch.setattr(cuda, "to_device", lambda array: (copied.append(array.nbytes), copy(array))[1])
+    for _ in range(2):
+        first = kept.device_table(np.arange, 1, 4)
+        np.testing.assert_array_equal(first.copy_to_host(), [1, 2, 3])
+        entropy_map(volume[0, :1, :2], backend="cuda")
+        copied.append("next")
+    before, after = " ".join(map(str, copied)).split("next")[:2]
+    assert "24" in before.split()
+    assert after.split() == []
+
+
+@pytest.mark.skipif(SIMULATED, reason="the simulator's contexts are not closed")
+def test_what_is_kept_goes_with_the_context(volume):
+    expected = entropy_map(volume, backend="cpu")
+    for _ in range(3):
+        np.testing.assert_array_equal(entropy_map(volume, backend="cuda"), expected)
+        cuda.close()
+
+
 @pytest.mark.parametrize("shape", [(6, 7), pytest.param((3, 4, 5), marks=pytest.mark.slow)])
 @pytest.mark.parametrize("masked", [False, True])
 def test_arrays_on_a_device_stay_there(rng, shape, masked):
@@ -319,3 +440,22 @@ def test_a_device_on_which_no_kernel_runs(monkeypatch):
     with pytest.raises(RuntimeError, match="update the driver"):
         entropy_map(np.ones((3, 3)), backend="cuda")
     np.testing.assert_array_equal(entropy_map(np.ones((3, 3))), np.zeros((3, 3)))
+
+
+def test_a_device_without_a_compiler(monkeypatch):
+    def missing():
+        msg = 'Failure finding "libnvvm.so": No such file: libnvvm.so\n  listdir of 40 lines'
+        raise OSError(msg)
+
+    advice = (
+        "; install radsynth[cuda], or set CUDA_HOME to the folder of a CUDA toolkit, such as /usr/local/cuda)"
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "probe", missing)
+        assert choice.why_no_cuda.__wrapped__() == (
+            f'CUDA\'s compiler was not found (Failure finding "libnvvm.so": No such file: libnvvm.so{advice}'
+        )
+    monkeypatch.setattr(cuda, "is_available", lambda: False)  # what older versions of numba-cuda say
+    assert choice.why_no_cuda.__wrapped__() == f"CUDA's compiler was not found (libnvvm{advice}"
+    monkeypatch.setattr(cuda, "cuda_error", lambda: "CUDA_ERROR_NO_DEVICE")
+    assert choice.why_no_cuda.__wrapped__() == "the CUDA driver found no device (CUDA_ERROR_NO_DEVICE)"

@@ -225,6 +225,38 @@ def test_a_width_that_needs_too_many_levels():
         quantize([0.0, 2190.0], GLCMSettings(bin_width=0.01))
 
 
+def test_a_width_below_all_numbers_that_divide_the_range():
+    with pytest.raises(ValueError, match="needs inf levels over the range 0 to 8, but the maximum is 65536"):
+        quantize([0.0, 8.0], GLCMSettings(bin_width=5e-324))
+
+
+@pytest.mark.parametrize(
+    ("image", "fields"),
+    [
+        (np.array([True, False, True]), {"levels": 8}),
+        (np.array([3, 5], np.float16), {"bin_width": 1e30}),
+        (np.array([3, 5], np.float32), {"bin_width": 1e39}),
+        (np.array([3, 5], np.longdouble), {"levels": 8}),
+    ],
+    ids=lambda value: str(getattr(value, "dtype", value)),
+)
+def test_pyradiomics_edges_of_types_that_have_no_such_edges(image, fields):
+    """Truth values count as 0 and 1; edges that the type cannot hold are found in float64."""
+    chosen = GLCMSettings(**fields, bin_edges="pyradiomics")
+    np.testing.assert_array_equal(quantize(image, chosen), quantize(image.astype(float), chosen))
+
+
+def test_intensities_beyond_float64_are_refused():
+    image = np.array([0, np.finfo(np.longdouble).max])
+    if image.max() == np.finfo(np.float64).max:
+        pytest.skip("long double is float64 here")
+    for fields in ({}, {"deviations": 1}, {"percentiles": (1, 99)}):
+        with pytest.raises(ValueError, match="range of intensities 0 to inf overflows float64"):
+            quantize(image, GLCMSettings(**fields))
+    given = GLCMSettings(levels=8, intensity_range=(0, 100))
+    assert quantize(image, given).tolist() == [0, 7]
+
+
 def test_the_bins_of_the_whole_give_a_part_the_same_levels(rng):
     image = rng.random((20, 20))
     settings = GLCMSettings(percentiles=(5, 95))

@@ -191,17 +191,18 @@ def test_parts_of_other_runs_are_not_mixed_in(tmp_path, changes):
     assert not writer(path).has(source("A")), "the part was replaced"
 
 
-def test_a_store_of_before_has_no_modality(tmp_path):
+@pytest.mark.parametrize(("name", "value"), [("modality", "MR"), ("tissues", "1=fat")])
+def test_a_store_of_before_lacks_later_columns(tmp_path, name, value):
     writing = writer(tmp_path / "store.h5")
     record, samples = case("A")
-    writing.add(dataclasses.replace(record, modality="MR"), samples)
+    writing.add(dataclasses.replace(record, **{name: value}), samples)
     path = writing.finish([source("A")])
     with PatchStore(path) as opened:
-        assert [found.modality for found in opened.cases] == ["MR"]
+        assert [getattr(found, name) for found in opened.cases] == [value]
     with h5py.File(path, "r+") as file:
-        del file["cases/modality"]
+        del file[f"cases/{name}"]
     with PatchStore(path) as opened:
-        assert [found.modality for found in opened.cases] == [""]
+        assert [getattr(found, name) for found in opened.cases] == [""]
 
 
 @pytest.mark.parametrize("phantom", [False, True])

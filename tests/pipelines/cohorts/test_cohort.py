@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipelines.cohorts.cohort import Case, read_cohort
+from pipelines.cohorts.tissues import tissues_of, tissues_text
 
 HEADER = "patient,group,image,labels\n"
 
@@ -37,6 +38,32 @@ def test_spreadsheet_habits_are_read(cohort, tmp_path):
         'age,labels,image,group,patient\r\n61, ,"a.nii", Läsion , P 1 \r\n\r\n', encoding="utf-8-sig"
     )
     assert read_cohort(path) == [Case("P 1", "Läsion", tmp_path / "a.nii", None)]
+
+
+def test_tissues_have_the_names_of_their_column(cohort):
+    header = "patient,group,image,labels,tissues\n"
+    path = cohort(f"{header}P1,g,a.nii,a_labels.nii,1=fat ; 12 = grey matter;\nP2,g,b.nii,,\n")
+    assert [case.tissues for case in read_cohort(path)] == [{1: "fat", 12: "grey matter"}, {}]
+    assert tissues_of(tissues_text({3: "a", 1: "b"})) == {3: "a", 1: "b"}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("fat", "line 2: tissues must be names of labels from 1 to 255, as 1=fatty;2=glandular, got 'fat'"),
+        ("0=air", "labels from 1 to 255.*got '0=air'"),
+        ("256=fat", "labels from 1 to 255.*got '256=fat'"),
+        ("1=", "labels from 1 to 255.*got '1='"),
+        ("1=fat;1=water", "a name of its own, .*got '1=fat;1=water'"),
+        ("1=fat;2=Fat", "a name of its own, .*got '1=fat;2=Fat'"),
+        ("1=All", "a name of its own, other than all, background and label N"),
+        ("1=label 2", "a name of its own, other than all, background and label N"),
+        ("1=../fat", "names that can be part of a file's name, got '../fat'"),
+    ],
+)
+def test_bad_names_of_tissues(cohort, text, words):
+    with pytest.raises(ValueError, match=words):
+        read_cohort(cohort(f"patient,group,image,labels,tissues\nP1,g,a.nii,,{text}\n"))
 
 
 def test_a_folder_is_an_image(cohort, tmp_path):

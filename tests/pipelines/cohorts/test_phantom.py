@@ -112,6 +112,7 @@ def test_the_command_writes_the_whole_cohort(tmp_path):
     for row in rows:
         assert row["image"] == f"images/{row['patient']}.nii.gz"
         assert row["labels"] == f"labels/{row['patient']}_labels.nii.gz"
+        assert (row["phantom"], row["tissues"]) == ("true", "1=fatty;2=glandular;3=lesion")
     volume = read_image(folder / rows[12]["image"])
     image, labels = phantom_volume(rows[12]["patient"], size=64, slices=2, seed=3)
     np.testing.assert_array_equal(volume.array, image)

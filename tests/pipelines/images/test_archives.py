@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK
+from helpers.commands import radsynth
 from helpers.dicom import write_series
 
 from pipelines.images import archives
@@ -72,6 +73,22 @@ def test_a_message_names_the_archive_not_where_it_was_unpacked(tmp_path, rng):
     with pytest.raises(ValueError, match="holds one volume and no phases") as caught:
         read_image(path, Choice(phase=4))
     assert "radsynth-" not in str(caught.value)
+
+
+def test_a_warning_names_the_archive_not_where_it_was_unpacked(tmp_path):
+    image = SimpleITK.GetImageFromArray(np.arange(60, dtype=np.int16).reshape(3, 4, 5))
+    (tmp_path / "in").mkdir()
+    SimpleITK.WriteImage(image, str(tmp_path / "in" / "a.nii"))
+    with (tmp_path / "in" / "a.nii").open("ab") as file:
+        file.write(b"more")
+    path = packed(tmp_path / "one.zip", tmp_path / "in")
+    result = radsynth("map", path, "-o", tmp_path / "map.nrrd", "--backend", "cpu")
+    assert result.stderr == (
+        f"{path}/a.nii has 4 bytes after the voxels that its header states; its sizes may be wrong\n"
+    )
+    assert radsynth("map", tmp_path / "in" / "a.nii", "-o", tmp_path / "b.nrrd").stderr.startswith(
+        f"{tmp_path / 'in' / 'a.nii'} has 4 bytes"
+    )
 
 
 @pytest.mark.parametrize("name", ["../evil", "/evil", "a/../../evil", "..\\evil", "C:evil"])

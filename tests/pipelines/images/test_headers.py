@@ -62,6 +62,77 @@ def test_sound_headers_are_read(tmp_path):
     assert (volume.spacing_mm, volume.origin_mm) == ((0.7, 0.8, 2.0), (1.0, 2.0, 3.0))
 
 
+# Geometry and intensities that ITK would read as something else
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"DistanceUnits": "um"}, 'states lengths in "um", expected "mm"'),
+        ({"ElementToIntensityFunctionSlope": "2"}, "ElementToIntensityFunctionSlope 2, which is not applied"),
+        ({"ElementToIntensityFunctionOffset": "-1"}, "ElementToIntensityFunctionOffset -1, which is not"),
+        ({"TransformMatrix": "1 0 0 0.5 1 0 0 0 1"}, r"has a sheared direction: .* by up to \d\.\d+ voxels"),
+    ],
+)
+def test_a_metaimage_that_itk_misreads_is_refused(tmp_path, changes, words):
+    assert_one_line_refusal(meta(tmp_path / "a.mha", **changes), words)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"DistanceUnits": "mm"},
+        {"ElementToIntensityFunctionSlope": "1", "ElementToIntensityFunctionOffset": "0"},
+    ],
+)
+def test_a_metaimage_that_states_what_is_usual_is_read(tmp_path, changes):
+    np.testing.assert_array_equal(read_image(meta(tmp_path / "a.mha", **changes)).array, VOXELS)
+
+
+SPACE = {"space": "LPS", "space_directions": "(1,0,0) (0,2,0) (0,0,3)", "space_origin": "(1,2,3)"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"space_units": '"um" "um" "um"'}, 'states lengths in "um", expected "mm"'),
+        (
+            {"space_directions": "(1,0,0) (0.5,1,0) (0,0,1)"},
+            r"has a sheared direction: .* \d\.\d+ voxels",
+        ),
+        ({"space": None}, "its header has no valid space;"),
+        (
+            {"space_directions": "(1,0,0) (0,1,0) none"},
+            "must be 2D or 3D, got 4x3x2 with an axis",
+        ),
+        ({"type": "short", "sizes": "4 3 1"}, "its header has no valid endian;"),
+    ],
+)
+def test_a_nrrd_that_itk_misreads_is_refused(tmp_path, changes, words):
+    assert_one_line_refusal(nrrd(tmp_path / "a.nrrd", **SPACE | changes), words)
+
+
+def test_a_little_shear_of_a_nrrd_is_straightened_and_told(tmp_path, caplog):
+    """Two degrees, which move the farthest corner by 0.2 voxels."""
+    path = nrrd(tmp_path / "a.nrrd", **SPACE | {"space_directions": "(1,0,0) (0.07,2,0) (0,0,3)"})
+    volume = read_image(path)
+    direction = np.reshape(volume.direction, (3, 3))
+    np.testing.assert_allclose(direction.T @ direction, np.eye(3), atol=1e-12)
+    assert "the axes of its direction are not orthonormal" in caplog.text
+
+
+@pytest.mark.parametrize("matrix", ["2 0 0 0 3 0 0 0 4", "0 2 0 -3 0 0 0 0 4"])
+def test_directions_of_other_lengths_are_part_of_the_spacing(tmp_path, caplog, matrix):
+    path = meta(tmp_path / "a.mha", TransformMatrix=matrix, Offset="7 8 9", ElementSpacing="1 1 2")
+    volume = read_image(path)
+    assert volume.spacing_mm == (2.0, 3.0, 8.0)
+    image = SimpleITK.ReadImage(str(path))
+    last = [int(edge) - 1 for edge in image.GetSize()]
+    place = np.reshape(volume.direction, (3, 3)) @ (np.array(volume.spacing_mm) * last) + volume.origin_mm
+    np.testing.assert_allclose(place, image.TransformIndexToPhysicalPoint(last))
+    assert "with them the spacing is not 1x1x2 mm but 2x3x8 mm" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [
@@ -156,6 +227,18 @@ def test_compressed_voxels_that_are_damaged_are_refused(tmp_path):
     assert_one_line_refusal(
         nrrd(tmp_path / "a.nrrd", bytes(data), encoding="gzip"), "compressed voxels cannot"
     )
+
+
+@pytest.mark.parametrize("field", ["type", "space", "encoding", "kinds", "space units", "made up"])
+def test_a_field_as_long_as_no_field_is_refused(tmp_path, field):
+    """ITK's reader would end the process."""
+    path = nrrd(tmp_path / "a.nrrd", **{field.replace(" ", "_"): "a" * 3000})
+    assert_one_line_refusal(path, rf"its header has no valid {field} \(it has 30\d\d characters\)")
+
+
+def test_long_texts_in_a_header_are_read(tmp_path):
+    path = nrrd(tmp_path / "a.nrrd", extra=f"content: {'y' * 3000}\nkey:={'x' * 3000}\n")
+    np.testing.assert_array_equal(read_image(path).array, VOXELS)
 
 
 def test_bzip2_is_refused_by_name(tmp_path):

@@ -14,7 +14,7 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK
-from helpers.commands import radsynth
+from helpers.commands import assert_refused, radsynth
 from helpers.dicom import group, write_enhanced, write_series, write_slice
 
 from glcm_cuda import GLCMSettings, feature_maps
@@ -165,6 +165,17 @@ def test_what_is_refused_before_anything_is_computed(series, tmp_path, rng):
     assert not (tmp_path / "m.dcm").exists()
     assert (tmp_path / "old.dcm").read_text() == "precious"
     assert make(series, tmp_path / "old.dcm", *SMALL, "--force").exit_code == 0
+
+
+def test_a_header_that_no_object_takes_over_is_refused(series, tmp_path):
+    for path in series.iterdir():
+        header = pydicom.dcmread(path)
+        header.SOPClassUID = "1.2.3"
+        header.save_as(path)
+    result = make(series, tmp_path / "m.dcm", *SMALL)
+    assert_refused(result, "a Parametric Map cannot take over the header of this image (")
+    assert result.stderr.endswith("write .nii.gz\n")
+    assert not (tmp_path / "m.dcm").exists()
 
 
 def test_what_is_no_map_of_ours_is_refused(series, tmp_path):

@@ -246,7 +246,7 @@ def test_an_image_that_is_subtracted_is_not_overwritten(volume, tmp_path, monkey
 
 def test_a_standard_of_a_cohort(rng, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    rows = ["patient,group,image,labels"]
+    rows = ["patient,group,image,labels,tissues"]
     volumes = [volume_of(rng.gamma(3, scale, (6, 30, 30))) for scale in (40, 55)]
     for number, volume in enumerate(volumes):
         write_volume(volume, tmp_path / f"{number}.nii.gz")
@@ -260,13 +260,13 @@ def test_a_standard_of_a_cohort(rng, tmp_path, monkeypatch):
 
 def test_a_cohort_is_preprocessed_and_continues(rng, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    rows = ["patient,group,image,labels"]
+    rows = ["patient,group,image,labels,tissues"]
     volumes = [volume_of(rng.gamma(3, 40, (4, 20, 20))) for _ in range(3)]
     for number, volume in enumerate(volumes):
         write_volume(volume, tmp_path / f"{number}.nii.gz")
         labels = replace(volume, array=np.digitize(volume.array, (60, 150)).astype(np.uint8))
         write_volume(labels, tmp_path / f"{number}_l.nii.gz")
-        rows.append(f"p{number},a,{number}.nii.gz,{number}_l.nii.gz")
+        rows.append(f"p{number},a,{number}.nii.gz,{number}_l.nii.gz,1=fat")
     (tmp_path / "c.csv").write_text("\n".join(rows) + "\n")
     whole = (tmp_path / "1.nii.gz").read_bytes()
     (tmp_path / "1.nii.gz").write_bytes(whole[:-50])
@@ -282,6 +282,7 @@ def test_a_cohort_is_preprocessed_and_continues(rng, tmp_path, monkeypatch):
     assert (tmp_path / "out" / "p0.nii.gz").stat().st_mtime_ns == before
     cases = read_cohort(tmp_path / "out" / "cohort.csv")
     assert [(case.patient, case.group) for case in cases] == [("p0", "a"), ("p1", "a"), ("p2", "a")]
+    assert [case.tissues for case in cases] == [{1: "fat"}] * 3
     for case, volume in zip(cases, volumes, strict=True):
         found = read_image(case.image)
         expected = preprocess(volume, Preprocessing(spacing_mm=(0.5, 0.5, 0), normalize="zscore"))

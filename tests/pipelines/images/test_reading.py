@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import re
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 import SimpleITK
 from helpers import TESTS
+from helpers.dicom import write_slice
 from helpers.volumes import IDENTITY
 
 from glcm_cuda import GLCMSettings
@@ -237,6 +239,17 @@ def test_other_formats_are_no_input(tmp_path, name):
         ValueError, match=r"must be a readable NIfTI, NRRD, MHA or DICOM image, got a \w+ image"
     ):
         read_image(tmp_path / name)
+
+
+def test_a_lost_dicom_file_says_what_it_is(tmp_path, rng):
+    write_slice(tmp_path / "a.dcm", rng.integers(0, 9, (6, 5)), (0, 0, 0))
+    packed, zeros = tmp_path / "a.dcm.gz", tmp_path / "b.dcm"
+    packed.write_bytes(gzip.compress((tmp_path / "a.dcm").read_bytes()))
+    zeros.write_bytes(bytes(5000))
+    with pytest.raises(ValueError, match=r"a\.dcm\.gz is DICOM packed by gzip; unpack it"):
+        read_image(packed)
+    with pytest.raises(ValueError, match=r"b\.dcm holds zeros alone; copy or export it again"):
+        read_image(zeros)
 
 
 @pytest.mark.parametrize("suffix", [".nrrd", ".mha"])

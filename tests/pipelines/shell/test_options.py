@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
 
@@ -41,6 +42,8 @@ def run_raising(error):
     ("error", "line"),
     [
         (ValueError("levels must be\n  from 2 to 256, got 1"), "Error: levels must be from 2 to 256, got 1"),
+        (ValueError("no label '\x1b[2J\0'"), r"Error: no label '\x1b[2J\x00'"),
+        (ValueError("no file " + "a" * 3000), f"Error: no file {'a' * 256}...{'a' * 128}"),
         (TypeError("no number"), "Error: no number"),
         (ValueError(), "Error: ValueError"),
         (FileNotFoundError("image a.nii does not exist"), "Error: image a.nii does not exist"),
@@ -448,6 +451,19 @@ def test_the_packages_log_to_stderr_while_a_command_runs():
     result = CliRunner().invoke(command, [])
     assert (result.stdout, result.stderr) == ("result\n", "backend auto chose cpu\n")
     assert not logging.getLogger("glcm_cuda").handlers
+
+
+@pytest.mark.filterwarnings("always")
+def test_warnings_of_libraries_do_not_reach_the_terminal(capfd):
+    @click.command(cls=options.Command)
+    def command():
+        warnings.warn("Invalid value for VR UI", UserWarning, stacklevel=1)
+
+    result = CliRunner().invoke(command, [])
+    assert (result.exit_code, result.output) == (0, "")
+    assert capfd.readouterr().err == ""
+    with pytest.warns(UserWarning, match="as before"):
+        warnings.warn("as before", UserWarning, stacklevel=1)
 
 
 class Terminal(io.StringIO):

@@ -10,7 +10,7 @@ from glcm_cuda.families.registry import features_named
 from surrogate.exact import exact_values
 from surrogate.honesty.limits import clip, possible_range
 
-FEATURES = tuple(feature.name for feature in features_named("all"))
+FEATURES = tuple(feature.name for feature in features_named("all") if feature.family == "glcm")
 
 
 def far_reaching_windows(levels, rng):

@@ -225,8 +225,8 @@ def count_kernel(march: March) -> Callable[..., None]:
         # Numba's sums of 32-bit numbers have 64 bits, which take a device two instructions each.
         steps = np.int32(min(strip, length - number * strip) + planes - 1)
         thread = np.uint32(cuda.threadIdx.y * threads_x + cuda.threadIdx.x)
-        # Rings with a slot for each of the last planes: `sums` of the windows that start in them, and `passed`,
-        # what `seen` was after each of them.
+        # Rings with a slot for each of the last planes: `sums` of the windows that start in them, and
+        # `passed`, what `seen` was after each of them.
         sums = cuda.shared.array(ring, sum_type)
         passed = cuda.shared.array(ring, np.int64)
         # Non-pairs * 2**32 + distinct pairs, of all planes so far.
@@ -236,8 +236,8 @@ def count_kernel(march: March) -> Callable[..., None]:
         shape = cuda.const.array_like(shapes)
         here = cuda.local.array(chunk, np.uint32)
         rank = cuda.local.array(chunk, np.uint32)
-        # In every step a plane enters; the window that starts `planes - 1` planes higher is complete after it.
-        # In the first `planes - 1` steps none is.
+        # In every step a plane enters; the window that starts `planes - 1` planes higher is complete after
+        # it. In the first `planes - 1` steps none is.
         column = start * down + across * beside + x
         entering = np.uint32(planes - 1)  # slot of the plane that enters
         for step in range(steps):

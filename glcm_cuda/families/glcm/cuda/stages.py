@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from numba import cuda
 
-from glcm_cuda.families.fixed_point import LOG_ONE, fixed_log2, log_steps
+from glcm_cuda.families.fixed_point import LOG_ONE, log_steps, log_table
 from glcm_cuda.families.glcm.cuda import entropy_kernels, feature_kernels
 from glcm_cuda.families.glcm.mcc import scratch_sizes
 from glcm_cuda.families.glcm.scales import check_levels, inverse_table, logs_of_ends, most_pairs, scale_of
-from glcm_cuda.families.launching import compiled, launch
+from glcm_cuda.families.kept import device_table
+from glcm_cuda.families.launching import compiled, launch, start
 from glcm_cuda.families.offsets import directions
 from glcm_cuda.families.stage import Chosen, CUDAStage, Extent, LevelStage, Task
 from glcm_cuda.settings import MAX_LEVELS, GLCMSettings
@@ -75,8 +76,8 @@ class EntropyStage(LevelStage):
             words=cuda.device_array(most.places * self._together, np.uint32),
             totals=cuda.device_array(most.written, np.int64 if self._task.merge else np.float64),
             terms=cuda.device_array(most.written, np.int32),
-            tables={key: cuda.to_device(entropy_kernels.lookup_table(*key)) for key in keys},
-            log_table=cuda.to_device(fixed_log2(np.arange(max(pairs for pairs, _ in keys) + 1))),
+            tables={key: device_table(entropy_kernels.lookup_table, *key) for key in keys},
+            log_table=device_table(log_table, max(pairs for pairs, _ in keys)),
         )
 
     def map(
@@ -190,9 +191,10 @@ class MCCStage(LevelStage):
         kernel = compiled(feature_kernels.mcc_kernel, settings.symmetric, self._task.merge)
         offsets, *arrays = scratch
         blocks_of_threads = -(-arrays[0].shape[2] // _MATRIX_BLOCK)
-        kernel[blocks_of_threads, _MATRIX_BLOCK, stream](
-            source, offsets, settings.radii, self._task.bins.flat, *origin, *arrays, out[plane]
-        )
+        start(
+            kernel, blocks_of_threads, _MATRIX_BLOCK, stream,
+            source, offsets, settings.radii, self._task.bins.flat, *origin, *arrays, out[plane],
+        )  # fmt: skip
 
     def _shapes(self) -> list[tuple[tuple[int, ...], type[np.number[Any]]]]:
         """Return shape and type of every field of `mcc.Scratch` for one thread."""

@@ -126,19 +126,3 @@ def test_a_spill_is_seen():
 
     array = types.Array(types.int32, 1, "C")
     assert " 0 bytes stack frame" not in compiler_log(kernel, (array, array), (9, 0))
-
-
-def test_advice_on_small_grids_is_not_passed_on():
-    """Its class is numba-cuda's own, and as an error it would make every device look unfit."""
-    import warnings
-
-    from numba.cuda.core.errors import NumbaPerformanceWarning
-
-    from glcm_cuda.engines.cuda.device_arrays import quiet
-
-    with quiet():
-        warnings.warn(
-            NumbaPerformanceWarning("Grid size 1 will likely result in GPU under-utilization"), stacklevel=2
-        )
-    with pytest.raises(NumbaPerformanceWarning):
-        warnings.warn(NumbaPerformanceWarning("Grid size 1"), stacklevel=2)

@@ -457,6 +457,13 @@ def test_a_mosaic_is_refused_by_name(tmp_path, rng, number):
         read_image(tmp_path / "0.dcm")
 
 
+def test_copies_of_a_mosaic_are_mosaics_first(tmp_path, rng):
+    write_slice(tmp_path / "0.dcm", rng.integers(0, 99, (6, 6)), (0, 0, 0), ImageType=["ORIGINAL", "MOSAIC"])
+    (tmp_path / "1.dcm").write_bytes((tmp_path / "0.dcm").read_bytes())
+    with pytest.raises(ValueError, match=r"0\.dcm is a mosaic"):
+        read_image(tmp_path)
+
+
 def test_a_mosaic_by_the_private_number_of_its_slices(tmp_path):
     write_slice(tmp_path / "a.dcm", np.zeros((12, 12)), (0, 0, 0))
     header = pydicom.dcmread(tmp_path / "a.dcm")

@@ -177,6 +177,17 @@ def test_irregular_folders_are_refused(tmp_path, rng, make, line):
         read_image(tmp_path / "series")
 
 
+@pytest.mark.parametrize("keyword", ["PatientID", "StudyInstanceUID"])
+def test_a_uid_that_two_patients_share_is_two_series(tmp_path, rng, keyword):
+    """As careless anonymisation leaves it; together their slices would make an even stack."""
+    write_series(tmp_path / "one", rng, places=(0.0, 2.5, 5.0))
+    other = write_series(tmp_path / "other", rng, places=(7.5, 10.0, 12.5), **{keyword: "1.9"})
+    with pytest.raises(ValueError, match=r"holds 2 DICOM series: .*give --series with a number"):
+        read_image(tmp_path)
+    numbers = [read_image(tmp_path, Choice(series=str(number))).array.tolist() for number in (1, 2)]
+    assert other.tolist() in numbers
+
+
 def test_a_truncated_slice_is_refused(tmp_path, rng):
     write_series(tmp_path / "series", rng)
     victim = min((tmp_path / "series").iterdir())

@@ -1,0 +1,183 @@
+"""What a call must give, from docs/definition.md and the oracle alone."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import naive
+import numpy as np
+
+from fuzz.strategies import Call
+from glcm_cuda import GLCMSettings
+from glcm_cuda.families.registry import NAMES
+
+DENSE_LEVELS = 300
+"""Beyond it the oracle's matrices are too large, and entropy alone is compared."""
+
+_SHRINK = 2.0**-20
+"""Exact, and keeps the product of a range and a number of levels inside float64."""
+
+
+class RefusedError(Exception):
+    """The definition has no value for this call."""
+
+
+def _refuse(condition: object) -> None:
+    if condition:
+        raise RefusedError
+
+
+def _checked(array: Any) -> Any:
+    """Return an array of real numbers."""
+    _refuse(np.ma.is_masked(array))
+    checked = np.asarray(array)
+    _refuse(checked.dtype.kind not in "biuf")
+    return checked
+
+
+def _checked_mask(mask: Any, shape: tuple[int, ...]) -> Any:
+    if mask is None:
+        return np.ones(shape, bool)
+    checked = _checked(mask)
+    _refuse(checked.shape != shape)
+    _refuse(not np.isfinite(checked).all() or not checked.any())
+    return checked != 0
+
+
+def _box(inside: Any, margin: int) -> tuple[slice, ...]:
+    places = np.argwhere(inside)
+    return tuple(
+        slice(max(low - margin, 0), high + margin + 1)
+        for low, high in zip(places.min(axis=0), places.max(axis=0), strict=True)
+    )
+
+
+def _range(values: Any, chosen: GLCMSettings) -> tuple[float, float]:
+    """Return the range of the bins over these finite intensities."""
+    if chosen.intensity_range is not None:
+        return chosen.intensity_range
+    values = values[np.isfinite(values)]
+    low, high = float(values.min()), float(values.max())
+    _refuse(not np.isfinite([low, high]).all())
+    values = values.astype(float)
+    if chosen.percentiles is not None:
+        low, high = np.percentile(values, chosen.percentiles)
+    elif chosen.deviations is not None and low < high:
+        with np.errstate(all="ignore"):
+            reach = chosen.deviations * values.std()
+            _refuse(not np.isfinite(reach))
+            low, high = max(low, values.mean() - reach), min(high, values.mean() + reach)
+    return float(low), float(high)
+
+
+def levels_of(image: Any, mask: Any, chosen: GLCMSettings) -> tuple[Any, Any, int]:
+    """Return the levels, what is inside the mask, and the number of levels."""
+    array = _checked(image)
+    _refuse(array.size == 0)
+    inside = _checked_mask(mask, array.shape)
+    reached = _box(inside, max(chosen.radii))
+    _refuse(not np.isfinite(array[inside]).all())
+    _refuse(mask is not None and not chosen.masked_window and not np.isfinite(array[reached]).all())
+    _refuse(mask is None and chosen.range_over != "image" and chosen.intensity_range is None)
+    domain = {"image": array, "mask": array[inside], "crop": array[reached]}[chosen.range_over]
+    low, high = _range(domain.reshape(-1), chosen)
+    width = chosen.bin_width
+    _refuse(not np.isfinite(max(abs(low), abs(high), high - low) + 2 * (width or 0)))
+    finite = np.where(np.isfinite(array), array, low)
+    if width is not None:
+        _refuse(np.floor((high - low) / width) + 1 > 65536)
+    if chosen.bin_edges == "pyradiomics":
+        return _pyradiomics_levels(finite, array.dtype, low, high, chosen, inside)
+    if width is not None:
+        return naive.quantize_width(finite, width, low, high), inside, math.floor((high - low) / width) + 1
+    if not np.isfinite(chosen.levels * (high - low)):
+        finite, low, high = finite * _SHRINK, low * _SHRINK, high * _SHRINK
+    finite = np.clip(np.asarray(finite, float), low, high)  # so that floor() meets no infinity
+    return naive.quantize(finite, chosen.levels, low, high), inside, chosen.levels
+
+
+def _pyradiomics_levels(
+    finite: Any, dtype: Any, low: float, high: float, chosen: GLCMSettings, inside: Any
+) -> tuple[Any, Any, int]:
+    width, ends = chosen.bin_width, np.array([low, high])
+    largest = float(np.finfo(dtype).max) if dtype.kind == "f" else np.inf
+    fits = dtype.kind != "b" and dtype.itemsize <= 8 and high + 2 * (width or 0) <= largest
+    if fits and np.array_equal(ends.astype(dtype), ends):
+        ends = ends.astype(dtype)
+    bins = {"bin_count": chosen.levels} if width is None else {"bin_width": width}
+    try:
+        top = int(naive.quantize_pyradiomics(ends.astype(float), ends, **bins).max())
+        levels = naive.quantize_pyradiomics(np.minimum(np.asarray(finite, float), high), ends, **bins)
+    except ValueError:  # NumPy finds no such edges
+        _refuse(low < high)
+        return np.zeros(finite.shape, int), inside, 1
+    return levels, inside, top + 1
+
+
+def _offsets(chosen: GLCMSettings) -> list[tuple[int, ...]]:
+    every = chosen.directions == "all"
+    found = [naive.directions(chosen.dimensions, distance, every) for distance in chosen.distances]
+    return list(itertools.chain(*found))
+
+
+def expected_of(call: Call, chosen: GLCMSettings) -> Any:
+    """Return the oracle's levels, maps by name or values by name.
+
+    Raises
+    ------
+    RefusedError
+        If there is no right value.
+    """
+    if call.function == "quantize":
+        return levels_of(call.image, call.mask, chosen)[0]
+    _refuse(np.ndim(call.image) not in (2, 3))
+    _refuse(chosen.slice_axis and np.ndim(call.image) == 2)
+    _refuse(not call.features or not set(call.features) <= set(NAMES))
+    levels, inside, number = levels_of(call.image, call.mask, chosen)
+    stack, within = (array.reshape((-1, *array.shape[-2:])) for array in (levels, inside))
+    stack, within = (np.moveaxis(array, chosen.slice_axis, 0) for array in (stack, within))
+    names = [name for name in call.features if name == "joint_entropy" or number <= DENSE_LEVELS]
+    if not names:
+        return {}
+    counted = within if chosen.masked_window or call.function == "roi_features" else np.ones_like(within)
+    shared: dict[str, Any] = {
+        "mask": within,
+        "dimensions": chosen.dimensions,
+        "symmetric": chosen.symmetric,
+        "aggregate": chosen.aggregate,
+        "log_base": chosen.log_base,
+        "first_level": chosen.first_level,
+        "offsets": _offsets(chosen),
+        "image_levels": len(np.unique(stack[counted])),
+    }
+    if call.function == "roi_features":
+        values = _densely(stack, names, number)
+        return {
+            name: naive.roi(
+                values[0], name=name, pool_slices=call.pool_slices, number_of_levels=values[1], **shared
+            )
+            for name in names
+        }
+    dense, number = _densely(stack, names, number)
+    edges = list(chosen.edges)
+    maps = naive.maps(
+        dense,
+        names,
+        window=tuple(edges),
+        masked_window=chosen.masked_window,
+        number_of_levels=number,
+        **shared,
+    )
+    return {
+        name: np.moveaxis(values, 0, chosen.slice_axis).reshape(levels.shape) for name, values in maps.items()
+    }
+
+
+def _densely(levels: Any, names: list[str], number: int) -> tuple[Any, int]:
+    """Return levels as ranks where entropy alone is wanted, which knows equal and different alone."""
+    if names != ["joint_entropy"]:
+        return levels, number
+    ranks = np.unique(levels, return_inverse=True)[1].reshape(levels.shape)
+    return ranks, int(ranks.max()) + 1
