@@ -102,7 +102,7 @@ test-slow: $(VENV)/.test ## the slow tests, then the coverage of the quick ones 
 # Of the tests of both backends the halves that use CUDA
 CUDA_HALF := test_cuda or cuda] or same_bits
 EMULATED = -p ptx.plugin -k "ptx or $(CUDA_HALF)" $(if $(ALL),,-m "not slow")
-test-ptx: $(VENV)/.test ## compiled CUDA code on an emulated device; also the slow tests with ALL=1 (4 minutes, 6)
+test-ptx: $(VENV)/.test ## compiled CUDA code on an emulated device; also the slow tests with ALL=1 (4 minutes, 5)
 	$(BIN)/python tests/ptx/run.py $(BIN)/python -m pytest -q $(EMULATED) $(SIMULATED_PARALLEL) tests/ptx $(SIMULATED)
 
 coverage: $(VENV)/.test ## the quick tests again, with the share of the code that they reach

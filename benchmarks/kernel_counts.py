@@ -25,7 +25,7 @@ from typing import Any
 from unittest import mock
 
 from _kernel_variants import SIGNATURE, VARIANTS
-from cuda.bindings import nvjitlink
+from cuda.core import Linker, LinkerOptions, ObjectCode
 from numba import cuda, types
 
 from glcm_cuda import GLCMSettings
@@ -63,23 +63,28 @@ def main() -> None:
     for name, (settings, way) in CASES.items():
         with way():
             every = marches(settings, settings is WIDE)
-            registers = [max(used(march, at) for march in set(every)) for at in ARCHITECTURES]
+            codes = {march: [machine_code(march, at) for at in ARCHITECTURES] for march in set(every)}
+            logs = zip(*([log for _, log in linked_codes] for linked_codes in codes.values()), strict=True)
+            registers = [max(map(registers_of, of_one)) for of_one in logs]
             flat = settings.dimensions == 2 and settings.aggregate == "mean"
-            instructions = sum(map(instructions_per_voxel, every)) if flat else None
+            read = ARCHITECTURES.index(READ)
+            instructions = flat and sum(instructions_in(march, codes[march][read][0]) for march in every)
         numbers = "".join(f"{number:8}" for number in registers)
-        print(f"{name:40}{numbers}{instructions or '':>14}{sum(map(comparisons, every)):>13,}")
+        print(f"{name:40}{numbers}{instructions or '':>14}{sum(map(comparisons, every)):>13,}", flush=True)
     print("\ninstructions per voxel of one direction, 5 rows of 4 pairs")
-    print(f"{'marching, all that a map needs':44}{instructions_per_voxel(marches(GLCMSettings())[0]):6}")
+    march = marches(GLCMSettings())[0]
+    print(f"{'marching, all that a map needs':44}{instructions_in(march, machine_code(march, READ)[0]):6}")
     for name, variant in VARIANTS.items():
         code, _ = linked(variant(), SIGNATURE, READ)
         count = sum(bool(re.match(_INSTRUCTION, line)) for line in disassembled(code).splitlines())
         print(f"{name + ', counts alone':44}{count:6}")
     print(f"\n{'registers of the other kernels':40}{head}{'innermost loop':>16}")
     for name, (kernel, signature) in other_kernels().items():
-        registers = [registers_of(linked(kernel, signature, at)[1]) for at in ARCHITECTURES]
-        loops = loops_of(disassembled(linked(kernel, signature, READ)[0]))
+        codes = [linked(kernel, signature, at) for at in ARCHITECTURES]
+        registers = [registers_of(log) for _, log in codes]
+        loops = loops_of(disassembled(codes[ARCHITECTURES.index(READ)][0]))
         innermost = min(loop["size"] for loop in loops if loop["loads"])
-        print(f"{name:40}{''.join(f'{number:8}' for number in registers)}{innermost:>16}")
+        print(f"{name:40}{''.join(f'{number:8}' for number in registers)}{innermost:>16}", flush=True)
 
 
 def other_kernels() -> dict[str, tuple[Callable[..., None], tuple[types.Type, ...]]]:
@@ -105,14 +110,9 @@ def comparisons(march: March) -> int:
     return found
 
 
-def used(march: March, architecture: tuple[int, int]) -> int:
-    """Return the registers of a counting kernel; raise an error if it uses local memory."""
-    return registers_of(machine_code(march, architecture)[1])
-
-
 def registers_of(log: str) -> int:
     """Return the registers of a kernel from the linker's log; raise an error if it uses local memory."""
-    if "0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads" not in log:
+    if not re.search(r"\b0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads", log):
         msg = f"the kernel uses local memory: {log}"
         raise RuntimeError(msg)
     found = re.search(r"Used (\d+) registers", log)
@@ -153,35 +153,38 @@ def mcc_signature(level: types.Type = types.int16) -> tuple[types.Type, ...]:
 def signature_of(march: March) -> tuple[types.Type, ...]:
     """Return the types of a counting kernel's arguments."""
     whole, table = types.int64, array(types.int64, 1)
-    totals = array(types.int64 if march.merge else types.float64, 3)
+    totals = array(types.int64 if march.merge else types.float64, 1)
     return (
         array(types.uint32, 1), whole, table, table, types.boolean, types.boolean, totals,
-        array(types.int32, 3), array(types.int32 if march.wide else types.int16, 3), whole, whole,
+        array(types.int32, 1), array(types.int32 if march.wide else types.int16, 3), whole, whole,
         types.float64, array(types.float32, 3),
     )  # fmt: skip
 
 
 def linked(kernel: Callable[..., None], signature: Any, architecture: tuple[int, int]) -> tuple[bytes, str]:
-    """Return a kernel's machine code and the linker's log."""
+    """Return a kernel's machine code and the linker's log.
+
+    It is linked as `cuda.jit` links it on a device: from what NVVM writes for optimisation at link time. Code
+    that is compiled to PTX first and then assembled is other code.
+    """
     device = SimpleNamespace(compute_capability=architecture)  # the functions that kernels call look it up
     with mock.patch("numba.cuda.dispatcher.get_current_device", return_value=device):
-        ptx, _ = cuda.compile(kernel, signature, cc=architecture, device=False, abi="numba", output="ptx")
-    linker = nvjitlink.create(3, ["-arch=sm_{}{}".format(*architecture), "-verbose", "-Xptxas=-v"])
+        code, _ = cuda.compile(kernel, signature, cc=architecture, device=False, abi="numba", output="ltoir")
+    options = LinkerOptions(
+        arch=f"sm_{architecture[0]}{architecture[1]}{'a' if architecture >= (9, 0) else ''}",
+        link_time_optimization=True,
+        verbose=True,
+        ptxas_options=["-v"],
+    )
+    linker = Linker(ObjectCode.from_ltoir(code), options=options)
     try:
-        nvjitlink.add_data(linker, nvjitlink.InputType.PTX, ptx.encode(), len(ptx), "kernel")
-        nvjitlink.complete(linker)
-        log = bytearray(nvjitlink.get_info_log_size(linker))
-        nvjitlink.get_info_log(linker, log)
-        code = bytearray(nvjitlink.get_linked_cubin_size(linker))
-        nvjitlink.get_linked_cubin(linker, code)
+        return bytes(linker.link("cubin").code), linker.get_info_log()
     finally:
-        nvjitlink.destroy(linker)
-    return bytes(code), log.decode()
+        linker.close()
 
 
-def instructions_per_voxel(march: March) -> int:
-    """Return the instructions per voxel of a direction, counted in the loops of the machine code."""
-    code, _ = machine_code(march, READ)
+def instructions_in(march: March, code: bytes) -> int:
+    """Return the instructions per voxel of a direction, counted in the loops of its machine code."""
     loops = sorted(loops_of(disassembled(code)), key=lambda loop: loop["size"])
     inner = next(loop for loop in loops if loop["loads"])
     outer = loops[-1]

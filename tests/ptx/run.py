@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -32,6 +33,8 @@ def main(command: Sequence[str]) -> None:
     check = [sys.executable, "-c", "from ptx.faults import why_not_emulated as why; print(why(), end='')"]
     if reason := subprocess.run(check, env=environment, capture_output=True, text=True, check=True).stdout:
         raise SystemExit(f"the PTX emulator cannot be used: {reason}")
+    if shutil.which(command[0]) is None:
+        raise SystemExit(f"there is no program {command[0]!r} to run on the PTX emulator")
     os.execvpe(command[0], list(command), environment)
 
 

@@ -20,15 +20,14 @@ if why_not_emulated():
 
 from numba import cuda
 
-from glcm_cuda.engines.cuda.device_arrays import quiet
+from glcm_cuda.families.launching import start
 
 ROOT = Path(__file__).parents[2]
 
 
 def faults_of(kernel, *arguments, threads=4):
     """Return the faults of a launch, and take them away, so that the plugin sees none."""
-    with quiet():
-        cuda.jit(kernel)[1, threads](*arguments)
+    start(cuda.jit(kernel), 1, threads, 0, *arguments)
     return take_faults()
 
 
@@ -193,8 +192,7 @@ def test_work_waits_until_somebody_waits_for_it():
     pinned[:] = 1
     values, out = cuda.device_array(4, np.int32), cuda.device_array(4, np.int32)
     values.copy_to_device(pinned, stream)
-    with quiet():
-        cuda.jit(kernel)[1, 4, stream](values, out)
+    start(cuda.jit(kernel), 1, 4, stream, values, out)
     pinned[:] = 2  # too early: the copy has not been waited for
     stream.synchronize()
     np.testing.assert_array_equal(out.copy_to_host(), 2)

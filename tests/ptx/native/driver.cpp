@@ -221,6 +221,7 @@ API cuEventElapsedTime_v2(float *milliseconds, Clock::time_point *start, Clock::
 API cuLibraryLoadData(Kernel **library, const void *image, void *, void *, unsigned, void *, void *, unsigned) {
   LOCK;
   *library = load_kernel(image);
+  if (!*library) fprintf(stderr, "PTX emulator: got a kernel that is not translated; PYTHONPATH must keep what run.py put there\n");
   return *library ? SUCCESS : INVALID_IMAGE;
 }
 API cuModuleLoadDataEx(Kernel **library, const void *image, unsigned, void *, void *) {

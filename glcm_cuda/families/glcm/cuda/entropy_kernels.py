@@ -177,7 +177,7 @@ def count_kernel(march: March) -> Callable[..., None]:
 
     Its arguments: words (uint32, flat); voxels of a strip, which is one thread's part of a march;
     `lookup_table` and logarithms (int64); whether this is the `first` direction and the `last`; `totals`
-    and `terms` (Z, Y, X), which directions pass on to each other (mean: sum of the entropies and their
+    and `terms`, flat, which directions pass on to each other (mean: sum of the entropies and their
     number; merge: sum of ``n * log2(n)`` and number of non-pairs); levels (Z, Y, X), negative outside the
     mask, and slice and row at which the map starts in them; the scale of the result; the map (Z, Y, X)
     float32.
@@ -213,6 +213,7 @@ def count_kernel(march: March) -> Callable[..., None]:
         length, breadth = (depth, height) if volumetric else (height, depth)
         if x >= width or across >= breadth:
             return
+        x, across = np.uint32(x), np.uint32(across)
         row = width + rim_x
         plane = row * (height + rim_y)
         volume = plane * (depth + rim_z)
@@ -220,10 +221,12 @@ def count_kernel(march: March) -> Callable[..., None]:
         down, beside = (
             (np.uint32(plane), np.uint32(row)) if volumetric else (np.uint32(row), np.uint32(plane))
         )
-        start, stop = number * strip, min(number * strip + strip, length)
+        start = np.uint32(number * strip)
+        # Numba's sums of 32-bit numbers have 64 bits, which take a device two instructions each.
+        steps = np.int32(min(strip, length - number * strip) + planes - 1)
         thread = np.uint32(cuda.threadIdx.y * threads_x + cuda.threadIdx.x)
-        # Rings with a slot per plane, the plane's number modulo `planes`: `sums` of the windows that start in
-        # the last planes, and `passed`, what `seen` was after each of them.
+        # Rings with a slot for each of the last planes: `sums` of the windows that start in them, and
+        # `passed`, what `seen` was after each of them.
         sums = cuda.shared.array(ring, sum_type)
         passed = cuda.shared.array(ring, np.int64)
         # Non-pairs * 2**32 + distinct pairs, of all planes so far.
@@ -233,11 +236,13 @@ def count_kernel(march: March) -> Callable[..., None]:
         shape = cuda.const.array_like(shapes)
         here = cuda.local.array(chunk, np.uint32)
         rank = cuda.local.array(chunk, np.uint32)
-        # Plane `entering` enters; the window that starts `planes - 1` planes higher is complete after it.
-        # Before the plane `start + planes - 1` no window of the strip is.
-        column = np.uint32(across) * beside + np.uint32(x)
-        for entering in range(start, stop + planes - 1):
-            newest = column + np.uint32(entering) * down
+        # In every step a plane enters; the window that starts `planes - 1` planes higher is complete after
+        # it. In the first `planes - 1` steps none is.
+        column = start * down + across * beside + x
+        entering = np.uint32(planes - 1)  # slot of the plane that enters
+        for step in range(steps):
+            entering = _slot(entering + 1, planes)
+            newest = column + np.uint32(step) * down
             for r in range(rows):
                 for c in range(0, columns, chunk):
                     # Load a chunk of the row, and add up its marks. Past the end of the row are non-pairs.
@@ -261,9 +266,9 @@ def count_kernel(march: March) -> Callable[..., None]:
                     # Go up from window to window. The one that starts `before` planes higher has one plane
                     # more of each direction k than the last: its first plane with pairs, which is `above`
                     # planes higher.
-                    for before in range(min(planes, entering - start + 1)):
+                    for before in range(min(np.int32(planes), np.int32(step + 1))):
                         for k in range(group):
-                            above = before - shape[k, 0]
+                            above = np.int32(before - shape[k, 0])
                             if above < 0:
                                 continue
                             line = newest + np.uint64(k * volume) - np.uint32(above) * down
@@ -284,8 +289,7 @@ def count_kernel(march: March) -> Callable[..., None]:
                         # holds this row: add the row's terms to its sum, or multiply its factors into the
                         # name.
                         if before >= late:
-                            slot = entering % planes - before
-                            waiting = np.uint32(slot + planes if slot < 0 else slot)
+                            waiting = _slot(entering + planes - before, planes)
                             if named:
                                 name = np.uint32(1)
                                 for j in range(chunk):
@@ -300,48 +304,58 @@ def count_kernel(march: March) -> Callable[..., None]:
                                 sums[waiting, thread] += added
             # Marks of the window that is complete: of all planes so far, less those before its first one
             # with pairs.
-            done = entering - (planes - 1)
+            done = np.int32(step - (planes - 1))
             marks_of_window = seen
-            if done + late > start:
-                marks_of_window -= passed[(entering + late) % planes, thread]
-            passed[entering % planes, thread] = seen
-            if done < start:
+            if done + late > 0:
+                marks_of_window -= passed[_slot(entering + late, planes), thread]
+            passed[entering, thread] = seen
+            if done < 0:
                 continue
             # Take the window's sum out: its slot is for the window that starts in the plane that enters next.
             none, distinct = marks_of_window >> 32, marks_of_window & 0xFFFFFFFF
-            log_sum = np.int64(sums[done % planes, thread])
-            sums[done % planes, thread] = empty
+            oldest = _slot(entering + 1, planes)
+            log_sum = np.int64(sums[oldest, thread])
+            sums[oldest, thread] = empty
             if named:
                 log_sum = table[np.uint32(log_sum)]
             # `distinct` enters the numerator of the entropy as a sum does, with the other sign; see
             # `entropy_of`.
             log_sum -= distinct * LOG_ONE
-            z, y = (done, across) if volumetric else (across, done)
+            along = start + np.uint32(done)
+            z, y = (along, across) if volumetric else (across, along)
+            voxel = np.uint64((z * np.uint32(height) + y) * np.uint32(width) + x)
             # Continue what earlier directions have left; pass on what later ones need.
             entropy, entropies = 0.0, 0
             if merge and not first:
-                log_sum += totals[z, y, x]
-                none += terms[z, y, x]
+                log_sum += totals[voxel]
+                none += terms[voxel]
             if not merge and not first:
-                entropy, entropies = totals[z, y, x], terms[z, y, x]
+                entropy, entropies = totals[voxel], terms[voxel]
             if merge and not last:
-                totals[z, y, x] = log_sum
-                terms[z, y, x] = none
+                totals[voxel] = log_sum
+                terms[voxel] = none
                 continue
             # Non-pairs are counted like pairs of one code: take them off. Without pairs there is no entropy.
             if none < all_pairs:
-                log_sum -= none * log_table[none]
+                log_sum -= none * log_table[np.uint64(none)]
                 entropy += scaled_entropy(all_pairs - none, log_sum, 0, log_table)
                 entropies += 1
             if not last:
-                totals[z, y, x] = entropy
-                terms[z, y, x] = entropies
-            elif levels[z + origin_z, y + origin_y, x] < 0:
+                totals[voxel] = entropy
+                terms[voxel] = entropies
+            elif levels[np.uint32(z + origin_z), np.uint32(y + origin_y), x] < 0:
                 out[z, y, x] = np.nan
             else:
                 out[z, y, x] = mean_entropy(entropy, entropies, scale)
 
     return count
+
+
+@njit(inline="always")
+def _slot(number, planes):  # type: ignore[no-untyped-def]
+    """Return a number below ``2 * planes`` modulo `planes`, without a division: a slot of a ring."""
+    number = np.int32(number)
+    return np.uint32(number - planes if number >= planes else number)
 
 
 @njit(inline="always")

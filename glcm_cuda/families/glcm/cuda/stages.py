@@ -114,7 +114,7 @@ class EntropyStage(LevelStage):
     ) -> None:
         """Start the kernel that counts direction k."""
         march, settings = self._marches[k], self._task.settings
-        totals, terms = (array[: out.size].reshape(out.shape) for array in (scratch.totals, scratch.terms))
+        totals, terms = scratch.totals[: out.size], scratch.terms[: out.size]
         strip = min(max(4 * (march.planes - 1), out.size // _THREADS, 1), _LONGEST_STRIP)
         length, across = out.shape[:2] if settings.dimensions == 3 else out.shape[1::-1]
         threads = (-(-length // strip), across, out.shape[2])
