@@ -369,7 +369,10 @@ def test_a_model_of_several_features_gives_a_map_of_each(two_features, tmp_path,
     lines = result.stdout.splitlines()
     assert lines[:2] == [str(path) for path in outputs.values()]
     assert "8 levels, 2 features" in lines[2]
-    assert [line.split(" of ")[0] for line in lines[3:]] == ["contrast: check", "joint_entropy: check"]
+    assert [line.split(" of ")[0] for line in lines[3:5]] == ["contrast: check", "joint_entropy: check"]
+    assert [line.split(";")[0] for line in lines[5:]] == [
+        f"CHECK FAILED: {path}" for path in outputs.values()
+    ]
     assert lines[4].endswith(" bits")
     assert not lines[3].endswith(" bits")
     assert not (tmp_path / "m.nii.gz").exists()
