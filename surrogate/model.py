@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import sys
 import zipfile
 from collections.abc import Iterable, Sequence
@@ -17,6 +18,9 @@ from glcm_cuda.settings import GLCMSettings
 from surrogate.architectures import ARCHITECTURES
 from surrogate.exact import ENTROPY
 from surrogate.settings import NetworkSettings
+
+_MEMBERS = {"config.json", "metadata.json", "model.weights.h5"}
+"""What a .keras file of ours holds."""
 
 
 @keras.saving.register_keras_serializable(package="radsynth")
@@ -212,13 +216,20 @@ def _check_archive(path: Path) -> None:
     if not path.is_file():
         msg = f"there is no model file {path}"
         raise ValueError(msg)
-    if not zipfile.is_zipfile(path):
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = set(archive.namelist())
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, UnicodeDecodeError, struct.error) as error:
         msg = f"{path} is not a .keras file, or is truncated; expected a model from radsynth train"
+        raise ValueError(msg) from error
+    if "config.json" not in names:
+        msg = f"{path} is a zip archive but not a .keras file; expected a model from radsynth train"
         raise ValueError(msg)
-    with zipfile.ZipFile(path) as archive:
-        if "config.json" not in archive.namelist():
-            msg = f"{path} is a zip archive but not a .keras file; expected a model from radsynth train"
-            raise ValueError(msg)
+    # Keras unpacks all others into a temporary folder, which it leaves behind if one cannot be read.
+    if not names <= _MEMBERS:
+        others = sorted(names - _MEMBERS)
+        msg = f"{path} must hold {', '.join(sorted(_MEMBERS))} alone, got {others[0][:60]!r} too; train again"
+        raise ValueError(msg)
 
 
 def _first_line(error: Exception) -> str:

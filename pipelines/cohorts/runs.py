@@ -52,7 +52,8 @@ def read_run(run_dir: Path) -> Run:
         settings = GLCMSettings.from_dict(description["glcm"])
         features = tuple(description.get("features", ENTROPY))
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-        msg = f'{path} must be JSON with the settings of the maps under "glcm", got {error!r}; train again'
+        got = f"{type(error).__name__}: {error}"  # the representation has all bytes that are no text
+        msg = f'{path} must be JSON with the settings of the maps under "glcm", got {got}; train again'
         raise ValueError(msg) from error
     _require(run_dir / "folds.csv", "it records who was held out; train again")
     folds = {row["patient"]: row["fold"] for row in _rows(run_dir / "folds.csv", ("patient", "fold"))}

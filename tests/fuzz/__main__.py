@@ -30,7 +30,7 @@ def main() -> int:
         reason = replay(options.replay, folder)
         print(reason or "nothing is wrong")
         return bool(reason)
-    failed = _run_calls(options.calls, options.seed)
+    failed = options.calls > 0 and _run_calls(options.calls, options.seed)
     if not options.files:
         return failed
     wrong = check_sound(folder)

@@ -75,6 +75,8 @@ def run_files(number: int, seed: int, folder: Path, *, only: str = "", keras: bo
     workers = {False: Worker(), True: Worker(keras=True)}
     campaign, started = Campaign(), time.monotonic()
     for index in range(number):
+        if index % 1000 == 0 and index:
+            print(f"{index} files, {len(campaign.failures)} failures", flush=True)
         rng = random.Random(f"{seed}-{index}")
         (name,) = rng.choices(names, weights)
         case = folder / "case"

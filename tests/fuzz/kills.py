@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import csv
 import gzip
+import importlib
 import io
 import json
 import os
@@ -36,7 +37,17 @@ SIGNALS = (signal.SIGKILL, signal.SIGTERM)
 PRECIOUS = b"precious"
 MOST_SECONDS = 600
 
-_CHANGING = {"created", "date", "seconds", "software", "versions", "store", "store_sha256", "file_sha256"}
+_CHANGING = {
+    "created",
+    "date",
+    "seconds",
+    "voxels_per_second",
+    "software",
+    "versions",
+    "store",
+    "store_sha256",
+    "file_sha256",
+}
 """What records say of the run itself."""
 
 _SHAPE = (6, 90, 90)
@@ -52,6 +63,8 @@ class Killed:
         Writes the inputs.
     command : str
         Arguments of ``radsynth``; ``IN`` and ``OUT`` are folders.
+    imports : tuple of str
+        Modules that the command imports when it is called.
     outputs : tuple of str
         Outputs that exist before, and must be whole at any time: as before, or finished.
     resumes : bool
@@ -62,6 +75,7 @@ class Killed:
 
     write: Callable[[Path], object]
     command: str
+    imports: tuple[str, ...]
     outputs: tuple[str, ...] = ()
     resumes: bool = False
     tolerance: float = 0.0
@@ -106,29 +120,34 @@ COMMANDS = {
     "groundtruth": Killed(
         _write_cohort,
         "groundtruth IN/cohort.csv -o OUT/store.h5 --maps OUT/maps --samples-per-case 500 --force",
+        ("pipelines.groundtruth", "pipelines.maps.exact_cohort"),
         ("store.h5",),
         resumes=True,
     ),
     "train": Killed(
         _write_store,
         "train IN/store.h5 -o OUT/run --folds 1 --epochs 3 --batch 150 --patience 0 --augment 0",
+        ("pipelines.train", "pipelines.cohorts.training"),
         resumes=True,
         tolerance=5e-3,
     ),
     "synthesize": Killed(
         _write_model,
         "synthesize IN/image.nii -o OUT/map.nrrd --model IN/model.keras --preview OUT/map.png --force",
+        ("pipelines.synthesize", "pipelines.maps.synthetic"),
         ("map.nrrd", "map.png"),
         tolerance=1e-4,
     ),
     "map": Killed(
         _write_archive,
         "map IN/image.zip -o OUT/map.nii.gz --feature joint_entropy --feature contrast --feature mcc --force",
+        ("pipelines.map", "pipelines.maps.exact"),
         ("map_joint_entropy.nii.gz", "map_mcc.nii.gz"),
     ),
     "preprocess": Killed(
         _write_cohort,
         "cohort preprocess IN/cohort.csv -o OUT/prepared --normalize zscore --resample 0.5,0.5,0",
+        ("pipelines.manifest", "pipelines.cohorts.preparation"),
         resumes=True,
     ),
 }
@@ -178,7 +197,7 @@ def _killed_once(killed: Killed, folder: Path, moment: float, sent: signal.Signa
         faults.append(f"exit code {code}: {(folder / 'stderr').read_text()[-2000:]}")
     for output in killed.outputs:
         if (out / output).read_bytes() != PRECIOUS:
-            faults += _differences(out / output, folder / "whole" / output, killed.tolerance)
+            faults += differences(out / output, folder / "whole" / output, killed.tolerance)
     if sent == signal.SIGTERM and code == 143:
         faults += [f"left behind after SIGTERM: {name}" for name in _left(folder, killed)]
     again = _run(killed, folder, out)
@@ -191,7 +210,7 @@ def _killed_once(killed: Killed, folder: Path, moment: float, sent: signal.Signa
         )
     faults += [f"left behind in the temporary folder: {name}" for name in _names(folder / "tmp")]
     for shared in sorted(names & expected):
-        faults += _differences(out / shared, folder / "whole" / shared, killed.tolerance)
+        faults += differences(out / shared, folder / "whole" / shared, killed.tolerance)
     return code, faults
 
 
@@ -269,7 +288,7 @@ def _names(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
-def _differences(path: Path, whole: Path, tolerance: float) -> list[str]:
+def differences(path: Path, whole: Path, tolerance: float) -> list[str]:
     """Return in what a file differs from that of a run that nobody disturbed."""
     try:
         if not whole.exists() or _equal(_content(path), _content(whole), tolerance):
@@ -351,11 +370,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path, default=Path("runs/crash"), help="where it works")
     parser.add_argument("--only", default="", help="part of the names of the commands to kill")
     options = parser.parse_args(arguments)
-    import_all()
     failed = False
-    for name in COMMANDS:
+    for name, killed in COMMANDS.items():
         if options.only not in name:
             continue
+        for module in killed.imports:
+            importlib.import_module(module)
         started = time.monotonic()
         ends, wrong = run_kills(name, options.times, options.seed, options.folder.resolve() / name)
         codes = ", ".join(f"{number} x {end}" for end, number in sorted(ends.items()))
@@ -363,11 +383,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("".join(f"  {fault}\n" for fault in wrong), end="", flush=True)
         failed = failed or bool(wrong)
     return int(failed)
-
-
-def import_all() -> None:
-    """Import what the commands import when they are called."""
-    import keras  # noqa: F401
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+from helpers.commands import radsynth
 from helpers.dicom import group, write_enhanced, write_series, write_slice
 from helpers.regions import ABOUT, corners, two_masks, write_segmentation, write_structures
 from helpers.stores import write_store
@@ -214,6 +215,18 @@ def _model(folder: Path, rng: np.random.Generator) -> None:
     build_model(GLCMSettings(levels=8), NetworkSettings(filters=(4, 4, 4, 4))).save(folder / "model.keras")
 
 
+def _run(folder: Path, rng: np.random.Generator) -> None:
+    """Write a cohort, a finished training on it, and its synthetic maps."""
+    _cohort(folder, rng)
+    for line in (
+        f"groundtruth {folder}/cohort.csv -o {folder}/store.h5 --samples-per-case 50 --levels 8",
+        f"train {folder}/store.h5 -o {folder}/run --epochs 1 --patience 0 --batch 50 --augment 0",
+        f"synthesize {folder}/cohort.csv -o {folder}/run/synthetic --model {folder}/run",
+    ):
+        result = radsynth(*line.split())
+        assert result.exit_code == 0, result.output
+
+
 def _compressed_twice(folder: Path, rng: np.random.Generator) -> None:
     """Write DICOM files that gzip has packed beside ones that it has not."""
     _series(folder, rng)
@@ -331,6 +344,17 @@ SCENARIOS: dict[str, Scenario] = {
         _store,
         ("train IN/store.h5 -o OUT/run --folds 1 --epochs 1 --patience 0 --batch 40 --augment 0",),
         ("store.h5",),
+        2,
+        keras=True,
+        keeps=True,
+    ),
+    "run": Scenario(
+        _run,
+        (
+            "evaluate IN/run -o OUT/evaluation",
+            "synthesize IN/cohort.csv -o OUT/synthetic --model IN/run",
+        ),
+        ("run/*.json", "run/*.csv", "run/synthetic/*.csv", "run/synthetic/*.json"),
         2,
         keras=True,
         keeps=True,

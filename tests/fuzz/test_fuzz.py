@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import random
+import subprocess
 import sys
 from collections import Counter
 
 import pytest
+from helpers import TESTS
 
 pytest.importorskip("hypothesis")  # which a machine for the GPU tests alone lacks
 
@@ -74,10 +76,28 @@ def test_damage_follows_from_the_seed(suffix):
     assert one == again
 
 
+def test_a_result_that_differs_is_noticed(tmp_path):
+    whole, other = tmp_path / "whole.json", tmp_path / "other.json"
+    whole.write_text('{"created": "today", "levels": 64, "rmse": 0.5}')
+    for text, found in (
+        ('{"created": "now", "levels": 64, "rmse": 0.501}', []),
+        ('{"created": "now", "levels": 65, "rmse": 0.5}', ["other.json differs"]),
+        ('{"created": "now", "levels": 64, "rmse": 0.6}', ["other.json differs"]),
+    ):
+        other.write_text(text)
+        assert kills.differences(other, whole, 5e-3) == found
+    other.write_text('{"created"')
+    assert kills.differences(other, whole, 0)[0].startswith("other.json cannot be read")
+
+
 @needs_linux
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["groundtruth", "map", "preprocess"])
 def test_killed_commands_start_again(tmp_path, name):
-    ends, wrong = kills.run_kills(name, 4, SEED, tmp_path)
-    assert wrong == []
-    assert sum(ends.values()) == 4
+    """In a process of its own: a fork of one that has threads may wait for them."""
+    command = [sys.executable, "-m", "fuzz.kills", "--times", "4", "--only", name, "--folder", str(tmp_path)]
+    variables = {**os.environ, "PYTHONPATH": os.pathsep.join([TESTS, *sys.path])}
+    ended = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert f"{name}: " in ended.stdout
+    assert "; 0 faults" in ended.stdout

@@ -396,6 +396,10 @@ def with_synthetic(run, array, **place):
 SPOILED = [
     (lambda run: without(run, "run.json"), "run.json does not exist; run `radsynth train` first"),
     (lambda run: with_run_json(run, "{"), "run.json must be JSON with the settings of the maps"),
+    (
+        lambda run: (run / "run.json").write_bytes(b"\x98" * 3000),
+        "got UnicodeDecodeError: 'utf-8' codec can't decode byte 0x98 in position 0",
+    ),
     (lambda run: with_run_json(run, "{}"), "run.json must be JSON with the settings of the maps"),
     (lambda run: with_run_json(run, '{"glcm": {"levels": 1}}'), "levels must be from 2 to 65536"),
     (lambda run: without(run, "folds.csv"), "folds.csv does not exist"),

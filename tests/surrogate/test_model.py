@@ -116,6 +116,24 @@ def test_what_is_no_model_is_refused(tmp_path):
         load_model(tmp_path / "other.keras")
 
 
+def test_a_model_with_other_files_is_refused(tmp_path):
+    """Keras would unpack them, and leave them behind where it fails."""
+    build_model(GLCM, SMALL).save(tmp_path / "m.keras")
+    with zipfile.ZipFile(tmp_path / "m.keras", "a") as archive:
+        archive.writestr("a" * 300, "x")
+    with pytest.raises(ValueError, match=r"m.keras must hold config.json, .* alone, got 'aaa.*' too; train"):
+        load_model(tmp_path / "m.keras")
+
+
+def test_a_damaged_directory_of_a_model_is_told(tmp_path):
+    build_model(GLCM, SMALL).save(tmp_path / "m.keras")
+    content = bytearray((tmp_path / "m.keras").read_bytes())
+    content[content.rindex(b"PK\x01\x02")] ^= 1
+    (tmp_path / "m.keras").write_bytes(content)
+    with pytest.raises(ValueError, match=r"m.keras is not a .keras file, or is truncated"):
+        load_model(tmp_path / "m.keras")
+
+
 def test_a_model_without_settings_is_refused(tmp_path):
     keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(tmp_path / "m.keras")
     with pytest.raises(ValueError, match=r"m.keras: the model has no GLCM settings"):
