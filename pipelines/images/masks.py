@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from glcm_cuda.levels.arrays import refuse_not_finite
-from pipelines.images import nrrd
 from pipelines.images.archives import opened
 from pipelines.images.dicom.regions import is_region, on_grid, read_region
+from pipelines.images.formats import nrrd
 from pipelines.images.reading import read_layer, read_volume
 from pipelines.images.resampling import nearest_on_grid
 from pipelines.images.volume import Volume, geometry_differences

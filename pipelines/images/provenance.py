@@ -13,8 +13,8 @@ from typing import Any
 
 import glcm_cuda
 from glcm_cuda import GLCMSettings
-from pipelines.images import metaimage, nrrd
 from pipelines.images.dicom.headers import files_below
+from pipelines.images.formats import metaimage, nrrd
 from pipelines.reports.names import feature_names, unit_of
 
 _BLOCK = 1 << 20

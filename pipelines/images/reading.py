@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import SimpleITK
 
-from pipelines.images import metaimage, nifti, nrrd
 from pipelines.images.archives import opened
 from pipelines.images.dicom.file_kinds import fault_of
 from pipelines.images.dicom.headers import is_dicom
 from pipelines.images.dicom.series import Choice, read_dicom, refuse_other_object
-from pipelines.images.native_messages import native_messages_logged, warnings_in
-from pipelines.images.nifti_forms import CODES, NiftiForms, Place, place_of
+from pipelines.images.formats import metaimage, nifti, nrrd
+from pipelines.images.formats.native_messages import native_messages_logged, warnings_in
+from pipelines.images.formats.nifti_forms import CODES, NiftiForms, Place, place_of
 from pipelines.images.shear import accepted_shear, straightened, tell_shear
 from pipelines.images.volume import Volume, itk_name, volume_of
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.images.nifti_forms import place_of, shear_voxels
+from pipelines.images.formats.nifti_forms import place_of, shear_voxels
 from pipelines.images.volume import Volume
 
 _log = logging.getLogger(__name__)

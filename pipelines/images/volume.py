@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK
 
-from pipelines.images.nifti_forms import NiftiForms, place_of
+from pipelines.images.formats.nifti_forms import NiftiForms, place_of
 
 # NIfTI stores float32: spacings agree to 1e-6, origins and directions to a little less.
 _SPACING_TOLERANCE = 1e-3

@@ -16,9 +16,9 @@ import numpy.typing as npt
 import SimpleITK
 
 from glcm_cuda.base.files import replacing, second_temporary
-from pipelines.images import nifti
-from pipelines.images.native_messages import native_messages_logged
-from pipelines.images.nifti_forms import NiftiForms
+from pipelines.images.formats import nifti
+from pipelines.images.formats.native_messages import native_messages_logged
+from pipelines.images.formats.nifti_forms import NiftiForms
 from pipelines.images.output_paths import check_map_path
 from pipelines.images.provenance import sidecar_path, write_sidecar
 from pipelines.images.volume import Volume, image_of, itk_name

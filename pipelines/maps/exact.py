@@ -22,7 +22,7 @@ from glcm_cuda.families.registry import check_features
 from glcm_cuda.levels.arrays import bounding_box
 from glcm_cuda.levels.bins import Bins, find_bins
 from pipelines.images.archives import opened
-from pipelines.images.nifti import is_nifti
+from pipelines.images.formats.nifti import is_nifti
 from pipelines.images.output_paths import (
     PARAMETRIC_MAP_SUFFIX,
     check_map_output,

@@ -51,6 +51,7 @@ def smooth(rng, height, width):
     return rng.integers(0, 4, (2, height, width, 1)).astype(np.float32)
 
 
+@pytest.mark.slow
 def test_a_wrong_conversion_to_onnx_is_not_kept(monkeypatch, tmp_path):
     right = build_model(GLCM, NETWORKS["analytic"])
     wrong = dense_model(build_model(GLCM, NETWORKS["radsynth"]))

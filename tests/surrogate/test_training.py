@@ -92,6 +92,7 @@ def test_the_kept_weights_are_those_of_the_best_epoch_on_held_back_patients(fini
         assert np.sqrt(np.mean(difference**2)) == pytest.approx(result.validation_rmse, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_a_finished_fold_is_kept_and_a_missing_one_trained_anew(finished, store, tmp_path):
     run = shutil.copytree(finished[0], tmp_path / "run")
     results = [replace(result, model=run / result.model.name) for result in finished[1]]
@@ -160,6 +161,7 @@ def test_a_store_of_cubes_is_refused(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_training_that_is_too_short_is_told(store, tmp_path, caplog):
     with caplog.at_level("WARNING", logger="surrogate"):
         results = train(
@@ -278,6 +280,7 @@ def test_without_patience_nobody_is_set_aside_and_all_epochs_are_trained(store, 
     assert len(card.learned) == 6
 
 
+@pytest.mark.slow
 def test_folds_by_group_hold_out_whole_groups(store, tmp_path):
     settings = TrainingSettings(folds_by="group", epochs=1, batch=500)
     train(store, tmp_path / "run", settings, SMALL)

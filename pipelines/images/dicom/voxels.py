@@ -16,7 +16,7 @@ from pipelines.images.dicom.attributes import count_of, malformed, number_of, te
 from pipelines.images.dicom.headers import Member, dataset_of
 from pipelines.images.dicom.multiframe import decoded, stated_distance
 from pipelines.images.dicom.planes import size_of
-from pipelines.images.native_messages import native_messages_logged
+from pipelines.images.formats.native_messages import native_messages_logged
 from pipelines.images.volume import itk_name
 
 _log = logging.getLogger(__name__)

@@ -25,7 +25,7 @@ IMAGES = {
 }
 
 
-@pytest.mark.parametrize("name", IMAGES)
+@pytest.mark.parametrize("name", [pytest.param("random", marks=pytest.mark.slow), *list(IMAGES)[1:]])
 @pytest.mark.parametrize("settings", [GLCMSettings(), GLCMSettings(levels=9, window=7, distance=2)])
 def test_dense_equals_exact(name, settings, rng):
     image = IMAGES[name](rng)

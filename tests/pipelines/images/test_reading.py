@@ -21,7 +21,7 @@ from helpers.volumes import IDENTITY
 
 from glcm_cuda import GLCMSettings
 from glcm_cuda.levels.arrays import bounding_box
-from pipelines.images import nifti
+from pipelines.images.formats import nifti
 from pipelines.images.masks import MaskChoice, read_labels, read_mask
 from pipelines.images.output_paths import named_after, refuse_input_as_output
 from pipelines.images.provenance import provenance, sha256_of

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import NoReturn
 
-from pipelines.images.data_files import VoxelData, inside_folder, listed_files, numbered_files
+from pipelines.images.formats.data_files import VoxelData, inside_folder, listed_files, numbered_files
 
 _LARGEST_HEADER = 1 << 20
 _BYTES = {

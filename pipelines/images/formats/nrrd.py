@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from pipelines.images.data_files import VoxelData, inside_folder, listed_files, numbered_files
+from pipelines.images.formats.data_files import VoxelData, inside_folder, listed_files, numbered_files
 
 _LARGEST_HEADER = 1 << 24  # segmentations and diffusion images have long ones
 _BYTES = {

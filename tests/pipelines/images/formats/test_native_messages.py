@@ -10,7 +10,7 @@ import threading
 import pytest
 import SimpleITK
 
-from pipelines.images.native_messages import native_messages_logged
+from pipelines.images.formats.native_messages import native_messages_logged
 from pipelines.images.reading import read_image
 
 

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.images.nifti_forms import NiftiForms
+from pipelines.images.formats.nifti_forms import NiftiForms
 
 _BLOCK = 1 << 20
 _FLOATS = {16: "f4", 64: "f8"}  # NIfTI data types

@@ -1,0 +1,1 @@
+"""File formats other than DICOM: their headers, read before ITK sees them."""
