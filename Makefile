@@ -80,11 +80,11 @@ $(RUN)/real: $(RUN)/training/run.json
 	touch $@
 
 # Processes that share the tests by their files; `PARALLEL=` runs them in one
-PARALLEL ?= -n 2 --dist loadfile
+PARALLEL ?= -n 2 --dist loadfile --no-loadscope-reorder
 # Numba's simulator of CUDA needs its compiler off
 SIMULATOR := NUMBA_ENABLE_CUDASIM=1 NUMBA_DISABLE_JIT=1
 # Its files are few, and one takes most of the time
-SIMULATED_PARALLEL = $(subst loadfile,worksteal,$(PARALLEL))
+SIMULATED_PARALLEL = $(subst loadfile --no-loadscope-reorder,worksteal,$(PARALLEL))
 SIMULATED := tests/glcm_cuda/test_entropy_map.py tests/glcm_cuda/engines tests/glcm_cuda/families/glcm/test_cuda_features.py
 
 test: $(VENV)/.test ## the quick tests, the simulator's among them (about 5 minutes)

@@ -23,6 +23,14 @@ collect_ignore = ["oracles"]  # they need the tools: make test-oracles
 DATA = Path(os.environ.get("RADSYNTH_DATA", Path(__file__).parents[1] / ".." / "shared" / "data")).resolve()
 
 
+LONGEST = ("test_training.py", "test_synthesize_command.py", "test_export_command.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files: processes share the tests by file, and one would wait for them."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
