@@ -16,6 +16,7 @@ import naive
 import numba
 import numpy as np
 import pytest
+from helpers.simulator import slow_if_simulated
 
 from glcm_cuda import GLCMSettings, entropy_map, feature_maps, quantize
 from glcm_cuda.engines.choice import available_backends
@@ -46,12 +47,6 @@ BACKENDS = [
 needs_cuda = pytest.mark.skipif("cuda" not in available_backends(), reason="no CUDA device or simulator")
 
 needs_machine_code = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="slow without machine code")
-
-slow_if_simulated = [pytest.mark.slow] if numba.config.ENABLE_CUDASIM else []
-
-
-def _slow_in_the_simulator(test):
-    return pytest.mark.slow(test) if numba.config.ENABLE_CUDASIM else test
 
 
 SETTINGS = [
@@ -163,7 +158,7 @@ def test_real_slice_matches_naive(backend):
     assert_nearest(entropy_map(crop, backend=backend), oracle(crop, GLCMSettings()))
 
 
-@_slow_in_the_simulator
+@slow_if_simulated
 @needs_cuda
 @pytest.mark.parametrize("fields", SETTINGS, ids=str)
 def test_backends_give_the_same_bits(rng, fields):
@@ -343,7 +338,7 @@ def test_a_map_does_not_go_into_a_read_only_array(rng):
         entropy_map(rng.integers(0, 9, out.shape), out=out, backend="cpu")
 
 
-@_slow_in_the_simulator
+@slow_if_simulated
 @pytest.mark.parametrize("aggregate", ["mean", "merge"])
 def test_windows_beyond_the_image_need_no_larger_tables(rng, monkeypatch, aggregate):
     """Of the three million pairs of a 63x63x63 window, this image has room for a few hundred."""

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from helpers.simulator import slow_if_simulated
 
 from glcm_cuda import GLCMSettings, entropy_map
 from glcm_cuda.base.checks import is_device_array
@@ -49,9 +50,9 @@ def volume(rng):
     [
         {"window": 13, "levels": 4},
         {"window": 17, "levels": 4},
-        pytest.param({"window": 15, "aggregate": "merge", "symmetric": False}, marks=pytest.mark.slow),
+        pytest.param({"window": 15, "aggregate": "merge", "symmetric": False}, marks=slow_if_simulated),
         {"dimensions": 3, "window": (3, 3, 15)},
-        pytest.param({"dimensions": 3, "window": (3, 3, 15), "distance": 2}, marks=pytest.mark.slow),
+        pytest.param({"dimensions": 3, "window": (3, 3, 15), "distance": 2}, marks=slow_if_simulated),
     ],
     ids=str,
 )
@@ -72,8 +73,8 @@ def test_blocks_whose_sums_fill_the_shared_memory():
     "fields",
     [
         {},
-        pytest.param({"dimensions": 3, "window": 3}, marks=pytest.mark.slow),
-        pytest.param({"aggregate": "merge"}, marks=pytest.mark.slow),
+        pytest.param({"dimensions": 3, "window": 3}, marks=slow_if_simulated),
+        pytest.param({"aggregate": "merge"}, marks=slow_if_simulated),
     ],
     ids=str,
 )
@@ -321,7 +322,7 @@ def test_what_is_kept_goes_with_the_context(volume):
         cuda.close()
 
 
-@pytest.mark.parametrize("shape", [(6, 7), pytest.param((3, 4, 5), marks=pytest.mark.slow)])
+@pytest.mark.parametrize("shape", [(6, 7), pytest.param((3, 4, 5), marks=slow_if_simulated)])
 @pytest.mark.parametrize("masked", [False, True])
 def test_arrays_on_a_device_stay_there(rng, shape, masked):
     image = rng.integers(0, 50, shape).astype(np.int16)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import naive
 import numpy as np
 import pytest
+from helpers.simulator import slow_if_simulated
 
 from glcm_cuda import GLCMSettings, entropy_map, feature_maps, quantize
 from glcm_cuda.engines.choice import available_backends
@@ -34,7 +35,7 @@ CASES = [
         {"dimensions": 3, "window": 3, "aggregate": "merge", "symmetric": False},
         (2, 3, 2),
         False,
-        marks=pytest.mark.slow,
+        marks=slow_if_simulated,
     ),
     ({"slice_axis": 2, "window": 3}, SOLID, True),
     ({"levels": 300}, FLAT, True),
@@ -80,7 +81,7 @@ def test_all_features_are_the_cpus(rng, fields, shape, masked):
         {"levels": 58_000},
         {"levels": 58_000, "aggregate": "merge", "symmetric": False},
         {"levels": 400, "dimensions": 3, "window": 3},
-        pytest.param({"distance": (1, 2), "directions": "all", "dimensions": 3}, marks=pytest.mark.slow),
+        pytest.param({"distance": (1, 2), "directions": "all", "dimensions": 3}, marks=slow_if_simulated),
         {"distance": (1, 2), "directions": "all", "aggregate": "merge"},
         {"bin_width": 7.0, "bin_edges": "pyradiomics"},
     ],
@@ -137,7 +138,11 @@ def test_some_features_in_the_order_they_are_asked_for(rng):
     assert_near(found, feature_maps(image, names, backend="cpu"))
 
 
-@pytest.mark.parametrize("fields", [{}, {"dimensions": 3, "masked_window": False}], ids=str)
+@pytest.mark.parametrize(
+    "fields",
+    [{}, pytest.param({"dimensions": 3, "masked_window": False}, marks=slow_if_simulated)],
+    ids=str,
+)
 def test_slabs_do_not_change_a_bit(monkeypatch, rng, fields):
     chosen = GLCMSettings(window=3, **fields)
     image = image_of(rng, (2, 4, 3))
@@ -165,6 +170,7 @@ def test_a_launch_takes_few_comparisons(monkeypatch, rng):
         assert steps == expected
 
 
+@slow_if_simulated
 def test_memory_is_bounded_by_the_environment(monkeypatch, rng):
     image = image_of(rng, (4, 6, 5))
     names = ["contrast", "mcc", "joint_entropy"]
