@@ -176,7 +176,7 @@ def bins_of_levels(number: int) -> Bins:
 
 def _pyradiomics_bins(low: float, high: float, settings: GLCMSettings, dtype: np.dtype[Any]) -> Bins:
     """Return pyradiomics' bins, computed as there: by the same NumPy functions in the image's type."""
-    ends = np.array([low, high]).astype(_edge_type(dtype, high, settings))
+    ends = np.array([low, high]).astype(_edge_type(dtype, low, high, settings))
     if not np.array_equal(ends, (low, high)):  # a given or narrowed range may not fit the type
         ends = np.array([low, high])
     edges = _pyradiomics_edges(ends, settings)
@@ -189,10 +189,12 @@ def _pyradiomics_bins(low: float, high: float, settings: GLCMSettings, dtype: np
     return Bins(len(edges), low, high, 1.0, step, np.ascontiguousarray(edges))
 
 
-def _edge_type(dtype: np.dtype[Any], high: float, settings: GLCMSettings) -> np.dtype[Any]:
+def _edge_type(dtype: np.dtype[Any], low: float, high: float, settings: GLCMSettings) -> np.dtype[Any]:
     """Return the image's type; or another one where that has no such edges, or is wider than float64."""
     if dtype.kind == "b":
         return np.dtype(np.uint8)
+    if dtype.kind in "iu" and not (np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max):
+        return np.dtype(np.float64)  # also where the largest int64 rounds to a float64 beyond it
     if dtype.kind == "f" and abs(high) + 2 * (settings.bin_width or 0.0) > float(np.finfo(dtype).max):
         return np.dtype(np.float64)
     return np.dtype(np.float64) if dtype.kind == "f" and dtype.itemsize > 8 else dtype

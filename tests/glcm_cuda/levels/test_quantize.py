@@ -237,6 +237,9 @@ def test_a_width_below_all_numbers_that_divide_the_range():
         (np.array([3, 5], np.float16), {"bin_width": 1e30}),
         (np.array([3, 5], np.float32), {"bin_width": 1e39}),
         (np.array([3, 5], np.longdouble), {"levels": 8}),
+        (np.array([np.iinfo(np.int64).max]), {"levels": 8}),
+        (np.array([0, np.iinfo(np.uint64).max], np.uint64), {"levels": 8}),
+        (np.array([3, 250], np.uint8), {"levels": 8, "intensity_range": (-40, 300)}),
     ],
     ids=lambda value: str(getattr(value, "dtype", value)),
 )
