@@ -193,11 +193,12 @@ def _edge_type(dtype: np.dtype[Any], low: float, high: float, settings: GLCMSett
     """Return the image's type; or another one where that has no such edges, or is wider than float64."""
     if dtype.kind == "b":
         return np.dtype(np.uint8)
-    if dtype.kind in "iu" and not (np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max):
-        return np.dtype(np.float64)  # also where the largest int64 rounds to a float64 beyond it
-    if dtype.kind == "f" and abs(high) + 2 * (settings.bin_width or 0.0) > float(np.finfo(dtype).max):
-        return np.dtype(np.float64)
-    return np.dtype(np.float64) if dtype.kind == "f" and dtype.itemsize > 8 else dtype
+    if dtype.kind == "f":
+        reach = max(abs(low), abs(high), high - low) + 2 * (settings.bin_width or 0.0)
+        fits = dtype.itemsize <= 8 and reach <= float(np.finfo(dtype).max)
+    else:  # the largest int64 rounds to a float64 beyond it
+        fits = np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max
+    return dtype if fits else np.dtype(np.float64)
 
 
 def _pyradiomics_edges(ends: npt.NDArray[Any], settings: GLCMSettings) -> npt.NDArray[Any]:

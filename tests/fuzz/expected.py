@@ -102,8 +102,11 @@ def _pyradiomics_levels(
     finite: Any, dtype: Any, low: float, high: float, chosen: GLCMSettings, inside: Any
 ) -> tuple[Any, Any, int]:
     width, ends = chosen.bin_width, np.array([low, high])
-    largest = float(np.finfo(dtype).max) if dtype.kind == "f" else np.inf
-    fits = dtype.kind != "b" and dtype.itemsize <= 8 and high + 2 * (width or 0) <= largest
+    if dtype.kind == "f":
+        reach = max(abs(low), abs(high), high - low) + 2 * (width or 0)
+        fits = dtype.itemsize <= 8 and reach <= float(np.finfo(dtype).max)
+    else:
+        fits = dtype.kind != "b" and np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max
     if fits and np.array_equal(ends.astype(dtype), ends):
         ends = ends.astype(dtype)
     bins = {"bin_count": chosen.levels} if width is None else {"bin_width": width}

@@ -235,6 +235,7 @@ def test_a_width_below_all_numbers_that_divide_the_range():
     [
         (np.array([True, False, True]), {"levels": 8}),
         (np.array([3, 5], np.float16), {"bin_width": 1e30}),
+        (np.array([-65504, 0.1, 65504], np.float16), {"levels": 8}),
         (np.array([3, 5], np.float32), {"bin_width": 1e39}),
         (np.array([3, 5], np.longdouble), {"levels": 8}),
         (np.array([np.iinfo(np.int64).max]), {"levels": 8}),
