@@ -116,6 +116,9 @@ def _pyradiomics_levels(
     except ValueError:  # NumPy finds no such edges
         _refuse(low < high)
         return np.zeros(finite.shape, int), inside, 1
+    if width is None and high + 1 == high:  # pyradiomics' last edge, one more, is no larger: a level too many
+        top = min(top, chosen.levels - 1)
+        levels = np.minimum(levels, top)
     return levels, inside, top + 1
 
 
