@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NoReturn
 
 _BLOCK = 1 << 20
 _ZLIB_OR_GZIP = 47
@@ -89,6 +89,12 @@ class VoxelData:
                     )
                     raise ValueError(msg) from None
         return total
+
+
+def refuse_unit(path: Path, unit: str) -> NoReturn:
+    """Raise the error about lengths that are not in mm, which ITK would take for mm."""
+    msg = f'{path} states lengths in "{unit}", expected "mm"; convert its geometry to mm'
+    raise ValueError(msg)
 
 
 def _inflated_sizes(file: BinaryIO) -> Iterator[int]:

@@ -10,7 +10,13 @@ import re
 from pathlib import Path
 from typing import NoReturn
 
-from pipelines.images.formats.data_files import VoxelData, inside_folder, listed_files, numbered_files
+from pipelines.images.formats.data_files import (
+    VoxelData,
+    inside_folder,
+    listed_files,
+    numbered_files,
+    refuse_unit,
+)
 
 _LARGEST_HEADER = 1 << 20
 _BYTES = {
@@ -137,8 +143,7 @@ class _Header:
         """Refuse what ITK ignores: lengths that are not in mm, and intensities that are to be scaled."""
         unit = self.fields.get("DistanceUnits", "mm")
         if unit not in ("mm", "?"):
-            msg = f'{self.path} states lengths in "{unit}", expected "mm"; convert its geometry to mm'
-            raise ValueError(msg)
+            refuse_unit(self.path, unit)
         for name, neutral in (("Slope", 1.0), ("Offset", 0.0)):
             field = f"ElementToIntensityFunction{name}"
             if field in self.fields and self.numbers(field, 1) != [neutral]:

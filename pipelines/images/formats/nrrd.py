@@ -8,7 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-from pipelines.images.formats.data_files import VoxelData, inside_folder, listed_files, numbered_files
+from pipelines.images.formats.data_files import (
+    VoxelData,
+    inside_folder,
+    listed_files,
+    numbered_files,
+    refuse_unit,
+)
 
 _LARGEST_HEADER = 1 << 24  # segmentations and diffusion images have long ones
 _BYTES = {
@@ -167,8 +173,7 @@ class _Header:
         for name in ("spaceunits", "units"):
             for unit in re.findall(r'"([^"]*)"', self.fields.get(name, "")):
                 if unit not in _UNITS:
-                    msg = f'{self.path} states lengths in "{unit}", expected "mm"; convert its geometry to mm'
-                    raise ValueError(msg)
+                    refuse_unit(self.path, unit)
         directions = re.findall(r"none|\([^)]*\)", self.fields.get("spacedirections", "").lower())
         if "none" in directions[1:]:
             msg = (
