@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from glcm_cuda.base.checks import is_device_array
 from glcm_cuda.engines.choice import Backend, resolve_backend
-from glcm_cuda.families.registry import feature_named, features_named
+from glcm_cuda.families.registry import feature_named, requested
 from glcm_cuda.families.stage import Task
 from glcm_cuda.levels.arrays import real_array
 from glcm_cuda.levels.bins import Bins, bins_of_levels
@@ -152,24 +152,30 @@ def feature_maps(
     *,
     mask: npt.ArrayLike | None = None,
     bins: Bins | None = None,
+    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0),
     backend: Backend = "auto",
     progress: Progress | None = None,
 ) -> dict[str, npt.NDArray[np.float32]]:
-    """Maps of texture features, by name.
+    """Maps of texture features of any family, by name.
 
     Parameters
     ----------
     image, settings, mask, bins, backend, progress
         See `entropy_map`; the image must be in the host's memory.
     features : str or iterable of str
-        Names of features (`registry.NAMES`), or their names in pyradiomics, IBSI or Haralick's paper; or
-        ``"all"``.
+        Names of features (`registry.NAMES`), or their names in pyradiomics (``"JointEntropy"``,
+        ``"original_glcm_JointEntropy"``), IBSI (``"TU9B"``) or Haralick's paper; the name of a family for all
+        its features; or ``"all"``. A name that families share needs the family's in front:
+        ``"gldm_GrayLevelVariance"``.
+    spacing : (float, float, float)
+        Distance of neighbouring voxels along z, y and x, in mm. It matters to total energy alone.
 
     Returns
     -------
     dict of str to float32 array of the image's shape
-        Keys are the features' own names, in the order of `features`. NaN outside the mask and where a window
-        holds no pair.
+        Keys are the names that were given, in their order; the features' own names where a family or all
+        were asked for. NaN outside the mask and where the definition gives no value, such as in windows
+        without a pair.
 
     Raises
     ------
@@ -182,21 +188,22 @@ def feature_maps(
 
     References
     ----------
-    docs/definition.md, section 6.
+    docs/definition.md, sections 6 and 10.
 
     Examples
     --------
     >>> maps = feature_maps([[0, 1], [0, 1]], ["JointEntropy", "contrast"], backend="cpu")
     >>> {name: float(values[0, 0]) for name, values in maps.items()}
-    {'joint_entropy': 1.0, 'contrast': 2976.75}
+    {'JointEntropy': 1.0, 'contrast': 2976.75}
     """
-    settings, chosen = settings or GLCMSettings(), features_named(features)
+    settings, wanted = settings or GLCMSettings(), requested(features)
+    chosen = tuple(dict.fromkeys(wanted.values()))
     array = real_array(image)
     volume = _volume_of(array, mask, settings)
     out = np.empty((len(chosen), *volume.image.shape), np.float32)
-    _fill(out, volume, Task(settings, volume.bins(settings, bins), chosen), backend, progress)
-    maps = out.reshape((len(chosen), *array.shape))
-    return {feature.name: values for feature, values in zip(chosen, maps, strict=True)}
+    _fill(out, volume, Task(settings, volume.bins(settings, bins), chosen, spacing), backend, progress)
+    maps = dict(zip(chosen, out.reshape((len(chosen), *array.shape)), strict=True))
+    return {name: maps[feature] for name, feature in wanted.items()}
 
 
 def entropy_of_levels(

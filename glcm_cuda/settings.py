@@ -1,4 +1,4 @@
-"""Settings of a GLCM map: every parameter, its meaning and its check."""
+"""Settings of a texture map: every parameter, its meaning and its check."""
 
 from __future__ import annotations
 
@@ -18,13 +18,15 @@ MAX_WINDOW = 255
 _AS_THEY_ARE = {"levels": 256, "intensity_range": (0.0, 256.0), "first_level": 0}
 """Fields that leave the levels of an 8-bit image unchanged."""
 
+_IBSI: dict[str, Any] = {"range_over": "mask", "ngtdm_isolated": False}
+
 _PRESETS: dict[str, dict[str, Any]] = {
     "radsynth": {},
     "haralick": {"log_base": "e"},
-    "ibsi": {"range_over": "mask"},
-    "ibsi-merge": {"range_over": "mask", "aggregate": "merge"},
-    "ibsi-3d": {"range_over": "mask", "dimensions": 3},
-    "ibsi-3d-merge": {"range_over": "mask", "dimensions": 3, "aggregate": "merge"},
+    "ibsi": {**_IBSI},
+    "ibsi-merge": {**_IBSI, "aggregate": "merge"},
+    "ibsi-3d": {**_IBSI, "dimensions": 3},
+    "ibsi-3d-merge": {**_IBSI, "dimensions": 3, "aggregate": "merge"},
     "pyradiomics": {
         "bin_width": 25.0,
         "bin_edges": "pyradiomics",
@@ -44,7 +46,7 @@ PRESETS = tuple(_PRESETS)
 
 @dataclass(frozen=True, kw_only=True)
 class GLCMSettings:
-    """Settings of a GLCM map. The defaults are the preset ``radsynth``.
+    """Settings of a texture map, of any family. The defaults are the preset ``radsynth``.
 
     Parameters
     ----------
@@ -91,7 +93,13 @@ class GLCMSettings:
         where the map has values.
     first_level : {0, 1}
         Number of the lowest level: 1 as in IBSI and pyradiomics, 0 as in scikit-image. It changes
-        autocorrelation, joint average and sum average.
+        autocorrelation, joint average and sum average. Families other than the GLCM always count from 1.
+    gldm_a : int
+        Largest difference of two levels that depend on each other (family ``gldm``), 0 to 65,535.
+    ngtdm_isolated : bool
+        Whether the family ``ngtdm`` counts voxels without neighbours, as pyradiomics does and IBSI does not.
+    intensity_shift : float
+        Added to every intensity in energy, total energy and root mean square: pyradiomics' voxelArrayShift.
 
     Raises
     ------
@@ -123,21 +131,26 @@ class GLCMSettings:
     deviations: float | None = None
     masked_window: bool = True
     first_level: Literal[0, 1] = 1
+    gldm_a: int = 0
+    ngtdm_isolated: bool = True
+    intensity_shift: float = 0.0
 
     def __post_init__(self) -> None:
         check_int("levels", self.levels, 2, MAX_LEVELS)
         check_int("dimensions", self.dimensions, 2, 3)
+        check_int("gldm_a", self.gldm_a, 0, MAX_LEVELS - 1)
         self._check_window()
         self._check_distance()
         for name, choices in _CHOICES.items():
             check_choice(name, getattr(self, name), choices)
-        for name in ("symmetric", "masked_window"):
+        for name in ("symmetric", "masked_window", "ngtdm_isolated"):
             if not isinstance(getattr(self, name), bool):
                 msg = f"{name} must be True or False, got {getattr(self, name)!r}"
                 raise TypeError(msg)
         if self.dimensions == 3 and self.slice_axis != 0:
             msg = f"slice_axis={self.slice_axis} requires dimensions=2, got dimensions=3"
             raise ValueError(msg)
+        object.__setattr__(self, "intensity_shift", _checked_finite("intensity_shift", self.intensity_shift))
         self._check_bins()
 
     def _check_bins(self) -> None:
@@ -281,11 +294,20 @@ _RANGES = ("intensity_range", "percentiles", "deviations")
 
 def _checked_positive(name: str, value: object) -> float:
     """Return a positive number as a float."""
+    number = _checked_finite(name, value, "finite and positive")
+    if number <= 0:
+        msg = f"{name} must be finite and positive, got {number:g}"
+        raise ValueError(msg)
+    return number
+
+
+def _checked_finite(name: str, value: object, wanted: str = "finite") -> float:
+    """Return a finite number as a float."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         msg = f"{name} must be a number, got {value!r}"
         raise TypeError(msg)
-    if not 0 < value <= sys.float_info.max:  # compared, because an int may be too large to become a float
-        msg = f"{name} must be finite and positive, got {str(value)[:60]}"
+    if not abs(value) <= sys.float_info.max:  # compared, because an int may be too large to become a float
+        msg = f"{name} must be {wanted}, got {str(value)[:60]}"
         raise ValueError(msg)
     return float(value)
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from glcm_cuda.base.blocks import blocks, size_of, start_in, with_halo
 from glcm_cuda.families.registry import stages_of
-from glcm_cuda.families.stage import CPUStage, Task
+from glcm_cuda.families.stage import CPUStage, Source, Task
 from glcm_cuda.levels.bins import OUTSIDE
 from glcm_cuda.levels.quantize import bin_levels
 
@@ -56,13 +56,14 @@ def map_volume(
     for block in blocks(shape, min(_voxels_of_block(stage, shape[2]) for stage in stages)):
         part = with_halo(block, settings.radii, shape)
         origin, maps = start_in(part, block), out[(slice(None), *block)]
-        sources = {"intensities": image[part]}
+        counted = mask[part] != 0 if mask is not None and settings.masked_window else None
+        levels = None
         if any(stage.reads == "levels" for stage in stages):
-            sources["levels"] = bin_levels(image[part], task.bins, task.bins.level_type)
-            if mask is not None and settings.masked_window:
-                sources["levels"][mask[part] == 0] = OUTSIDE
+            levels = bin_levels(image[part], task.bins, task.bins.level_type)
+            if counted is not None:
+                levels[~counted] = OUTSIDE
         for stage in stages:
-            stage.map(sources[stage.reads], origin, maps)
+            stage.map(Source(image[part], levels, counted), origin, maps)
         if mask is not None:
             maps[:, mask[block] == 0] = np.nan
         done(size_of(block, shape[2]))

@@ -16,7 +16,7 @@ class Feature:
     stage : str
         Name of the family's stage that computes it; see `families.stage`.
     name : str
-        Its own name: pyradiomics' name in snake case.
+        Its own name: pyradiomics' name in snake case in the family ``glcm``, `full_name` in all others.
     pyradiomics : str
         Name in pyradiomics.
     ibsi : tuple of (str, str)
@@ -28,6 +28,8 @@ class Feature:
     needs : tuple of str
         What its stage must count for it, beyond what it always counts; the family's module `features` lists
         the possible words.
+    formula : str
+        Key of its formula, where several families share theirs (`emphases.FORMULAS`).
     """
 
     family: str
@@ -38,12 +40,24 @@ class Feature:
     haralick: tuple[int, ...] = ()
     others: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
+    formula: str = ""
 
     @property
-    def synonyms(self) -> tuple[str, ...]:
-        """All its names except its own."""
-        haralick = tuple(f"f{number}" for number in self.haralick)
-        return (self.pyradiomics, *(name for pair in self.ibsi for name in pair), *haralick, *self.others)
+    def full_name(self) -> str:
+        """Name in pyradiomics with that of its family, such as ``"glcm_JointEntropy"``."""
+        return f"{self.family}_{self.pyradiomics}"
+
+    @property
+    def unique_names(self) -> tuple[str, ...]:
+        """Names that no feature of another family has."""
+        identifiers = (identifier for _, identifier in self.ibsi)
+        haralick = (f"f{number}" for number in self.haralick)
+        return (self.name, self.full_name, f"original_{self.full_name}", *identifiers, *haralick)
+
+    @property
+    def shared_names(self) -> tuple[str, ...]:
+        """Names that a feature of another family may have, too."""
+        return (self.pyradiomics, *(name for name, _ in self.ibsi), *self.others)
 
 
 @dataclass(frozen=True)

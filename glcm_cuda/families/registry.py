@@ -8,13 +8,18 @@ from typing import Any, Literal
 
 from glcm_cuda.base.checks import nearest
 from glcm_cuda.families.feature import Feature
+from glcm_cuda.families.firstorder.features import FAMILY as FIRSTORDER
 from glcm_cuda.families.glcm.features import FAMILY as GLCM
+from glcm_cuda.families.gldm.features import FAMILY as GLDM
+from glcm_cuda.families.glrlm.features import FAMILY as GLRLM
+from glcm_cuda.families.glszm.features import FAMILY as GLSZM
+from glcm_cuda.families.ngtdm.features import FAMILY as NGTDM
 from glcm_cuda.families.stage import Task
 from glcm_cuda.levels.bins import Bins
 from glcm_cuda.settings import GLCMSettings
 
-FAMILIES = (GLCM,)
-"""All families. The rest of a family is in its folder."""
+FAMILIES = (FIRSTORDER, GLCM, GLRLM, GLSZM, GLDM, NGTDM)
+"""All families, in pyradiomics' order. The rest of a family is in its folder."""
 
 FEATURES = tuple(feature for family in FAMILIES for feature in family.features)
 """All features of all families."""
@@ -28,7 +33,17 @@ def _folded(name: str) -> str:
     return "".join(letter for letter in name.casefold() if letter.isalnum())
 
 
-_BY_NAME = {_folded(name): feature for feature in FEATURES for name in (feature.name, *feature.synonyms)}
+def _by_name(features: Iterable[Feature]) -> dict[str, tuple[Feature, ...]]:
+    """Return the features that a folded name may mean; a unique name means one, whoever shares it."""
+    unique = {_folded(name): (feature,) for feature in features for name in feature.unique_names}
+    shared: dict[str, tuple[Feature, ...]] = {}
+    for feature in features:
+        for name in dict.fromkeys(map(_folded, feature.shared_names)):
+            shared[name] = (*shared.get(name, ()), feature)
+    return shared | unique
+
+
+_BY_NAME = _by_name(FEATURES)
 
 
 def feature_named(name: str) -> Feature:
@@ -37,36 +52,64 @@ def feature_named(name: str) -> Feature:
     Raises
     ------
     ValueError
-        If there is no such feature; the message lists all names and suggests the closest.
+        If there is no such feature, or several of different families; the message suggests the closest
+        names.
 
     Examples
     --------
-    >>> [feature_named(name).name for name in ("Idmn", "TU9B", "f2", "sum variance")]
-    ['idmn', 'joint_entropy', 'contrast', 'cluster_tendency']
+    >>> [feature_named(name).name for name in ("Idmn", "TU9B", "f2", "sum variance", "Run entropy")]
+    ['idmn', 'joint_entropy', 'contrast', 'cluster_tendency', 'glrlm_RunEntropy']
     """
-    feature = _BY_NAME.get(_folded(str(name)))
-    if feature is None:
-        known = [spelling for feature in FEATURES for spelling in (feature.name, *feature.synonyms)]
-        msg = f"no feature {name!r}{nearest(name, known)}; the features are {', '.join(NAMES)}"
+    found = _BY_NAME.get(_folded(str(name)), ())
+    if len(found) > 1:
+        msg = f"feature {name!r} is ambiguous; give {' or '.join(feature.full_name for feature in found)}"
         raise ValueError(msg)
-    return feature
+    if not found:
+        known = [spelling for one in FEATURES for spelling in (*one.unique_names, *one.shared_names)]
+        families = ", ".join(f"{family.name} ({len(family.features)})" for family in FAMILIES)
+        msg = f"no feature {name!r}{nearest(name, known)}; give all, or a name of the families {families}"
+        raise ValueError(msg)
+    return found[0]
 
 
-def features_named(names: str | Iterable[str]) -> tuple[Feature, ...]:
-    """Return features by their names, each once; all features for ``"all"``.
+def requested(names: str | Iterable[str]) -> dict[str, Feature]:
+    """Return features by the names that ask for them.
+
+    Parameters
+    ----------
+    names : str or iterable of str
+        Names of features; a family's name for all its features, ``"all"`` for those of all families.
+
+    Returns
+    -------
+    dict of str to Feature
+        Under each name as it was given; under their own names where a family or all were asked for.
 
     Raises
     ------
     ValueError
         If a name is unknown, or there are no names.
+
+    Examples
+    --------
+    >>> list(requested(["TU9B", "ngtdm"]))[:3]
+    ['TU9B', 'ngtdm_Coarseness', 'ngtdm_Contrast']
     """
     wanted = [names] if isinstance(names, str) else list(names)
-    if "all" in wanted:
-        return FEATURES
     if not wanted:
-        msg = f"features must name at least one of {', '.join(NAMES)}, got none"
+        msg = "features must name at least one feature or family, got none"
         raise ValueError(msg)
-    return tuple(dict.fromkeys(feature_named(name) for name in wanted))
+    groups = {_folded(family.name): family.features for family in FAMILIES} | {"all": FEATURES}
+    found: dict[str, Feature] = {}
+    for name in wanted:
+        group = groups.get(_folded(str(name)))
+        found |= {name: feature_named(name)} if group is None else {one.name: one for one in group}
+    return found
+
+
+def features_named(names: str | Iterable[str]) -> tuple[Feature, ...]:
+    """Return the features that `requested` finds, each once."""
+    return tuple(dict.fromkeys(requested(names).values()))
 
 
 def check_features(features: tuple[Feature, ...], settings: GLCMSettings, bins: Bins) -> None:

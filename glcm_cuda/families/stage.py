@@ -29,6 +29,8 @@ class Task:
     settings: GLCMSettings
     bins: Bins
     features: tuple[Feature, ...]
+    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    """Distance of neighbouring voxels along z, y and x, in mm; only total energy depends on it."""
 
     @property
     def merge(self) -> bool:
@@ -41,11 +43,22 @@ class Task:
         return z, y, x
 
 
+class Source(NamedTuple):
+    """What the windows of a block reach, on the backend's side: (Z, Y, X) arrays of one shape."""
+
+    intensities: Any
+    levels: Any
+    """Grey levels, with `bins.OUTSIDE` where a voxel does not count; None if no stage reads them."""
+
+    counted: Any
+    """Non-zero where a voxel counts; None if all do."""
+
+
 class Stage(Protocol):
     """What every stage of a family provides, on any backend."""
 
     reads: ClassVar[Literal["levels", "intensities"]]
-    """What `map` receives: grey levels, with `bins.OUTSIDE` where a voxel does not count, or intensities."""
+    """What `map` reads of a `Source`: the levels, or the intensities and which of them count."""
 
     def __init__(self, task: Task, chosen: Chosen) -> None: ...
 
@@ -64,14 +77,13 @@ class CPUStage(Stage, Protocol):
     def entering(self) -> int:
         """Number of pairs, runs or the like that enter a window when it moves on by one voxel."""
 
-    def map(self, source: npt.NDArray[Any], origin: tuple[int, int], out: npt.NDArray[np.float32]) -> None:
+    def map(self, source: Source, origin: tuple[int, int], out: npt.NDArray[np.float32]) -> None:
         """Write the maps of a block.
 
         Parameters
         ----------
-        source : (Z, Y, X) array
-            Levels or intensities, as `reads` says, of the region that the block's windows reach inside the
-            volume.
+        source : Source
+            The region that the block's windows reach inside the volume.
         origin : (int, int)
             Slice and row of `source` at which the block starts.
         out : (F, N, M, X) float32 array
@@ -104,7 +116,7 @@ class CUDAStage(Stage, Protocol):
     def scratch(self, most: Extent) -> Any:
         """Return arrays and tables on the current device, for blocks of at most this extent."""
 
-    def map(self, source: Any, origin: tuple[int, int], scratch: Any, out: Any, stream: Any) -> None:
+    def map(self, source: Source, origin: tuple[int, int], scratch: Any, out: Any, stream: Any) -> None:
         """Start the kernels that write the maps of a block; see `CPUStage.map` for the arguments."""
 
 

@@ -20,7 +20,7 @@ from glcm_cuda.engines.cuda import kernels
 from glcm_cuda.engines.cuda.pinned import pinned_memory
 from glcm_cuda.families.launching import compiled, launch
 from glcm_cuda.families.registry import stages_of
-from glcm_cuda.families.stage import CUDAStage, Extent, Task
+from glcm_cuda.families.stage import CUDAStage, Extent, Source, Task
 
 MEMORY_VARIABLE = "GLCM_CUDA_MEMORY"
 """Environment variable: MiB of a device's memory that a map may use. By default four fifths of the free
@@ -216,8 +216,9 @@ def map_block(
         source if edges is None else edges, bins.levels - 1.0, bins.low, bins.high, bins.factor, bins.span,
         levels,
     )  # fmt: skip
+    regions = Source(source, levels, mask if in_levels else None)
     for stage, arrays in scratch.stages:
-        stage.map(levels if stage.reads == "levels" else source, origin, arrays, out, stream)
+        stage.map(regions, origin, arrays, out, stream)
     if mask is not None and not in_levels:
         launch(compiled(kernels.blank_kernel), out.shape[1:], stream, mask, *origin, out)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +11,7 @@ from glcm_cuda.families.glcm import mcc
 from glcm_cuda.families.glcm.cpu import lanes, sums, tally
 from glcm_cuda.families.glcm.scales import check_levels
 from glcm_cuda.families.offsets import directions
-from glcm_cuda.families.stage import CPUStage, LevelStage
+from glcm_cuda.families.stage import CPUStage, LevelStage, Source
 
 
 class _Stage(LevelStage):
@@ -30,11 +29,11 @@ class EntropyStage(_Stage):
 
     slowness = 1
 
-    def map(self, source: npt.NDArray[Any], origin: tuple[int, int], out: npt.NDArray[np.float32]) -> None:
+    def map(self, source: Source, origin: tuple[int, int], out: npt.NDArray[np.float32]) -> None:
         """Write the map; see `CPUStage.map`."""
         loops = lanes if lanes.fits(self._task.settings, self._task.bins.levels) else tally
         for plane, _ in self._chosen:
-            loops.map_levels(source, out[plane], self._task, origin)
+            loops.map_levels(source.levels, out[plane], self._task, origin)
 
 
 class SumsStage(_Stage):
@@ -46,9 +45,9 @@ class SumsStage(_Stage):
         """Raise ValueError if the sums could overflow with this many levels."""
         check_levels((feature for _, feature in self._chosen), self._task)
 
-    def map(self, source: npt.NDArray[Any], origin: tuple[int, int], out: npt.NDArray[np.float32]) -> None:
+    def map(self, source: Source, origin: tuple[int, int], out: npt.NDArray[np.float32]) -> None:
         """Write the maps; see `CPUStage.map`."""
-        sums.map_levels(source, out, self._chosen, self._task, origin)
+        sums.map_levels(source.levels, out, self._chosen, self._task, origin)
 
 
 class MCCStage(_Stage):
@@ -56,10 +55,10 @@ class MCCStage(_Stage):
 
     slowness = 64
 
-    def map(self, source: npt.NDArray[Any], origin: tuple[int, int], out: npt.NDArray[np.float32]) -> None:
+    def map(self, source: Source, origin: tuple[int, int], out: npt.NDArray[np.float32]) -> None:
         """Write the map; see `CPUStage.map`."""
         for plane, _ in self._chosen:
-            mcc.map_levels(source, out[plane], self._task, origin)
+            mcc.map_levels(source.levels, out[plane], self._task, origin)
 
 
 STAGES: dict[str, type[CPUStage]] = {"entropy": EntropyStage, "sums": SumsStage, "mcc": MCCStage}

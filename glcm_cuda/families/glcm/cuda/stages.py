@@ -16,7 +16,7 @@ from glcm_cuda.families.glcm.scales import check_levels, inverse_table, logs_of_
 from glcm_cuda.families.kept import device_table
 from glcm_cuda.families.launching import compiled, launch, start
 from glcm_cuda.families.offsets import directions
-from glcm_cuda.families.stage import Chosen, CUDAStage, Extent, LevelStage, Task
+from glcm_cuda.families.stage import Chosen, CUDAStage, Extent, LevelStage, Source, Task
 from glcm_cuda.settings import MAX_LEVELS, GLCMSettings
 
 _MATRIX_THREADS, _MATRIX_BYTES = 1 << 16, 1 << 28
@@ -81,7 +81,7 @@ class EntropyStage(LevelStage):
         )
 
     def map(
-        self, source: Any, origin: tuple[int, int], scratch: _EntropyScratch, out: Any, stream: Any
+        self, source: Source, origin: tuple[int, int], scratch: _EntropyScratch, out: Any, stream: Any
     ) -> None:
         """See `CUDAStage`."""
         ((plane, _),) = self._chosen
@@ -93,9 +93,9 @@ class EntropyStage(LevelStage):
         numbers = range(len(self._marches))
         for group in [numbers] if self._task.merge else [[k] for k in numbers]:
             for k in group:
-                self._write_words(k, source, origin, words.reshape((-1, *places)), stream)
+                self._write_words(k, source.levels, origin, words.reshape((-1, *places)), stream)
             for k in group:
-                self._count(k, source, origin, scratch, words, out, stream)
+                self._count(k, source.levels, origin, scratch, words, out, stream)
 
     def _write_words(self, k: int, levels: Any, origin: tuple[int, int], words: Any, stream: Any) -> None:
         """Start the kernel that writes the words of direction k."""
@@ -156,12 +156,13 @@ class SumsStage(LevelStage):
         tables = directions(settings), log_steps(logs), logs, inverses
         return [cuda.to_device(table) for table in tables]
 
-    def map(self, source: Any, origin: tuple[int, int], scratch: list[Any], out: Any, stream: Any) -> None:
+    def map(self, source: Source, origin: tuple[int, int], scratch: list[Any], out: Any, stream: Any) -> None:
         """See `CUDAStage`."""
+        levels = source.levels
         offsets, *tables = scratch
         launch(
             compiled(feature_kernels.feature_kernel, self._walk), out.shape[1:], stream,
-            source.reshape(source.size), source.shape, offsets, self._task.settings.radii, *tables,
+            levels.reshape(levels.size), levels.shape, offsets, self._task.settings.radii, *tables,
             *self._scale[1:], *origin, out,
         )  # fmt: skip
 
@@ -184,7 +185,7 @@ class MCCStage(LevelStage):
         arrays = [cuda.device_array((*shape, self._threads(most)), dtype) for shape, dtype in self._shapes()]
         return [cuda.to_device(directions(self._task.settings)), *arrays]
 
-    def map(self, source: Any, origin: tuple[int, int], scratch: list[Any], out: Any, stream: Any) -> None:
+    def map(self, source: Source, origin: tuple[int, int], scratch: list[Any], out: Any, stream: Any) -> None:
         """See `CUDAStage`."""
         ((plane, _),) = self._chosen
         settings = self._task.settings
@@ -193,7 +194,7 @@ class MCCStage(LevelStage):
         blocks_of_threads = -(-arrays[0].shape[2] // _MATRIX_BLOCK)
         start(
             kernel, blocks_of_threads, _MATRIX_BLOCK, stream,
-            source, offsets, settings.radii, self._task.bins.flat, *origin, *arrays, out[plane],
+            source.levels, offsets, settings.radii, self._task.bins.flat, *origin, *arrays, out[plane],
         )  # fmt: skip
 
     def _shapes(self) -> list[tuple[tuple[int, ...], type[np.number[Any]]]]:

@@ -1,0 +1,73 @@
+"""Stages on the CPU of families that count windows one after another; see `counting`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from glcm_cuda.base.threads import run_in_parts
+from glcm_cuda.families.counting import Counted
+from glcm_cuda.families.stage import Chosen, LevelStage, Source, Task
+
+_VOXELS = 1024
+"""Voxels whose sums are kept before the formulas are evaluated: few enough for the caches, and enough for
+NumPy's functions to be worth their call."""
+
+_STEPS_PER_PAIR = 4
+"""Steps of a window that take about as long as the entropy of one pair."""
+
+
+class CountedStage(LevelStage):
+    """Base of these stages; a subclass says how its family counts."""
+
+    counted: ClassVar[Counted]
+    count_rows: ClassVar[Callable[[], Any]]
+    """Returns the compiled function (levels, z, y, plan, integers, reals, sums) that counts the windows of
+    rows; `sums` is (matrices, fields, rows, X)."""
+
+    def __init__(self, task: Task, chosen: Chosen) -> None:
+        super().__init__(task, chosen)
+        self._counting = self.counted.counting(task, chosen)
+
+    slowness = 16
+
+    @property
+    def entering(self) -> int:
+        """Steps of a window, all of which are repeated when it moves on."""
+        return max(1, self._counting.steps // _STEPS_PER_PAIR)
+
+    def map(self, source: Source, origin: tuple[int, int], out: npt.NDArray[np.float32]) -> None:
+        """Write the maps; see `CPUStage.map`."""
+        counting, count_rows = self._counting, type(self).count_rows()
+        _, depth, height, width = out.shape
+        rows = max(1, _VOXELS // width)
+        bands = -(-height // rows)
+        fields = len(self.counted.sums._fields)
+
+        def map_some(start: int, stop: int) -> None:
+            integers = np.full(counting.memory.integers, -1, np.int32)
+            reals = np.empty(counting.memory.reals)
+            buffer = np.empty((counting.matrices, fields, rows, width))
+            for band in range(start, stop):
+                z, top = band // bands, band % bands * rows
+                maps = out[:, z, top : top + rows]
+                sums = buffer[:, :, : maps.shape[1]]
+                count_rows(
+                    source.levels, origin[0] + z, origin[1] + top, counting.plan, integers, reals, sums
+                )
+                self._evaluate(sums, maps)
+
+        run_in_parts(map_some, depth * bands)
+
+    def _evaluate(self, sums: npt.NDArray[np.float64], maps: npt.NDArray[np.float32]) -> None:
+        """Write the means of the chosen features over the matrices; `maps` is (F, rows, X)."""
+        values = self.counted.sums(*sums.swapaxes(0, 1))
+        present = sums[:, 0] > 0
+        terms = present.sum(axis=0)
+        with np.errstate(divide="ignore", invalid="ignore"):  # without a matrix there is 0 / 0, which is NaN
+            for plane, feature in self._chosen:
+                found = self.counted.formulas[feature.formula](values)
+                maps[plane] = np.where(present, found, 0.0).sum(axis=0) / terms

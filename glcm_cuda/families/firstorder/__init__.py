@@ -1,0 +1,1 @@
+"""First-order statistics of intensities, and of levels."""

@@ -1,0 +1,1 @@
+"""The run-length family on CUDA devices."""

@@ -1,0 +1,1 @@
+"""The size-zone family on CUDA devices."""

@@ -1,0 +1,1 @@
+"""The family of grey-tone differences on the CPU."""
