@@ -1,4 +1,4 @@
-"""Options of the GLCM settings, and the settings that they describe."""
+"""Options of the settings of maps, and the settings that they describe."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ PRESETS = (
 )  # fmt: skip
 _PAIRS = "Settings of windows and pairs"
 _LEVELS = "Settings of grey levels"
+_FAMILIES = "Settings of single families"
 
 
 def _setting(*names: str, section: str, **kwargs: Any) -> Callable[[Decorated], Decorated]:
@@ -154,6 +155,28 @@ _SETTINGS_OPTIONS = {
         type=int,
         metavar="0|1",
         help="Number of the lowest grey level; affects autocorrelation and averages (radsynth: 1).",
+    ),
+    "gldm_a": _setting(
+        "--gldm-a",
+        section=_FAMILIES,
+        type=int,
+        metavar="LEVELS",
+        help="gldm: largest difference of two levels that depend on each other (radsynth: 0).",
+    ),
+    "ngtdm_isolated": _setting(
+        "--ngtdm-isolated/--no-ngtdm-isolated",
+        section=_FAMILIES,
+        default=None,
+        help="ngtdm: whether voxels without neighbours count, as in pyradiomics but not in IBSI (radsynth: "
+        "they count).",
+    ),
+    "intensity_shift": _setting(
+        "--intensity-shift",
+        section=_FAMILIES,
+        type=float,
+        metavar="SHIFT",
+        help="firstorder: added to all intensities in energy, total energy and root mean square; "
+        "pyradiomics' voxelArrayShift (radsynth: 0).",
     ),
 }
 _RANGES = {"intensity_range": "--range", "percentiles": "--percentiles", "deviations": "--deviations"}

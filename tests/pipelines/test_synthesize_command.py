@@ -678,7 +678,7 @@ def test_a_cohort_is_mapped_and_evaluated_feature_by_feature(cohort, run, two_fe
     def evaluated(*options):
         return radsynth("evaluate", run, "-o", tmp_path / "out", "--force", *options)
 
-    for options, name in (((), "contrast"), (("--feature", "entropy"), "entropy")):
+    for options, name in (((), "contrast"), (("--feature", "JointEntropy"), "entropy")):
         result = evaluated(*options)
         assert result.exit_code == 0, result.output
         assert f"Exact against synthetic {name}" in (tmp_path / "out" / "report.html").read_text()
