@@ -21,6 +21,7 @@ from glcm_cuda.families.windows import (
     frame_of,
     gather,
     jumps,
+    leave_out,
     most_levels,
     release,
     window_integers,
@@ -62,6 +63,9 @@ def counting(task: Task, chosen: Chosen) -> Counting:
 @njit
 def count_dependences(levels, centre, plan, integers, reals, sums):  # type: ignore[no-untyped-def]
     """Write the `Sums` of the matrix of the window around a voxel into `sums` (1, fields)."""
+    if levels[centre] < 0:
+        leave_out(sums)
+        return
     window, start = window_of(integers, plan.frame, plan.kinds, len(plan.tables.inverses))
     numbers = integers[start : start + plan.frame.size]
     tally, _ = tally_of(integers, reals, start + plan.frame.size, plan.kinds, plan.most, plan.cells)
