@@ -12,8 +12,8 @@ from glcm_cuda.base.threads import run_in_parts
 from glcm_cuda.families.counting import Counted
 from glcm_cuda.families.stage import Chosen, LevelStage, Source, Task
 
-_VOXELS = 1024
-"""Voxels whose sums are kept before the formulas are evaluated: few enough for the caches, and enough for
+_MATRICES = 4096
+"""Matrices whose sums are kept before the formulas are evaluated: few enough for the caches, and enough for
 NumPy's functions to be worth their call."""
 
 _STEPS_PER_PAIR = 4
@@ -43,7 +43,7 @@ class CountedStage(LevelStage):
         """Write the maps; see `CPUStage.map`."""
         counting, count_rows = self._counting, type(self).count_rows()
         _, depth, height, width = out.shape
-        rows = max(1, _VOXELS // width)
+        rows = max(1, _MATRICES // counting.matrices // width)
         bands = -(-height // rows)
         fields = len(self.counted.sums._fields)
 
@@ -64,10 +64,13 @@ class CountedStage(LevelStage):
 
     def _evaluate(self, sums: npt.NDArray[np.float64], maps: npt.NDArray[np.float32]) -> None:
         """Write the means of the chosen features over the matrices; `maps` is (F, rows, X)."""
-        values = self.counted.sums(*sums.swapaxes(0, 1))
         present = sums[:, 0] > 0
-        terms = present.sum(axis=0)
+        every = bool(present.all())
+        terms = present.sum(axis=0, dtype=np.float64)
+        values = self.counted.sums(*sums.swapaxes(0, 1))
         with np.errstate(divide="ignore", invalid="ignore"):  # without a matrix there is 0 / 0, which is NaN
             for plane, feature in self._chosen:
                 found = self.counted.formulas[feature.formula](values)
-                maps[plane] = np.where(present, found, 0.0).sum(axis=0) / terms
+                found = found if every else np.where(present, found, 0.0)
+                total = found[0] if len(found) == 1 else found.sum(axis=0)
+                np.divide(total, terms, out=maps[plane], casting="same_kind")
