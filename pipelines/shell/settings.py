@@ -69,7 +69,7 @@ _SETTINGS_OPTIONS = {
         section=_PAIRS,
         multiple=True,
         metavar="D[,D...]",
-        help="Distance, or distances, between the two voxels of a pair (radsynth: 1).",
+        help="Distance, or distances, between the two voxels of a pair, or of neighbours (radsynth: 1).",
     ),
     "directions": _setting(
         "--directions",
@@ -94,7 +94,7 @@ _SETTINGS_OPTIONS = {
         "--masked-window/--unmasked-window",
         section=_PAIRS,
         default=None,
-        help="Whether both voxels of a pair must lie in the mask (radsynth: masked).",
+        help="Whether only voxels in the mask count in a window (radsynth: masked).",
     ),
     "log_base": _setting(
         "--log-base",
