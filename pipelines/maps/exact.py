@@ -351,38 +351,42 @@ class _Writer:
 
     def write(self) -> float:
         """Map and write, every file or none; return the seconds of the maps (compiling included)."""
-        seconds = 0.0
         parametric: dict[str, Map] = {}
         self._tell_of_nan()
         with ExitStack() as stack:
-            for group in self.job.groups():
-                start = time.perf_counter()
-                maps = self.job.maps(group)
-                seconds += time.perf_counter() - start
-                if group[0] is self.job.features[0]:
-                    self.job.warn_of_nothing(maps[group[0].name], group[0])
-                    stack.enter_context(self._drawn(maps[group[0].name]))
-                for feature in group:
-                    self._measure(feature, maps[feature.name])
-                    values = self._on_grid(maps.pop(feature.name))
-                    if self.paths[feature.name].suffix == PARAMETRIC_MAP_SUFFIX:
-                        parametric[feature.name] = values
-                    else:
-                        stack.enter_context(self._staged(feature, values))
+            seconds = sum(self._write_group(group, stack, parametric) for group in self.job.groups())
             if parametric:
                 self._write_parametric(parametric)
         return seconds
 
+    def _write_group(self, group: tuple[Feature, ...], stack: ExitStack, parametric: dict[str, Map]) -> float:
+        """Map some features; write the maps under temporary names, or keep them for a Parametric Map.
+
+        When it returns the seconds of the maps, maps that are written no longer take memory.
+        """
+        start = time.perf_counter()
+        maps = self.job.maps(group)
+        seconds = time.perf_counter() - start
+        if group[0] is self.job.features[0]:
+            self.job.warn_of_nothing(maps[group[0].name], group[0])
+            if self.target.preview is not None:
+                stack.enter_context(self._drawn(maps[group[0].name], self.target.preview))
+        for feature in group:
+            self._measure(feature, maps[feature.name])
+            values = self._on_grid(maps[feature.name])
+            if self.paths[feature.name].suffix == PARAMETRIC_MAP_SUFFIX:
+                parametric[feature.name] = values
+            else:
+                stack.enter_context(self._staged(feature, values))
+        return seconds
+
     @contextmanager
-    def _drawn(self, part: Map) -> Iterator[None]:
-        """Draw the preview, if one is wanted, and keep it if the block, which writes the maps, ends well."""
-        if self.target.preview is None:
-            yield
-            return
+    def _drawn(self, part: Map, path: Path) -> Iterator[None]:
+        """Draw the preview, and keep it if the block, which writes the maps, ends well."""
         # Matplotlib takes longer to load than a small map to compute.
         from pipelines.images.preview import write_preview
 
-        with replacing(self.target.preview, force=self.target.force) as temporary:
+        with replacing(path, force=self.target.force) as temporary:
             write_preview(
                 self.job.volume,
                 self.job.on_whole(part, np.nan),
@@ -392,6 +396,7 @@ class _Writer:
                 feature=self.job.features[0].name,
                 levels=self.job.bins.levels,
             )
+            del part
             yield
 
     def _measure(self, feature: Feature, part: Map) -> None:

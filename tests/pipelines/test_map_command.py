@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+import weakref
 import zipfile
 from dataclasses import replace
 from functools import partial
@@ -219,18 +220,23 @@ def test_maps_of_several_families(tmp_path, image, volume):
     }  # fmt: skip
 
 
-def test_a_family_is_mapped_together_as_far_as_it_fits(tmp_path, image, volume, monkeypatch):
-    groups = []
+@pytest.mark.parametrize("preview", [(), ("--preview", "m.png")])
+def test_a_family_is_mapped_together_as_far_as_it_fits(tmp_path, image, volume, preview, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    groups, made = [], []
 
     def recorded(array, features, *arguments, **named):
+        assert all(maps() is None for maps in made), "maps that are written stay in memory"
         groups.append(features)
-        return feature_maps(array, features, *arguments, **named)
+        maps = feature_maps(array, features, *arguments, **named)
+        made.append(weakref.ref(next(iter(maps.values())).base))
+        return maps
 
     monkeypatch.setattr(exact, "feature_maps", recorded)
     monkeypatch.setattr(exact, "_MOST_BYTES", 4 * volume.array.size * 3)
     names = "TU9B,RunEntropy,Contrast,RunVariance,Idm,RunPercentage,Id,Idn"
     names = names.replace("Contrast", "glcm_Contrast")
-    result = run(image, "-o", tmp_path / "m.nrrd", "--feature", names, "--backend", "cpu")
+    result = run(image, "-o", "m.nrrd", "--feature", names, *preview, "--backend", "cpu")
     assert result.exit_code == 0, result.output
     assert groups == [
         ["joint_entropy"],
