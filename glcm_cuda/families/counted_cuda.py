@@ -7,7 +7,7 @@ windows. A second kernel turns the sums into features.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numba import cuda, njit
