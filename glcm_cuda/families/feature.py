@@ -50,7 +50,7 @@ class Feature:
     @property
     def is_entropy(self) -> bool:
         """Whether its unit is that of the logarithm, `GLCMSettings.unit`. No other feature has one."""
-        return self.pyradiomics.endswith("Entropy")
+        return self.name.casefold().endswith("entropy")
 
     @property
     def is_of_intensities(self) -> bool:
