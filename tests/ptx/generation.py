@@ -344,6 +344,8 @@ def _of_floats(name: str, modifiers: list[str], values: list[str], c_type: str, 
         return f"{name}_f64({values[0]}, {values[1]})"
     if name == "neg":
         return f"-{values[0]}"
+    if name == "rcp" and modifiers == ["rn"]:
+        return f"1 / {values[0]}"
     function = {"fma": "fma", "sqrt": "sqrt", "abs": "fabs"}[name]
     return f"{function}{'f' if c_type == 'f32' else ''}({', '.join(values)})"
 
@@ -379,7 +381,8 @@ _WRITERS: dict[str, Callable[[_Writer, Instruction], str]] = {
     "selp": _select,
     "cvt": _convert,
     **dict.fromkeys(
-        ("add", "sub", "mul", "mad", "fma", "div", "rem", "min", "max", "neg", "abs", "sqrt"), _calculate
+        ("add", "sub", "mul", "mad", "fma", "div", "rem", "min", "max", "neg", "abs", "sqrt", "rcp"),
+        _calculate,
     ),
     **dict.fromkeys(("and", "or", "xor", "not", "shl", "shr", "bfi", "prmt", "popc"), _calculate),
 }

@@ -55,6 +55,7 @@ CASES = {
     "mov.b64 {%r1, %r2}, -4294967295; cvt.s64.s32 %rd1, %r2;": -1,
     "mov.f64 %fd1, 0d3FF0000000000000; mov.b64 %rd1, %fd1;": 0x3FF0000000000000,
     "mov.b64 %rd2, 4607182418800017408; mov.b64 %fd1, %rd2; cvt.rzi.s64.f64 %rd1, %fd1;": 1,
+    "rcp.rn.f64 %fd1, 0d4010000000000000; mov.b64 %rd1, %fd1;": 0x3FD0000000000000,
     f"cvt.rzi.s32.f64 %r1, {NAN}; cvt.s64.s32 %rd1, %r1;": 0,
     f"cvt.rzi.s32.f64 %r1, {INFINITY}; cvt.s64.s32 %rd1, %r1;": 2**31 - 1,
     f"setp.lt.f64 %p1, {NAN}, 0d0000000000000000; selp.b64 %rd1, 1, 0, %p1;": 0,
