@@ -136,3 +136,14 @@ def total(tally, levels, numbers, logs, tables, sums):  # type: ignore[no-untype
     sums[7], sums[8], sums[9], sums[10] = product, by_inverse, inverse_by, inverses
     sums[11], sums[12] = per_level, per_number
     sums[13] = (tables.logs[int(entries)] - logs) * tables.log_unit
+
+
+@njit
+def sums_at(sums, matrix, voxel):  # type: ignore[no-untyped-def]
+    """Return the `Sums` of a matrix and voxel in an array (matrices, fields, voxels)."""
+    return Sums(
+        sums[matrix, 0, voxel], sums[matrix, 1, voxel], sums[matrix, 2, voxel], sums[matrix, 3, voxel],
+        sums[matrix, 4, voxel], sums[matrix, 5, voxel], sums[matrix, 6, voxel], sums[matrix, 7, voxel],
+        sums[matrix, 8, voxel], sums[matrix, 9, voxel], sums[matrix, 10, voxel], sums[matrix, 11, voxel],
+        sums[matrix, 12, voxel], sums[matrix, 13, voxel],
+    )  # fmt: skip

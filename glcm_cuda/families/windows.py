@@ -123,3 +123,11 @@ def release(window, counts):  # type: ignore[no-untyped-def]
     """Forget the names of the levels of a window."""
     for kind in range(counts.levels):
         window.names[window.levels[kind]] = -1
+
+
+@njit
+def leave_out(sums):  # type: ignore[no-untyped-def]
+    """Say that a voxel has no window: all its sums (matrices, fields) are 0."""
+    for matrix in range(sums.shape[0]):
+        for field in range(sums.shape[1]):
+            sums[matrix, field] = 0.0

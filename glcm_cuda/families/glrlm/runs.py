@@ -22,6 +22,7 @@ from glcm_cuda.families.windows import (
     frame_of,
     gather,
     jumps,
+    leave_out,
     most_levels,
     release,
     window_integers,
@@ -64,6 +65,9 @@ def counting(task: Task, chosen: Chosen) -> Counting:
 @njit
 def count_runs(levels, centre, plan, integers, reals, sums):  # type: ignore[no-untyped-def]
     """Write the `Sums` of every matrix of the window around a voxel into `sums` (matrices, fields)."""
+    if levels[centre] < 0:
+        leave_out(sums)
+        return
     window, start = window_of(integers, plan.frame, plan.kinds, len(plan.tables.inverses))
     lengths = integers[start : start + plan.frame.size]
     tally, _ = tally_of(integers, reals, start + plan.frame.size, plan.kinds, plan.longest, plan.cells)

@@ -1,0 +1,20 @@
+"""The stage of the run-length family on CUDA devices."""
+
+from __future__ import annotations
+
+from glcm_cuda.families.counted_cuda import CountedStage
+from glcm_cuda.families.glrlm.cuda.kernels import count_kernel, mean_kernel
+from glcm_cuda.families.glrlm.runs import RUNS
+from glcm_cuda.families.stage import CUDAStage
+
+
+class MatrixStage(CountedStage):
+    """All features of run lengths."""
+
+    counted = RUNS
+    count_kernel = staticmethod(count_kernel)
+    mean_kernel = staticmethod(mean_kernel)
+
+
+STAGES: dict[str, type[CUDAStage]] = {"matrix": MatrixStage}
+"""The one stage of the family."""

@@ -1,0 +1,39 @@
+"""The stage of the size-zone family on the CPU."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from numba import njit
+
+from glcm_cuda.base.cache import can_cache, fingerprint
+from glcm_cuda.families.counted_cpu import CountedStage
+from glcm_cuda.families.glszm.zones import ZONES, count_zones
+from glcm_cuda.families.stage import CPUStage
+
+
+@functools.cache
+def _compiled() -> Any:
+    """Return the loop over the windows of rows, compiled or read from Numba's cache."""
+    sources = fingerprint(__name__)
+
+    @njit(nogil=True, cache=can_cache(), error_model="numpy")
+    def count_rows(levels, z, y, plan, integers, reals, sums):  # type: ignore[no-untyped-def]
+        _ = sources
+        for row in range(sums.shape[2]):
+            for x in range(sums.shape[3]):
+                count_zones(levels, (z, y + row, x), plan, integers, reals, sums[:, :, row, x])
+
+    return count_rows
+
+
+class MatrixStage(CountedStage):
+    """All features of zones."""
+
+    counted = ZONES
+    count_rows = staticmethod(_compiled)
+
+
+STAGES: dict[str, type[CPUStage]] = {"matrix": MatrixStage}
+"""The one stage of the family."""

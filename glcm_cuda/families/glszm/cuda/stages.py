@@ -1,0 +1,20 @@
+"""The stage of the size-zone family on CUDA devices."""
+
+from __future__ import annotations
+
+from glcm_cuda.families.counted_cuda import CountedStage
+from glcm_cuda.families.glszm.cuda.kernels import count_kernel, mean_kernel
+from glcm_cuda.families.glszm.zones import ZONES
+from glcm_cuda.families.stage import CUDAStage
+
+
+class MatrixStage(CountedStage):
+    """All features of zones."""
+
+    counted = ZONES
+    count_kernel = staticmethod(count_kernel)
+    mean_kernel = staticmethod(mean_kernel)
+
+
+STAGES: dict[str, type[CUDAStage]] = {"matrix": MatrixStage}
+"""The one stage of the family."""
