@@ -324,12 +324,16 @@ def counted(array, inside, ranges):
 
 
 def maps(family, image, levels, *, window=5, dimensions=2, mask=None, masked_window=True, **options):
-    """Return {name: float64 map} of a stack or slice; `levels` from 1 on. Outside the mask is NaN."""
+    """Return {name: float64 map} of a stack or slice; `levels` from 1 on. Outside the mask is NaN.
+
+    In 3D `window` may be three edges, along z, y and x.
+    """
     shape = (-1, *np.shape(levels)[-2:])
     stack, numbers = np.reshape(image, shape), np.reshape(levels, shape)
     inside = np.ones(stack.shape, bool) if mask is None else np.reshape(mask, stack.shape) != 0
     window_mask = inside if masked_window else np.ones(stack.shape, bool)
-    radii = (0 if dimensions == 2 else window // 2, window // 2, window // 2)
+    edges = (1 if dimensions == 2 else window, window, window) if isinstance(window, int) else window
+    radii = [edge // 2 for edge in edges]
     out = {name: np.full(stack.shape, np.nan) for name in names_of(family).values()}
     for centre in zip(*np.nonzero(inside), strict=True):
         ranges = [

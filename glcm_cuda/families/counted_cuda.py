@@ -68,9 +68,7 @@ class CountedStage(LevelStage):
             cuda.device_array(sums, np.float64),
         ]
 
-    def map(
-        self, source: Source, origin: tuple[int, int], scratch: list[Any], out: Any, stream: Any
-    ) -> None:
+    def map(self, source: Source, origin: tuple[int, int], scratch: list[Any], out: Any, stream: Any) -> None:
         """See `CUDAStage`."""
         plan, integers, reals, sums = scratch
         _, depth, height, width = out.shape
