@@ -74,15 +74,15 @@ def tally_of(integers, reals, start, kinds, numbers, cells):  # type: ignore[no-
 @njit
 def clear(tally, levels, numbers):  # type: ignore[no-untyped-def]
     """Empty the matrix of a window of some levels, with j up to `numbers`."""
-    for kind in range(levels):
+    for kind in range(np.uint64(levels)):
         tally.levels[kind] = 0
-    for j in range(numbers + 1):
+    for j in range(np.uint64(numbers + 1)):
         tally.entries[j] = 0.0
         tally.first[j] = 0.0
         tally.second[j] = 0.0
         tally.inverse[j] = 0.0
     if len(tally.cells) > 1:
-        for cell in range(levels * (numbers + 1)):
+        for cell in range(np.uint64(levels * (numbers + 1))):
             tally.cells[cell] = 0
 
 
@@ -92,50 +92,56 @@ def enter(tally, kind, level, j, numbers, tables):  # type: ignore[no-untyped-de
 
     `kind` is the level's place among the levels of the window, `level` the level from 0.
     """
+    # Unsigned indices need no test for negative ones.
     i = level + 1.0
-    tally.levels[kind] += 1
-    tally.entries[j] += 1.0
-    tally.first[j] += i
-    tally.second[j] += i * i
-    tally.inverse[j] += tables.inverses[level]
+    name, at = np.uint64(kind), np.uint64(j)
+    tally.levels[name] += 1
+    tally.entries[at] += 1.0
+    tally.first[at] += i
+    tally.second[at] += i * i
+    tally.inverse[at] += tables.inverses[np.uint64(level)]
     if len(tally.cells) == 1:
         return 0
-    cell = kind * (numbers + 1) + j
-    before = tally.cells[cell]
-    tally.cells[cell] = before + 1
-    return tables.logs[before + 1] - tables.logs[before]
+    cell = name * np.uint64(numbers + 1) + at
+    before = np.uint64(tally.cells[cell])
+    tally.cells[cell] = before + np.uint64(1)
+    return tables.logs[before + np.uint64(1)] - tables.logs[before]
 
 
 @njit
 def total(tally, levels, numbers, logs, tables, sums):  # type: ignore[no-untyped-def]
-    """Write the `Sums` of a matrix into `sums` (fields,); `logs` is the sum of what `enter` returned."""
+    """Write the `Sums` of a matrix with j up to `numbers` into `sums` (fields,).
+
+    `logs` is the sum of what `enter` returned.
+    """
     entries, number = 0.0, 0.0
     first, second, inverse = 0.0, 0.0, 0.0
     number2, inverse_number2, product, by_inverse, inverse_by, inverses, per_number = (0.0,) * 7
-    for j in range(1, numbers + 1):
+    for j in range(np.uint64(1), np.uint64(numbers + 1)):
         count = tally.entries[j]
         if count > 0.0:
             square = float(j) * float(j)
+            part = 1.0 / square
             entries += count
             number += count * j
             number2 += count * square
-            inverse_number2 += count / square
+            inverse_number2 += count * part
             first += tally.first[j]
             second += tally.second[j]
             inverse += tally.inverse[j]
             product += tally.second[j] * square
-            by_inverse += tally.second[j] / square
+            by_inverse += tally.second[j] * part
             inverse_by += tally.inverse[j] * square
-            inverses += tally.inverse[j] / square
+            inverses += tally.inverse[j] * part
             per_number += count * count
-    per_level = 0.0
-    for kind in range(levels):
-        per_level += float(tally.levels[kind]) * float(tally.levels[kind])
+    per_level = 0
+    for kind in range(np.uint64(levels)):
+        per_level += tally.levels[kind] * tally.levels[kind]
     sums[0], sums[1], sums[2], sums[3] = entries, first, second, inverse
     sums[4], sums[5], sums[6] = number, number2, inverse_number2
     sums[7], sums[8], sums[9], sums[10] = product, by_inverse, inverse_by, inverses
     sums[11], sums[12] = per_level, per_number
-    sums[13] = (tables.logs[int(entries)] - logs) * tables.log_unit
+    sums[13] = (tables.logs[np.uint64(entries)] - logs) * tables.log_unit
 
 
 @njit

@@ -83,10 +83,14 @@ def window_of(integers, frame, kinds, number_of_levels):  # type: ignore[no-unty
     return window, end
 
 
-def jumps(offsets: npt.NDArray[np.integer], frame: Frame) -> npt.NDArray[np.int64]:
-    """Return the distances in a window's flat array that offsets (K, 3) along z, y and x make."""
+def jumps(offsets: npt.NDArray[np.integer], frame: Frame) -> npt.NDArray[np.uint64]:
+    """Return the distances in a window's flat array that offsets (K, 3) along z, y and x make.
+
+    The first component of an offset that is not 0 is positive, and so is the distance. It is unsigned, like
+    all indices in the innermost loops, which then need no test for negative ones.
+    """
     strides = np.array([frame.stride_z, frame.stride_y, 1])
-    distances: npt.NDArray[np.int64] = offsets.astype(np.int64) @ strides
+    distances: npt.NDArray[np.uint64] = (offsets.astype(np.int64) @ strides).astype(np.uint64)
     return distances
 
 

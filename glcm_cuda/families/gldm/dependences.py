@@ -9,6 +9,7 @@ import math
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+import numpy as np
 from numba import njit
 
 from glcm_cuda.families.counting import Counted, Counting, Memory
@@ -33,7 +34,7 @@ class Plan(NamedTuple):
     """What is counted, over which windows."""
 
     frame: Frame
-    jumps: Any  # (K,) int64: steps to half of a voxel's neighbours in a window's array, forwards
+    jumps: Any  # (K,) uint64: steps to half of a voxel's neighbours in a window's array, forwards
     apart: Any  # largest difference of levels that depend on each other
     most: Any  # largest j
     kinds: Any  # most levels of a window
@@ -49,11 +50,15 @@ def counting(task: Task, chosen: Chosen) -> Counting:
     voxels = math.prod(settings.edges)
     most = min(2 * len(offsets) + 1, voxels)
     cells = any("cells" in feature.needs for _, feature in chosen)
-    tables = tables_for(number_of_levels, voxels, settings.log_unit)
+
+    def make_plan() -> Plan:
+        tables = tables_for(number_of_levels, voxels, settings.log_unit)
+        return Plan(frame, jumps(offsets, frame), settings.gldm_a, most, kinds, cells, tables)
+
     tally = tally_memory(kinds, most, cells=cells)
     integers = window_integers(settings, number_of_levels, frame) + frame.size + tally.integers
     return Counting(
-        plan=Plan(frame, jumps(offsets, frame), settings.gldm_a, most, kinds, cells, tables),
+        make_plan=make_plan,
         memory=Memory(integers, tally.reals),
         matrices=1,
         steps=voxels * len(offsets),
@@ -72,12 +77,14 @@ def count_dependences(levels, centre, plan, integers, reals, sums):  # type: ign
     counts = gather(levels, centre, plan.frame, window)
     clear(tally, counts.levels, plan.most)
     add_dependences(window, counts.voxels, plan.jumps, plan.apart, numbers)
-    logs = 0
-    for at in range(counts.voxels):
-        place = window.places[at]
-        level = window.values[place]
-        logs += enter(tally, window.names[level], level, numbers[place], plan.most, plan.tables)
-    total(tally, counts.levels, plan.most, logs, plan.tables, sums[0])
+    logs, largest = 0, 1
+    for at in range(np.uint64(counts.voxels)):
+        place = np.uint64(window.places[at])
+        level, number = window.values[place], numbers[place]
+        kind = window.names[np.uint64(level)]
+        logs += enter(tally, kind, level, number, plan.most, plan.tables)
+        largest = max(largest, number)
+    total(tally, counts.levels, largest, logs, plan.tables, sums[0])
     release(window, counts)
 
 
@@ -85,16 +92,16 @@ def count_dependences(levels, centre, plan, integers, reals, sums):  # type: ign
 def add_dependences(window, voxels, jumps, apart, numbers):  # type: ignore[no-untyped-def]
     """Write the number of every voxel: 1, and its neighbours whose levels differ by at most `apart`."""
     values = window.values
-    for at in range(voxels):
-        numbers[window.places[at]] = 1
-    for at in range(voxels):
-        place = window.places[at]
+    for at in range(np.uint64(voxels)):
+        numbers[np.uint64(window.places[at])] = 1
+    for at in range(np.uint64(voxels)):
+        place = np.uint64(window.places[at])
         level, more = values[place], 0
-        for k in range(len(jumps)):
+        for k in range(np.uint64(len(jumps))):
             other = place + jumps[k]
-            if values[other] >= 0 and abs(values[other] - level) <= apart:
-                more += 1
-                numbers[other] += 1
+            near = int(values[other] >= 0 and abs(values[other] - level) <= apart)
+            more += near
+            numbers[other] += near
         numbers[place] += more
 
 

@@ -9,6 +9,7 @@ import math
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+import numpy as np
 from numba import njit
 
 from glcm_cuda.families.counting import Counted, Counting, Memory
@@ -33,7 +34,7 @@ class Plan(NamedTuple):
     """What is counted, over which windows."""
 
     frame: Frame
-    jumps: Any  # (K,) int64: steps to half of a voxel's neighbours in a window's array, forwards
+    jumps: Any  # (K,) uint64: steps to half of a voxel's neighbours in a window's array, forwards
     voxels: Any  # most voxels of a window, and of a zone
     kinds: Any  # most levels of a window
     cells: Any  # whether zones of the same level and size are counted
@@ -57,11 +58,15 @@ def counting(task: Task, chosen: Chosen) -> Counting:
     frame, kinds = frame_of(settings), most_levels(settings, number_of_levels)
     voxels = math.prod(settings.edges)
     cells = any("cells" in feature.needs for _, feature in chosen)
-    tables = tables_for(number_of_levels, voxels, settings.log_unit)
+
+    def make_plan() -> Plan:
+        tables = tables_for(number_of_levels, voxels, settings.log_unit)
+        return Plan(frame, jumps(offsets, frame), voxels, kinds, cells, tables)
+
     tally = tally_memory(kinds, voxels, cells=False)
     integers = window_integers(settings, number_of_levels, frame) + tally.integers
     return Counting(
-        plan=Plan(frame, jumps(offsets, frame), voxels, kinds, cells, tables),
+        make_plan=make_plan,
         memory=Memory(integers + 3 * frame.size + kinds + voxels + 1, tally.reals),
         matrices=1,
         steps=voxels * len(offsets),
@@ -82,16 +87,18 @@ def count_zones(levels, centre, plan, integers, reals, sums):  # type: ignore[no
     for kind in range(counts.levels):
         zones.last[kind] = -1
     connect(window, counts.voxels, plan.jumps, zones)
-    for at in range(counts.voxels):
-        place = window.places[at]
-        if zones.parents[place] == place:
+    largest = 1
+    for at in range(np.uint64(counts.voxels)):
+        place = np.uint64(window.places[at])
+        if np.uint64(zones.parents[place]) == place:
             level, size = window.values[place], zones.sizes[place]
-            kind = window.names[level]
+            kind = window.names[np.uint64(level)]
             enter(tally, kind, level, size, plan.voxels, plan.tables)
+            largest = max(largest, size)
             zones.others[place] = zones.last[kind]
             zones.last[kind] = place
     logs = log_sum(zones, counts.levels, plan.tables.logs) if plan.cells else 0
-    total(tally, counts.levels, counts.voxels, logs, plan.tables, sums[0])
+    total(tally, counts.levels, largest, logs, plan.tables, sums[0])
     release(window, counts)
 
 
@@ -114,13 +121,14 @@ def zones_of(integers, start, plan):  # type: ignore[no-untyped-def]
 def connect(window, voxels, jumps, zones):  # type: ignore[no-untyped-def]
     """Find the root of every voxel, and the sizes of the zones at their roots (union and find)."""
     values, parents = window.values, zones.parents
-    for at in range(voxels):
-        place = window.places[at]
-        root = place
-        for k in range(len(jumps)):
+    for at in range(np.uint64(voxels)):
+        place = np.uint64(window.places[at])
+        level, root = values[place], place
+        for k in range(np.uint64(len(jumps))):
             # Places ascend, so that the neighbours behind have been met.
-            if values[place - jumps[k]] == values[place]:
-                other = root_of(parents, place - jumps[k])
+            behind = place - jumps[k]
+            if values[behind] == level:
+                other = root_of(parents, behind)
                 if other < root:
                     parents[root] = other
                     root = other
@@ -128,10 +136,10 @@ def connect(window, voxels, jumps, zones):  # type: ignore[no-untyped-def]
                     parents[other] = root
         parents[place] = root
         zones.sizes[place] = 0
-    for at in range(voxels):
-        place = window.places[at]
+    for at in range(np.uint64(voxels)):
+        place = np.uint64(window.places[at])
         # The parent is an earlier voxel, whose own parent is already its root.
-        root = parents[parents[place]]
+        root = np.uint64(parents[np.uint64(parents[place])])
         parents[place] = root
         zones.sizes[root] += 1
 
@@ -139,9 +147,12 @@ def connect(window, voxels, jumps, zones):  # type: ignore[no-untyped-def]
 @njit
 def root_of(parents, place):  # type: ignore[no-untyped-def]
     """Return the root of a voxel's zone as far as it is known, and shorten the way to it."""
-    while parents[place] != place:
-        parents[place] = parents[parents[place]]
-        place = parents[place]
+    parent = np.uint64(parents[place])
+    while parent != place:
+        above = np.uint64(parents[parent])
+        parents[place] = above
+        place = parent
+        parent = above
     return place
 
 
