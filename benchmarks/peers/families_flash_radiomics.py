@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from importlib.metadata import version
 
+import numpy as np
 import SimpleITK
 from _families import Job, Maps, serve
 from flash_radiomics import RadiomicsFeatureExtractor
@@ -37,13 +38,21 @@ def prepare(job: Job):
 
 
 def read(result: dict[str, SimpleITK.Image], job: Job) -> Maps:
-    """Return the values at the mask's voxels; its kurtosis is 3 less than pyradiomics'."""
+    """Return the values at the mask's voxels in pyradiomics' conventions.
+
+    Its kurtosis is 3 less, and in windows of one level two features of differences are NaN instead of 0.
+    """
     prefix = f"original_{job.family}_"
     values = {
         feature: SimpleITK.GetArrayFromImage(result[prefix + feature])[job.mask != 0]
         for feature in job.features
     }
-    return {feature: found + 3 if feature == "Kurtosis" else found for feature, found in values.items()}
+    if job.family == "firstorder":
+        values["Kurtosis"] += 3
+    if job.family == "ngtdm":
+        for feature in ("Contrast", "Strength"):
+            values[feature] = np.nan_to_num(values[feature])
+    return values
 
 
 if __name__ == "__main__":
