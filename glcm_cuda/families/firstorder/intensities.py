@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
-from glcm_cuda.families.firstorder.rows import centre_from, stretch_of, voxel_of
-from glcm_cuda.families.firstorder.sorting import Shape, empty_lists, shape_of, slide
+from glcm_cuda.families.firstorder.rows import stretch_of, to_centre, voxel_of
+from glcm_cuda.families.firstorder.sorting import empty_lists, slide
 from glcm_cuda.families.stage import Chosen, Task
 
 FORMULAS = (
@@ -45,9 +45,8 @@ class Sums(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What is computed, over which windows."""
+    """What is computed."""
 
-    shape: Shape
     sums: Sums
     planes: (
         Any  # (16,) int64: for each of FORMULAS the index of its plane in the maps, -1 if it is not wanted
@@ -56,12 +55,11 @@ class Plan(NamedTuple):
     volume: Any  # of a voxel, in cubic mm
 
 
-def plan_of(task: Task, chosen: Chosen, edges: tuple[int, int, int]) -> Plan:
-    """Return what is computed; edges of the windows are across slices, across rows, and along rows."""
+def plan_of(task: Task, chosen: Chosen) -> Plan:
+    """Return what is computed."""
     planes = {feature.formula: plane for plane, feature in chosen}
     needs = {word for _, feature in chosen for word in feature.needs}
     return Plan(
-        shape_of(*edges),
         Sums(*(field in needs for field in Sums._fields)),
         np.array([planes.get(formula, -1) for formula in FORMULAS]),
         task.settings.intensity_shift,
@@ -80,17 +78,16 @@ def mapping(sources: int) -> Callable[..., None]:
 
     def map_stretches(source, rows, first, stretches, ahead, plan, memory, found, out):  # type: ignore[no-untyped-def]
         _ = sources
-        shape = plan.shape
+        columns = rows.window.columns
         for number in range(first, stretches, ahead):
             stretch = stretch_of(rows, number)
-            lists = empty_lists(memory, shape)
-            for turn in range(stretch.voxels + shape.columns - 1):
+            lists = empty_lists(memory, rows.window)
+            for turn in range(stretch.voxels + columns - 1):
                 place = stretch.place + turn * rows.step
-                lists = slide(source, place, rows, turn, memory, lists, shape)
-                at = turn - shape.columns + 1
+                lists = slide(source, place, rows, turn, memory, lists)
+                at = turn - columns + 1
                 if at >= 0:
-                    centre = source[place + centre_from(rows, shape.slices, shape.rows, shape.columns)]
-                    find_features(centre, memory, lists, plan, found)
+                    find_features(source[place + to_centre(rows)], memory, lists, plan, found)
                     y, x = voxel_of(rows, stretch, at)
                     for formula in range(len(found)):
                         if plan.planes[formula] >= 0:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 
-from glcm_cuda.families.firstorder.rows import centre_from, stretch_of, voxel_of
+from glcm_cuda.families.firstorder.rows import stretch_of, to_centre, voxel_of
 from glcm_cuda.families.fixed_point import log_table
 from glcm_cuda.families.stage import Chosen, Task
 
@@ -28,11 +28,8 @@ class Planes(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What is computed, over which windows."""
+    """What is computed."""
 
-    slices: Any  # edges of the windows
-    rows: Any
-    columns: Any
     planes: Planes
     terms: Any  # (voxels + 1,) int64: n log2 n in fixed point
     bit: Any  # one bit of the fixed-point numbers, in the map's unit
@@ -46,13 +43,12 @@ class Histogram(NamedTuple):
     logs: Any  # of n log2 n, in fixed point
 
 
-def plan_of(task: Task, chosen: Chosen, edges: tuple[int, int, int]) -> Plan:
-    """Return what is computed; edges of the windows are across slices, across rows, and along rows."""
+def plan_of(task: Task, chosen: Chosen, voxels: int) -> Plan:
+    """Return what is computed, of windows of at most this many voxels."""
     planes = {feature.formula: plane for plane, feature in chosen}
-    voxels = math.prod(edges)
-    bits = min(44, 62 - math.ceil(math.log2(voxels * math.log2(voxels))))
+    most = math.prod(task.settings.edges)  # not `voxels`, which the place of a block decides
+    bits = min(44, 62 - math.ceil(math.log2(most * math.log2(most))))
     return Plan(
-        *edges,
         Planes(*(planes.get(field, -1) for field in Planes._fields)),
         np.arange(voxels + 1) * log_table(voxels, 1 << bits),
         task.settings.log_unit / (1 << bits),
@@ -68,7 +64,7 @@ def mapping(sources: int) -> Callable[..., None]:
 
     def map_stretches(levels, rows, first, stretches, ahead, plan, counts, out):  # type: ignore[no-untyped-def]
         _ = sources
-        edge = plan.columns
+        edge = rows.window.columns
         for number in range(first, stretches, ahead):
             stretch = stretch_of(rows, number)
             histogram = Histogram(0, 0, 0)
@@ -78,13 +74,13 @@ def mapping(sources: int) -> Callable[..., None]:
                 for sign in range(-1, 2, 2):  # first a column leaves, so that counts are never too large
                     if sign < 0 and turn >= edge:
                         histogram = with_column(
-                            levels, place - edge * rows.step, sign, rows, plan, counts, histogram
+                            levels, place - edge * rows.step, sign, rows, plan.terms, counts, histogram
                         )
                     elif sign > 0 and turn < columns:
-                        histogram = with_column(levels, place, sign, rows, plan, counts, histogram)
+                        histogram = with_column(levels, place, sign, rows, plan.terms, counts, histogram)
                 at = turn - edge + 1
                 if 0 <= at < stretch.voxels:
-                    centre = levels[place + centre_from(rows, plan.slices, plan.rows, edge)]
+                    centre = levels[place + to_centre(rows)]
                     y, x = voxel_of(rows, stretch, at)
                     write(centre, histogram, plan, out[:, stretch.z, y, x])
 
@@ -92,11 +88,11 @@ def mapping(sources: int) -> Callable[..., None]:
 
 
 @njit
-def with_column(levels, place, sign, rows, plan, counts, histogram):  # type: ignore[no-untyped-def]
+def with_column(levels, place, sign, rows, terms, counts, histogram):  # type: ignore[no-untyped-def]
     """Return the histogram with a column more, or with `sign` -1 without one that it holds."""
-    voxels, squares, logs, terms = 0, 0, 0, plan.terms
-    for z in range(plan.slices):
-        for row in range(plan.rows):
+    voxels, squares, logs = 0, 0, 0
+    for z in range(rows.window.slices):
+        for row in range(rows.window.rows):
             level = levels[place + z * rows.slice_step + row * rows.row_step]
             if level >= 0:
                 count = counts[level]

@@ -18,7 +18,15 @@ from typing import Any, NamedTuple
 
 from numba import njit
 
-from glcm_cuda.families.stage import Task
+from glcm_cuda.settings import GLCMSettings
+
+
+class Window(NamedTuple):
+    """Edges of the windows."""
+
+    slices: Any  # across slices
+    rows: Any  # across rows
+    columns: Any  # along the row
 
 
 class Rows(NamedTuple):
@@ -28,10 +36,11 @@ class Rows(NamedTuple):
     length: Any  # voxels of a row
     strip: Any  # voxels of a stretch; the last of a row may have less
     strips: Any  # stretches of a row
+    along_y: Any
     slice_step: Any
     row_step: Any
     step: Any
-    along_y: Any
+    window: Window
 
 
 class Stretch(NamedTuple):
@@ -44,19 +53,16 @@ class Stretch(NamedTuple):
     place: Any  # in the array with a margin: corner of the first voxel's window
 
 
-def along_x(shape: tuple[int, int, int], task: Task) -> Rows:
-    """Return the rows along x of a block (N, M, X), in one stretch each."""
-    _, height, width = shape
-    _, padded_height, padded_width = task.places(shape)
-    return Rows(height, width, width, 1, padded_height * padded_width, padded_width, 1, False)
+def radii_in(source: tuple[int, ...], settings: GLCMSettings) -> tuple[int, int, int]:
+    """Return the radii of the windows in z, y and x, cut to what they can reach in a region of this shape."""
+    z, y, x = (min(radius, size - 1) for radius, size in zip(settings.radii, source, strict=True))
+    return z, y, x
 
 
-def along_y(shape: tuple[int, int, int], task: Task, strip: int) -> Rows:
-    """Return the rows along y of a block (N, M, X), in stretches of `strip` voxels."""
-    _, height, width = shape
-    _, padded_height, padded_width = task.places(shape)
-    strips = -(-height // strip)
-    return Rows(width, height, strip, strips, padded_height * padded_width, 1, padded_width, True)
+def with_margin(shape: tuple[int, ...], radii: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Return the shape of a block with a margin."""
+    z, y, x = (size + 2 * radius for size, radius in zip(shape, radii, strict=True))
+    return z, y, x
 
 
 def inside_margin(
@@ -68,6 +74,22 @@ def inside_margin(
     """
     starts = (radius - start for radius, start in zip(radii, (*origin, 0), strict=True))
     return tuple(slice(start, start + size) for start, size in zip(starts, source, strict=True))
+
+
+def along_x(shape: tuple[int, ...], radii: tuple[int, int, int]) -> Rows:
+    """Return the rows along x of a block (N, M, X), in one stretch each."""
+    _, height, width = shape
+    _, rows, columns = with_margin(shape, radii)
+    z, y, x = (2 * radius + 1 for radius in radii)
+    return Rows(height, width, width, 1, False, rows * columns, columns, 1, Window(z, y, x))
+
+
+def along_y(shape: tuple[int, ...], radii: tuple[int, int, int], strip: int) -> Rows:
+    """Return the rows along y of a block (N, M, X), in stretches of `strip` voxels."""
+    _, height, width = shape
+    _, columns, rows = with_margin(shape, radii)
+    z, y, x = (2 * radius + 1 for radius in radii)
+    return Rows(width, height, strip, -(-height // strip), True, rows * columns, 1, rows, Window(z, x, y))
 
 
 @njit(inline="always")
@@ -87,6 +109,11 @@ def voxel_of(rows, stretch, at):  # type: ignore[no-untyped-def]
 
 
 @njit(inline="always")
-def centre_from(rows, slices, across, columns):  # type: ignore[no-untyped-def]
-    """Return the way from the first voxel of a window's last column to its centre, by the window's edges."""
-    return slices // 2 * rows.slice_step + across // 2 * rows.row_step - columns // 2 * rows.step
+def to_centre(rows):  # type: ignore[no-untyped-def]
+    """Return the way from the first voxel of a window's last column to its centre."""
+    window = rows.window
+    return (
+        window.slices // 2 * rows.slice_step
+        + window.rows // 2 * rows.row_step
+        - window.columns // 2 * rows.step
+    )

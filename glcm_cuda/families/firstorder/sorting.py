@@ -18,45 +18,35 @@ from numba import njit
 END = np.inf
 
 
-class Shape(NamedTuple):
-    """Shape of the windows: edges and room for their lists."""
-
-    slices: Any  # edge across slices
-    rows: Any  # edge across rows
-    columns: Any  # edge along the row
-    column: Any  # most values of a column, with the END
-    window: Any  # most values of a window, with the END
-
-
 class Lists(NamedTuple):
     """Places of the lists of a window."""
 
     values: Any
     count: Any  # how many values there are
     other: Any  # room for the next values
+    columns: Any  # sorted columns: those of the window, and one more
+    column: Any  # room of a column
 
 
-def shape_of(slices: int, rows: int, columns: int) -> Shape:
-    """Return the shape of windows of these edges."""
-    return Shape(slices, rows, columns, slices * rows + 1, slices * rows * columns + 1)
-
-
-def list_size(shape: Shape) -> int:
-    """Return how many float64 the lists of a thread take: two for a window, and its columns and one more."""
-    return int(2 * shape.window + (shape.columns + 1) * shape.column)
+def list_size(edges: tuple[int, int, int]) -> int:
+    """Return how many float64 the lists of a thread take, for windows with the edges of a `rows.Window`."""
+    slices, rows, columns = edges
+    return 2 * (slices * rows * columns + 1) + (columns + 1) * (slices * rows + 1)
 
 
 @njit(inline="always")
-def empty_lists(memory, shape):  # type: ignore[no-untyped-def]
+def empty_lists(memory, window):  # type: ignore[no-untyped-def]
     """Return the lists of a window without a voxel."""
+    column = window.slices * window.rows + 1
+    size = window.slices * window.rows * window.columns + 1
     memory[0] = END
-    for column in range(shape.columns + 1):
-        memory[2 * shape.window + column * shape.column] = END
-    return Lists(0, 0, shape.window)
+    for place in range(window.columns + 1):
+        memory[2 * size + place * column] = END
+    return Lists(0, 0, size, 2 * size, column)
 
 
 @njit(inline="always")
-def slide(source, place, rows, turn, memory, lists, shape):  # type: ignore[no-untyped-def]
+def slide(source, place, rows, turn, memory, lists):  # type: ignore[no-untyped-def]
     """Move a window on by one voxel; return its lists.
 
     Parameters
@@ -69,26 +59,26 @@ def slide(source, place, rows, turn, memory, lists, shape):  # type: ignore[no-u
         The steps from there.
     turn : int
         How many columns entered before it.
-    memory, lists, shape
+    memory, lists
         The lists; see `empty_lists`.
     """
     # Of one place more than a window has columns, the one after the entering column's is the leaving one's.
-    places = shape.columns + 1
-    entering = 2 * shape.window + turn % places * shape.column
-    leaving = 2 * shape.window + (turn + 1) % places * shape.column
-    gather(source, place, rows, shape, memory, entering)
+    places = rows.window.columns + 1
+    entering = lists.columns + turn % places * lists.column
+    leaving = lists.columns + (turn + 1) % places * lists.column
+    gather(source, place, rows, memory, entering)
     if memory[entering] == END and memory[leaving] == END:
         return lists
     count = replace(memory, lists.values, leaving, entering, lists.other)
-    return Lists(lists.other, count, lists.values)
+    return Lists(lists.other, count, lists.values, lists.columns, lists.column)
 
 
 @njit
-def gather(source, place, rows, shape, memory, start):  # type: ignore[no-untyped-def]
+def gather(source, place, rows, memory, start):  # type: ignore[no-untyped-def]
     """Write the sorted list of the values of a column that count."""
     count = 0
-    for z in range(shape.slices):
-        for row in range(shape.rows):
+    for z in range(rows.window.slices):
+        for row in range(rows.window.rows):
             value = source[place + z * rows.slice_step + row * rows.row_step]
             if not math.isnan(value):
                 memory[start + count] = value

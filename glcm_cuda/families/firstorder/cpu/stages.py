@@ -13,7 +13,7 @@ from numba import njit
 from glcm_cuda.base.cache import can_cache, fingerprint
 from glcm_cuda.base.threads import run_in_parts
 from glcm_cuda.families.firstorder import intensities, levels
-from glcm_cuda.families.firstorder.rows import along_x, inside_margin
+from glcm_cuda.families.firstorder.rows import along_x, inside_margin, radii_in, with_margin
 from glcm_cuda.families.firstorder.sorting import list_size
 from glcm_cuda.families.stage import CPUStage, IntensityStage, LevelStage, Source
 from glcm_cuda.levels.bins import OUTSIDE
@@ -34,14 +34,14 @@ class IntensitiesStage(IntensityStage):
 
     def map(self, source: Source, origin: tuple[int, int], out: npt.NDArray[np.float32]) -> None:
         """Write the maps; see `CPUStage.map`."""
-        task, map_stretches = self._task, _map_intensities()
-        plan = intensities.plan_of(task, self._chosen, task.settings.edges)
-        padded = np.full(task.places(out.shape[1:]), np.nan)
-        read_intensities(source, padded[inside_margin(source.intensities.shape, origin, task.settings.radii)])
-        rows = along_x(out.shape[1:], task)
+        map_stretches, plan = _map_intensities(), intensities.plan_of(self._task, self._chosen)
+        radii = radii_in(source.intensities.shape, self._task.settings)
+        padded = np.full(with_margin(out.shape[1:], radii), np.nan)
+        read_intensities(source, padded[inside_margin(source.intensities.shape, origin, radii)])
+        rows = along_x(out.shape[1:], radii)
 
         def map_some(first: int, stop: int) -> None:
-            memory, found = np.empty(list_size(plan.shape)), np.empty(len(intensities.FORMULAS))
+            memory, found = np.empty(list_size(rows.window)), np.empty(len(intensities.FORMULAS))
             map_stretches(padded.ravel(), rows, first, stop, 1, plan, memory, found, out)
 
         run_in_parts(map_some, out.shape[1] * out.shape[2])
@@ -71,14 +71,14 @@ class LevelsStage(LevelStage):
 
     def map(self, source: Source, origin: tuple[int, int], out: npt.NDArray[np.float32]) -> None:
         """Write the maps; see `CPUStage.map`."""
-        task, map_stretches = self._task, _map_levels()
-        plan = levels.plan_of(task, self._chosen, task.settings.edges)
-        padded = np.full(task.places(out.shape[1:]), OUTSIDE, source.levels.dtype)
-        padded[inside_margin(source.levels.shape, origin, task.settings.radii)] = source.levels
-        rows = along_x(out.shape[1:], task)
+        map_stretches, radii = _map_levels(), radii_in(source.levels.shape, self._task.settings)
+        padded = np.full(with_margin(out.shape[1:], radii), OUTSIDE, source.levels.dtype)
+        padded[inside_margin(source.levels.shape, origin, radii)] = source.levels
+        rows = along_x(out.shape[1:], radii)
+        plan = levels.plan_of(self._task, self._chosen, math.prod(rows.window))
 
         def map_some(first: int, stop: int) -> None:
-            counts = np.zeros(task.bins.levels, np.int32)
+            counts = np.zeros(self._task.bins.levels, np.int32)
             map_stretches(padded.ravel(), rows, first, stop, 1, plan, counts, out)
 
         run_in_parts(map_some, out.shape[1] * out.shape[2])

@@ -10,10 +10,11 @@ from numba import cuda
 
 from glcm_cuda.families.firstorder import intensities, levels
 from glcm_cuda.families.firstorder.cuda import kernels
-from glcm_cuda.families.firstorder.rows import Rows, along_y
+from glcm_cuda.families.firstorder.rows import along_y, radii_in, with_margin
 from glcm_cuda.families.firstorder.sorting import list_size
 from glcm_cuda.families.launching import compiled, launch, start
 from glcm_cuda.families.stage import Chosen, CUDAStage, Extent, IntensityStage, LevelStage, Source, Task
+from glcm_cuda.settings import GLCMSettings
 
 _THREADS, _BYTES = 1 << 17, 1 << 29
 """Most threads, and most bytes for their scratch memory."""
@@ -27,27 +28,18 @@ window is filled, which costs about as much as a third of its edge in voxels. Wi
 they get longer."""
 
 
-class _Stage:
-    """What both stages share: the geometry, and the number of threads."""
+class _Geometry:
+    """How a block lies in what its windows read, and how it is divided into stretches."""
 
-    _task: Task
-
-    @property
-    def _edges(self) -> tuple[int, int, int]:
-        """Edges of the windows across slices, across rows, and along rows, which run along y."""
-        depth, height, width = self._task.settings.edges
-        return depth, width, height
-
-    def _rows(self, shape: tuple[int, int, int]) -> Rows:
-        """Return the rows of a block (N, M, X) and their stretches."""
-        least = _EDGES * self._edges[2]
-        strip = max(least, min(math.prod(shape) // _THREADS, _LONGEST_STRETCH))
-        return along_y(shape, self._task, min(strip, shape[1]))
-
-    def _start_of_margin(self, origin: tuple[int, int]) -> tuple[int, int, int]:
-        """Return where the margin's first voxel lies in the region that the windows reach."""
-        z, y, x = self._task.settings.radii
-        return origin[0] - z, origin[1] - y, -x
+    def __init__(self, source: Any, origin: tuple[int, int], out: Any, settings: GLCMSettings) -> None:
+        self.radii = radii_in(source.shape, settings)
+        self.places = with_margin(out.shape[1:], self.radii)
+        z, y, x = self.radii
+        self.start = origin[0] - z, origin[1] - y, -x  # of the margin, in the source
+        _, height, _ = out.shape[1:]
+        strip = max(_EDGES * (2 * y + 1), min(out.size // len(out) // _THREADS, _LONGEST_STRETCH))
+        self.rows = along_y(out.shape[1:], self.radii, min(strip, height))
+        self.stretches = out.shape[1] * self.rows.strips * self.rows.rows
 
 
 def _threads(bytes_a_thread: int, most: Extent) -> int:
@@ -55,93 +47,96 @@ def _threads(bytes_a_thread: int, most: Extent) -> int:
     return min(_THREADS, most.written, max(_BYTES // bytes_a_thread, 1))
 
 
-def _stretches(rows: Rows, slices: int) -> int:
-    """Return the number of stretches of a block."""
-    return int(slices * rows.strips * rows.rows)
-
-
-class IntensitiesStage(_Stage, IntensityStage):
+class IntensitiesStage(IntensityStage):
     """The features of intensities: sorted lists that slide."""
 
     def __init__(self, task: Task, chosen: Chosen) -> None:
         super().__init__(task, chosen)
-        self._plan = intensities.plan_of(task, chosen, self._edges)
-        self._reals = list_size(self._plan.shape) + len(intensities.FORMULAS)
+        depth, height, width = task.settings.edges
+        self._reals = list_size((depth, width, height))
 
     def comparisons(self) -> int:
         """See `CUDAStage`. The list of a window is read by one merge and by some sums."""
-        return 4 * math.prod(self._edges)
+        return 4 * math.prod(self._task.settings.edges)
 
     def bytes(self, most: Extent) -> int:
         """See `CUDAStage`. The array with a margin, and the threads' lists and features."""
-        return 8 * most.places + 8 * self._reals * _threads(8 * self._reals, most)
+        return 8 * most.places + self._bytes_a_thread() * self._threads(most)
 
     def scratch(self, most: Extent) -> list[Any]:
         """Return the plan, the array with a margin, and the threads' lists and features."""
-        formulas, threads = len(intensities.FORMULAS), _threads(8 * self._reals, most)
+        plan = intensities.plan_of(self._task, self._chosen)
         return [
-            self._plan._replace(planes=cuda.to_device(self._plan.planes)),
+            plan._replace(planes=cuda.to_device(plan.planes)),
             cuda.device_array(most.places, np.float64),
-            cuda.device_array((self._reals - formulas, threads), np.float64),
-            cuda.device_array((formulas, threads), np.float64),
+            cuda.device_array((self._reals, self._threads(most)), np.float64),
+            cuda.device_array((len(intensities.FORMULAS), self._threads(most)), np.float64),
         ]
 
     def map(self, source: Source, origin: tuple[int, int], scratch: list[Any], out: Any, stream: Any) -> None:
         """See `CUDAStage`."""
         plan, padded, memory, found = scratch
-        places, rows = self._task.places(out.shape[1:]), self._rows(out.shape[1:])
-        padded = padded[: math.prod(places)]
+        geometry = _Geometry(source.intensities, origin, out, self._task.settings)
+        padded = padded[: math.prod(geometry.places)]
         masked = source.counted is not None
         launch(
-            compiled(kernels.margin_kernel, masked), places, stream,
+            compiled(kernels.margin_kernel, masked), geometry.places, stream,
             source.intensities, source.counted if masked else source.intensities,
-            *self._start_of_margin(origin), padded.reshape(places),
+            *geometry.start, padded.reshape(geometry.places),
         )  # fmt: skip
         start(
             compiled(kernels.intensities_kernel), -(-memory.shape[1] // _BLOCK), _BLOCK, stream,
-            padded, rows, _stretches(rows, out.shape[1]), plan, memory, found, out,
+            padded, geometry.rows, geometry.stretches, plan, memory, found, out,
         )  # fmt: skip
 
+    def _bytes_a_thread(self) -> int:
+        """Return the bytes of a thread's lists and features."""
+        return 8 * (self._reals + len(intensities.FORMULAS))
 
-class LevelsStage(_Stage, LevelStage):
+    def _threads(self, most: Extent) -> int:
+        """Return the number of threads for blocks of this extent."""
+        return _threads(self._bytes_a_thread(), most)
+
+
+class LevelsStage(LevelStage):
     """Entropy and uniformity of levels: histograms that slide."""
-
-    def __init__(self, task: Task, chosen: Chosen) -> None:
-        super().__init__(task, chosen)
-        self._plan = levels.plan_of(task, chosen, self._edges)
 
     def comparisons(self) -> int:
         """See `CUDAStage`. Voxels that enter a window and leave it when it moves on."""
-        return 2 * math.prod(self._edges[:2])
+        depth, _, width = self._task.settings.edges
+        return 2 * depth * width
 
     def bytes(self, most: Extent) -> int:
         """See `CUDAStage`. The array with a margin, and the threads' histograms."""
-        histogram = 4 * self._task.bins.levels
         levels_read = most.places * np.dtype(self._task.bins.level_type).itemsize
-        return int(levels_read + histogram * _threads(histogram, most))
+        return int(levels_read + 4 * self._task.bins.levels * self._threads(most))
 
     def scratch(self, most: Extent) -> list[Any]:
         """Return the plan, the array with a margin, and the threads' histograms."""
-        levels_in_use = self._task.bins.levels
+        plan = levels.plan_of(self._task, self._chosen, math.prod(self._task.settings.edges))
         return [
-            self._plan._replace(terms=cuda.to_device(self._plan.terms)),
+            plan._replace(terms=cuda.to_device(plan.terms)),
             cuda.device_array(most.places, self._task.bins.level_type),
-            cuda.to_device(np.zeros((levels_in_use, _threads(4 * levels_in_use, most)), np.int32)),
+            cuda.to_device(np.zeros((self._task.bins.levels, self._threads(most)), np.int32)),
         ]
 
     def map(self, source: Source, origin: tuple[int, int], scratch: list[Any], out: Any, stream: Any) -> None:
         """See `CUDAStage`."""
         plan, padded, counts = scratch
-        places, rows = self._task.places(out.shape[1:]), self._rows(out.shape[1:])
-        padded = padded[: math.prod(places)]
+        geometry = _Geometry(source.levels, origin, out, self._task.settings)
+        padded = padded[: math.prod(geometry.places)]
         launch(
-            compiled(kernels.level_margin_kernel), places, stream,
-            source.levels, *self._start_of_margin(origin), padded.reshape(places),
+            compiled(kernels.level_margin_kernel), geometry.places, stream,
+            source.levels, *geometry.start, padded.reshape(geometry.places),
         )  # fmt: skip
         start(
             compiled(kernels.levels_kernel), -(-counts.shape[1] // _BLOCK), _BLOCK, stream,
-            padded, rows, _stretches(rows, out.shape[1]), plan, counts, out,
+            padded, geometry.rows, geometry.stretches, plan, counts, out,
         )  # fmt: skip
+
+    def _threads(self, most: Extent) -> int:
+        """Return the number of threads for blocks of this extent."""
+        return _threads(4 * self._task.bins.levels, most)
 
 
 STAGES: dict[str, type[CUDAStage]] = {"intensities": IntensitiesStage, "levels": LevelsStage}

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from glcm_cuda import GLCMSettings
+from glcm_cuda.families.firstorder import intensities, levels
+from glcm_cuda.families.firstorder.rows import along_y
 from glcm_cuda.families.registry import features_named
 from glcm_cuda.families.stage import Task
 from glcm_cuda.levels.bins import bins_of_levels
@@ -36,17 +38,15 @@ def kernels():
     from numba import types
     from numba.cuda.typing.typeof import typeof
 
-    from glcm_cuda.families.firstorder.cuda import kernels, stages
+    from glcm_cuda.families.firstorder.cuda import kernels
 
     features = features_named("firstorder")
     task = Task(GLCMSettings(), bins_of_levels(64), features)
     chosen = list(enumerate(features))
-    intensities, levels = (
-        stages.STAGES[name](task, [pair for pair in chosen if pair[1].stage == name])
-        for name in ("intensities", "levels")
-    )
+    plan = typeof(intensities.plan_of(task, chosen))
+    level_plan = typeof(levels.plan_of(task, chosen, 25))
     array, whole, real = kernel_counts.array, types.int64, types.float64
-    narrow, maps, rows = types.int16, array(types.float32, 4), typeof(intensities._rows((1, 64, 64)))
+    narrow, maps, rows = types.int16, array(types.float32, 4), typeof(along_y((1, 64, 64), (0, 2, 2), 16))
     scratch = array(real, 2), array(real, 2)
     image, mask = array(types.float32, 3), array(types.uint8, 3)
     return [
@@ -55,12 +55,12 @@ def kernels():
         (
             "intensities",
             kernels.intensities_kernel(),
-            (array(real, 1), rows, whole, typeof(intensities._plan), *scratch, maps),
+            (array(real, 1), rows, whole, plan, *scratch, maps),
         ),
         (
             "levels",
             kernels.levels_kernel(),
-            (array(narrow, 1), rows, whole, typeof(levels._plan), array(types.int32, 2), maps),
+            (array(narrow, 1), rows, whole, level_plan, array(types.int32, 2), maps),
         ),
     ]
 

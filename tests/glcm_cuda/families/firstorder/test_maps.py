@@ -88,6 +88,17 @@ def test_types_of_images(rng, dtype):
     assert_equal(found(image), expected(image.astype(np.float64)))
 
 
+def test_the_largest_window_holds_the_whole_image(rng):
+    """Neither time nor memory is spent on what lies beside a small image."""
+    image = rng.normal(size=(2, 3, 4))
+    levels = quantize(image, GLCMSettings(levels=8)).astype(int) + 1
+    wanted = oracle.region(
+        "firstorder", image, levels, np.ones(image.shape), voxel_volume=float(np.prod(SPACING))
+    )
+    whole = {name: np.full(image.shape, value) for name, value in wanted.items()}
+    assert_equal(found(image, window=255, dimensions=3), whole)
+
+
 def test_a_case_worked_by_hand():
     """Values 1 2 3 4 10 in one row: mean 4, deviations -3 -2 -1 0 6."""
     maps = found(np.array([[10, 2, 4, 1, 3]], np.int16), window=9, levels=3, intensity_range=(0, 12))
