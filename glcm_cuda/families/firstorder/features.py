@@ -16,32 +16,35 @@ def _intensity(name: str, ibsi: tuple[tuple[str, str], ...] = (), needs: tuple[s
 
 def _level(name: str, ibsi: tuple[str, str]) -> Feature:
     """Return a feature of levels by pyradiomics' name."""
-    return Feature("firstorder", "levels", f"firstorder_{name}", name, (ibsi,))
+    others = (f"ih_{name}",)  # IBSI counts it among the features of the intensity histogram
+    return Feature("firstorder", "levels", f"firstorder_{name}", name, (ibsi,), others=others)
 
 
 FEATURES = (
-    _intensity("10Percentile", (("10th percentile", "QG58"),), ("order",)),
-    _intensity("90Percentile", (("90th percentile", "8DWT"),), ("order",)),
-    _intensity("Energy", (("energy", "N8CA"),)),
+    _intensity("10Percentile", (("10th intensity percentile", "QG58"),), ("order",)),
+    _intensity("90Percentile", (("90th intensity percentile", "8DWT"),), ("order",)),
+    _intensity("Energy", (("intensity-based energy", "N8CA"),)),
     _level("Entropy", ("discretised intensity entropy", "TLU2")),
-    _intensity("InterquartileRange", (("interquartile range", "SALO"),), ("order",)),
+    _intensity("InterquartileRange", (("intensity interquartile range", "SALO"),), ("order",)),
     _intensity("Kurtosis", needs=("deviations",)),  # IBSI's (IPH6) is 3 less
-    _intensity("Maximum", (("maximum", "84IY"),)),
-    _intensity("MeanAbsoluteDeviation", (("mean absolute deviation", "4FUA"),), ("deviations",)),
-    _intensity("Mean", (("mean", "Q4LE"),)),
-    _intensity("Median", (("median", "Y12H"),), ("order",)),
-    _intensity("Minimum", (("minimum", "1GSF"),)),
-    _intensity("Range", (("range", "2OJQ"),)),
+    _intensity("Maximum", (("maximum intensity", "84IY"),)),
+    _intensity(
+        "MeanAbsoluteDeviation", (("intensity-based mean absolute deviation", "4FUA"),), ("deviations",)
+    ),
+    _intensity("Mean", (("mean intensity", "Q4LE"),)),
+    _intensity("Median", (("median intensity", "Y12H"),), ("order",)),
+    _intensity("Minimum", (("minimum intensity", "1GSF"),)),
+    _intensity("Range", (("intensity range", "2OJQ"),)),
     _intensity(
         "RobustMeanAbsoluteDeviation",
-        (("robust mean absolute deviation", "1128"),),
+        (("intensity-based robust mean absolute deviation", "1128"),),
         ("order", "deviations"),
     ),
-    _intensity("RootMeanSquared", (("root mean square", "5ZWQ"),)),
-    _intensity("Skewness", (("skewness", "KE2M"),), ("deviations",)),
+    _intensity("RootMeanSquared", (("root mean square intensity", "5ZWQ"),)),
+    _intensity("Skewness", (("intensity skewness", "KE2A"),), ("deviations",)),
     _intensity("TotalEnergy"),
     _level("Uniformity", ("discretised intensity uniformity", "BJ5W")),
-    _intensity("Variance", (("variance", "ECT3"),), ("deviations",)),
+    _intensity("Variance", (("intensity variance", "ECT3"),), ("deviations",)),
 )
 """In pyradiomics' order."""
 
