@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from glcm_cuda.base.threads import run_in_parts
-from glcm_cuda.families.counting import Counted
-from glcm_cuda.families.stage import Chosen, LevelStage, Source, Task
+from glcm_cuda.families.counting import CountedStage
+from glcm_cuda.families.stage import Source
 
 _MATRICES = 4096
 """Matrices whose sums are kept before the formulas are evaluated: few enough for the caches, and enough for
@@ -20,19 +20,14 @@ _STEPS_PER_PAIR = 4
 """Steps of a window that take about as long as the entropy of one pair."""
 
 
-class CountedStage(LevelStage):
+class CPUCountedStage(CountedStage):
     """Base of these stages; a subclass says how its family counts."""
 
-    counted: ClassVar[Counted]
+    slowness = 16
+
     count_rows: ClassVar[Callable[[], Any]]
     """Returns the compiled function (levels, z, y, plan, integers, reals, sums) that counts the windows of
     rows; `sums` is (matrices, fields, rows, X)."""
-
-    def __init__(self, task: Task, chosen: Chosen) -> None:
-        super().__init__(task, chosen)
-        self._counting = self.counted.counting(task, chosen)
-
-    slowness = 16
 
     @property
     def entering(self) -> int:
@@ -41,7 +36,7 @@ class CountedStage(LevelStage):
 
     def map(self, source: Source, origin: tuple[int, int], out: npt.NDArray[np.float32]) -> None:
         """Write the maps; see `CPUStage.map`."""
-        counting, count_rows = self._counting, type(self).count_rows()
+        counting, plan, count_rows = self._counting, self._plan, type(self).count_rows()
         _, depth, height, width = out.shape
         rows = max(1, _MATRICES // counting.matrices // width)
         bands = -(-height // rows)
@@ -55,9 +50,7 @@ class CountedStage(LevelStage):
                 z, top = band // bands, band % bands * rows
                 maps = out[:, z, top : top + rows]
                 sums = buffer[:, :, : maps.shape[1]]
-                count_rows(
-                    source.levels, origin[0] + z, origin[1] + top, counting.plan, integers, reals, sums
-                )
+                count_rows(source.levels, origin[0] + z, origin[1] + top, plan, integers, reals, sums)
                 self._evaluate(sums, maps)
 
         run_in_parts(map_some, depth * bands)

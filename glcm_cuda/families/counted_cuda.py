@@ -7,14 +7,14 @@ windows. A second kernel turns the sums into features.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numba import cuda, njit
 
-from glcm_cuda.families.counting import Counted
+from glcm_cuda.families.counting import CountedStage
 from glcm_cuda.families.launching import compiled, start
-from glcm_cuda.families.stage import Chosen, Extent, LevelStage, Source, Task
+from glcm_cuda.families.stage import Chosen, Extent, Source, Task
 
 _THREADS, _BYTES = 1 << 17, 1 << 29
 """Most threads that count, and most bytes for their scratch memory."""
@@ -29,21 +29,19 @@ Planes = tuple[int, ...]
 """For each formula of a family the index of its plane in the maps, -1 if it is not wanted."""
 
 
-class CountedStage(LevelStage):
+class CUDACountedStage(CountedStage):
     """Base of these stages; a subclass says how its family counts."""
 
-    counted: ClassVar[Counted]
-    count_kernel: ClassVar[Callable[[], Callable[..., None]]]
+    count_kernel: Callable[[], Callable[..., None]]
     """Returns the kernel (levels, origin z, origin y, block's height, first voxel, voxels, plan, integers,
     reals, sums) as a Python function; `integers`, `reals` have the threads and `sums` (matrices, fields,
     voxels) the voxels along their last axis."""
 
-    mean_kernel: ClassVar[Callable[[Planes], Callable[..., None]]]
+    mean_kernel: Callable[[Planes], Callable[..., None]]
     """Returns the kernel (sums, first voxel, voxels, maps) that writes features."""
 
     def __init__(self, task: Task, chosen: Chosen) -> None:
         super().__init__(task, chosen)
-        self._counting = self.counted.counting(task, chosen)
         planes = {feature.formula: plane for plane, feature in chosen}
         self._planes = tuple(planes.get(formula, -1) for formula in self.counted.formulas)
 
@@ -62,7 +60,7 @@ class CountedStage(LevelStage):
         memory, threads = self._counting.memory, self._threads(most)
         sums = self._counting.matrices, len(self.counted.sums._fields), min(_VOXELS, most.written)
         return [
-            _on_device(self._counting.plan),
+            _on_device(self._plan),
             cuda.to_device(np.full((memory.integers, threads), -1, np.int32)),
             cuda.device_array((memory.reals, threads), np.float64),
             cuda.device_array(sums, np.float64),
@@ -94,7 +92,7 @@ def _on_device(plan: Any) -> Any:
     if isinstance(plan, np.ndarray):
         return cuda.to_device(plan)
     if isinstance(plan, tuple):
-        return type(plan)(*map(_on_device, plan))  # type: ignore[call-arg]
+        return type(plan)(*map(_on_device, plan))
     return plan
 
 

@@ -6,11 +6,16 @@ sums into features, and the map holds their mean over the matrices that a window
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
-from glcm_cuda.families.stage import Chosen, Task
+from glcm_cuda.families.stage import Chosen, LevelStage, Task
+
+_MOST_BYTES = 1 << 32
+"""Most bytes of scratch memory for one window."""
 
 
 class Memory(NamedTuple):
@@ -31,8 +36,9 @@ class Counting:
 
     Parameters
     ----------
-    plan : NamedTuple
-        What the compiled functions of the family take: numbers, and arrays in the host's memory.
+    make_plan : callable ()
+        Returns what the compiled functions of the family take, a NamedTuple: numbers, and arrays in the
+        host's memory.
     memory : Memory
         Scratch memory of a thread.
     matrices : int
@@ -41,7 +47,7 @@ class Counting:
         Steps that a window takes, such as voxels times directions.
     """
 
-    plan: Any
+    make_plan: Callable[[], Any]
     memory: Memory
     matrices: int
     steps: int
@@ -64,3 +70,31 @@ class Counted:
     sums: Any
     formulas: Mapping[str, Callable[[Any], Any]]
     counting: Callable[[Task, Chosen], Counting]
+
+
+class CountedStage(LevelStage):
+    """Base of these stages on any backend."""
+
+    counted: ClassVar[Counted]
+    """How the family counts; set by its stages."""
+
+    def __init__(self, task: Task, chosen: Chosen) -> None:
+        super().__init__(task, chosen)
+        self._counting = self.counted.counting(task, chosen)
+
+    @functools.cached_property
+    def _plan(self) -> Any:
+        """What the compiled functions of the family take; its tables may be large."""
+        return self._counting.make_plan()
+
+    def check(self) -> None:
+        """Raise ValueError if a window would need too much memory."""
+        needed = self._counting.memory.bytes
+        if needed > _MOST_BYTES:
+            settings, (_, feature) = self._task.settings, self._chosen[0]
+            msg = (
+                f"{feature.family} in windows of {math.prod(settings.edges)} voxels with "
+                f"{self._task.bins.levels} levels needs {needed / 2**20:.1f} MiB for each window, more than "
+                f"{_MOST_BYTES / 2**20:g} MiB; use a smaller window or fewer levels"
+            )
+            raise ValueError(msg)

@@ -50,11 +50,15 @@ def counting(task: Task, chosen: Chosen) -> Counting:
     voxels = math.prod(settings.edges)
     most = min(2 * len(offsets) + 1, voxels)
     cells = any("cells" in feature.needs for _, feature in chosen)
-    tables = tables_for(number_of_levels, voxels, settings.log_unit)
+
+    def make_plan() -> Plan:
+        tables = tables_for(number_of_levels, voxels, settings.log_unit)
+        return Plan(frame, jumps(offsets, frame), settings.gldm_a, most, kinds, cells, tables)
+
     tally = tally_memory(kinds, most, cells=cells)
     integers = window_integers(settings, number_of_levels, frame) + frame.size + tally.integers
     return Counting(
-        plan=Plan(frame, jumps(offsets, frame), settings.gldm_a, most, kinds, cells, tables),
+        make_plan=make_plan,
         memory=Memory(integers, tally.reals),
         matrices=1,
         steps=voxels * len(offsets),

@@ -51,12 +51,15 @@ def counting(task: Task, chosen: Chosen) -> Counting:
     longest, voxels = max(settings.edges), math.prod(settings.edges)
     cells = any("cells" in feature.needs for _, feature in chosen)
     most_entries = voxels * (len(offsets) if task.merge else 1)
-    tables = tables_for(number_of_levels, most_entries, settings.log_unit)
-    plan = Plan(frame, jumps(offsets, frame), longest, kinds, cells, task.merge, tables)
+
+    def make_plan() -> Plan:
+        tables = tables_for(number_of_levels, most_entries, settings.log_unit)
+        return Plan(frame, jumps(offsets, frame), longest, kinds, cells, task.merge, tables)
+
     tally = tally_memory(kinds, longest, cells=cells)
     lengths = window_integers(settings, number_of_levels, frame)
     return Counting(
-        plan=plan,
+        make_plan=make_plan,
         memory=Memory(lengths + frame.size + tally.integers, tally.reals),
         matrices=1 if task.merge else len(offsets),
         steps=voxels * len(offsets),

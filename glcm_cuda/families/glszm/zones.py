@@ -58,11 +58,15 @@ def counting(task: Task, chosen: Chosen) -> Counting:
     frame, kinds = frame_of(settings), most_levels(settings, number_of_levels)
     voxels = math.prod(settings.edges)
     cells = any("cells" in feature.needs for _, feature in chosen)
-    tables = tables_for(number_of_levels, voxels, settings.log_unit)
+
+    def make_plan() -> Plan:
+        tables = tables_for(number_of_levels, voxels, settings.log_unit)
+        return Plan(frame, jumps(offsets, frame), voxels, kinds, cells, tables)
+
     tally = tally_memory(kinds, voxels, cells=False)
     integers = window_integers(settings, number_of_levels, frame) + tally.integers
     return Counting(
-        plan=Plan(frame, jumps(offsets, frame), voxels, kinds, cells, tables),
+        make_plan=make_plan,
         memory=Memory(integers + 3 * frame.size + kinds + voxels + 1, tally.reals),
         matrices=1,
         steps=voxels * len(offsets),

@@ -41,7 +41,7 @@ def kernels_of(family, settings):
     task = Task(settings, bins_of_levels(64), tuple(feature for _, feature in chosen))
     stage = importlib.import_module(f"glcm_cuda.families.{family}.cuda.stages")
     (stage_class,) = stage.STAGES.values()
-    plan = typeof(stage_class(task, chosen)._counting.plan)
+    plan = typeof(stage_class(task, chosen)._plan)
     array, whole, real = kernel_counts.array, types.int64, types.float64
     levels, sums = array(types.int16, 3), array(real, 3)
     memory = array(types.int32, 2), array(real, 2)

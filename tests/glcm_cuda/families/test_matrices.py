@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from glcm_cuda import GLCMSettings, feature_maps
+from glcm_cuda.families import counting
 from glcm_cuda.levels.bins import bins_of_levels
 
 FAMILIES = ("glrlm", "glszm", "gldm")
@@ -114,6 +115,13 @@ def test_two_voxels_in_a_line_make_a_matrix_though_they_do_not_touch():
     levels, mask = np.zeros((1, 5), np.uint8), np.array([[1, 0, 1, 0, 0]])
     runs = found("glrlm", levels, GLCMSettings(levels=2), mask)
     assert runs["glrlm_RunPercentage"][0, 0] == 1
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_window_too_large_for_memory_is_refused(monkeypatch, family):
+    monkeypatch.setattr(counting, "_MOST_BYTES", 1 << 10)
+    with pytest.raises(ValueError, match=f"{family} in windows of 225 voxels with 64 levels needs"):
+        found(family, np.zeros((2, 2), np.uint8), GLCMSettings(window=15))
 
 
 def test_only_what_is_asked_for_is_computed(rng):

@@ -1,4 +1,4 @@
-"""CUDA kernels of the dependence family; see `counted_cuda.CountedStage` for their arguments."""
+"""CUDA kernels of the dependence family; see `counted_cuda.CUDACountedStage` for their arguments."""
 
 from __future__ import annotations
 

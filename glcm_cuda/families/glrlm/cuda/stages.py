@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from glcm_cuda.families.counted_cuda import CountedStage
+from glcm_cuda.families.counted_cuda import CUDACountedStage
 from glcm_cuda.families.glrlm.cuda.kernels import count_kernel, mean_kernel
 from glcm_cuda.families.glrlm.runs import RUNS
 from glcm_cuda.families.stage import CUDAStage
 
 
-class MatrixStage(CountedStage):
+class MatrixStage(CUDACountedStage):
     """All features of run lengths."""
 
     counted = RUNS

@@ -8,7 +8,7 @@ from typing import Any
 from numba import njit
 
 from glcm_cuda.base.cache import can_cache, fingerprint
-from glcm_cuda.families.counted_cpu import CountedStage
+from glcm_cuda.families.counted_cpu import CPUCountedStage
 from glcm_cuda.families.glszm.zones import ZONES, count_zones
 from glcm_cuda.families.stage import CPUStage
 
@@ -28,7 +28,7 @@ def _compiled() -> Any:
     return count_rows
 
 
-class MatrixStage(CountedStage):
+class MatrixStage(CPUCountedStage):
     """All features of zones."""
 
     counted = ZONES
