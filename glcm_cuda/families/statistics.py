@@ -122,8 +122,19 @@ def squares(numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         return numbers**2
 
 
+def total(numbers: npt.NDArray[np.float64]) -> float:
+    """Return the sum of numbers from 0 on, rounded once; infinity if it is too large for a float64."""
+    try:
+        return math.fsum(numbers)
+    except OverflowError:
+        return math.inf
+
+
 def _mean(numbers: npt.NDArray[np.float64]) -> float:
-    return math.fsum(numbers) / len(numbers)
+    try:
+        return math.fsum(numbers) / len(numbers)
+    except OverflowError:  # the sum is too large for a float64, but not the mean
+        return math.fsum(numbers / len(numbers))
 
 
 FORMULAS: Mapping[str, Callable[[Any], float]] = {

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from glcm_cuda.families.feature import Feature
 from glcm_cuda.families.region import Region
-from glcm_cuda.families.statistics import FORMULAS, Statistics, squares
+from glcm_cuda.families.statistics import FORMULAS, Statistics, squares, total
 from glcm_cuda.levels.bins import OUTSIDE
 
 
@@ -28,7 +28,7 @@ def values(region: Region, features: Sequence[Feature]) -> list[list[float]]:
 
 
 def _energy(region: Region, statistics: Statistics) -> float:
-    return math.fsum(squares(statistics.sorted + region.settings.intensity_shift))
+    return total(squares(statistics.sorted + region.settings.intensity_shift))
 
 
 def _root_mean_squared(region: Region, statistics: Statistics) -> float:

@@ -188,3 +188,7 @@ def test_extreme_intensities():
     for scale in (1e-200, 1e200):
         assert roi_features(image * scale, names) == pytest.approx(usual, rel=1e-12)
     assert roi_features(image * 1e200, "N8CA") == {"N8CA": np.inf}
+    assert roi_features(np.full((1, 30), 1e154), "N8CA") == {"N8CA": np.inf}
+    assert roi_features(np.full((1, 30), 1e308) * [0.5, *[1.0] * 29], "Q4LE")["Q4LE"] == pytest.approx(
+        9.833e307, 1e-3
+    )
