@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from glcm_cuda.families import emphases
 from glcm_cuda.families.feature import Feature
+from glcm_cuda.families.region import distinct
 
 
 class Cells(NamedTuple):
@@ -29,7 +30,7 @@ class Cells(NamedTuple):
 def cells_of(levels: npt.NDArray[np.integer], numbers: npt.NDArray[np.integer]) -> Cells:
     """Return the cells from the level, from 0 on, and the number of each entry."""
     factor = int(levels.max()) + 1
-    codes, counts = np.unique(numbers.astype(np.int64) * factor + levels, return_counts=True)
+    codes, counts = distinct(numbers.astype(np.int64) * factor + levels)
     return Cells(codes % factor + 1, codes // factor, counts)
 
 

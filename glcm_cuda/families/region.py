@@ -17,6 +17,9 @@ import numpy.typing as npt
 from glcm_cuda.levels.bins import OUTSIDE, Bins
 from glcm_cuda.settings import GLCMSettings
 
+_MOST_COUNTERS = 1 << 22
+"""Counters that are cheaper than sorting."""
+
 _Number = TypeVar("_Number", bound=np.generic)
 
 Levels = npt.NDArray[np.int32]
@@ -69,3 +72,13 @@ def both_ends(
         starts.append(slice(max(0, -step), max(0, size - step)))
         ends.append(slice(max(0, step), max(0, size + step)))
     return array[tuple(starts)], array[tuple(ends)]
+
+
+def distinct(codes: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the different codes, whole numbers from 0 on, ascending, and how often each occurs."""
+    if int(codes.max()) >= _MOST_COUNTERS:
+        found, counts = np.unique(codes, return_counts=True)
+        return found, counts
+    counts = np.bincount(codes)
+    found = np.flatnonzero(counts)
+    return found, counts[found]
