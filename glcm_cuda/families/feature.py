@@ -48,6 +48,16 @@ class Feature:
         return f"{self.family}_{self.pyradiomics}" if self.pyradiomics else self.name
 
     @property
+    def is_entropy(self) -> bool:
+        """Whether its unit is that of the logarithm, `GLCMSettings.unit`. No other feature has one."""
+        return self.name.casefold().endswith("entropy")
+
+    @property
+    def is_of_intensities(self) -> bool:
+        """Whether its stage reads the intensities, so that grey levels alone do not give it."""
+        return self.stage == "intensities"
+
+    @property
     def unique_names(self) -> tuple[str, ...]:
         """Names that no feature of another family has."""
         identifiers = (identifier for _, identifier in self.ibsi)

@@ -229,8 +229,9 @@ def feature_option(default: str) -> Callable[[Decorated], Decorated]:
         "features",
         multiple=True,
         metavar="NAME",
-        help="Feature, by its name here, in pyradiomics, in IBSI (contrast, JointEntropy, TU9B) or in "
-        f"Haralick's paper (f1 to f14), or all. Repeat the option for several.  [default: {default}]",
+        help="Feature, by its name here, in pyradiomics or in IBSI (contrast, glrlm_RunEntropy, TU9B), or in "
+        "Haralick's paper (f1 to f14); a family for all of it: firstorder, glcm, glrlm, glszm, gldm, ngtdm; "
+        f"or all. Several: separate by commas, or repeat the option.  [default: {default}]",
     )
 
 
