@@ -78,6 +78,6 @@ def with_unit(text: str, unit: str | None) -> str:
 
 def feature_names(feature: str) -> dict[str, Any]:
     """Return the names of a feature: ours, its family's, that of pyradiomics, and those of IBSI."""
-    known = feature_named(feature)
+    known = feature_named(feature, region=True)
     ibsi = [f"{name} ({identifier})" for name, identifier in known.ibsi]
     return {"name": known.name, "family": known.family, "pyradiomics": known.pyradiomics, "ibsi": ibsi}
