@@ -51,7 +51,7 @@ def kernels_of(family, settings):
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES, ids=str)
-@pytest.mark.parametrize("family", ["glrlm", "glszm", "gldm"])
+@pytest.mark.parametrize("family", ["glrlm", "glszm", "gldm", "ngtdm"])
 def test_no_spills_and_no_local_memory(architecture, family):
     for kernel, signature in kernels_of(family, GLCMSettings()):
         log = kernel_counts.linked(kernel, signature, architecture)[1]
