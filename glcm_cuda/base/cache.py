@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import inspect
 import logging
-import re
 import sys
 import zlib
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from numba import njit
 
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
 _log = logging.getLogger(__name__)
 
-_IMPORTED = re.compile(r"^from (glcm_cuda[\w.]*) import (\w+)", re.MULTILINE)
+_PACKAGE = __name__.split(".")[0]
 
 
 @functools.cache
@@ -38,23 +42,29 @@ def _nothing() -> None:
     """A function that is never called, to see whether Numba would cache it."""
 
 
-def fingerprint(module: str) -> int:
-    """Return a number that changes when a module, or any module of this package that it imports, changes.
+def versioned(module: str) -> Callable[[_Function], _Function]:
+    """Return a decorator that names a function after the sources that its machine code comes from.
 
-    Numba's cache checks only the date of the file that holds the function. Numba does see the values that a
-    function closes over, so a function that closes over this number is compiled anew when a file that it
-    depends on has changed.
+    Numba's cache checks only the date of the file that holds the function, and it reads all that it has for a
+    function of that name, also the names of classes that are gone. With a name of its own for every version
+    of a module, and of any module of this package that it imports, code of other versions is never met.
 
     Parameters
     ----------
     module : str
         The ``__name__`` of the module that compiles the function.
-
-    Returns
-    -------
-    int
-        CRC-32 of the sources, in ``[0, 2**32)``.
     """
+
+    def named(function: _Function) -> _Function:
+        function.__qualname__ += f"_{_fingerprint(module):08x}"
+        return function
+
+    return named
+
+
+@functools.cache
+def _fingerprint(module: str) -> int:
+    """Return the CRC-32 of the sources of a module and of those of this package that it imports."""
     sources: dict[str, str] = {}
     _collect(module, sources)
     return zlib.crc32("".join(sources[name] for name in sorted(sources)).encode())
@@ -65,6 +75,9 @@ def _collect(module: str, sources: dict[str, str]) -> None:
     if module in sources:
         return
     sources[module] = inspect.getsource(sys.modules[module])
-    for package, name in _IMPORTED.findall(sources[module]):
-        imported = f"{package}.{name}"
-        _collect(imported if imported in sys.modules else package, sources)
+    for node in ast.walk(ast.parse(sources[module])):
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith(_PACKAGE):
+            for name in (f"{node.module}.{alias.name}" for alias in node.names):
+                imported = name if name in sys.modules else str(node.module)
+                if imported in sys.modules:  # not one that is imported only to check types
+                    _collect(imported, sources)
