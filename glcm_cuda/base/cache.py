@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ast
 import functools
 import inspect
 import logging
+import re
 import sys
 import zlib
 from collections.abc import Callable
@@ -17,7 +17,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _log = logging.getLogger(__name__)
 
-_PACKAGE = __name__.split(".")[0]
+_IMPORT = re.compile(r"^\s*from (glcm_cuda[\w.]*) import (?:\(([^)]*)\)|(.+))$", re.MULTILINE)
 
 
 @functools.cache
@@ -75,9 +75,9 @@ def _collect(module: str, sources: dict[str, str]) -> None:
     if module in sources:
         return
     sources[module] = inspect.getsource(sys.modules[module])
-    for node in ast.walk(ast.parse(sources[module])):
-        if isinstance(node, ast.ImportFrom) and str(node.module).startswith(_PACKAGE):
-            for name in (f"{node.module}.{alias.name}" for alias in node.names):
-                imported = name if name in sys.modules else str(node.module)
-                if imported in sys.modules:  # not one that is imported only to check types
-                    _collect(imported, sources)
+    for package, in_parentheses, in_line in _IMPORT.findall(sources[module]):
+        for name in (in_parentheses or in_line).split(","):
+            imported = f"{package}.{name.split()[0]}" if name.strip() else package
+            imported = imported if imported in sys.modules else package
+            if imported in sys.modules:  # not one that is imported only to check types
+                _collect(imported, sources)
