@@ -94,7 +94,8 @@ def test_values_have_all_their_digits_and_the_table_tells_how_it_was_made(phanto
     assert (record["mask_label"], record["voxels"]) == (1, 74)
     assert record["bins"] == {"levels": 6, "low": 1.0, "high": 6.0}
     assert record["features"][18] == {
-        "name": "autocorrelation", "family": "glcm", "pyradiomics": "Autocorrelation", "ibsi": ["autocorrelation (QWB0)"]
+        "name": "autocorrelation", "family": "glcm", "pyradiomics": "Autocorrelation",
+        "ibsi": ["autocorrelation (QWB0)"],
     }  # fmt: skip
     assert list(record["aggregations"]) == ["2d-mean"]
     assert record["aggregations"]["2d-mean"]["ibsi"] == {

@@ -62,5 +62,5 @@ FEATURES = (
 FAMILY = Family(
     "ih",
     FEATURES,
-    region_only="IBSI defines the histogram for regions, and a window fills too few of its bins",
+    region_only="IBSI defines it for regions, and a window fills few bins of it; firstorder has maps",
 )

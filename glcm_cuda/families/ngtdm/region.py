@@ -1,4 +1,7 @@
-"""Grey-tone differences of a whole region."""
+"""Grey-tone differences of a whole region.
+
+Whole numbers are Python's: the int64 that suffice for a window do not for a region of any size.
+"""
 
 from __future__ import annotations
 
