@@ -216,6 +216,10 @@ def test_a_region_without_pairs_in_its_slices(tmp_path, rng):
             "no aggregation '3d-maen' (did you mean '3d-mean'?); the aggregations are 2d-mean,",
         ),
         (("--feature", "x"), "no feature 'x'"),
+        (
+            ("--feature", "gldzn"),
+            "no feature 'gldzn' (did you mean 'gldzm'?); give all, or a name of the fam",
+        ),
         (("--range-over", "crop"), "--range-over crop applies to maps, whose windows reach beyond the mask"),
         (("--mask-label", 0), "--mask-label must be 1 or more, got 0"),
         (("--mask-label", 4), "mask.nrrd has no voxel of label 4; labels present: 1"),
