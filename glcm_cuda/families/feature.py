@@ -29,7 +29,7 @@ class Feature:
         What its stage must count for it, beyond what it always counts; the family's module `features` lists
         the possible words.
     formula : str
-        Key of its formula, where several families share theirs (`emphases.FORMULAS`).
+        Key of its formula, in a table of its own family or of several (`emphases.FORMULAS`).
     """
 
     family: str

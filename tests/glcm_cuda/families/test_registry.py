@@ -34,7 +34,7 @@ def test_a_shared_name_is_refused_unless_it_is_a_features_own():
     for name in shared:
         with pytest.raises(ValueError, match=f"feature '{name}' is ambiguous; give "):
             feature_named(name)
-    with pytest.raises(ValueError, match="give firstorder_Entropy or glcm_JointEntropy$"):
+    with pytest.raises(ValueError, match=r"give firstorder_Entropy or glcm_JointEntropy$"):
         feature_named("entropy")
     assert feature_named("Contrast").name == "contrast"
     assert feature_named("ngtdm_Contrast").name == "ngtdm_Contrast"
