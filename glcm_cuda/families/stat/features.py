@@ -8,15 +8,15 @@ from glcm_cuda.families.firstorder.features import FEATURES as FIRSTORDER
 _SHARED = {feature.pyradiomics: feature for feature in FIRSTORDER}
 
 
-def _statistic(name: str, ibsi: tuple[str, str]) -> Feature:
-    return Feature("stat", "region", f"stat_{name}", "", (ibsi,), formula=name)
+def _statistic(name: str, formula: str, ibsi: tuple[str, str]) -> Feature:
+    return Feature("stat", "region", f"stat_{name}", "", (ibsi,), formula=formula)
 
 
 FEATURES = (
     _SHARED["Mean"],
     _SHARED["Variance"],
     _SHARED["Skewness"],
-    _statistic("ExcessKurtosis", ("(excess) intensity kurtosis", "IPH6")),
+    _statistic("ExcessKurtosis", "excess_kurtosis", ("(excess) intensity kurtosis", "IPH6")),
     _SHARED["Median"],
     _SHARED["Minimum"],
     _SHARED["10Percentile"],
@@ -26,10 +26,18 @@ FEATURES = (
     _SHARED["Range"],
     _SHARED["MeanAbsoluteDeviation"],
     _SHARED["RobustMeanAbsoluteDeviation"],
-    _statistic("MedianAbsoluteDeviation", ("intensity-based median absolute deviation", "N72L")),
-    _statistic("CoefficientOfVariation", ("intensity-based coefficient of variation", "7TET")),
     _statistic(
-        "QuartileCoefficientOfDispersion", ("intensity-based quartile coefficient of dispersion", "9S40")
+        "MedianAbsoluteDeviation", "median_deviation", ("intensity-based median absolute deviation", "N72L")
+    ),
+    _statistic(
+        "CoefficientOfVariation",
+        "coefficient_of_variation",
+        ("intensity-based coefficient of variation", "7TET"),
+    ),
+    _statistic(
+        "QuartileCoefficientOfDispersion",
+        "quartile_dispersion",
+        ("intensity-based quartile coefficient of dispersion", "9S40"),
     ),
     _SHARED["Energy"],
     _SHARED["RootMeanSquared"],
