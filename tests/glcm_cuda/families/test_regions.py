@@ -6,7 +6,7 @@ import naive_families as oracle
 import numpy as np
 import pytest
 
-from glcm_cuda import GLCMSettings
+from glcm_cuda import GLCMSettings, feature_maps
 from glcm_cuda.families.cells import cells_of, values_of
 from glcm_cuda.families.gldzm.region import border_distances
 from glcm_cuda.families.registry import REGION_FAMILIES, features_named
@@ -165,6 +165,22 @@ def test_border_distances(rng, dimensions):
         for place, distance in oracle.border_distances(places, dimensions).items():
             assert found[place] == distance
     assert not found[~inside].any()
+
+
+@pytest.mark.slow  # every family is compiled
+@pytest.mark.parametrize("aggregate", ["mean", "merge"])
+def test_a_window_over_all_of_a_region_has_its_features(rng, aggregate):
+    """In any voxel of the map: two ways of counting, which share no code but formulas."""
+    image = rng.normal(size=(4, 5, 5))
+    mask = rng.random(image.shape) < 0.8
+    mask[2, 2, 2] = True
+    settings = GLCMSettings(
+        levels=5, range_over="mask", dimensions=3, window=11, distance=(1, 2), aggregate=aggregate, gldm_a=1
+    )
+    maps = feature_maps(image, "all", settings, mask=mask, spacing=(3.0, 0.7, 0.9), backend="cpu")
+    region = roi_features(image, list(maps), settings, mask=mask, spacing=(3.0, 0.7, 0.9))
+    for name, values in maps.items():
+        assert values[2, 2, 2] == pytest.approx(region[name], rel=1e-6, abs=1e-6), name
 
 
 def test_whole_numbers_beyond_float64():
