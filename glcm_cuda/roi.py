@@ -35,8 +35,8 @@ def roi_features(
     image : (Y, X) or (Z, Y, X) array of real numbers
         Intensities in any unit.
     features : str or iterable of str
-        See `feature_maps`. Regions have features without a map, too: those of the families ``stat``, ``ih``,
-        ``gldzm`` and ``ngldm`` of `registry.REGION_FAMILIES`. ``"all"`` are those of all families.
+        See `feature_maps`. Regions have features without a map, too, in the families ``stat``, ``ih``,
+        ``gldzm`` and ``ngldm``; ``"all"`` are those of all `registry.REGION_FAMILIES`.
     settings : GLCMSettings, optional
         `window` and `masked_window` do not change what is counted. `dimensions` and `aggregate` choose
         among the aggregations of IBSI, for the families ``glcm`` and ``glrlm``: 2D by direction or merged
