@@ -59,7 +59,13 @@ FEATURE_CASES: dict[str, tuple[str | tuple[str, ...], bool, bool]] = {
 }
 """Features, whether the matrix is symmetric, and whether directions are merged."""
 
-COUNTED = (("glcm", "mcc"), ("glrlm", "matrix"), ("glszm", "matrix"), ("gldm", "matrix"))
+COUNTED = (
+    ("glcm", "mcc"),
+    ("glrlm", "matrix"),
+    ("glszm", "matrix"),
+    ("gldm", "matrix"),
+    ("ngtdm", "differences"),
+)
 """Families and stages that count window after window."""
 
 
