@@ -38,7 +38,7 @@ FEATURES = (
         ("order", "deviations"),
     ),
     _intensity("RootMeanSquared", (("root mean square", "5ZWQ"),)),
-    _intensity("Skewness", (("skewness", "KE2A"),), ("deviations",)),
+    _intensity("Skewness", (("skewness", "KE2M"),), ("deviations",)),
     _intensity("TotalEnergy"),
     _level("Uniformity", ("discretised intensity uniformity", "BJ5W")),
     _intensity("Variance", (("variance", "ECT3"),), ("deviations",)),
