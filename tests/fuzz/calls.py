@@ -28,7 +28,9 @@ def answer(call: Call, chosen: GLCMSettings) -> Any:
     if call.function == "roi_features":
         return roi_features(call.image, call.features, chosen, mask=call.mask, pool_slices=call.pool_slices)
     if call.function == "feature_maps":
-        return feature_maps(call.image, call.features, chosen, mask=call.mask, backend="cpu")
+        return feature_maps(
+            call.image, call.features, chosen, mask=call.mask, spacing=call.spacing, backend="cpu"
+        )
     out = _out(call)
     found = entropy_map(call.image, chosen, mask=call.mask, backend="cpu", out=out)
     assert out is None or found is out

@@ -7,11 +7,13 @@ import math
 from typing import Any
 
 import naive
+import naive_families
 import numpy as np
 
 from fuzz.strategies import Call
 from glcm_cuda import GLCMSettings
-from glcm_cuda.families.registry import NAMES
+from glcm_cuda.families.feature import Feature
+from glcm_cuda.families.registry import NAMES, feature_named
 
 DENSE_LEVELS = 300
 """Beyond it the oracle's matrices are too large, and entropy alone is compared."""
@@ -144,10 +146,10 @@ def expected_of(call: Call, chosen: GLCMSettings) -> Any:
     levels, inside, number = levels_of(call.image, call.mask, chosen)
     stack, within = (array.reshape((-1, *array.shape[-2:])) for array in (levels, inside))
     stack, within = (np.moveaxis(array, chosen.slice_axis, 0) for array in (stack, within))
-    names = [name for name in call.features if name == "joint_entropy" or number <= DENSE_LEVELS]
-    if not names:
-        return {}
     counted = within if chosen.masked_window or call.function == "roi_features" else np.ones_like(within)
+    wanted = [feature_named(name) for name in call.features]
+    pairs = [feature.name for feature in wanted if feature.family == "glcm"]
+    names = [name for name in pairs if name == "joint_entropy" or number <= DENSE_LEVELS]
     shared: dict[str, Any] = {
         "mask": within,
         "dimensions": chosen.dimensions,
@@ -166,19 +168,51 @@ def expected_of(call: Call, chosen: GLCMSettings) -> Any:
             )
             for name in names
         }
-    dense, number = _densely(stack, names, number)
-    edges = list(chosen.edges)
-    maps = naive.maps(
-        dense,
-        names,
-        window=tuple(edges),
-        masked_window=chosen.masked_window,
-        number_of_levels=number,
-        **shared,
-    )
+    maps = {}
+    if names:
+        dense, number = _densely(stack, names, number)
+        maps = naive.maps(
+            dense,
+            names,
+            window=chosen.edges,
+            masked_window=chosen.masked_window,
+            number_of_levels=number,
+            **shared,
+        )
+    image = np.moveaxis(np.reshape(call.image, (-1, *levels.shape[-2:])), chosen.slice_axis, 0)
+    maps |= _other_maps(call, chosen, [one for one in wanted if one.family != "glcm"], image, stack, within)
     return {
         name: np.moveaxis(values, 0, chosen.slice_axis).reshape(levels.shape) for name, values in maps.items()
     }
+
+
+def _other_maps(
+    call: Call, chosen: GLCMSettings, wanted: list[Feature], image: Any, levels: Any, inside: Any
+) -> dict[str, Any]:
+    """Return the maps of features of the families other than the co-occurrence matrix."""
+    options = {
+        "firstorder": {"voxel_volume": math.prod(call.spacing), "shift": chosen.intensity_shift},
+        "glrlm": {"merge": chosen.aggregate == "merge"},
+        "glszm": {},
+        "gldm": {"distances": chosen.distances, "alpha": chosen.gldm_a},
+        "ngtdm": {"distances": chosen.distances, "isolated": chosen.ngtdm_isolated},
+    }
+    maps = {}
+    for family in dict.fromkeys(feature.family for feature in wanted):
+        found = naive_families.maps(
+            family,
+            image,
+            levels + 1,
+            window=chosen.edges,
+            dimensions=chosen.dimensions,
+            mask=inside,
+            masked_window=chosen.masked_window,
+            **options[family],
+        )
+        for feature in (one for one in wanted if one.family == family):
+            unit = chosen.log_unit if feature.is_entropy else 1.0
+            maps[feature.name] = unit * found[feature.pyradiomics]
+    return maps
 
 
 def _densely(levels: Any, names: list[str], number: int) -> tuple[Any, int]:
