@@ -29,6 +29,7 @@ ROOMS: dict[str, tuple[set[str], ...]] = {
         {"maps"},
         {"cohorts"},
         {"shell"},
+        {"filters"},
         {"images"},
         {"reports"},
     ),
