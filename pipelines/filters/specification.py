@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from glcm_cuda.base.checks import nearest
-from pipelines.filters.contract import ImageFilter, Scope
+from pipelines.filters.contract import ImageFilter
 from pipelines.filters.gradient import Gradient
 from pipelines.filters.intensity import Intensity, Original
 from pipelines.filters.laplacian import Laplacian
@@ -100,8 +101,8 @@ def filter_of(text: str) -> ImageFilter:
     try:
         kind = _kind(name.strip())
         settings = {key: _read(kind, key, value) for key, value in _parts(kind, rest)}
-        if kind.main is not None and kind.make is Laplacian:
-            settings.setdefault(kind.main, ())
+        if kind.make is Laplacian:  # the only filter with a setting that has no default
+            settings.setdefault("sigma", ())
         return kind.make(**settings)
     except (ValueError, TypeError) as error:
         msg = f"--filter {text}: {error}"
@@ -149,12 +150,9 @@ def _read(kind: _Kind, name: str, text: str) -> Any:
         raise ValueError(msg) from None
 
 
-def refuse_same_names(filters: Iterable[ImageFilter], dimensions: int, scope: Scope) -> None:
-    """Raise ValueError if two filters give images one name, so that maps of one would replace the other's."""
-    seen: set[str] = set()
-    for one in filters:
-        for name in one.names(dimensions, scope):
-            if name in seen:
-                msg = f"two filters give an image the name {name}; run them one after another"
-                raise ValueError(msg)
-            seen.add(name)
+def refuse_same_names(names: Iterable[str]) -> None:
+    """Raise ValueError if filters give two images one name, so that maps of one would replace the other's."""
+    name, times = Counter(names).most_common(1)[0]
+    if times > 1:
+        msg = f"two filters give an image the name {name}; run them one after another"
+        raise ValueError(msg)

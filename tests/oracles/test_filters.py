@@ -1,7 +1,8 @@
-"""Every image type of pyradiomics: the derived images themselves.
+"""Every image type of pyradiomics: the derived images themselves, and files of parameters that name them.
 
 LBP3D needs names that SciPy no longer has, which are put back here; the mask holds all voxels, since
-others have no value in pyradiomics. Its kurtosis of a float32 image is rounded on the way, so that images are float64.
+others have no value in pyradiomics. Its kurtosis of a float32 image is rounded on the way, so that images
+are float64.
 """
 
 from __future__ import annotations
@@ -15,10 +16,16 @@ import scipy.ndimage
 import scipy.special
 import SimpleITK as sitk
 from radiomics import imageoperations
+from radiomics.featureextractor import RadiomicsFeatureExtractor
+from voxel_mode import crop as crop_of
 
+from glcm_cuda import feature_maps
+from glcm_cuda.families.registry import features_named
+from glcm_cuda.roi import roi_features
 from pipelines.filters.contract import Scope
 from pipelines.filters.specification import filter_of
 from pipelines.images.volume import image_of, volume_of
+from pipelines.shell.parameter_file import read_parameter_file
 
 RTOL = 1e-12
 """A few roundings of float64; filters of ITK give the same bits."""
@@ -106,3 +113,74 @@ def test_images_are_those_of_pyradiomics(compare, make, text, where, dtype):
         scale = np.abs(expected[name]).max()
         pair = values[inner], expected[name][inner]
         compare("pyradiomics", name, *pair, RTOL, RTOL * scale, row=f"image {image_type}")
+
+
+PARAMETERS = """
+imageType:
+  Original: {}
+  LoG: {sigma: [1.5, 3], binWidth: 10}
+  Wavelet: {wavelet: db2, binWidth: 8}
+  Square: {}
+  SquareRoot: {}
+  Logarithm: {}
+  Exponential: {}
+  Gradient: {binWidth: 6}
+  LBP2D: {binWidth: 1}
+  LBP3D: {binWidth: 1}
+featureClass: {firstorder: [Mean, Entropy], glcm: [Contrast, Idm], glrlm: [RunEntropy], ngtdm: [Complexity]}
+setting: {binWidth: 20}
+"""
+MAPS_RTOL, MAPS_ATOL = 1.2e-7, 1e-9
+"""Two halves of the last place of float32; what is left of sums that cancel."""
+
+
+@pytest.fixture
+def parameters(tmp_path):
+    path = tmp_path / "Params.yaml"
+    path.write_text(PARAMETERS)
+    return path
+
+
+@pytest.fixture
+def region():
+    """Return a phantom and a mask in its middle."""
+    image = phantom(None, sitk.sitkInt16)
+    inside = np.zeros(image.GetSize()[::-1], np.uint8)
+    inside[3:10, 6:15, 5:16] = 1
+    mask = sitk.GetImageFromArray(inside)
+    mask.CopyInformation(image)
+    return image, mask
+
+
+def executed(path, region, *, voxels):
+    found = RadiomicsFeatureExtractor(str(path), additionalInfo=False).execute(*region, voxelBased=voxels)
+    return {name: value for name, value in found.items() if not name.startswith("diagnostics")}
+
+
+@pytest.mark.usefixtures("_old_names")
+@pytest.mark.parametrize("voxels", [True, False], ids=["voxels", "segment"])
+def test_parameter_files_with_image_types_give_every_key(compare, parameters, region, voxels):
+    expected = executed(parameters, region, voxels=voxels)
+    file = read_parameter_file(parameters, region=not voxels)
+    volume, inside = volume_of(region[0]), sitk.GetArrayFromImage(region[1]) == 1
+    found = {}
+    for one in file.image_types:
+        scope = Scope(flat=one.settings.dimensions == 2, slice_axis=one.settings.slice_axis, needed=inside)
+        for derived in one.filter.images(volume, scope):
+            function = feature_maps if voxels else roi_features
+            values = function(derived.volume.array, file.features, one.settings, mask=inside)
+            names = {feature.name: feature.full_name for feature in features_named(file.features)}
+            found |= {f"{derived.name}_{names[name]}": value for name, value in values.items()}
+    assert sorted(found) == sorted(expected)
+    assert len(found) == 6 * (1 + 2 + 8 + 5 + 1 + 3)
+    for name, value in expected.items():
+        if voxels:
+            pair = found[name][inside], sitk.GetArrayFromImage(value)[cropped(inside)]
+        else:
+            pair = np.array(found[name]), np.array(float(value))
+        compare("pyradiomics", name, *pair, MAPS_RTOL, MAPS_ATOL, row=f"image types, voxels {voxels}")
+
+
+def cropped(inside):
+    """Return which voxels of the box that pyradiomics writes are in the mask."""
+    return inside[crop_of(inside, 1)]

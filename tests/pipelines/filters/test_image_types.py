@@ -227,7 +227,6 @@ def test_a_missing_library_is_named_with_how_to_install_it(text, missing, messag
 
 
 def test_two_filters_with_images_of_one_name_are_refused():
-    filters = [filter_of("wavelet:db2"), filter_of("wavelet:coif1")]
     with pytest.raises(ValueError, match="two filters give an image the name wavelet-LH"):
-        refuse_same_names(filters, 2, FLAT)
-    refuse_same_names([filter_of("log:2"), filter_of("log:4")], 3, FLAT)
+        refuse_same_names(2 * filter_of("wavelet:db2").names(2, FLAT))
+    refuse_same_names(filter_of("wavelet:level=2").names(3, Scope()))
