@@ -62,9 +62,9 @@ def _configuration(
 
 FULL = (
     _configuration("5x5, 64 levels", 2, 2, 64, 5, (1, 192, 192), (1, 64, 64), (1, 16, 16)),
-    _configuration("3x3x3, 64 levels", 3, 1, 64, 10, (16, 48, 48), (16, 16, 16), (6, 6, 6)),
-    _configuration("5x5x5, 64 levels", 3, 2, 64, 60, (16, 32, 32), (9, 9, 9), (5, 5, 5)),
-    _configuration("11x11x11, 21 levels", 3, 5, 21, 300, (16, 24, 24), (5, 5, 5), (4, 4, 4)),
+    _configuration("3x3x3, 64 levels", 3, 1, 64, 10, (24, 64, 64), (16, 16, 16), (6, 6, 6)),
+    _configuration("5x5x5, 64 levels", 3, 2, 64, 60, (24, 48, 48), (9, 9, 9), (5, 5, 5)),
+    _configuration("11x11x11, 21 levels", 3, 5, 21, 300, (24, 40, 40), (5, 5, 5), (4, 4, 4)),
 )
 QUICK = (
     _configuration("5x5, 64 levels", 2, 2, 64, 5, (1, 32, 32), (1, 8, 8), (1, 4, 4)),
