@@ -10,8 +10,8 @@ for what its C code computes, and nothing else. The last column is the first map
 cache of machine code.
 
 The images are a real one, if RADSYNTH_DATA has it, else a phantom, and a random walk. Each peer runs in its
-own environment, made once under benchmarks/.environments. A full run writes families.json into
-benchmarks/results; with -o into DIR. A quick or partial run writes results only with -o.
+own environment, made once under benchmarks/.environments. A full run writes families.json and families.md
+into benchmarks/results; with -o into DIR. A quick or partial run writes results only with -o.
 """
 
 from __future__ import annotations
@@ -92,7 +92,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(markdown(document))
     partial = options.quick or options.peer is not None or options.family != FAMILIES
     if options.output is not None or not partial:
-        write_json(document, (options.output or RESULTS) / "families.json")
+        results = options.output or RESULTS
+        write_json(document, results / "families.json")
+        (results / "families.md").write_text(markdown(document) + "\n", encoding="utf-8")
 
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
