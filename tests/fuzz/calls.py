@@ -26,7 +26,14 @@ def answer(call: Call, chosen: GLCMSettings) -> Any:
     if call.function == "quantize":
         return quantize(call.image, chosen, mask=call.mask)
     if call.function == "roi_features":
-        return roi_features(call.image, call.features, chosen, mask=call.mask, pool_slices=call.pool_slices)
+        return roi_features(
+            call.image,
+            call.features,
+            chosen,
+            mask=call.mask,
+            spacing=call.spacing,
+            pool_slices=call.pool_slices,
+        )
     if call.function == "feature_maps":
         return feature_maps(
             call.image, call.features, chosen, mask=call.mask, spacing=call.spacing, backend="cpu"

@@ -13,7 +13,7 @@ import numpy as np
 from fuzz.strategies import Call
 from glcm_cuda import GLCMSettings
 from glcm_cuda.families.feature import Feature
-from glcm_cuda.families.registry import NAMES, feature_named
+from glcm_cuda.families.registry import NAMES, REGION_FEATURES, feature_named
 
 DENSE_LEVELS = 300
 """Beyond it the oracle's matrices are too large, and entropy alone is compared."""
@@ -142,12 +142,14 @@ def expected_of(call: Call, chosen: GLCMSettings) -> Any:
         return levels_of(call.image, call.mask, chosen)[0]
     _refuse(np.ndim(call.image) not in (2, 3))
     _refuse(chosen.slice_axis and np.ndim(call.image) == 2)
-    _refuse(not call.features or not set(call.features) <= set(NAMES))
+    of_region = call.function == "roi_features"
+    known = [feature.name for feature in REGION_FEATURES] if of_region else NAMES
+    _refuse(not call.features or not set(call.features) <= set(known))
     levels, inside, number = levels_of(call.image, call.mask, chosen)
     stack, within = (array.reshape((-1, *array.shape[-2:])) for array in (levels, inside))
     stack, within = (np.moveaxis(array, chosen.slice_axis, 0) for array in (stack, within))
-    counted = within if chosen.masked_window or call.function == "roi_features" else np.ones_like(within)
-    wanted = [feature_named(name) for name in call.features]
+    counted = within if chosen.masked_window or of_region else np.ones_like(within)
+    wanted = [feature_named(name, region=of_region) for name in call.features]
     pairs = [feature.name for feature in wanted if feature.family == "glcm"]
     names = [name for name in pairs if name == "joint_entropy" or number <= DENSE_LEVELS]
     shared: dict[str, Any] = {
@@ -160,14 +162,17 @@ def expected_of(call: Call, chosen: GLCMSettings) -> Any:
         "offsets": _offsets(chosen),
         "image_levels": len(np.unique(stack[counted])),
     }
-    if call.function == "roi_features":
+    image = np.moveaxis(np.reshape(call.image, (-1, *levels.shape[-2:])), chosen.slice_axis, 0)
+    others = [one for one in wanted if one.family != "glcm"]
+    if of_region:
         values = _densely(stack, names, number)
-        return {
+        found = {
             name: naive.roi(
                 values[0], name=name, pool_slices=call.pool_slices, number_of_levels=values[1], **shared
             )
             for name in names
         }
+        return found | _other_values(call, chosen, others, image, stack, within, number)
     maps = {}
     if names:
         dense, number = _densely(stack, names, number)
@@ -179,8 +184,7 @@ def expected_of(call: Call, chosen: GLCMSettings) -> Any:
             number_of_levels=number,
             **shared,
         )
-    image = np.moveaxis(np.reshape(call.image, (-1, *levels.shape[-2:])), chosen.slice_axis, 0)
-    maps |= _other_maps(call, chosen, [one for one in wanted if one.family != "glcm"], image, stack, within)
+    maps |= _other_maps(call, chosen, others, image, stack, within)
     return {
         name: np.moveaxis(values, 0, chosen.slice_axis).reshape(levels.shape) for name, values in maps.items()
     }
@@ -190,13 +194,6 @@ def _other_maps(
     call: Call, chosen: GLCMSettings, wanted: list[Feature], image: Any, levels: Any, inside: Any
 ) -> dict[str, Any]:
     """Return the maps of features of the families other than the co-occurrence matrix."""
-    options = {
-        "firstorder": {"voxel_volume": math.prod(call.spacing), "shift": chosen.intensity_shift},
-        "glrlm": {"merge": chosen.aggregate == "merge"},
-        "glszm": {},
-        "gldm": {"distances": chosen.distances, "alpha": chosen.gldm_a},
-        "ngtdm": {"distances": chosen.distances, "isolated": chosen.ngtdm_isolated},
-    }
     maps = {}
     for family in dict.fromkeys(feature.family for feature in wanted):
         found = naive_families.maps(
@@ -207,12 +204,53 @@ def _other_maps(
             dimensions=chosen.dimensions,
             mask=inside,
             masked_window=chosen.masked_window,
-            **options[family],
+            **_options(family, call, chosen),
         )
         for feature in (one for one in wanted if one.family == family):
             unit = chosen.log_unit if feature.is_entropy else 1.0
             maps[feature.name] = unit * found[feature.pyradiomics]
     return maps
+
+
+def _other_values(
+    call: Call,
+    chosen: GLCMSettings,
+    wanted: list[Feature],
+    image: Any,
+    levels: Any,
+    inside: Any,
+    number: int,
+) -> dict[str, float]:
+    """Return the values of a region of features of the families other than the co-occurrence matrix."""
+    values = {}
+    for family in dict.fromkeys(feature.family for feature in wanted):
+        found = naive_families.region(
+            family,
+            image,
+            levels + 1,
+            inside,
+            dimensions=chosen.dimensions,
+            pool_slices=call.pool_slices,
+            **_options(family, call, chosen),
+            **({"number_of_levels": number} if family == "ih" else {}),
+        )
+        for feature in (one for one in wanted if one.family == family):
+            unit = chosen.log_unit if feature.is_entropy else 1.0
+            values[feature.name] = unit * found[feature.full_name.removeprefix(f"{family}_")]
+    return values
+
+
+def _options(family: str, call: Call, chosen: GLCMSettings) -> dict[str, Any]:
+    """Return what the oracle of a family takes beyond the window."""
+    if family == "firstorder":
+        return {"voxel_volume": math.prod(call.spacing), "shift": chosen.intensity_shift}
+    if family == "glrlm":
+        return {"merge": chosen.aggregate == "merge"}
+    if family in ("gldm", "ngldm"):
+        return {"distances": chosen.distances, "alpha": chosen.gldm_a}
+    if family == "ngtdm":
+        return {"distances": chosen.distances, "isolated": chosen.ngtdm_isolated}
+    return {}
 
 
 def _densely(levels: Any, names: list[str], number: int) -> tuple[Any, int]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
 
-from glcm_cuda.families.registry import FEATURES
+from glcm_cuda.families.feature import Family
+from glcm_cuda.families.registry import FAMILIES, REGION_FAMILIES, REGION_FEATURES
 
 REAL_TYPES = (
     "bool", "uint8", "int8", "uint16", "int16", ">i2", "int32", "uint32", "int64", "uint64",
@@ -202,10 +204,15 @@ def fields(draw: Any) -> dict[str, Any]:
 
 
 _NAMES = {
-    family: [feature.name for feature in FEATURES if feature.family == family]
-    for family in dict.fromkeys(feature.family for feature in FEATURES)
+    family: [feature.name for feature in REGION_FEATURES if feature.family == family]
+    for family in dict.fromkeys(feature.family for feature in REGION_FEATURES)
 }
-_ANY_NAME = st.sampled_from(list(_NAMES)).flatmap(lambda family: st.sampled_from(_NAMES[family]))
+
+
+def _name_of(families: Iterable[Family]) -> st.SearchStrategy[str]:
+    """Draw the name of a feature; all families are as frequent."""
+    names = [family.name for family in families]
+    return st.sampled_from(names).flatmap(lambda family: st.sampled_from(_NAMES[family]))
 
 
 def features(name: st.SearchStrategy[str]) -> st.SearchStrategy[tuple[str, ...]]:
@@ -219,8 +226,8 @@ def features(name: st.SearchStrategy[str]) -> st.SearchStrategy[tuple[str, ...]]
 
 
 _WANTED = {
-    "feature_maps": features(_ANY_NAME),
-    "roi_features": features(st.sampled_from(_NAMES["glcm"])),
+    "feature_maps": features(_name_of(FAMILIES)),
+    "roi_features": features(_name_of(REGION_FAMILIES)),
 }
 
 
