@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
 
-from glcm_cuda.families.feature import Family
-from glcm_cuda.families.registry import FAMILIES, REGION_FAMILIES, REGION_FEATURES
+from glcm_cuda.families.feature import Feature
+from glcm_cuda.families.registry import FEATURES, REGION_FEATURES
 
 REAL_TYPES = (
     "bool", "uint8", "int8", "uint16", "int16", ">i2", "int32", "uint32", "int64", "uint64",
@@ -203,20 +202,12 @@ def fields(draw: Any) -> dict[str, Any]:
     return drawn
 
 
-_NAMES = {
-    family: [feature.name for feature in REGION_FEATURES if feature.family == family]
-    for family in dict.fromkeys(feature.family for feature in REGION_FEATURES)
-}
-
-
-def _name_of(families: Iterable[Family]) -> st.SearchStrategy[str]:
-    """Draw the name of a feature; all families are as frequent."""
-    names = [family.name for family in families]
-    return st.sampled_from(names).flatmap(lambda family: st.sampled_from(_NAMES[family]))
-
-
-def features(name: st.SearchStrategy[str]) -> st.SearchStrategy[tuple[str, ...]]:
-    """Draw joint entropy, some of these names, a name that there is not, or none."""
+def wanted(features: tuple[Feature, ...]) -> st.SearchStrategy[tuple[str, ...]]:
+    """Draw joint entropy, the names of some of these features, a name that there is not, or none."""
+    families: dict[str, list[str]] = {}
+    for feature in features:
+        families.setdefault(feature.family, []).append(feature.name)
+    name = st.sampled_from(list(families.values())).flatmap(st.sampled_from)
     return st.one_of(
         st.just(("joint_entropy",)),
         st.lists(name, min_size=1, max_size=3, unique=True).map(tuple),
@@ -226,8 +217,8 @@ def features(name: st.SearchStrategy[str]) -> st.SearchStrategy[tuple[str, ...]]
 
 
 _WANTED = {
-    "feature_maps": features(_name_of(FAMILIES)),
-    "roi_features": features(_name_of(REGION_FAMILIES)),
+    "feature_maps": wanted(FEATURES),
+    "roi_features": wanted(REGION_FEATURES),
 }
 
 

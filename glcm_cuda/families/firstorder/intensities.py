@@ -67,8 +67,8 @@ def plan_of(task: Task, chosen: Chosen) -> Plan:
     )
 
 
-def mapping(sources: int) -> Callable[..., None]:
-    """Return the loop over stretches as a Python function; `sources` is the fingerprint of its code.
+def mapping() -> Callable[..., None]:
+    """Return the loop over stretches as a Python function.
 
     Its arguments: the flat array with a margin, float64, NaN where a voxel does not count, and its `Rows`;
     the first stretch, the number of stretches, and how far ahead the next one is; the `Plan`; scratch memory
@@ -77,7 +77,6 @@ def mapping(sources: int) -> Callable[..., None]:
     """
 
     def map_stretches(source, rows, first, stretches, ahead, plan, memory, found, out):  # type: ignore[no-untyped-def]
-        _ = sources
         columns = rows.window.columns
         for number in range(first, stretches, ahead):
             stretch = stretch_of(rows, number)

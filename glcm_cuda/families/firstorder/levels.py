@@ -55,15 +55,14 @@ def plan_of(task: Task, chosen: Chosen, voxels: int) -> Plan:
     )
 
 
-def mapping(sources: int) -> Callable[..., None]:
-    """Return the loop over stretches as a Python function; `sources` is the fingerprint of its code.
+def mapping() -> Callable[..., None]:
+    """Return the loop over stretches as a Python function.
 
     Its arguments are those of `intensities.mapping`, save that the flat array holds levels, negative where a
     voxel does not count, and that the scratch memory is (G,) int32, 0 before and after.
     """
 
     def map_stretches(levels, rows, first, stretches, ahead, plan, counts, out):  # type: ignore[no-untyped-def]
-        _ = sources
         edge = rows.window.columns
         for number in range(first, stretches, ahead):
             stretch = stretch_of(rows, number)

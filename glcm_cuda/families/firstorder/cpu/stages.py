@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from glcm_cuda.base.cache import can_cache, fingerprint
+from glcm_cuda.base.cache import can_cache, versioned
 from glcm_cuda.base.threads import run_in_parts
 from glcm_cuda.families.firstorder import intensities, levels
 from glcm_cuda.families.firstorder.rows import along_x, inside_margin, radii_in, with_margin
@@ -87,13 +87,13 @@ class LevelsStage(LevelStage):
 @functools.cache
 def _map_intensities() -> Any:
     """Return the loop over stretches for intensities, compiled or read from Numba's cache."""
-    return _compiled(intensities.mapping(fingerprint(__name__)))
+    return _compiled(versioned(__name__)(intensities.mapping()))
 
 
 @functools.cache
 def _map_levels() -> Any:
     """Return the loop over stretches for levels, compiled or read from Numba's cache."""
-    return _compiled(levels.mapping(fingerprint(__name__)))
+    return _compiled(versioned(__name__)(levels.mapping()))
 
 
 _compiled = njit(nogil=True, cache=can_cache(), error_model="numpy")

@@ -13,9 +13,11 @@ from collections.abc import Callable
 import numpy as np
 from numba import cuda, njit
 
-from glcm_cuda.base.cache import fingerprint
+from glcm_cuda.base.cache import versioned
 from glcm_cuda.families.firstorder import intensities, levels
 from glcm_cuda.levels.bins import OUTSIDE
+
+_map_intensities, _map_levels = njit(intensities.mapping()), njit(levels.mapping())
 
 
 def margin_kernel(masked: bool) -> Callable[..., None]:
@@ -24,10 +26,9 @@ def margin_kernel(masked: bool) -> Callable[..., None]:
     Its arguments: intensities (Z, Y, X); mask (Z, Y, X), read only if `masked`; where the margin's first
     voxel lies among them, along z, y and x; the array (Z, Y, X), float64, NaN where a voxel does not count.
     """
-    sources = fingerprint(__name__)
 
+    @versioned(__name__)
     def read(source, mask, start_z, start_y, start_x, out):  # type: ignore[no-untyped-def]
-        _ = sources
         x, y, z = cuda.grid(3)
         if z >= out.shape[0] or y >= out.shape[1] or x >= out.shape[2]:
             return
@@ -65,13 +66,12 @@ def intensities_kernel() -> Callable[..., None]:
     Its arguments are those of `intensities.mapping` without the first stretch and the step; scratch memory
     has the threads along one more axis, the last.
     """
-    sources = fingerprint(__name__)
-    map_stretches = njit(intensities.mapping(sources))
 
+    @versioned(__name__)
     def map_intensities(source, rows, stretches, plan, memory, found, out):  # type: ignore[no-untyped-def]
         thread, threads = cuda.grid(1), memory.shape[1]
         if thread < threads:
-            map_stretches(
+            _map_intensities(
                 source, rows, thread, stretches, threads, plan, memory[:, thread], found[:, thread], out
             )
 
@@ -80,12 +80,11 @@ def intensities_kernel() -> Callable[..., None]:
 
 def levels_kernel() -> Callable[..., None]:
     """Return the kernel of the features of levels as a Python function; see `intensities_kernel`."""
-    sources = fingerprint(__name__)
-    map_stretches = njit(levels.mapping(sources))
 
+    @versioned(__name__)
     def map_levels(source, rows, stretches, plan, counts, out):  # type: ignore[no-untyped-def]
         thread, threads = cuda.grid(1), counts.shape[1]
         if thread < threads:
-            map_stretches(source, rows, thread, stretches, threads, plan, counts[:, thread], out)
+            _map_levels(source, rows, thread, stretches, threads, plan, counts[:, thread], out)
 
     return map_levels

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from glcm_cuda.base.cache import can_cache, fingerprint
+from glcm_cuda.base.cache import can_cache, versioned
 from glcm_cuda.families.counted_cpu import CPUCountedStage
 from glcm_cuda.families.glcm.cpu import lanes, sums, tally
 from glcm_cuda.families.glcm.mcc import MCC, count_mcc
@@ -58,11 +58,10 @@ class SumsStage(_Stage):
 @functools.cache
 def _compiled_mcc() -> Any:
     """Return the loop over the windows of rows for MCC, compiled or read from Numba's cache."""
-    sources = fingerprint(__name__)
 
     @njit(nogil=True, cache=can_cache(), error_model="numpy")
+    @versioned(__name__)
     def count_rows(levels, z, y, plan, integers, reals, sums):  # type: ignore[no-untyped-def]
-        _ = sources
         for row in range(sums.shape[2]):
             for x in range(sums.shape[3]):
                 count_mcc(levels, (z, y + row, x), plan, integers, reals, sums[:, :, row, x])

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import cuda, njit
 
-from glcm_cuda.base.cache import fingerprint
+from glcm_cuda.base.cache import versioned
 from glcm_cuda.families.glcm.definition import FORMULAS, Scale, Sums, mean_entropy
 from glcm_cuda.families.glcm.features import FEATURES
 from glcm_cuda.families.stage import Chosen
@@ -140,16 +140,15 @@ def feature_kernel(walk: Walk) -> Callable[..., None]:
     int64: terms by rank (`log_steps`), logarithms and inverses (`scales`); the fields of `Scale` except the
     first; slice and row of the levels at which the maps start; maps (F, Z, Y, X) float32.
     """
-    sources = fingerprint(__name__)
     planes, counted, merge = walk.planes, walk.counted, walk.merge
     ranked = walk.counted.ranked
     orders = 2 if walk.symmetric else 1
 
+    @versioned(__name__)
     def features(  # type: ignore[no-untyped-def]
         levels, shape, offsets, radii, steps, log_table, inverse_table,
         first_level, log_one, log_unit, inverse_one, origin_z, origin_y, out
     ):  # fmt: skip
-        _ = sources
         x, y, z = cuda.grid(3)
         _, depth, height, width = out.shape
         if x >= width or y >= height or z >= depth:
