@@ -239,7 +239,7 @@ def _mapping(feature: Feature, values: npt.NDArray[np.float32], provenance: Mapp
     code, scheme, name = feature_code(feature)
     mapping = hd.pm.RealWorldValueMapping(
         lut_label=feature_label(feature),
-        lut_explanation=f"{family_title(feature.family)} {name} ({code})",
+        lut_explanation=_explanation(feature, name, code),
         unit=hd.sr.CodedConcept(unit, "UCUM", meaning),
         # The range includes the padding: readers that apply the mapping refuse values outside it.
         value_range=(float(values.min(initial=0)), float(values.max(initial=0))),
@@ -250,6 +250,12 @@ def _mapping(feature: Feature, values: npt.NDArray[np.float32], provenance: Mapp
     for setting in SETTINGS:
         mapping.QuantityDefinitionSequence.append(_parameter(setting, provenance["settings"][setting]))
     return mapping
+
+
+def _explanation(feature: Feature, name: str, code: str) -> str:
+    """Return family, name and code in the 64 characters that there are (value representation LO)."""
+    code = f" ({code})"
+    return f"{family_title(feature.family)} {name}"[: 64 - len(code)] + code
 
 
 def _parameter(setting: str, value: Any) -> Any:

@@ -348,6 +348,9 @@ def test_each_feature_says_what_it_is(series, tmp_path):
     assert (made.ContentLabel, made.SeriesDescription) == (
         "TEXTURE", "texture 93 features, 64 levels, window 5"
     )  # fmt: skip
+    explanations = [mapping.LUTExplanation for mapping in mappings]
+    assert explanations[NAMES.index("glrlm_RunEntropy")] == "GLRLM run entropy (HJ9O)"
+    assert all(text.endswith(")") for text in explanations)
     _, levels, window, distance = mappings[0].QuantityDefinitionSequence
     assert (levels.ConceptNameCodeSequence[0].CodeValue, levels.NumericValue) == ("levels", 64)
     assert window.NumericValue == 5
