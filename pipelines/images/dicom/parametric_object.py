@@ -34,6 +34,8 @@ _MOST_COMMENT = 10_240
 
 _SERIES_NUMBER = 9001
 _SHOWN_PERCENTILES = (0.5, 99.5)
+_MIXED = "texture"
+"""What features of several families are."""
 
 
 def parametric_map_object(
@@ -273,15 +275,15 @@ def _parameter(setting: str, value: Any) -> Any:
 
 def _description(features: list[Feature], provenance: Mapping[str, Any]) -> str:
     settings = provenance["settings"]
-    first = features[0]
+    first, number, content = features[0], len(features), _content(features)
     name = first.name.replace("_", " ") if first.family == "glcm" else first.pyradiomics
-    what = name if len(features) == 1 else f"{len(features)} features"
+    what = f"{content} {name if number == 1 else f'{number} features'}"
+    what = f"{number} texture features" if content == _MIXED else what
     method = "Synthetic " if str(provenance["kind"]).startswith("synthetic") else ""
-    rest = f"{settings['levels']} levels, window {settings['window']}"
-    return f"{method}{_content(features)} {what}, {rest}"[:64]
+    return f"{method}{what}, {settings['levels']} levels, window {settings['window']}"[:64]
 
 
 def _content(features: list[Feature]) -> str:
     """Return the family of features, or what features of several families are."""
     families = {feature.family for feature in features}
-    return family_title(families.pop()) if len(families) == 1 else "texture"
+    return family_title(families.pop()) if len(families) == 1 else _MIXED

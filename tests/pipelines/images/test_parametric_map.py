@@ -346,7 +346,7 @@ def test_each_feature_says_what_it_is(series, tmp_path):
     assert {"firstorder_Mean", "firstorder_TotalEnergy"} < arbitrary
     assert not {"firstorder_Skewness", "firstorder_Uniformity", "contrast"} & arbitrary
     assert (made.ContentLabel, made.SeriesDescription) == (
-        "TEXTURE", "texture 93 features, 64 levels, window 5"
+        "TEXTURE", "93 texture features, 64 levels, window 5"
     )  # fmt: skip
     explanations = [mapping.LUTExplanation for mapping in mappings]
     assert explanations[NAMES.index("glrlm_RunEntropy")] == "GLRLM run entropy (HJ9O)"
