@@ -144,6 +144,11 @@ def test_force_replaces(tmp_path, image):
         ),
         (("--feature", "entropy"), "feature 'entropy' is ambiguous; give firstorder_Entropy or glcm_Joint"),
         (("--feature", "glrml"), "no feature 'glrml'"),
+        (("--feature", "gldzm"), "gldzm has no map, only a value of a whole region (radsynth roi)"),
+        (
+            ("--feature", "ngtdm", "--dimensions", 3, "--window", 255, "--levels", 65536),
+            "ngtdm_Busyness in windows of 16581375 voxels allows at most 129 levels, got 65536",
+        ),
         (("--gldm-a", 65536), "gldm_a must be from 0 to 65535, got 65536"),
         (("--intensity-shift", "nan"), "intensity_shift must be finite, got nan"),
         (("--feature", "cluster_prominence", "--levels", 65536), "cluster_prominence in windows of 20 pairs"),

@@ -322,6 +322,8 @@ def test_a_map_without_any_value(series, tmp_path):
 
 
 def test_each_feature_says_what_it_is(series, tmp_path):
+    for name in ("003-", "004-"):  # two slices suffice
+        (series / name).unlink()
     volume = read_image(series)
     maps = {name: numbered(volume) / 1000 + place for place, name in enumerate(NAMES)}
     write_parametric_map(maps, volume, tmp_path / "m.dcm", RECORD)
@@ -358,7 +360,7 @@ def test_each_feature_says_what_it_is(series, tmp_path):
     schemes = [item.CodingSchemeDesignator for item in made.CodingSchemeIdentificationSequence]
     assert schemes == ["IBSI", "99RADSYNTH"]
     centers = [group.FrameVOILUTSequence[0].WindowCenter for group in firsts]
-    np.testing.assert_allclose(centers, np.arange(len(NAMES)) + 0.0595, atol=1e-3)
+    np.testing.assert_allclose(centers, np.arange(len(NAMES)) + 0.0295, atol=1e-3)
     assert errors_of(tmp_path / "m.dcm") == []
 
 
