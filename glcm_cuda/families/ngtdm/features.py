@@ -7,7 +7,9 @@ from glcm_cuda.families.feature import Family, Feature
 
 def _difference(name: str, identifier: str) -> Feature:
     """Return a feature by its name, which is the same in pyradiomics and in IBSI, and its identifier."""
-    return Feature("ngtdm", "differences", f"ngtdm_{name}", name, ((name.lower(), identifier),), formula=name.lower())
+    return Feature(
+        "ngtdm", "differences", f"ngtdm_{name}", name, ((name.lower(), identifier),), formula=name.lower()
+    )
 
 
 FEATURES = (
