@@ -86,7 +86,7 @@ SIMULATOR := NUMBA_ENABLE_CUDASIM=1 NUMBA_DISABLE_JIT=1
 # Its files are few, and one takes most of the time
 SIMULATED_PARALLEL = $(subst loadfile --no-loadscope-reorder,worksteal,$(PARALLEL))
 SIMULATED := tests/glcm_cuda/test_entropy_map.py tests/glcm_cuda/engines tests/glcm_cuda/families/glcm/test_cuda_features.py \
-	tests/glcm_cuda/families/test_cuda_families.py
+	tests/glcm_cuda/families/test_cuda_families.py tests/glcm_cuda/families/firstorder/test_cuda_maps.py
 
 test: $(VENV)/.test ## the quick tests, the simulator's among them (about 5 minutes)
 	$(BIN)/pytest -q -m "not slow" $(PARALLEL)

@@ -230,12 +230,16 @@ class Adapter:
             "threads": threads,
             "map_file": None if map_file is None else str(map_file),
         }
+        return float(self.ask(request)["seconds"])
+
+    def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the adapter's answer to a request; raise ToolError if it has ended."""
         try:
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.flush()
         except BrokenPipeError:
             raise self._ended() from None
-        return float(self._answer()["seconds"])
+        return self._answer()
 
     def close(self) -> None:
         """Stop the adapter."""
@@ -251,7 +255,9 @@ class Adapter:
     def _ended(self) -> ToolError:
         self._process.wait()
         self._log.seek(0)
-        return ToolError(f"{self.tool.title} ended: {_last_line(self._log.read())}")
+        said = _last_line(self._log.read())
+        self.close()
+        return ToolError(f"{self.tool.title} ended: {said}")
 
 
 def _last_line(text: str) -> str:

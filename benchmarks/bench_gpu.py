@@ -6,11 +6,11 @@ Runs cases in the order of their worth and writes ``<device>.json`` after each, 
 only the case that runs. A check that fails is recorded, the others go on, and the exit code is 1.
 
 - start-up: the first map of a process, with an empty cache of machine code and with a filled one.
-- bits: entropy maps against the CPU's, bit by bit; features: all others to 1e-6.
+- bits: entropy maps against the CPU's, bit by bit; features: all others, family by family, to 1e-6.
 - kernel: device events around all kernels of a map, with inputs that take turns, so that none is still in
   the cache. map: wall clock, device to device or NumPy to NumPy. host: images too small for a device, so that
   the time is that of Python and of launches. cpu: for comparison.
-- profiler and sanitizers: Nsight Compute on one launch, compute-sanitizer on small maps, at most 60 s each.
+- profiler and sanitizers: Nsight Compute on one launch, compute-sanitizer on small maps, at most 45 s each.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from pathlib import Path
 
 from _gpu_cases import (
     ALL_BUT_MCC,
+    OTHER_FAMILIES,
     REHEARSAL,
     SIMULATOR,
     WAYS,
@@ -53,7 +54,9 @@ RESULTS = Path(__file__).parent / "results"
 
 def all_cases(sizes: Sizes, folder: Path) -> list[Case]:
     """Return all cases, those worth most first; the profiler's numbers go into a file in `folder`."""
-    return [*_first(sizes), *_windows(sizes), *_rest(sizes), *_tools(sizes, folder)]
+    return [
+        *_first(sizes), *_windows(sizes), *_families(sizes), *_rest(sizes), *_tools(sizes, folder)
+    ]  # fmt: skip
 
 
 def _first(sizes: Sizes) -> list[Case]:
@@ -80,6 +83,25 @@ def _windows(sizes: Sizes) -> list[Case]:
     ]
 
 
+def _families(sizes: Sizes) -> list[Case]:
+    """Return the values of the families beside the GLCM, and the kernels of each in some windows."""
+    windows: dict[str, dict[str, object]] = {
+        "5x5": {},
+        "3x3x3": {"dimensions": 3, "window": 3},
+        "5x5x5": {"dimensions": 3},
+        "11x11x11, 21 levels": {"dimensions": 3, "window": 11, "levels": 21},
+    }
+    checked = ({}, {"dimensions": 3, "window": 3})
+    return [
+        *(_near(sizes, "families", family, fields) for fields in checked for family in OTHER_FAMILIES),
+        *(
+            _kernel(sizes, "families", f"{family}, {name}", (family,), **fields)
+            for name, fields in windows.items()
+            for family in OTHER_FAMILIES
+        ),
+    ]
+
+
 def _rest(sizes: Sizes) -> list[Case]:
     """Return everything else that needs no tool."""
     checked = (
@@ -92,15 +114,7 @@ def _rest(sizes: Sizes) -> list[Case]:
     one_slice = functools.partial(host_to_host, sizes, slices=1)
     return [
         *(case for fields in checked for case in _bits(sizes, "rest", fields)),
-        *(
-            Case(
-                f"features, {fields or 'default'}",
-                "rest",
-                "values",
-                functools.partial(features_near, sizes, fields),
-            )
-            for fields in near
-        ),
+        *(_near(sizes, "rest", "glcm", fields) for fields in near),
         _kernel(sizes, "rest", "5x5, 256 levels", levels=256),
         _kernel(sizes, "rest", f"5x5, {sizes.most_levels} levels", levels=sizes.most_levels),
         _kernel(sizes, "rest", "5x5, distance 2", distance=2),
@@ -146,13 +160,23 @@ def _bits(sizes: Sizes, group: str, fields: dict[str, object]) -> list[Case]:
     ]
 
 
+def _near(sizes: Sizes, group: str, family: str, fields: dict[str, object]) -> Case:
+    """Return the comparison of a family's values for some settings."""
+    name = f"features, {family}, {fields or '5x5'}"
+    return Case(name, group, "values", functools.partial(features_near, sizes, family, fields))
+
+
 def _kernel(
     sizes: Sizes, group: str, name: str, features: Sequence[str] = ("joint_entropy",), **fields: object
 ) -> Case:
     """Return the timing of the kernels for some settings and features."""
     settings = GLCMSettings(**fields)
-    shape = sizes.stack if features == ("joint_entropy",) else sizes.features
-    shape = sizes.volume if settings.dimensions == 3 else shape
+    if group == "families":
+        shape = sizes.families
+    elif settings.dimensions == 3:
+        shape = sizes.volume
+    else:
+        shape = sizes.stack if features == ("joint_entropy",) else sizes.features
     return Case(
         f"kernel, {name}", group, "kernel", functools.partial(kernel_times, sizes, settings, shape, features)
     )
@@ -165,7 +189,7 @@ def main() -> int:
     )
     parser.add_argument("--minutes", type=float, help="stop after this time, with the cases worth most done")
     parser.add_argument(
-        "--only", nargs="+", metavar="NAME", help="groups (first, windows, rest, tools) or cases"
+        "--only", nargs="+", metavar="NAME", help="groups (first, windows, families, rest, tools) or cases"
     )
     parser.add_argument("--resume", action="store_true", help="add to the report that the folder holds")
     parser.add_argument(

@@ -60,14 +60,16 @@ export -f versions
 step versions 20 bash -c 'versions "$1"' versions "$python"
 benchmark "5x5" 60 first
 # As `make gpu-tests`
-step tests 150 env PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 "$python" -m pytest -p xdist -n "${GPU_PROCESSES:-12}" \
+step tests 140 env PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 "$python" -m pytest -p xdist -n "${GPU_PROCESSES:-12}" \
     --dist worksteal -p no:cacheprovider -q -W default -k "$tests" tests/glcm_cuda/test_entropy_map.py \
-    tests/glcm_cuda/engines tests/glcm_cuda/families/glcm/test_cuda_features.py
-benchmark "windows and features" 170 first windows
-benchmark ncu 65 ncu
-benchmark memcheck 65 memcheck
+    tests/glcm_cuda/engines tests/glcm_cuda/families/glcm/test_cuda_features.py \
+    tests/glcm_cuda/families/test_cuda_families.py
+benchmark "windows and features" 110 first windows
+benchmark families 100 families
+benchmark ncu 50 ncu
+benchmark memcheck 50 memcheck
 left=$((all - SECONDS))
-if ((left > 10)); then benchmark "the time that is left" "$left" rest; fi
+if ((left > 10)); then benchmark "the time that is left" "$left" windows families rest; fi
 shopt -s nullglob
 reports=("$out"/*.json)
 echo "the report, for benchmarks/results: ${reports[*]:-none, no case was run}"

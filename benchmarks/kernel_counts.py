@@ -13,12 +13,13 @@ with earlier ones or, without ranks, adds up the pairs.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import importlib.util
 import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,11 +28,14 @@ from unittest import mock
 from _kernel_variants import SIGNATURE, VARIANTS
 from cuda.core import Linker, LinkerOptions, ObjectCode
 from numba import cuda, types
+from numba.cuda.typing.typeof import typeof
 
 from glcm_cuda import GLCMSettings
 from glcm_cuda.families.glcm.cuda.entropy_kernels import March, count_kernel, marches
-from glcm_cuda.families.glcm.cuda.feature_kernels import feature_kernel, mcc_kernel, walk_of
+from glcm_cuda.families.glcm.cuda.feature_kernels import feature_kernel, walk_of
 from glcm_cuda.families.registry import features_named
+from glcm_cuda.families.stage import Task
+from glcm_cuda.levels.bins import bins_of_levels
 
 ARCHITECTURES = ((7, 5), (8, 0), (9, 0), (12, 0))
 READ = (9, 0)
@@ -49,11 +53,20 @@ CASES = {
 FEATURE_CASES: dict[str, tuple[str | tuple[str, ...], bool, bool]] = {
     "contrast": ("contrast", True, False),
     "joint energy": ("joint_energy", True, False),
-    "all but MCC": ("all", True, False),
-    "all but MCC, not symmetric": ("all", False, False),
-    "all but MCC, merged": ("all", True, True),
+    "all but MCC": ("glcm", True, False),
+    "all but MCC, not symmetric": ("glcm", False, False),
+    "all but MCC, merged": ("glcm", True, True),
 }
 """Features, whether the matrix is symmetric, and whether directions are merged."""
+
+COUNTED = (
+    ("glcm", "mcc"),
+    ("glrlm", "matrix"),
+    ("glszm", "matrix"),
+    ("gldm", "matrix"),
+    ("ngtdm", "differences"),
+)
+"""Families and stages that count window after window."""
 
 
 def main() -> None:
@@ -94,9 +107,26 @@ def other_kernels() -> dict[str, tuple[Callable[..., None], tuple[types.Type, ..
         chosen = [feature for feature in features_named(names) if feature.stage == "sums"]
         walk = walk_of(list(enumerate(chosen)), symmetric, merge)
         found[name] = feature_kernel(walk), feature_signature()
-    for name, symmetric in (("MCC", True), ("MCC, not symmetric", False)):
-        found[name] = mcc_kernel(symmetric, False), mcc_signature()
+    for family, stage in COUNTED:
+        for kernel, signature in counted_kernels(family, stage):
+            found[f"{family}, {stage}, {kernel.__name__}"] = kernel, signature
     return found
+
+
+def counted_kernels(
+    family: str, stage: str, settings: GLCMSettings | None = None, number_of_levels: int = 64
+) -> Iterator[tuple[Callable[..., None], tuple[types.Type, ...]]]:
+    """Yield the kernels of a stage that counts window after window, and the types of their arguments."""
+    features = tuple(feature for feature in features_named(family) if feature.stage == stage)
+    chosen, bins = list(enumerate(features)), bins_of_levels(number_of_levels)
+    task = Task(settings or GLCMSettings(), bins, features)
+    made = importlib.import_module(f"glcm_cuda.families.{family}.cuda.stages").STAGES[stage](task, chosen)
+    whole, real = types.int64, types.float64
+    levels, sums = array(types.int32 if bins.wide else types.int16, 3), array(real, 3)
+    memory = array(types.int32, 2), array(real, 2)
+    yield made.count_kernel(), (levels, *[whole] * 5, typeof(made.plan), *memory, sums)
+    planes = tuple(range(len(made.counted.formulas)))
+    yield made.mean_kernel(planes), (sums, whole, whole, array(types.float32, 4))
 
 
 def comparisons(march: March) -> int:
@@ -137,16 +167,6 @@ def feature_signature(level: types.Type = types.int16) -> tuple[types.Type, ...]
     return (
         array(level, 1), way, array(types.int32, 2), way, table, table, array(whole, 2),
         whole, whole, types.float64, whole, whole, whole, array(types.float32, 4),
-    )  # fmt: skip
-
-
-def mcc_signature(level: types.Type = types.int16) -> tuple[types.Type, ...]:
-    """Return the types of the arguments of the MCC kernel."""
-    whole, real = types.int64, types.float64
-    return (
-        array(level, 3), array(types.int32, 2), types.UniTuple(whole, 3), types.boolean, whole, whole,
-        array(types.int32, 3), array(types.int32, 3), array(real, 3), array(real, 2), array(real, 2),
-        array(types.float32, 3),
     )  # fmt: skip
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Callable, Iterable
+from numbers import Real
 from typing import Any, Protocol, overload
 
 import numpy as np
@@ -197,7 +199,7 @@ def feature_maps(
     {'JointEntropy': 1.0, 'contrast': 2976.75}
     """
     settings, wanted = settings or GLCMSettings(), requested(features)
-    chosen = tuple(dict.fromkeys(wanted.values()))
+    chosen, spacing = tuple(dict.fromkeys(wanted.values())), _checked_spacing(spacing)
     array = real_array(image)
     volume = _volume_of(array, mask, settings)
     out = np.empty((len(chosen), *volume.image.shape), np.float32)
@@ -245,6 +247,19 @@ def entropy_of_levels(
     task = Task(settings, bins_of_levels(settings.levels), _ENTROPY)
     _fill(as_volume(out)[np.newaxis], MaskedVolume.of(array, mask), task, backend, progress)
     return out
+
+
+def _checked_spacing(spacing: object) -> tuple[float, float, float]:
+    """Return the distances of neighbouring voxels as floats; refuse other than three positive numbers."""
+    numbers = tuple(spacing) if isinstance(spacing, Iterable) else ()
+    are_numbers = all(isinstance(number, Real) and 0 < float(number) < math.inf for number in numbers)
+    if len(numbers) != 3 or not are_numbers:
+        msg = (
+            f"spacing must be three finite positive numbers, along z, y and x in mm, got {str(spacing)[:60]}"
+        )
+        raise ValueError(msg)
+    z, y, x = map(float, numbers)
+    return z, y, x
 
 
 def _refuse_host_backend(backend: str) -> None:

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import importlib
+import math
+from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
 
 from glcm_cuda.families.feature import Feature
-from glcm_cuda.families.glcm.definition import FORMULAS, Scale, Sums
-from glcm_cuda.families.glcm.scales import inverses
-from glcm_cuda.families.offsets import directions
-from glcm_cuda.families.registry import features_named
+from glcm_cuda.families.region import Region
+from glcm_cuda.families.registry import REGION_FAMILIES, requested
 from glcm_cuda.levels.bins import OUTSIDE, Bins
 from glcm_cuda.levels.quantize import bin_levels
 from glcm_cuda.levels.volume import MaskedVolume
 from glcm_cuda.settings import GLCMSettings
-
-_LOG_ONE = 2.0**44
-"""One bit in the logarithmic sums, which are floating-point numbers here; see `Scale.log_one`."""
-
-_MOST_ROWS = 4096
-"""Largest edge of a matrix whose singular values can be found in reasonable time and memory."""
-
-_Pairs = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
-"""Levels of the first and of the second voxel of every pair."""
 
 
 def roi_features(
@@ -34,32 +25,38 @@ def roi_features(
     *,
     mask: npt.ArrayLike | None = None,
     bins: Bins | None = None,
+    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0),
     pool_slices: bool = False,
 ) -> dict[str, float]:
-    """Features of the co-occurrence matrix of a region.
+    """Features of a region, of any family.
 
     Parameters
     ----------
     image : (Y, X) or (Z, Y, X) array of real numbers
         Intensities in any unit.
     features : str or iterable of str
-        See `feature_maps`.
+        See `feature_maps`. Regions have features without a map, too, in the families ``stat``, ``ih``,
+        ``gldzm`` and ``ngldm``; ``"all"`` are those of all `registry.REGION_FAMILIES`.
     settings : GLCMSettings, optional
         `window` and `masked_window` do not change what is counted. `dimensions` and `aggregate` choose
-        among the six aggregations of IBSI: 2D by direction or merged (BTW3, SUJT), 2.5D (JJUI, ZW7Z; with
-        `pool_slices`), 3D (ITBB, IAZD).
+        among the aggregations of IBSI, for the families ``glcm`` and ``glrlm``: 2D by direction or merged
+        (BTW3, SUJT), 2.5D (JJUI, ZW7Z; with `pool_slices`), 3D (ITBB, IAZD). The other textures have no
+        direction: 2D (8QNN), 2.5D (62GR), 3D (KOBO). Statistics and the histogram are of the whole region.
     mask : array of the image's shape, optional
         Non-zero inside; by default all voxels are inside.
     bins : Bins, optional
         Bins of the grey levels; by default they are found in `image` (`find_bins`).
+    spacing : (float, float, float)
+        Distance of neighbouring voxels along z, y and x, in mm. It matters to total energy alone.
     pool_slices : bool
         Pool the counts of all slices instead of averaging the features of the slices. Ignored with
-        ``dimensions=3``, where a pair may span two slices.
+        ``dimensions=3``, where neighbours may be in two slices.
 
     Returns
     -------
     dict of str to float
-        By the features' own names, in the order of `features`. NaN if the region holds no pair.
+        Keys are the names that were given, in their order; the features' own names where a family or all
+        were asked for. NaN where the definition gives no value, such as without a pair.
 
     Raises
     ------
@@ -68,14 +65,14 @@ def roi_features(
 
     References
     ----------
-    docs/definition.md, section 7; IBSI reference manual.
+    docs/definition.md, sections 7 and 10; IBSI reference manual.
 
     Examples
     --------
-    >>> roi_features([[0, 1], [0, 1]], "joint_entropy", GLCMSettings(levels=2))
-    {'joint_entropy': 1.0}
+    >>> roi_features([[0, 1], [0, 1]], ["joint_entropy", "gldzm_ZonePercentage"], GLCMSettings(levels=2))
+    {'joint_entropy': 1.0, 'gldzm_ZonePercentage': 0.5}
     """
-    settings, chosen = settings or GLCMSettings(), features_named(features)
+    settings, wanted = settings or GLCMSettings(), requested(features, region=True)
     volume = MaskedVolume.of(image, mask)
     if settings.slice_axis and np.ndim(image) == 2:
         msg = f"slice_axis={settings.slice_axis} needs a volume, got shape {np.shape(image)}"
@@ -84,120 +81,25 @@ def roi_features(
     levels = bin_levels(volume.image, bins, np.int32)
     if volume.mask is not None:
         levels[volume.mask == 0] = OUTSIDE
-    levels = np.moveaxis(levels, settings.slice_axis, 0)
-    by_slice = settings.dimensions == 2 and not pool_slices
-    parts = [levels[z : z + 1] for z in range(len(levels))] if by_slice else [levels]
-    matrices = [pairs for part in parts for pairs in _matrices(part, settings)]
-    values = [_values(chosen, *pairs, settings, bins) for pairs in matrices]
-    means = np.mean(values, axis=0) if values else np.full(len(chosen), np.nan)
-    return {feature.name: float(mean) for feature, mean in zip(chosen, means, strict=True)}
-
-
-def _matrices(levels: npt.NDArray[np.int32], settings: GLCMSettings) -> Iterator[_Pairs]:
-    """Yield the pairs of every matrix: of each direction that has pairs, or of all directions together."""
-    by_direction = [_pairs(levels, tuple(offset)) for offset in directions(settings).tolist()]
-    by_direction = [pairs for pairs in by_direction if len(pairs[0])]
-    if settings.aggregate == "merge" and by_direction:
-        firsts, seconds = zip(*by_direction, strict=True)
-        yield np.concatenate(firsts), np.concatenate(seconds)
-    else:
-        yield from by_direction
-
-
-def _pairs(levels: npt.NDArray[np.int32], offset: tuple[int, ...]) -> _Pairs:
-    """Return the pairs of one direction whose voxels both count."""
-    starts = tuple(
-        slice(max(0, -step), max(0, size - step)) for step, size in zip(offset, levels.shape, strict=True)
+    region = Region(
+        intensities=np.moveaxis(volume.image, settings.slice_axis, 0),
+        levels=np.ascontiguousarray(np.moveaxis(levels, settings.slice_axis, 0)),
+        bins=bins,
+        settings=settings,
+        pool_slices=pool_slices,
+        voxel_volume=math.prod(spacing),
     )
-    ends = tuple(
-        slice(max(0, step), max(0, size + step)) for step, size in zip(offset, levels.shape, strict=True)
-    )
-    first, second = levels[starts], levels[ends]
-    valid = (first != OUTSIDE) & (second != OUTSIDE)
-    return first[valid].astype(np.int64), second[valid].astype(np.int64)
+    values = _values(region, tuple(dict.fromkeys(wanted.values())))
+    return {name: values[feature] for name, feature in wanted.items()}
 
 
-def _values(
-    features: Iterable[Feature],
-    first: npt.NDArray[np.int64],
-    second: npt.NDArray[np.int64],
-    settings: GLCMSettings,
-    bins: Bins,
-) -> list[float]:
-    """Return the features of one matrix.
-
-    Levels are counted from their mean, rounded, so that sums of powers over a region of any size lose no
-    digits.
-    """
-    centre = round((float(first.mean()) + float(second.mean())) / 2)
-    sums = _sums(first, second, centre, settings.symmetric, bins.levels)
-    scale = Scale(
-        2 if settings.symmetric else 1, settings.first_level + centre, _LOG_ONE, settings.log_unit, 1.0
-    )
-    return [
-        _mcc(first, second, settings.symmetric, bins.flat)
-        if feature.name == "mcc"
-        else float(FORMULAS[feature.name](sums, scale))
-        for feature in features
-    ]
-
-
-def _sums(
-    first: npt.NDArray[np.int64], second: npt.NDArray[np.int64], centre: int, symmetric: bool, levels: int
-) -> Sums:
-    """Return the sums over pairs as float64 numbers, with levels counted from `centre`."""
-    difference = np.abs(first - second)
-    total = (first + second - 2 * centre).astype(np.float64)
-    signed = np.zeros(1) if symmetric else (first - second).astype(np.float64)
-    high, low = (np.maximum(first, second), np.minimum(first, second)) if symmetric else (first, second)
-    codes, counts = np.unique(high * levels + low, return_counts=True)
-    double = symmetric & (codes // levels == codes % levels)
-    ends = (np.concatenate((first, second)),) * 2 if symmetric else (first, second)
-    return Sums(
-        pairs=float(len(first)),
-        distinct=float(np.count_nonzero(difference)) if symmetric else 0.0,
-        difference=float(difference.sum()),
-        difference2=float((difference**2).sum()),
-        total=float(total.sum()),
-        total2=float((total**2).sum()),
-        total3=float((total**3).sum()),
-        total4=float((total**4).sum()),
-        signed=float(signed.sum()),
-        signed_total=float((signed * total).sum()),
-        **{
-            name: float(values.sum())
-            for name, values in zip(Sums._fields[10:15], inverses(difference, levels), strict=True)
-        },
-        log_pairs=_log_sum(np.array([len(first)])),
-        log_joint=_log_sum(counts),
-        log_total=_log_sum(np.unique(total, return_counts=True)[1]),
-        log_difference=_log_sum(np.unique(difference, return_counts=True)[1]),
-        log_first=_log_sum(np.unique(ends[0], return_counts=True)[1]),
-        log_second=_log_sum(np.unique(ends[1], return_counts=True)[1]),
-        energy=float((counts.astype(np.float64) ** 2 * (1 + double)).sum()),
-        largest=float((counts * (1 + double)).max()),
-    )
-
-
-def _log_sum(counts: npt.NDArray[np.int64]) -> float:
-    """Return the sum of ``n log2 n``."""
-    return float((counts * np.log2(counts)).sum()) * _LOG_ONE
-
-
-def _mcc(first: npt.NDArray[np.int64], second: npt.NDArray[np.int64], symmetric: bool, flat: bool) -> float:
-    """Return the maximal correlation coefficient, with the conventions of the module `mcc`."""
-    if flat:
-        return 1.0
-    if symmetric:
-        first, second = np.concatenate((first, second)), np.concatenate((second, first))
-    rows, row = np.unique(first, return_inverse=True)
-    columns, column = np.unique(second, return_inverse=True)
-    if max(len(rows), len(columns)) > _MOST_ROWS:
-        msg = f"mcc allows at most {_MOST_ROWS} levels in a region, got {len(rows)}; use fewer levels"
-        raise ValueError(msg)
-    if min(len(rows), len(columns)) < 2:
-        return 0.0
-    matrix = np.zeros((len(rows), len(columns)))
-    np.add.at(matrix, (row, column), 1.0)
-    matrix /= np.sqrt(matrix.sum(axis=1, keepdims=True) * matrix.sum(axis=0, keepdims=True))
-    return float(np.linalg.svd(matrix, compute_uv=False)[1])
+def _values(region: Region, chosen: tuple[Feature, ...]) -> dict[Feature, float]:
+    """Return the features, each the mean over the rows of its family; see `families.region`."""
+    values: dict[Feature, float] = {}
+    for family in REGION_FAMILIES:
+        own = [feature for feature in chosen if feature.family == family.name]
+        if own:
+            rows = importlib.import_module(f"{family.package}.region").values(region, own)
+            means = np.mean(rows, axis=0).tolist() if rows else [math.nan] * len(own)
+            values |= dict(zip(own, means, strict=True))
+    return values

@@ -12,7 +12,7 @@ from pipelines.shell.errors import OneLineErrors
 
 # Written out, so that the list needs no import.
 COMMANDS = {
-    "map": "Exact entropy map of an image, or maps of other co-occurrence features.",
+    "map": "Exact entropy map of an image, or maps of any of 93 texture features.",
     "inspect": "List what a file, folder or archive contains: series, phases, geometry, problems.",
     "roi": "Co-occurrence features of a region of interest, as a table.",
     "cohort": "Cohort lists (CSV) from folders of DICOM or NIfTI; standards; preprocessing.",
@@ -79,7 +79,7 @@ def _print_version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
     help="Print the version and exit.",
 )
 def main(ctx: click.Context, /, **_: Any) -> None:
-    """Exact GLCM feature maps of medical images, and neural surrogates trained on them.
+    """Exact texture maps of medical images, and neural surrogates trained on them.
 
     \b
     Each command has its own help: radsynth map --help

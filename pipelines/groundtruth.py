@@ -53,7 +53,7 @@ def _check_cohort_range(options: Mapping[str, Any]) -> None:
     metavar="image|cohort",
     help="Take the intensity range from each image, or from all images together (radsynth: image).",
 )
-@settings_options(without=("masked_window", "range_over"))
+@settings_options(without=("masked_window", "range_over", "intensity_shift"))
 @backend_option
 @force_option
 def command(

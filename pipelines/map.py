@@ -80,7 +80,7 @@ def command(
     force: bool,
     **options: Any,
 ) -> None:
-    """Compute exact maps of one image: of entropy, or of any other co-occurrence feature.
+    """Compute exact maps of one image: of entropy, or of any of 93 texture features.
 
     INPUT is NIfTI, NRRD, MHA or MHD, a DICOM file or folder, or a zip archive of one of these. If it contains
     several series or phases, `radsynth inspect` lists them. Maps have the grid of the image.

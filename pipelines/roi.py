@@ -1,4 +1,4 @@
-"""``radsynth roi``: co-occurrence features of a region, as a table."""
+"""``radsynth roi``: features of a region, as a table."""
 
 from __future__ import annotations
 
@@ -50,15 +50,16 @@ _WITHOUT = ("window", "masked_window", "dimensions", "aggregate")
     "aggregations",
     multiple=True,
     metavar="NAME",
-    help=f"IBSI aggregation: {', '.join(f'{name} ({one.ibsi})' for name, one in AGGREGATIONS.items())}, or "
-    "all. Repeat the option for several.  [default: from the preset (2d-mean for radsynth) or from --params]",
+    help=f"IBSI aggregation: {', '.join(AGGREGATIONS)}, an identifier such as ITBB or KOBO, or all. Repeat "
+    "the option for several.  [default: from the preset (2d-mean for radsynth) or from --params]",
 )
 @click.option(
     "--names",
     type=click.Choice(["radsynth", "pyradiomics", "ibsi"]),
     default="radsynth",
     show_default=True,
-    help="Column names: joint_entropy, original_glcm_JointEntropy or joint entropy (TU9B).",
+    help="Column names: joint_entropy, original_glcm_JointEntropy or joint entropy (TU9B). Features that "
+    "pyradiomics or IBSI lacks keep their own.",
 )
 @params_option
 @settings_options(without=_WITHOUT)
@@ -79,15 +80,17 @@ def command(
     force: bool,
     **options: Any,
 ) -> None:
-    """Compute co-occurrence features of a region of interest: one value per feature.
+    """Compute features of a region of interest: one value per feature.
 
-    Grey levels cover the intensity range of the region, unless --range-over image is given.
+    They are those of maps and, for regions only, IBSI's intensity histogram (family ih), distance zones
+    (gldzm), and statistics and dependences in full (stat, ngldm). Grey levels cover the intensity range of
+    the region, unless --range-over image is given.
 
     \b
     Example:
       radsynth roi breast.nii.gz --mask lesion.nii.gz -o features.csv --aggregation 3d-mean
       features.csv
-      24 features of 4137 voxels, range 0 to 219, 64 levels; 3d-mean
+      137 features of 4137 voxels, range 0 to 219, 64 levels; 3d-mean
     """
     from pipelines.maps.inputs import Inputs
     from pipelines.maps.region import (
@@ -102,7 +105,7 @@ def command(
     inputs = inputs.following(params, region=True)
     settings = RegionSettings(
         glcm=region_settings(options, inputs.settings),
-        features=features_from(features, inputs.features or "all"),
+        features=features_from(features, inputs.features or "all", region=True),
         aggregations=aggregations_named(aggregations),
     )
     summary = write_table(inputs, settings, TableTarget(output=output, names=names, force=force))

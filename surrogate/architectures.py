@@ -8,6 +8,8 @@ from collections.abc import Callable
 import numpy as np
 from keras import KerasTensor, layers, ops
 
+from glcm_cuda.families.feature import Feature
+from glcm_cuda.families.registry import feature_named
 from glcm_cuda.settings import GLCMSettings
 from surrogate.pairs import (
     Comparisons,
@@ -31,8 +33,15 @@ Architecture = Callable[[KerasTensor, GLCMSettings, NetworkSettings, tuple[str, 
 Networks made of convolutions alone return (N, 1, 1, F). They accept whole slices (N, Y, X, 1) too and then
 return the values of every whole window, (N, Y-w+1, X-w+1, F)."""
 
-_ORDER_FREE = {"joint_entropy", "joint_energy", "maximum_probability"}
-"""Features that stay the same if the grey levels are renumbered: only equality of levels matters."""
+_ORDER_FREE = {
+    "joint_entropy", "joint_energy", "maximum_probability", "firstorder_Entropy", "firstorder_Uniformity"
+}  # fmt: skip
+_ORDER_FREE_FORMULAS = {
+    "short", "long", "levels", "levels_normalized", "numbers", "numbers_normalized", "percentage",
+    "number_variance", "entropy",
+}  # fmt: skip
+"""Features, or formulas of runs, zones and dependences, that stay the same if the grey levels are renumbered:
+only equality of levels matters."""
 
 
 def radsynth(
@@ -75,7 +84,7 @@ def equality(
         _equal_pairs(equal, compared, symmetric=glcm.symmetric),
         ops.take(equal, compared.ends, axis=-1),
     ]
-    if not _ORDER_FREE.issuperset(features):
+    if not all(_is_order_free(feature_named(name), glcm) for name in features):
         inputs += [distances / top, ops.square(distances / top)]
     x = ops.concatenate(inputs, axis=-1)
     hidden = []
@@ -109,6 +118,12 @@ def analytic(
     counts = _fixed(similarity, kernels.matches, "valid", "counts")
     weights, constant = entropy_weights(glcm, kernels)
     return _fixed(ops.log(counts), weights.reshape(1, 1, -1, 1), "valid", "output", constant)
+
+
+def _is_order_free(feature: Feature, glcm: GLCMSettings) -> bool:
+    if feature.family == "gldm" and glcm.gldm_a:
+        return False
+    return feature.name in _ORDER_FREE or feature.formula in _ORDER_FREE_FORMULAS
 
 
 ARCHITECTURES: dict[str, Architecture] = {"radsynth": radsynth, "equality": equality, "analytic": analytic}

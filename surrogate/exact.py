@@ -9,11 +9,38 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from glcm_cuda.families.registry import features_named
 from glcm_cuda.maps import feature_maps
 from glcm_cuda.settings import GLCMSettings
 
 ENTROPY = ("joint_entropy",)
 """The feature that the paper's network predicts and that patch stores hold."""
+
+
+def learnable(features: str | Iterable[str]) -> tuple[str, ...]:
+    """Return the own names of features that a network can learn: those of grey levels.
+
+    Parameters
+    ----------
+    features : str or iterable of str
+        Any names, see `glcm_cuda.feature_maps`.
+
+    Raises
+    ------
+    ValueError
+        If there is no such feature, or it is one of intensities. Patch stores hold windows of grey levels,
+        which networks take, and the bins of each image, which they do not see.
+    """
+    chosen = features_named(features)
+    unfit = [feature.name for feature in chosen if feature.is_of_intensities]
+    if unfit:
+        others = f" and {len(unfit) - 1} more features" if len(unfit) > 1 else ""
+        msg = (
+            f"a network must learn features of grey levels, which are all it sees, got {unfit[0]}{others} of "
+            "intensities; of firstorder name only Entropy and Uniformity, and map the others exactly"
+        )
+        raise ValueError(msg)
+    return tuple(feature.name for feature in chosen)
 
 
 def exact_values(

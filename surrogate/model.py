@@ -1,4 +1,4 @@
-"""Models: from the grey levels of a patch to features of its co-occurrence matrix."""
+"""Models: from the grey levels of a patch to texture features of it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from typing import Any
 import keras
 from keras import KerasTensor, layers, ops
 
-from glcm_cuda.families.registry import features_named
 from glcm_cuda.settings import GLCMSettings
 from surrogate.architectures import ARCHITECTURES
-from surrogate.exact import ENTROPY
+from surrogate.exact import ENTROPY, learnable
 from surrogate.settings import NetworkSettings
 
 _MEMBERS = {"config.json", "metadata.json", "model.weights.h5"}
@@ -113,10 +112,11 @@ def build_model(
     ------
     ValueError
         If the windows are three-dimensional, the patch shrinks to nothing in the network, a feature is
-        unknown, or the analytic network is to predict any other feature than joint entropy.
+        unknown or one of intensities, or the analytic network is to predict any other feature than joint
+        entropy.
     """
     network = network or NetworkSettings()
-    names = tuple(feature.name for feature in features_named(features))
+    names = learnable(features)
     check_two_dimensional(glcm)
     network.check_window(glcm.edge)
     if network.architecture == "analytic" and names != ENTROPY:

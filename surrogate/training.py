@@ -81,7 +81,7 @@ def train(
         Settings of the training and of the network, by default those of the paper, where it states them.
     features : str or iterable of str
         Features to predict (see `glcm_cuda.feature_maps`), joint entropy by default. Every store serves for
-        every feature: values that it does not hold are computed from its windows.
+        every feature of grey levels: values that it does not hold are computed from its windows.
     force : bool
         Whether to replace a run of another store or other settings in the folder.
     progress : callable (done, total), optional
@@ -96,7 +96,8 @@ def train(
     ------
     FileNotFoundError, ValueError
         If the store cannot be read, has three-dimensional windows or fewer patients than folds; if a feature
-        is unknown; if a patch is too small for the network; or if the training diverges.
+        is unknown or one of intensities; if a patch is too small for the network; or if the training
+        diverges.
     FileExistsError
         If the folder holds another run and `force` is False.
     """

@@ -17,11 +17,11 @@ import numpy as np
 
 from glcm_cuda.base.files import replacing
 from glcm_cuda.base.version import __version__
-from glcm_cuda.families.registry import features_named
 from glcm_cuda.settings import GLCMSettings
 from glcm_cuda.store.reading import PatchStore
 from surrogate.dataset import PatchDataset, Scale
 from surrogate.epochs import write_rows
+from surrogate.exact import learnable
 from surrogate.folds import assign_folds, validation_patients
 from surrogate.model import check_two_dimensional, keras_versions
 from surrogate.settings import NetworkSettings, TrainingSettings
@@ -116,7 +116,7 @@ def prepare(
     features: str | Iterable[str],
 ) -> TrainingRun:
     """Return the run, after all checks that can be made before anything is written."""
-    names = tuple(feature.name for feature in features_named(features))
+    names = learnable(features)
     with PatchStore(store) as opened:
         glcm = opened.settings
         groups = {case.patient: case.group for case in opened.cases}

@@ -42,8 +42,14 @@ WORDS = {
     },
     "gldzm": {"short": "SmallDistance", "long": "LargeDistance", "number": "ZoneDistance", "one": "Zone"},
 }
-# pyradiomics' names of the dependence matrix that do not follow the others', and what it leaves out
+# Names of the dependence matrix that do not follow the others', and what pyradiomics leaves out
 DEPENDENCE = {"low": "LowGrayLevelEmphasis", "high": "HighGrayLevelEmphasis"}
+DISTANCE = {"number_variance": "ZoneDistanceVariance", "entropy": "ZoneDistanceEntropy"}
+FURTHER_DEPENDENCE = {
+    "levels_normalized": "GrayLevelNonUniformityNormalized",
+    "percentage": "DependencePercentage",
+    "energy": "DependenceEnergy",
+}
 CONSTANT_OR_DOUBLE = {"levels_normalized", "percentage"}
 
 FIRST_ORDER = (
@@ -52,13 +58,33 @@ FIRST_ORDER = (
     *("RobustMeanAbsoluteDeviation", "RootMeanSquared", "Skewness", "Kurtosis", "Variance"),
 )
 DIFFERENCE = ("Coarseness", "Contrast", "Busyness", "Complexity", "Strength")
+FURTHER_STATISTICS = (
+    *("ExcessKurtosis", "MedianAbsoluteDeviation", "CoefficientOfVariation"),
+    "QuartileCoefficientOfDispersion",
+)
+HISTOGRAM = (
+    *("Mean", "Variance", "Skewness", "Median", "Minimum", "10Percentile", "90Percentile", "Maximum", "Mode"),
+    *("InterquartileRange", "Range", "MeanAbsoluteDeviation", "RobustMeanAbsoluteDeviation"),
+    *("MaximumGradient", "MaximumGradientLevel", "MinimumGradient", "MinimumGradientLevel"),
+    *FURTHER_STATISTICS,
+)
+OF_NUMBERS = {
+    "firstorder": FIRST_ORDER,
+    "ngtdm": DIFFERENCE,
+    "stat": FURTHER_STATISTICS,
+    "ih": HISTOGRAM,
+}
 
 
 def names_of(family):
-    """Return pyradiomics' names of the features of a family, by what they are."""
-    if family in ("firstorder", "ngtdm"):
-        return {name: name for name in (FIRST_ORDER if family == "firstorder" else DIFFERENCE)}
+    """Return pyradiomics' names of the features of a family, or such as they could be, by what they are."""
+    if family in OF_NUMBERS:
+        return {name: name for name in OF_NUMBERS[family]}
+    if family == "ngldm":
+        return FURTHER_DEPENDENCE
     names = {key: name.format(**WORDS[family]) for key, name in SHARED.items()}
+    if family == "gldzm":
+        names |= DISTANCE
     if family == "gldm":
         names = {key: DEPENDENCE.get(key, name) for key, name in names.items()}
         names = {key: name for key, name in names.items() if key not in CONSTANT_OR_DOUBLE}
@@ -206,6 +232,7 @@ def of_matrix(matrix, voxels):
         "level_variance": variance(levels),
         "number_variance": variance(numbers),
         "entropy": entropy(matrix),
+        "energy": sum((n / total) ** 2 for n in matrix.values()),
         "low": mean(lambda i, _: i**-2),
         "high": mean(lambda i, _: i**2),
         "short_low": mean(lambda i, j: i**-2 * j**-2),
@@ -276,6 +303,40 @@ def first_order(values, levels, *, voxel_volume=1.0, shift=0.0):
     }
 
 
+def further_statistics(values):
+    """Return IBSI's features of intensities that pyradiomics lacks."""
+    x = sorted(map(float, values.values()))
+    p25, median, p75 = (percentile(x, percent) for percent in (25, 50, 75))
+    usual = first_order(values, {0: 1})
+    return {
+        "ExcessKurtosis": usual["Kurtosis"] - 3 if x[0] < x[-1] else 0.0,
+        "MedianAbsoluteDeviation": sum(abs(value - median) for value in x) / len(x),
+        "CoefficientOfVariation": math.sqrt(usual["Variance"]) / usual["Mean"] if usual["Mean"] else math.nan,
+        "QuartileCoefficientOfDispersion": (p75 - p25) / (p75 + p25) if p75 + p25 else math.nan,
+    }
+
+
+def histogram(levels, number_of_levels):
+    """Return IBSI's features of the histogram of levels from 1 on."""
+    counts = [list(levels.values()).count(level) for level in range(1, number_of_levels + 1)]
+    usual = first_order(levels, levels) | further_statistics(levels)
+    last = number_of_levels - 1
+    gradients = [
+        (counts[min(i + 1, last)] - counts[max(i - 1, 0)]) / (1 if i in (0, last) else 2)
+        for i in range(number_of_levels)
+    ]
+    return usual | {
+        "Mode": min(
+            (level for level, n in enumerate(counts, 1) if n == max(counts)),
+            key=lambda level: abs(level * len(levels) - sum(levels.values())),
+        ),
+        "MaximumGradient": max(gradients),
+        "MaximumGradientLevel": gradients.index(max(gradients)) + 1,
+        "MinimumGradient": min(gradients),
+        "MinimumGradientLevel": gradients.index(min(gradients)) + 1,
+    }
+
+
 # A set of voxels: a window, or a region
 
 
@@ -284,7 +345,7 @@ def mean_of(found):
     return {key: math.fsum(one[key] for one in found) / len(found) for key in found[0]} if found else {}
 
 
-def features(
+def sets_of_features(
     family,
     levels,
     values=None,
@@ -294,28 +355,38 @@ def features(
     alpha=0,
     merge=False,
     isolated=True,
+    number_of_levels=None,
     **first_order_options,
 ):
-    """Return {pyradiomics' name: value} of the features of one family, of all voxels together."""
-    names = names_of(family)
+    """Return the features of every matrix of a family, of all voxels together; none if there is no matrix."""
     if family == "firstorder":
-        found = first_order(values, levels, **first_order_options)
-    elif family == "ngtdm":
-        found = of_differences(*differences(levels, dimensions, distances, isolated=isolated))
-    elif family == "glrlm":
+        return [first_order(values, levels, **first_order_options)]
+    if family == "stat":
+        return [further_statistics(values)]
+    if family == "ih":
+        return [histogram(levels, number_of_levels)]
+    if family == "ngtdm":
+        found = differences(levels, dimensions, distances, isolated=isolated)
+        return [of_differences(*found)] if found[0] else []
+    if family == "glrlm":
         half = [offset for offset in neighbours(dimensions) if offset > (0, 0, 0)]
         matrices = [matrix for matrix in (runs(levels, offset) for offset in half) if matrix]
         if merge and matrices:
             matrices = [sum(matrices, Counter())]
-        found = mean_of([of_matrix(m, sum(j * n for (_, j), n in m.items())) for m in matrices])
-    else:
-        matrix = {
-            "glszm": lambda: zone_sizes(levels, dimensions),
-            "gldzm": lambda: zone_distances(levels, dimensions),
-            "gldm": lambda: dependences(levels, dimensions, distances, alpha),
-        }[family]()
-        found = of_matrix(matrix, len(levels))
-    return {name: found.get(key, math.nan) for key, name in names.items()}
+        return [of_matrix(m, sum(j * n for (_, j), n in m.items())) for m in matrices]
+    matrix = {
+        "glszm": lambda: zone_sizes(levels, dimensions),
+        "gldzm": lambda: zone_distances(levels, dimensions),
+        "gldm": lambda: dependences(levels, dimensions, distances, alpha),
+        "ngldm": lambda: dependences(levels, dimensions, distances, alpha),
+    }[family]()
+    return [of_matrix(matrix, len(levels))]
+
+
+def features(family, levels, values=None, **options):
+    """Return {pyradiomics' name: value} of the features of one family, of all voxels together."""
+    found = mean_of(sets_of_features(family, levels, values, **options))
+    return {name: found.get(key, math.nan) for key, name in names_of(family).items()}
 
 
 def counted(array, inside, ranges):
@@ -355,23 +426,26 @@ def maps(family, image, levels, *, window=5, dimensions=2, mask=None, masked_win
 def region(family, image, levels, mask, *, dimensions=3, pool_slices=False, **options):
     """Return {name: value} of the voxels of a mask.
 
-    In 2D the mean over the slices that have voxels; with `pool_slices` all slices count together, while
-    neighbours still lie in the plane (IBSI's 2.5D).
+    In 2D the mean over all matrices of all slices; with `pool_slices` all slices count together, while
+    neighbours still lie in the plane (IBSI's 2.5D). Statistics are of all voxels in any case.
     """
     inside = np.asarray(mask) != 0
     ranges = [range(size) for size in inside.shape]
-    if dimensions == 3 or pool_slices:
+    if dimensions == 3 or pool_slices or family in ("firstorder", "stat", "ih"):
         sets = [ranges]
     else:
         sets = [[[z], *ranges[1:]] for z in ranges[0] if inside[z].any()]
-    found = [
-        features(
-            family,
-            counted(levels, inside, part),
-            counted(image, inside, part),
-            dimensions=dimensions,
-            **options,
-        )
-        for part in sets
-    ]
-    return mean_of(found)
+    found = mean_of(
+        [
+            one
+            for part in sets
+            for one in sets_of_features(
+                family,
+                counted(levels, inside, part),
+                counted(image, inside, part),
+                dimensions=dimensions,
+                **options,
+            )
+        ]
+    )
+    return {name: found.get(key, math.nan) for key, name in names_of(family).items()}

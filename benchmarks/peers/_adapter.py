@@ -51,28 +51,39 @@ def serve(
     read : callable (result of the mapper) -> (Y, X) array
         Converts the map to an array, which is not timed.
     """
-    # The tool may print, but from here on only the answers reach the real standard output.
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-
-    def answer(**fields: object) -> None:
-        print(json.dumps(fields), file=answers, flush=True)
-
-    answer(versions=versions, parallel=parallel)
     subject, mapper = None, None
-    for line in sys.stdin:
-        request = json.loads(line)
+
+    def reply(request: dict[str, Any]) -> dict[str, Any]:
+        nonlocal subject, mapper
         wanted = [request[key] for key in ("levels_file", "levels", "window", "threads")]
         if mapper is None or wanted != subject:
             mapper = prepare(np.load(request["levels_file"]), *wanted[1:])
             subject = wanted
-        start, calls, seconds = time.perf_counter(), 0, 0.0
-        while seconds < LEAST_SECONDS:
-            result = mapper()
-            calls, seconds = calls + 1, time.perf_counter() - start
+        result, seconds = repeated(mapper, time.perf_counter)
         if request["map_file"]:
             np.save(request["map_file"], read(result))
-        answer(seconds=seconds / calls)
+        return {"seconds": seconds}
+
+    converse({"versions": versions, "parallel": parallel}, reply)
+
+
+def converse(greeting: dict[str, Any], reply: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Say hello, and answer requests until standard input ends."""
+    # The tool may print, but from here on only the answers reach the real standard output.
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    print(json.dumps(greeting), file=answers, flush=True)
+    for line in sys.stdin:
+        print(json.dumps(reply(json.loads(line))), file=answers, flush=True)
+
+
+def repeated(mapper: Mapper, clock: Callable[[], float]) -> tuple[Any, float]:
+    """Return a map and the seconds of one, from as many calls as `LEAST_SECONDS` hold."""
+    start, calls, seconds = clock(), 0, 0.0
+    while seconds < LEAST_SECONDS:
+        result = mapper()
+        calls, seconds = calls + 1, clock() - start
+    return result, seconds / calls
 
 
 def windows(levels: Levels, window: int) -> Iterator[tuple[int, int, Levels]]:

@@ -8,12 +8,16 @@ import logging
 import re
 import sys
 import zlib
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from numba import njit
 
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
 _log = logging.getLogger(__name__)
 
-_IMPORTED = re.compile(r"^from (glcm_cuda[\w.]*) import (\w+)", re.MULTILINE)
+_IMPORT = re.compile(r"^\s*from (glcm_cuda[\w.]*) import (?:\(([^)]*)\)|(.+))$", re.MULTILINE)
 
 
 @functools.cache
@@ -38,23 +42,29 @@ def _nothing() -> None:
     """A function that is never called, to see whether Numba would cache it."""
 
 
-def fingerprint(module: str) -> int:
-    """Return a number that changes when a module, or any module of this package that it imports, changes.
+def versioned(module: str) -> Callable[[_Function], _Function]:
+    """Return a decorator that names a function after the sources that its machine code comes from.
 
-    Numba's cache checks only the date of the file that holds the function. Numba does see the values that a
-    function closes over, so a function that closes over this number is compiled anew when a file that it
-    depends on has changed.
+    Numba's cache checks only the date of the file that holds the function, and it reads all that it has for a
+    function of that name, also the names of classes that are gone. With a name of its own for every version
+    of a module, and of any module of this package that it imports, code of other versions is never met.
 
     Parameters
     ----------
     module : str
         The ``__name__`` of the module that compiles the function.
-
-    Returns
-    -------
-    int
-        CRC-32 of the sources, in ``[0, 2**32)``.
     """
+
+    def named(function: _Function) -> _Function:
+        function.__qualname__ += f"_{_fingerprint(module):08x}"
+        return function
+
+    return named
+
+
+@functools.cache
+def _fingerprint(module: str) -> int:
+    """Return the CRC-32 of the sources of a module and of those of this package that it imports."""
     sources: dict[str, str] = {}
     _collect(module, sources)
     return zlib.crc32("".join(sources[name] for name in sorted(sources)).encode())
@@ -65,6 +75,9 @@ def _collect(module: str, sources: dict[str, str]) -> None:
     if module in sources:
         return
     sources[module] = inspect.getsource(sys.modules[module])
-    for package, name in _IMPORTED.findall(sources[module]):
-        imported = f"{package}.{name}"
-        _collect(imported if imported in sys.modules else package, sources)
+    for package, in_parentheses, in_line in _IMPORT.findall(sources[module]):
+        for name in (in_parentheses or in_line).split(","):
+            imported = f"{package}.{name.split()[0]}" if name.strip() else package
+            imported = imported if imported in sys.modules else package
+            if imported in sys.modules:  # not one that is imported only to check types
+                _collect(imported, sources)

@@ -7,7 +7,7 @@ windows. A second kernel turns the sums into features.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numba import cuda, njit
@@ -43,7 +43,7 @@ class CUDACountedStage(CountedStage):
     def __init__(self, task: Task, chosen: Chosen) -> None:
         super().__init__(task, chosen)
         planes = {feature.formula: plane for plane, feature in chosen}
-        self._planes = tuple(planes.get(formula, -1) for formula in self.counted.formulas)
+        self.planes = tuple(planes.get(formula, -1) for formula in self.counted.formulas)
 
     def comparisons(self) -> int:
         """See `CUDAStage`."""
@@ -60,7 +60,7 @@ class CUDACountedStage(CountedStage):
         memory, threads = self._counting.memory, self._threads(most)
         sums = self._counting.matrices, len(self.counted.sums._fields), min(_VOXELS, most.written)
         return [
-            _on_device(self._plan),
+            _on_device(self.plan),
             cuda.to_device(np.full((memory.integers, threads), -1, np.int32)),
             cuda.device_array((memory.reals, threads), np.float64),
             cuda.device_array(sums, np.float64),
@@ -71,7 +71,7 @@ class CUDACountedStage(CountedStage):
         plan, integers, reals, sums = scratch
         _, depth, height, width = out.shape
         count = compiled(type(self).count_kernel)
-        means = compiled(type(self).mean_kernel, self._planes)
+        means = compiled(type(self).mean_kernel, self.planes)
         blocks = -(-integers.shape[1] // _BLOCK)
         for first in range(0, depth * height * width, sums.shape[2]):
             voxels = min(sums.shape[2], depth * height * width - first)

@@ -83,7 +83,7 @@ class CountedStage(LevelStage):
         self._counting = self.counted.counting(task, chosen)
 
     @functools.cached_property
-    def _plan(self) -> Any:
+    def plan(self) -> Any:
         """What the compiled functions of the family take; its tables may be large."""
         return self._counting.make_plan()
 

@@ -7,25 +7,35 @@ from collections.abc import Iterable
 from typing import Any, Literal
 
 from glcm_cuda.base.checks import nearest
-from glcm_cuda.families.feature import Feature
+from glcm_cuda.families.feature import Family, Feature
 from glcm_cuda.families.firstorder.features import FAMILY as FIRSTORDER
 from glcm_cuda.families.glcm.features import FAMILY as GLCM
 from glcm_cuda.families.gldm.features import FAMILY as GLDM
+from glcm_cuda.families.gldzm.features import FAMILY as GLDZM
 from glcm_cuda.families.glrlm.features import FAMILY as GLRLM
 from glcm_cuda.families.glszm.features import FAMILY as GLSZM
+from glcm_cuda.families.ih.features import FAMILY as IH
+from glcm_cuda.families.ngldm.features import FAMILY as NGLDM
 from glcm_cuda.families.ngtdm.features import FAMILY as NGTDM
 from glcm_cuda.families.stage import Task
+from glcm_cuda.families.stat.features import FAMILY as STAT
 from glcm_cuda.levels.bins import Bins
 from glcm_cuda.settings import GLCMSettings
 
 FAMILIES = (FIRSTORDER, GLCM, GLRLM, GLSZM, GLDM, NGTDM)
-"""All families, in pyradiomics' order. The rest of a family is in its folder."""
+"""The families of maps, in pyradiomics' order. The rest of a family is in its folder."""
+
+REGION_FAMILIES = (*FAMILIES, STAT, IH, GLDZM, NGLDM)
+"""The families of whole regions: those of maps, and those that only regions have."""
 
 FEATURES = tuple(feature for family in FAMILIES for feature in family.features)
-"""All features of all families."""
+"""All features that have maps."""
+
+REGION_FEATURES = tuple(dict.fromkeys(feature for family in REGION_FAMILIES for feature in family.features))
+"""All features of whole regions."""
 
 NAMES = tuple(feature.name for feature in FEATURES)
-"""The features' own names."""
+"""The own names of the features that have maps."""
 
 
 def _folded(name: str) -> str:
@@ -44,10 +54,18 @@ def _by_name(features: Iterable[Feature]) -> dict[str, tuple[Feature, ...]]:
 
 
 _BY_NAME = _by_name(FEATURES)
+_BY_NAME_IN_REGIONS = _by_name(REGION_FEATURES)
 
 
-def feature_named(name: str) -> Feature:
+def feature_named(name: str, *, region: bool = False) -> Feature:
     """Return a feature by its name or a synonym, in any spelling.
+
+    Parameters
+    ----------
+    name : str
+        The name.
+    region : bool
+        Whether it may be a feature that only whole regions have.
 
     Raises
     ------
@@ -60,25 +78,52 @@ def feature_named(name: str) -> Feature:
     >>> [feature_named(name).name for name in ("Idmn", "TU9B", "f2", "sum variance", "Run entropy")]
     ['idmn', 'joint_entropy', 'contrast', 'cluster_tendency', 'glrlm_RunEntropy']
     """
-    found = _BY_NAME.get(_folded(str(name)), ())
+    found = (_BY_NAME_IN_REGIONS if region else _BY_NAME).get(_folded(str(name)), ())
     if len(found) > 1:
         msg = f"feature {name!r} is ambiguous; give {' or '.join(feature.full_name for feature in found)}"
         raise ValueError(msg)
     if not found:
-        known = [spelling for one in FEATURES for spelling in (*one.unique_names, *one.shared_names)]
-        families = ", ".join(f"{family.name} ({len(family.features)})" for family in FAMILIES)
+        _refuse_region_only(name)
+        known = [
+            *(family.name for family in _families(region)),
+            *(
+                spelling
+                for one in (REGION_FEATURES if region else FEATURES)
+                for spelling in (*one.unique_names, *one.shared_names)
+            ),
+        ]
+        families = ", ".join(f"{family.name} ({len(family.features)})" for family in _families(region))
         msg = f"no feature {name!r}{nearest(name, known)}; give all, or a name of the families {families}"
         raise ValueError(msg)
     return found[0]
 
 
-def requested(names: str | Iterable[str]) -> dict[str, Feature]:
+def _families(region: bool) -> tuple[Family, ...]:
+    return REGION_FAMILIES if region else FAMILIES
+
+
+def _refuse_region_only(name: str) -> None:
+    """Raise ValueError if a name means a family or a feature without a map."""
+    families = {family.name: family for family in REGION_FAMILIES if family.region_only}
+    found = [
+        families[one.family]
+        for one in _BY_NAME_IN_REGIONS.get(_folded(str(name)), ())
+        if one.family in families
+    ]
+    for family in found or [one for one in families.values() if _folded(one.name) == _folded(str(name))]:
+        msg = f"{name} has no map, only a value of a whole region (radsynth roi): {family.region_only}"
+        raise ValueError(msg)
+
+
+def requested(names: str | Iterable[str], *, region: bool = False) -> dict[str, Feature]:
     """Return features by the names that ask for them.
 
     Parameters
     ----------
     names : str or iterable of str
         Names of features; a family's name for all its features, ``"all"`` for those of all families.
+    region : bool
+        Whether features of whole regions are asked for, some of which have no map.
 
     Returns
     -------
@@ -93,23 +138,26 @@ def requested(names: str | Iterable[str]) -> dict[str, Feature]:
     Examples
     --------
     >>> list(requested(["TU9B", "ngtdm"]))[:3]
-    ['TU9B', 'ngtdm_Coarseness', 'ngtdm_Contrast']
+    ['TU9B', 'ngtdm_Busyness', 'ngtdm_Coarseness']
     """
     wanted = [names] if isinstance(names, str) else list(names)
     if not wanted:
         msg = "features must name at least one feature or family, got none"
         raise ValueError(msg)
-    groups = {_folded(family.name): family.features for family in FAMILIES} | {"all": FEATURES}
+    groups = {_folded(family.name): family.features for family in _families(region)}
+    groups["all"] = REGION_FEATURES if region else FEATURES
     found: dict[str, Feature] = {}
     for name in wanted:
         group = groups.get(_folded(str(name)))
-        found |= {name: feature_named(name)} if group is None else {one.name: one for one in group}
+        found |= (
+            {name: feature_named(name, region=region)} if group is None else {one.name: one for one in group}
+        )
     return found
 
 
-def features_named(names: str | Iterable[str]) -> tuple[Feature, ...]:
+def features_named(names: str | Iterable[str], *, region: bool = False) -> tuple[Feature, ...]:
     """Return the features that `requested` finds, each once."""
-    return tuple(dict.fromkeys(requested(names).values()))
+    return tuple(dict.fromkeys(requested(names, region=region).values()))
 
 
 def check_features(features: tuple[Feature, ...], settings: GLCMSettings, bins: Bins) -> None:

@@ -120,10 +120,8 @@ class CUDAStage(Stage, Protocol):
         """Start the kernels that write the maps of a block; see `CPUStage.map` for the arguments."""
 
 
-class LevelStage:
-    """Base of the stages, on any backend, that read grey levels."""
-
-    reads: ClassVar[Literal["levels", "intensities"]] = "levels"
+class _ChosenStage:
+    """Base of the stages, on any backend."""
 
     def __init__(self, task: Task, chosen: Chosen) -> None:
         self._task = task
@@ -131,3 +129,15 @@ class LevelStage:
 
     def check(self) -> None:
         """Accept all settings and any number of levels, unless a stage overrides this."""
+
+
+class LevelStage(_ChosenStage):
+    """Base of those that read grey levels."""
+
+    reads: ClassVar[Literal["levels", "intensities"]] = "levels"
+
+
+class IntensityStage(_ChosenStage):
+    """Base of those that read intensities."""
+
+    reads: ClassVar[Literal["levels", "intensities"]] = "intensities"

@@ -90,7 +90,8 @@ def jumps(offsets: npt.NDArray[np.integer], frame: Frame) -> npt.NDArray[np.uint
     all indices in the innermost loops, which then need no test for negative ones.
     """
     strides = np.array([frame.stride_z, frame.stride_y, 1])
-    return (offsets.astype(np.int64) @ strides).astype(np.uint64)
+    distances: npt.NDArray[np.uint64] = (offsets.astype(np.int64) @ strides).astype(np.uint64)
+    return distances
 
 
 @njit

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from glcm_cuda.base.cache import can_cache, fingerprint
+from glcm_cuda.base.cache import can_cache, versioned
 from glcm_cuda.base.threads import run_in_parts
 from glcm_cuda.levels.bins import Bins
 
@@ -49,11 +49,10 @@ def bin_values(source: npt.NDArray[np.generic], bins: Bins, out: npt.NDArray[np.
 @functools.cache
 def _compiled() -> Any:
     """Return the loop for bins of equal width, compiled or read from Numba's cache."""
-    sources = fingerprint(__name__)
 
     @njit(nogil=True, cache=can_cache(), error_model="numpy")
+    @versioned(__name__)
     def bin_range(source, parameters, out, start, stop):  # type: ignore[no-untyped-def]
-        _ = sources
         top, low, high, factor, span = parameters
         # Unsigned indices, here and in all compiled loops, save the test for negative ones and let the loop
         # become vector instructions.
@@ -67,11 +66,10 @@ def _compiled() -> Any:
 @functools.cache
 def _compiled_by_edges() -> Any:
     """Return the loop for bins given by their edges, compiled or read from Numba's cache."""
-    sources = fingerprint(__name__)
 
     @njit(nogil=True, cache=can_cache(), error_model="numpy")
+    @versioned(__name__)
     def bin_range_by_edges(source, parameters, out, start, stop):  # type: ignore[no-untyped-def]
-        _ = sources
         edges, step = parameters
         for place in range(np.uint64(start), np.uint64(stop)):
             out[place] = level_by_edges(np.float64(source[place]), edges, step)

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from glcm_cuda import feature_maps
 from glcm_cuda.engines.choice import Backend, available_backends
-from glcm_cuda.families.registry import NAMES
+from glcm_cuda.families.registry import requested
 from glcm_cuda.settings import GLCMSettings
 from pipelines.evaluation.machine import describe_machine
 from pipelines.evaluation.methods import keras_devices
@@ -34,9 +34,9 @@ WINDOWS_3D = (3, 5, 7)
 FEATURES: tuple[tuple[str, ...], ...] = (
     ("joint_entropy",),
     ("joint_entropy", "contrast", "correlation", "idm", "joint_energy"),
-    NAMES,
+    tuple(requested("glcm")),
 )
-"""One, several, all: more features cost the exact engine time, but a network hardly any."""
+"""One, several, all of the GLCM: more features cost the exact engine time, but a network hardly any."""
 
 EDGE, DEPTH = 256, 4
 """Size of the image for exact maps: one slice for 2D windows, `DEPTH` slices for 3D."""

@@ -21,7 +21,7 @@ from pipelines.reports.explain_figures import (
     draw_extremes,
     draw_filters,
 )
-from pipelines.reports.names import unit_of
+from pipelines.reports.names import feature_title, unit_of, with_unit
 from pipelines.reports.tables import counted, replacing_folder, write_csv
 from pipelines.shell.options import features_from
 from pipelines.shell.progress import progress_bar
@@ -145,8 +145,7 @@ def _subject(model: Any, path: Path, store: PatchStore, feature: str | None) -> 
     settings = glcm_settings(model)
     _check_settings(settings, path, store)
     name = _feature(model, path, feature)
-    unit = unit_of(name, settings)
-    quantity = name.replace("_", " ") + (f" ({unit})" if unit else "")
+    quantity = with_unit(feature_title(name), unit_of(name, settings))
     largest = largest_entropy(settings) if name == "joint_entropy" else None
     origin = f"{path.name}, phantom" if store.is_phantom else path.name
     network = f"{network_settings(model).architecture} ({origin})"

@@ -23,6 +23,9 @@ from pipelines.images.dicom.source_headers import complete_header, refuse_no_ide
 from pipelines.images.output_paths import PARAMETRIC_MAP_SUFFIX, refuse_output
 from pipelines.images.volume import Volume
 
+_MOST_BYTES = 2**32 - 2
+"""Most bytes of an attribute's value, such as Float Pixel Data."""
+
 
 def write_parametric_map(
     maps: Mapping[str, npt.NDArray[np.float32]],
@@ -107,6 +110,30 @@ def check_sources(path: Path, volume: Volume, choice: Choice) -> None:
         msg = (
             f"{path}: a Parametric Map refers to each slice by its SOPInstanceUID, but slices of the image "
             "share one or have none; write .nii.gz"
+        )
+        raise ValueError(msg)
+
+
+def check_size(path: Path, maps: int, voxels: int) -> None:
+    """Refuse more maps than one object can hold, before anything is computed.
+
+    Parameters
+    ----------
+    path : Path
+        The object, for the message.
+    maps, voxels : int
+        Number of maps, and of the voxels of each.
+
+    Raises
+    ------
+    ValueError
+        If their values take more bytes than the length of an attribute can say.
+    """
+    if 4 * maps * voxels > _MOST_BYTES:
+        fitting = _MOST_BYTES // (4 * voxels)
+        msg = (
+            f"{path}: a Parametric Map holds less than 4 GiB, {fitting} maps of {voxels} voxels, got {maps}; "
+            "ask for fewer features, or write .nii.gz"
         )
         raise ValueError(msg)
 

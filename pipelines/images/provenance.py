@@ -15,7 +15,7 @@ import glcm_cuda
 from glcm_cuda import GLCMSettings
 from pipelines.images.dicom.headers import files_below
 from pipelines.images.formats import metaimage, nrrd
-from pipelines.reports.names import feature_names, unit_of
+from pipelines.reports.names import feature_names, map_kind, unit_of
 
 _BLOCK = 1 << 20
 
@@ -47,7 +47,7 @@ def provenance(
         Further entries, of types that JSON has.
     """
     return {
-        "kind": "GLCM entropy map" if feature == "joint_entropy" else "GLCM feature map",
+        "kind": map_kind(feature),
         "unit": unit_of(feature, settings),
         "feature": feature_names(feature),
         **source_record(source),

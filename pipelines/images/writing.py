@@ -90,6 +90,7 @@ def staged_map(
     ):
         write_sidecar(sidecar, provenance)
         _write_whole(values, temporary, path)
+        del array, values  # so that many maps are not kept in memory until all are written
         yield
 
 

@@ -1,4 +1,4 @@
-"""The ways from the co-occurrence matrices of a region's slices and directions to one value."""
+"""The ways from the matrices of a region's slices and directions to one value."""
 
 from __future__ import annotations
 
@@ -15,18 +15,32 @@ class Aggregation:
 
     Parameters
     ----------
-    ibsi : str
-        Its identifier.
+    directed : str
+        Its identifier for families with a matrix for each direction.
+    undirected : str
+        Its identifier for the other textures, of which two aggregations may be the same.
     dimensions, aggregate
         See `GLCMSettings`.
     pool_slices : bool
         See `glcm_cuda.roi.roi_features`.
     """
 
-    ibsi: str
+    directed: str
+    undirected: str
     dimensions: int
     aggregate: Literal["mean", "merge"]
     pool_slices: bool = False
+
+    @property
+    def identifiers(self) -> tuple[str, str]:
+        """Identifiers of the IBSI."""
+        return self.directed, self.undirected
+
+    def ibsi(self, family: str) -> str:
+        """Return the identifier for a family."""
+        if family in ("glcm", "glrlm"):
+            return self.directed
+        return _OF_STATISTICS if family in ("firstorder", "stat", "ih") else self.undirected
 
     def settings(self, settings: GLCMSettings) -> GLCMSettings:
         """Return the settings with this aggregation."""
@@ -34,11 +48,14 @@ class Aggregation:
         return replace(settings, dimensions=self.dimensions, aggregate=self.aggregate, slice_axis=axis)
 
 
+_OF_STATISTICS = "DHQ4"
+"""Identifier of the aggregation of statistics and histograms: all voxels together, in every case."""
+
 AGGREGATIONS = {
-    "2d-mean": Aggregation("BTW3", 2, "mean"),
-    "2d-merge": Aggregation("SUJT", 2, "merge"),
-    "2.5d-mean": Aggregation("JJUI", 2, "mean", pool_slices=True),
-    "2.5d-merge": Aggregation("ZW7Z", 2, "merge", pool_slices=True),
-    "3d-mean": Aggregation("ITBB", 3, "mean"),
-    "3d-merge": Aggregation("IAZD", 3, "merge"),
+    "2d-mean": Aggregation("BTW3", "8QNN", 2, "mean"),
+    "2d-merge": Aggregation("SUJT", "8QNN", 2, "merge"),
+    "2.5d-mean": Aggregation("JJUI", "62GR", 2, "mean", pool_slices=True),
+    "2.5d-merge": Aggregation("ZW7Z", "62GR", 2, "merge", pool_slices=True),
+    "3d-mean": Aggregation("ITBB", "KOBO", 3, "mean"),
+    "3d-merge": Aggregation("IAZD", "KOBO", 3, "merge"),
 }

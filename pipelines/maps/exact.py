@@ -29,7 +29,7 @@ from pipelines.images.output_paths import (
     check_preview_path,
     map_paths,
 )
-from pipelines.images.parametric_map import check_sources, write_parametric_map
+from pipelines.images.parametric_map import check_size, check_sources, write_parametric_map
 from pipelines.images.provenance import provenance
 from pipelines.images.reading import read_image
 from pipelines.images.volume import Volume
@@ -44,6 +44,9 @@ _log = logging.getLogger(__name__)
 
 _MOST_BYTES = 1 << 30
 """Maps of several features are computed together, which costs less, as far as they fit in this memory."""
+
+_COUNTED = {"glcm": "pair", "glrlm": "line of two voxels"}
+"""What a window may lack so that features of a family have no value there."""
 
 _MOST_TRIED = 1 << 22
 """Voxels of the largest box that is mapped again with fewer levels, to say what they would change."""
@@ -149,6 +152,9 @@ def write_maps(inputs: Inputs, settings: MapSettings, target: MapTarget) -> Writ
         if target.output.suffix == PARAMETRIC_MAP_SUFFIX:
             check_sources(target.output, volume, inputs.choice)
         job = _Mapping.of(inputs, volume, mask, glcm, settings)
+        if target.output.suffix == PARAMETRIC_MAP_SUFFIX:
+            voxels = job.box_voxels if target.crop else volume.array.size
+            check_size(target.output, len(settings.features), voxels)
         seconds = _Writer(job, target, inputs).write()
     paths = tuple(dict.fromkeys(target.paths_of(settings.features).values()))
     return WrittenMaps(paths=paths, summary=job.summary(seconds))
@@ -214,20 +220,43 @@ class _Mapping:
         )
 
     @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Distance of neighbouring voxels along z, y and x, in mm; 1 along the z that a 2D image lacks."""
+        x, y, z = (*self.volume.spacing_mm, 1.0)[:3]
+        return z, y, x
+
+    @property
+    def box_voxels(self) -> int:
+        """Number of voxels that are mapped."""
+        return self.volume.array[self.box].size
+
+    @property
     def boxed_mask(self) -> Mask | None:
         """The mask in the box."""
         return None if self.mask is None else self.mask[self.box]
 
-    def groups(self) -> Iterator[tuple[Feature, ...]]:
-        """Yield the features whose maps fit in memory together."""
-        voxels = self.volume.array[self.box].size
-        at_once = max(1, _MOST_BYTES // (4 * voxels))
-        for start in range(0, len(self.features), at_once):
-            yield self.features[start : start + at_once]
+    def groups(self) -> list[tuple[Feature, ...]]:
+        """Return the features whose maps fit in memory together, the first feature in the first group.
+
+        What one stage computes stays together as far as it fits, since each group counts all windows again.
+        """
+        at_once = max(1, _MOST_BYTES // (4 * self.box_voxels))
+        stages: dict[tuple[str, str], list[Feature]] = {}
+        for feature in self.features:
+            stages.setdefault((feature.family, feature.stage), []).append(feature)
+        groups: list[tuple[Feature, ...]] = [()]
+        for features in stages.values():
+            for start in range(0, len(features), at_once):
+                part = tuple(features[start : start + at_once])
+                if len(groups[-1]) + len(part) > at_once:
+                    groups.append(())
+                groups[-1] += part
+        return groups
 
     def maps(self, features: tuple[Feature, ...]) -> dict[str, Map]:
         """Return maps of the box, by feature."""
-        with progress_bar("map") as progress:
+        several = f"{len(features)} of {len(self.features)} maps"
+        with progress_bar("map" if features == self.features else several) as progress:
             return feature_maps(
                 self.volume.array[self.box],
                 [feature.name for feature in features],
@@ -235,18 +264,18 @@ class _Mapping:
                 mask=self.boxed_mask,
                 backend=self.backend,
                 bins=self.bins,
+                spacing=self.spacing,
                 progress=progress,
             )
 
-    def warn_of_no_pairs(self, part: Map) -> None:
-        """Log how many voxels have no pair in their window."""
+    def warn_of_nothing(self, part: Map, feature: Feature) -> None:
+        """Log how many voxels have a window in which there is nothing to count."""
         mask = self.boxed_mask
         count = int(np.count_nonzero(np.isnan(part) if mask is None else np.isnan(part) & mask))
         if count:
             where = "" if mask is None else " inside the mask"
-            _log.warning(
-                "no pair in the window of %s%s: the map is NaN there", counted(count, "voxel"), where
-            )
+            what, voxels = _COUNTED.get(feature.family, "value"), counted(count, "voxel")
+            _log.warning("no %s in the window of %s%s: the map is NaN there", what, voxels, where)
 
     def spread(self, part: Map, feature: Feature) -> Spread | None:
         """Return what a map of the box shows of the mask; None without a mask."""
@@ -261,7 +290,7 @@ class _Mapping:
             return
         unit = unit_of(feature.name, self.settings)
         line = f"in the mask: {spread.levels} of {spread.of_levels} levels, {spread.described(unit)}"
-        if spread.is_saturated and self.volume.array[self.box].size <= _MOST_TRIED:
+        if spread.is_saturated and self.box_voxels <= _MOST_TRIED:
             fewer, tried = self._with_fewer_levels(feature)
             line += (
                 "; fewer levels, wider bins or a larger window would help: "
@@ -322,38 +351,42 @@ class _Writer:
 
     def write(self) -> float:
         """Map and write, every file or none; return the seconds of the maps (compiling included)."""
-        seconds = 0.0
         parametric: dict[str, Map] = {}
         self._tell_of_nan()
         with ExitStack() as stack:
-            for group in self.job.groups():
-                start = time.perf_counter()
-                maps = self.job.maps(group)
-                seconds += time.perf_counter() - start
-                if group[0] is self.job.features[0]:
-                    self.job.warn_of_no_pairs(maps[group[0].name])
-                    stack.enter_context(self._drawn(maps[group[0].name]))
-                for feature in group:
-                    self._measure(feature, maps[feature.name])
-                    values = self._on_grid(maps.pop(feature.name))
-                    if self.paths[feature.name].suffix == PARAMETRIC_MAP_SUFFIX:
-                        parametric[feature.name] = values
-                    else:
-                        stack.enter_context(self._staged(feature, values))
+            seconds = sum(self._write_group(group, stack, parametric) for group in self.job.groups())
             if parametric:
                 self._write_parametric(parametric)
         return seconds
 
+    def _write_group(self, group: tuple[Feature, ...], stack: ExitStack, parametric: dict[str, Map]) -> float:
+        """Map some features; write the maps under temporary names, or keep them for a Parametric Map.
+
+        When it returns the seconds of the maps, maps that are written no longer take memory.
+        """
+        start = time.perf_counter()
+        maps = self.job.maps(group)
+        seconds = time.perf_counter() - start
+        if group[0] is self.job.features[0]:
+            self.job.warn_of_nothing(maps[group[0].name], group[0])
+            if self.target.preview is not None:
+                stack.enter_context(self._drawn(maps[group[0].name], self.target.preview))
+        for feature in group:
+            self._measure(feature, maps[feature.name])
+            values = self._on_grid(maps[feature.name])
+            if self.paths[feature.name].suffix == PARAMETRIC_MAP_SUFFIX:
+                parametric[feature.name] = values
+            else:
+                stack.enter_context(self._staged(feature, values))
+        return seconds
+
     @contextmanager
-    def _drawn(self, part: Map) -> Iterator[None]:
-        """Draw the preview, if one is wanted, and keep it if the block, which writes the maps, ends well."""
-        if self.target.preview is None:
-            yield
-            return
+    def _drawn(self, part: Map, path: Path) -> Iterator[None]:
+        """Draw the preview, and keep it if the block, which writes the maps, ends well."""
         # Matplotlib takes longer to load than a small map to compute.
         from pipelines.images.preview import write_preview
 
-        with replacing(self.target.preview, force=self.target.force) as temporary:
+        with replacing(path, force=self.target.force) as temporary:
             write_preview(
                 self.job.volume,
                 self.job.on_whole(part, np.nan),
@@ -363,6 +396,7 @@ class _Writer:
                 feature=self.job.features[0].name,
                 levels=self.job.bins.levels,
             )
+            del part
             yield
 
     def _measure(self, feature: Feature, part: Map) -> None:
@@ -399,8 +433,11 @@ class _Writer:
         return staged_map(values, self._grid(), path, provenance=record, force=self.target.force)
 
     def _write_parametric(self, maps: dict[str, Map]) -> None:
-        """Write all features into one Parametric Map."""
+        """Write all features into one Parametric Map, in their order."""
+        maps = {feature.name: maps[feature.name] for feature in self.job.features}
         record = self._record(self.job.features[0]) | {"features": list(maps)}
+        if len({feature.family for feature in self.job.features}) > 1:
+            record["kind"] = "texture feature maps"
         write_parametric_map(maps, self._grid(), self.target.output, record, force=self.target.force)
 
     def _record(self, feature: Feature) -> dict[str, Any]:

@@ -158,7 +158,10 @@ def aggregations_named(names: Sequence[str]) -> tuple[str, ...]:
     wanted = [part.strip().casefold() for name in names for part in name.split(",")]
     if "all" in wanted:
         return tuple(AGGREGATIONS)
-    identifiers = {aggregation.ibsi.casefold(): name for name, aggregation in AGGREGATIONS.items()}
+    identifiers: dict[str, str] = {}
+    for name, aggregation in AGGREGATIONS.items():
+        for identifier in aggregation.identifiers:  # of those that share one, the first: the mean
+            identifiers.setdefault(identifier.casefold(), name)
     chosen = [identifiers.get(name, name) for name in wanted]
     for name in chosen:
         if name not in AGGREGATIONS:
@@ -175,9 +178,9 @@ def _default_aggregation(settings: GLCMSettings, *, pool_slices: bool) -> str:
 
 
 def column_name(feature: Feature, names: str) -> str:
-    """Return what the column of a feature is called: by "radsynth", "pyradiomics" or "ibsi"."""
-    if names == "pyradiomics":
-        return f"original_glcm_{feature.pyradiomics}"
+    """Return what a feature's column is called by "radsynth", "pyradiomics" or "ibsi", if they know it."""
+    if names == "pyradiomics" and feature.pyradiomics:
+        return f"original_{feature.full_name}"
     if names == "ibsi" and feature.ibsi:
         name, identifier = feature.ibsi[0]
         return f"{name} ({identifier})"
@@ -216,9 +219,9 @@ class _Row:
     values: dict[str, float]
 
     @property
-    def undefined(self) -> bool:
-        """Whether the region has no pair of voxels for the aggregation."""
-        return all(map(math.isnan, self.values.values()))
+    def undefined(self) -> list[str]:
+        """Names of features that have no value for the region and the aggregation."""
+        return [name for name, value in self.values.items() if math.isnan(value)]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -235,12 +238,27 @@ class _Table:
     def rows(self) -> list[_Row]:
         """Return the features of every region and aggregation; refuse a mask for which none is defined."""
         rows = [self._row(region, name) for region in self.regions for name in self.aggregations]
-        undefined = [row for row in rows if row.undefined]
-        if len(undefined) == len(rows):
+        if all(len(row.undefined) == len(self.features) for row in rows):
             raise ValueError(self._no_pair())
         for name in self.aggregations:
-            _tell_undefined([row.region for row in undefined if row.aggregation == name], name)
+            self._tell_undefined([row for row in rows if row.aggregation == name and row.undefined])
         return rows
+
+    def _tell_undefined(self, rows: Sequence[_Row]) -> None:
+        """Say in one line which regions lack features for an aggregation."""
+        if not rows:
+            return
+        names = {name for row in rows for name in row.undefined}
+        families = dict.fromkeys(feature.family for feature in self.features if feature.name in names)
+        labels = [row.region.label for row in rows if row.region.label is not None]
+        _log.warning(
+            "no value of %d of %s (%s) for %s in %s: NaN",
+            len(names),
+            counted(len(self.features), "feature"),
+            ", ".join(families),
+            rows[0].aggregation,
+            rows[0].region if len(rows) == 1 else f"labels {listed(labels)}",
+        )
 
     def _no_pair(self) -> str:
         if [region.voxels for region in self.regions] == [1]:
@@ -260,15 +278,22 @@ class _Table:
             mask=region.mask[box],
             pool_slices=aggregation.pool_slices,
             bins=region.bins,
+            spacing=self.spacing,
         )
         return _Row(region, name, values)
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Distance of neighbouring voxels along z, y and x in mm; 1 across a 2D image."""
+        x, y, z = (*self.volume.spacing_mm, 1.0)[:3]
+        return z, y, x
 
     def record(self) -> dict[str, Any]:
         """Return how the table was made."""
         first, *others = self.regions
         labels = {"labels": {str(region.label): region.record() for region in self.regions}}
         return {
-            "kind": "GLCM features of a region",
+            "kind": "features of a region",
             "features": [feature_names(feature.name) for feature in self.features],
             **source_record(self.inputs.image),
             **self.inputs.record(),
@@ -278,10 +303,15 @@ class _Table:
             **made_by(),
         }
 
+    @property
+    def families(self) -> list[str]:
+        """Families of the features."""
+        return list(dict.fromkeys(feature.family for feature in self.features))
+
     def _aggregation_record(self, name: str) -> dict[str, Any]:
         aggregation = AGGREGATIONS[name]
         return {
-            "ibsi": aggregation.ibsi,
+            "ibsi": {family: aggregation.ibsi(family) for family in self.families},
             "pool_slices": aggregation.pool_slices,
             "settings": aggregation.settings(self.settings).to_dict(),
         }
@@ -297,17 +327,6 @@ class _Table:
             bins = first.bins
             of_what = f"{voxels} voxels, range {bins.low:g} to {bins.high:g}, {counted(bins.levels, 'level')}"
         return f"{features} of {of_what}; {', '.join(self.aggregations)}"
-
-
-def _tell_undefined(regions: Sequence[_Region], aggregation: str) -> None:
-    """Say in one line which regions have no feature for an aggregation."""
-    labels = [region.label for region in regions if region.label is not None]
-    if len(regions) == 1:
-        _log.warning("%s has no pair of voxels for %s: its features are NaN", regions[0], aggregation)
-    elif regions:
-        _log.warning(
-            "labels %s have no pair of voxels for %s: their features are NaN", listed(labels), aggregation
-        )
 
 
 def _read_table(inputs: Inputs, settings: RegionSettings) -> _Table:
@@ -354,7 +373,8 @@ def _write_rows(path: Path, table: _Table, rows: Sequence[_Row], names: str) -> 
         writer.writerow([*_COLUMNS, *(column_name(feature, names) for feature in table.features)])
         for row in rows:
             label = chosen if row.region.label is None else row.region.label
-            aggregation = [row.aggregation, AGGREGATIONS[row.aggregation].ibsi]
+            identifiers = dict.fromkeys(AGGREGATIONS[row.aggregation].ibsi(one) for one in table.families)
+            aggregation = [row.aggregation, " ".join(identifiers)]
             bins = row.region.bins
             used = [row.region.voxels, bins.levels, repr(bins.low), repr(bins.high)]
             first = [*files, "" if label is None else label, *aggregation, *used]

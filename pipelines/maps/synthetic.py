@@ -20,7 +20,7 @@ from pipelines.images.parametric_map import write_parametric_map
 from pipelines.images.provenance import provenance, sha256_of, source_record
 from pipelines.images.volume import Volume
 from pipelines.images.writing import staged_map
-from pipelines.reports.names import feature_title
+from pipelines.reports.names import full_title
 from surrogate import dense_model, glcm_settings, load_model, model_features, synthesize_features
 from surrogate.honesty.card import UNKNOWN_COVERAGE, Card, card_path, read_card
 from surrogate.honesty.checks import SpotCheck, spot_check
@@ -320,14 +320,14 @@ def _tell_clipped(output: Path, clipped: Clipped) -> None:
 
 def _checked_record(feature: str, checked: CheckedMap, model: Model, synthesis: Synthesis) -> dict[str, Any]:
     """Return what the sidecar of a synthetic map says beyond that of an exact one."""
-    name = feature_title(feature)
-    kind = f"synthetic GLCM {name} map (network prediction)"
+    name = full_title(feature)
+    kind = f"synthetic {name} map (network prediction)"
     backend: str = synthesis.runtime
     if backend == "keras":
         (_, version), (library, _) = keras_versions().items()
         backend = f"Keras {version} on {library}"
     if checked.replaced:
-        kind, backend = f"GLCM {name} map (exact, instead of a synthetic one)", "cpu"
+        kind, backend = f"{name} map (exact, instead of a synthetic one)", "cpu"
     card = None if model.card is None else card_path(model.path)
     return {
         "backend": backend,

@@ -14,7 +14,7 @@ from pipelines.images.output_paths import (
     check_preview_path,
     map_paths,
 )
-from pipelines.images.parametric_map import check_sources
+from pipelines.images.parametric_map import check_size, check_sources
 from pipelines.images.reading import read_image
 from pipelines.images.volume import Volume
 from pipelines.maps.inputs import Inputs
@@ -106,6 +106,7 @@ def synthesize_image(
         volume, mask = inputs.prepared(read_image(place, inputs.choice))
         if files.parametric is not None:
             check_sources(files.parametric, volume, inputs.choice)
+            check_size(files.parametric, len(model.features), volume.array.size)
         image = SourceImage(path=inputs.image, volume=volume, choice=inputs.choice, mask=mask)
         maps = write_maps(image, model, synthesis, files, progress=progress, **inputs.record())
     seconds = time.perf_counter() - start

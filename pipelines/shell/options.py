@@ -119,12 +119,17 @@ def _bytes_or_escapes(error: UnicodeError) -> tuple[str | bytes, int]:
         return codecs.backslashreplace_errors(error)
 
 
-def features_from(names: Iterable[str], default: str | Iterable[str]) -> tuple[Feature, ...]:
-    """Return the features that ``--feature`` names, by any synonym; without names, the default."""
+def features_from(
+    names: Iterable[str], default: str | Iterable[str], *, region: bool = False
+) -> tuple[Feature, ...]:
+    """Return the features that ``--feature`` names, by any synonym; without names, the default.
+
+    `region` allows those that only whole regions have.
+    """
     from glcm_cuda.families.registry import features_named
 
     wanted = [part.strip() for name in names for part in name.split(",")]
-    return features_named(wanted or default)
+    return features_named(wanted or default, region=region)
 
 
 def reading_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -224,8 +229,9 @@ def feature_option(default: str) -> Callable[[Decorated], Decorated]:
         "features",
         multiple=True,
         metavar="NAME",
-        help="Feature, by its name here, in pyradiomics, in IBSI (contrast, JointEntropy, TU9B) or in "
-        f"Haralick's paper (f1 to f14), or all. Repeat the option for several.  [default: {default}]",
+        help="Feature, by its name here, in pyradiomics or in IBSI (contrast, glrlm_RunEntropy, TU9B), or in "
+        "Haralick's paper (f1 to f14); a family for all of it: firstorder, glcm, glrlm, glszm, gldm, ngtdm; "
+        f"or all. Several: separate by commas, or repeat the option.  [default: {default}]",
     )
 
 

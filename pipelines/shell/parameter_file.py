@@ -1,8 +1,8 @@
 """Parameter files of pyradiomics, translated into settings.
 
 Written from the documentation of pyradiomics, which need not be installed. Its settings fall into three
-groups: those that are supported, those without effect on co-occurrence features of the original image, and
-those that would change the features and are not supported. The last are refused by name, never ignored.
+groups: those that are supported, those without effect on texture features of the original image, and those
+that would change the features and are not supported. The last are refused by name, never ignored.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ import numpy.typing as npt
 
 from glcm_cuda import GLCMSettings
 from glcm_cuda.base.checks import nearest
-from glcm_cuda.families.feature import Feature
-from glcm_cuda.families.glcm.features import FEATURES
+from glcm_cuda.families.feature import Family, Feature
+from glcm_cuda.families.registry import FAMILIES, NAMES
 from pipelines.images.preprocessing import Preprocessing
 from pipelines.images.resampling import CornerGrid
 from pipelines.images.volume import Volume
@@ -42,17 +42,17 @@ SECTIONS = ("imageType", "featureClass", "setting", "voxelSetting")
 COMPUTED = (
     "binWidth", "binCount", "distances", "force2D", "force2Ddimension", "symmetricalGLCM", "weightingNorm",
     "label", "minimumROIDimensions", "minimumROISize", "normalize", "normalizeScale", "removeOutliers",
-    "interpolator", "resampledPixelSpacing", "resegmentMode", "resegmentRange",
+    "interpolator", "resampledPixelSpacing", "resegmentMode", "resegmentRange", "gldm_a", "voxelArrayShift",
 )  # fmt: skip
 """Settings that are supported."""
 
 WITHOUT_EFFECT = (
-    "additionalInfo", "enableCExtensions", "geometryTolerance", "gldm_a", "gradientUseSpacing",
+    "additionalInfo", "enableCExtensions", "geometryTolerance", "gradientUseSpacing",
     "lbp2DMethod", "lbp2DRadius", "lbp2DSamples", "lbp3DIcosphereRadius",
     "lbp3DIcosphereSubdivision", "lbp3DLevels", "level",
-    "resegmentShape", "sigma", "start_level", "voxelArrayShift", "wavelet",
+    "resegmentShape", "sigma", "start_level", "wavelet",
 )  # fmt: skip
-"""Settings that change no co-occurrence feature of the original image, at least without those `REFUSED`."""
+"""Settings that change no texture feature of the original image, at least without those `REFUSED`."""
 
 REFUSED = ("correctMask", "label_channel", "padDistance", "preCrop")
 """Settings that are accepted only if they are off."""
@@ -79,19 +79,28 @@ _INTERPOLATORS = (
     "sitkNearestNeighbor", "sitkLinear", "sitkBSpline", "sitkGaussian", "sitkHammingWindowedSinc",
     "sitkCosineWindowedSinc", "sitkWelchWindowedSinc", "sitkLanczosWindowedSinc", "sitkBlackmanWindowedSinc",
 )  # fmt: skip
-_CLASSES = ("firstorder", "glcm", "gldm", "glrlm", "glszm", "ngtdm", "shape", "shape2D")
+_SHAPES = ("shape", "shape2D")
+"""Feature classes without maps."""
+
 _IMAGE_TYPES = (
     "Original", "Exponential", "Gradient", "LBP2D", "LBP3D", "LoG", "Logarithm", "Square", "SquareRoot",
     "Wavelet",
 )  # fmt: skip
 
 _SAME_AS = {
-    "Dissimilarity": "DifferenceAverage",
-    "Homogeneity1": "Id",
-    "Homogeneity2": "Idm",
-    "SumVariance": "ClusterTendency",
+    "firstorder": {"StandardDeviation": "the root of Variance"},
+    "glcm": {
+        "Dissimilarity": "DifferenceAverage",
+        "Homogeneity1": "Id",
+        "Homogeneity2": "Idm",
+        "SumVariance": "ClusterTendency",
+    },
+    "gldm": {
+        "GrayLevelNonUniformityNormalized": "Uniformity of firstorder",
+        "DependencePercentage": "always 1",
+    },
 }
-"""Features that pyradiomics no longer computes, and the features that they equal."""
+"""Features that pyradiomics has deprecated, by class, and what they are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,7 +227,7 @@ def _parsed(path: Path, content: Mapping[str, Any], *, region: bool) -> Paramete
             msg = f"imageType Original: {name} must be given in setting, for all image types"
             raise ValueError(msg)
     texture = _values(setting | own)
-    fields = _bins(texture) | _pairs(texture)
+    fields = _bins(texture) | _counting(texture)
     fields["window"] = 2 * radius + 1
     if region:  # a region has no window, but the settings need one wider than every distance
         fields["window"] = 2 * max(fields["distance"]) + 1
@@ -331,7 +340,8 @@ def _bins(values: Values) -> dict[str, Any]:
     return {"bin_width": width}
 
 
-def _pairs(values: Values) -> dict[str, Any]:
+def _counting(values: Values) -> dict[str, Any]:
+    """Return what is counted in a window, and how."""
     flat = values.boolean("force2D", False)
     axis = values.integer("force2Ddimension", 0, low=0, high=2)
     distances = values.values.get("distances", [1])
@@ -342,8 +352,17 @@ def _pairs(values: Values) -> dict[str, Any]:
         "slice_axis": axis if flat else 0,
         "distance": tuple(distances),
         "symmetric": values.boolean("symmetricalGLCM", True),
+        "gldm_a": values.integer("gldm_a", 0, low=0),
+        "intensity_shift": _shift(values),
         "aggregate": _aggregate(values.values.get("weightingNorm")),
     }
+
+
+def _shift(values: Values) -> int:
+    shift = values.values.get("voxelArrayShift", 0)
+    if not is_integer(shift):
+        raise ValueError(expected("voxelArrayShift", "a whole number", shift))
+    return int(shift)
 
 
 def _aggregate(norm: Any) -> str:
@@ -357,34 +376,45 @@ def _aggregate(norm: Any) -> str:
 
 
 def _features(classes: Mapping[str, Any]) -> tuple[str, ...]:
-    every = tuple(feature.name for feature in FEATURES)
+    """Return the features of the classes that are named, or those of all classes."""
+    families = {family.name: family for family in FAMILIES}
     if not classes:
-        _log.info("no featureClass: pyradiomics would compute every class, only glcm is computed here")
-        return every
-    refuse_unknown("featureClass", classes, _CLASSES)
-    for name in classes:
-        if name != "glcm":
-            msg = f"featureClass {name} is not supported; keep only glcm"
-            raise ValueError(msg)
-    names = classes["glcm"] or []
-    if not isinstance(names, list):
-        raise ValueError(expected("featureClass glcm", "a list of features", names))
-    wanted = [found.name for found in map(_feature, names) if found is not None]
-    if names and not wanted:
-        msg = "featureClass glcm: pyradiomics no longer computes any of these features; name others"
+        _log.info("no featureClass: pyradiomics would compute every class; all but shape are computed")
+        return NAMES
+    refuse_unknown("featureClass", classes, (*families, *_SHAPES))
+    found: dict[str, None] = {}
+    for name, given in classes.items():
+        if name in _SHAPES:
+            _log.warning("featureClass %s is left out: it has one value for a whole region", name)
+        else:
+            found |= dict.fromkeys(_features_of(families[name], given))
+    if not found:
+        msg = "featureClass: none of these features is computed here; name others"
         raise ValueError(msg)
-    return tuple(dict.fromkeys(wanted)) or every
+    return tuple(found)
 
 
-def _feature(name: Any) -> Feature | None:
-    if name in _SAME_AS:
+def _features_of(family: Family, names: Any) -> list[str]:
+    """Return the features of a class that are named, or all of the class."""
+    if names is not None and not isinstance(names, list):
+        raise ValueError(expected(f"featureClass {family.name}", "a list of features", names))
+    if not names:
+        return [feature.name for feature in family.features]
+    found = [_feature(family, str(name)) for name in names]
+    return [feature.name for feature in found if feature is not None]
+
+
+def _feature(family: Family, name: str) -> Feature | None:
+    deprecated = _SAME_AS.get(family.name, {}).get(name)
+    if deprecated is not None:
         _log.warning(
-            "featureClass glcm: pyradiomics no longer computes %s, which is %s", name, _SAME_AS[name]
-        )
+            "featureClass %s: %s, which pyradiomics has deprecated, is left out: it is %s",
+            family.name, name, deprecated,
+        )  # fmt: skip
         return None
-    known = {feature.pyradiomics: feature for feature in FEATURES}
+    known = {feature.pyradiomics: feature for feature in family.features}
     if name not in known:
-        hint = nearest(str(name), list(known)) or f"; the features are {', '.join(known)}"
-        msg = f"featureClass glcm: no feature {name!r}{hint}"
+        hint = nearest(name, list(known)) or f"; the features are {', '.join(known)}"
+        msg = f"featureClass {family.name}: no feature {name!r}{hint}"
         raise ValueError(msg)
     return known[name]

@@ -1,4 +1,4 @@
-"""Options of the GLCM settings, and the settings that they describe."""
+"""Options of the settings of maps, and the settings that they describe."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ PRESETS = (
 )  # fmt: skip
 _PAIRS = "Settings of windows and pairs"
 _LEVELS = "Settings of grey levels"
+_FAMILIES = "Settings of single families"
 
 
 def _setting(*names: str, section: str, **kwargs: Any) -> Callable[[Decorated], Decorated]:
@@ -68,7 +69,7 @@ _SETTINGS_OPTIONS = {
         section=_PAIRS,
         multiple=True,
         metavar="D[,D...]",
-        help="Distance, or distances, between the two voxels of a pair (radsynth: 1).",
+        help="Distance, or distances, between the two voxels of a pair, or of neighbours (radsynth: 1).",
     ),
     "directions": _setting(
         "--directions",
@@ -93,7 +94,7 @@ _SETTINGS_OPTIONS = {
         "--masked-window/--unmasked-window",
         section=_PAIRS,
         default=None,
-        help="Whether both voxels of a pair must lie in the mask (radsynth: masked).",
+        help="Whether only voxels in the mask count in a window (radsynth: masked).",
     ),
     "log_base": _setting(
         "--log-base",
@@ -154,6 +155,28 @@ _SETTINGS_OPTIONS = {
         type=int,
         metavar="0|1",
         help="Number of the lowest grey level; affects autocorrelation and averages (radsynth: 1).",
+    ),
+    "gldm_a": _setting(
+        "--gldm-a",
+        section=_FAMILIES,
+        type=int,
+        metavar="LEVELS",
+        help="gldm: largest difference of two levels that depend on each other (radsynth: 0).",
+    ),
+    "ngtdm_isolated": _setting(
+        "--ngtdm-isolated/--no-ngtdm-isolated",
+        section=_FAMILIES,
+        default=None,
+        help="ngtdm: whether voxels without neighbours count, as in pyradiomics but not in IBSI (radsynth: "
+        "they count).",
+    ),
+    "intensity_shift": _setting(
+        "--intensity-shift",
+        section=_FAMILIES,
+        type=float,
+        metavar="SHIFT",
+        help="firstorder: added to all intensities in energy, total energy and root mean square; "
+        "pyradiomics' voxelArrayShift (radsynth: 0).",
     ),
 }
 _RANGES = {"intensity_range": "--range", "percentiles": "--percentiles", "deviations": "--deviations"}

@@ -16,6 +16,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from glcm_cuda.families.registry import feature_named
 from glcm_cuda.settings import GLCMSettings
 from glcm_cuda.store.reading import PatchStore
 from surrogate.agreement import pool, summarize
@@ -118,7 +119,7 @@ def make_card(
 
 
 def _unit(feature: str, settings: GLCMSettings) -> str | None:
-    return settings.unit if feature.endswith("_entropy") else None
+    return settings.unit if feature_named(feature).is_entropy else None
 
 
 def _samples(

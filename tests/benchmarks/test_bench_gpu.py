@@ -99,7 +99,7 @@ def test_a_version_that_cannot_be_asked_for_costs_no_case():
 def test_names_of_cases_are_unique_and_what_is_worth_most_comes_first():
     cases = bench_gpu.all_cases(_gpu_cases.Sizes(), Path())
     assert len({case.name for case in cases}) == len(cases)
-    assert [*dict.fromkeys(case.group for case in cases)] == ["first", "windows", "rest", "tools"]
+    assert [*dict.fromkeys(case.group for case in cases)] == ["first", "windows", "families", "rest", "tools"]
     assert {case.measures for case in cases if "one slice" in case.name} == {"host", "map", "cpu"}
 
 
@@ -192,21 +192,21 @@ def test_the_first_run_goes_through_its_steps_whatever_fails(tmp_path, python):
     log = (tmp_path / "new" / "log.txt").read_text()
     assert log in ended.stdout
     limits = [line.partition("at most ")[2].split()[0] for line in log.splitlines() if ", at most" in line]
-    assert limits[:6] == ["20", "60", "150", "170", "65", "65"]
-    assert sum(map(int, limits[:6])) < 560
+    assert limits[:7] == ["20", "60", "140", "110", "100", "50", "50"]
+    assert sum(map(int, limits[:7])) < 560
     calls = [line for line in log.splitlines() if line.startswith("called: ") and "--only" in line]
     assert [call.partition("--only ")[2] for call in calls] == [
-        "first", "first windows", "ncu", "memcheck", "rest"
+        "first", "first windows", "families", "ncu", "memcheck", "windows families rest"
     ]  # fmt: skip
     assert all(f"--output {tmp_path / 'new'} --resume" in call for call in calls)
     assert "-p xdist -n 12 --dist worksteal" in log
-    assert log.count("exit code 3") == 6  # of all steps but the versions
+    assert log.count("exit code 3") == 7  # of all steps but the versions
     assert ended.stdout.endswith("the report, for benchmarks/results: none, no case was run\n")
 
 
 def test_a_rehearsal_is_passed_on(tmp_path, python):
     log = first_run(tmp_path / "new", python, "--rehearse").stdout
-    assert log.count("--rehearse") == 5
+    assert log.count("--rehearse") == 6
     assert "-k worked_by_hand and cuda]" in log
 
 

@@ -16,6 +16,7 @@ sys.path.insert(0, str(BENCHMARKS))
 
 import _peer_runs  # noqa: E402
 import _peer_tools  # noqa: E402
+import families  # noqa: E402
 import memory  # noqa: E402
 import scaling  # noqa: E402
 from _peer_report import draw, markdown  # noqa: E402
@@ -168,7 +169,7 @@ def test_wrong_failing_and_missing_tools_are_told_and_the_others_measured(adapte
 
 
 def test_every_peer_has_its_script_and_its_list_of_packages():
-    for tool in (*OURS, *PEERS):
+    for tool in (*OURS, *PEERS, families.RADSYNTH, *families.PEERS):
         assert (BENCHMARKS / "peers" / tool.script).is_file()
         if tool.environment is not None:
             lines = (BENCHMARKS / "peers" / f"{tool.environment}.txt").read_text().splitlines()

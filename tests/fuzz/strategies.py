@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from glcm_cuda.families.registry import NAMES
+from glcm_cuda.families.feature import Feature
+from glcm_cuda.families.registry import FEATURES, REGION_FEATURES
 
 REAL_TYPES = (
     "bool", "uint8", "int8", "uint16", "int16", ">i2", "int32", "uint32", "int64", "uint64",
@@ -31,6 +32,7 @@ class Call:
     fields: dict[str, Any]
     pool_slices: bool = False
     out: str = "none"
+    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
 
 def seldom(fit: st.SearchStrategy[Any], unfit: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
@@ -178,6 +180,9 @@ _FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "deviations": _optional(st.sampled_from([3, 0.5, 1e-9, 1e308])),
     "masked_window": st.booleans(),
     "first_level": st.sampled_from([0, 1]),
+    "gldm_a": st.sampled_from([0, 0, 1, 5, 65535]),
+    "ngtdm_isolated": st.booleans(),
+    "intensity_shift": st.sampled_from([0, 0, -50.5, 1000]),
 }
 _UNFIT = st.sampled_from(
     [
@@ -197,25 +202,38 @@ def fields(draw: Any) -> dict[str, Any]:
     return drawn
 
 
-_FEATURES = st.one_of(
-    st.just(("joint_entropy",)),
-    st.lists(st.sampled_from(NAMES), min_size=1, max_size=3, unique=True).map(tuple),
-    st.just(("contrst",)),
-    st.just(()),
-)
+def wanted(features: tuple[Feature, ...]) -> st.SearchStrategy[tuple[str, ...]]:
+    """Draw joint entropy, the names of some of these features, a name that there is not, or none."""
+    families: dict[str, list[str]] = {}
+    for feature in features:
+        families.setdefault(feature.family, []).append(feature.name)
+    name = st.sampled_from(list(families.values())).flatmap(st.sampled_from)
+    return st.one_of(
+        st.just(("joint_entropy",)),
+        st.lists(name, min_size=1, max_size=3, unique=True).map(tuple),
+        st.just(("contrst",)),
+        st.just(()),
+    )
+
+
+_WANTED = {
+    "feature_maps": wanted(FEATURES),
+    "roi_features": wanted(REGION_FEATURES),
+}
 
 
 @st.composite
 def calls(draw: Any) -> Call:
-    functions = ["entropy_map", "entropy_map", "feature_maps", "roi_features", "quantize"]
+    functions = ["entropy_map", "entropy_map", "feature_maps", "feature_maps", "roi_features", "quantize"]
     function = draw(st.sampled_from(functions))
     image = draw(images(MANY_VOXELS if function in ("entropy_map", "quantize") else FEW_VOXELS))
     return Call(
         function,
-        draw(_FEATURES) if function in ("feature_maps", "roi_features") else ("joint_entropy",),
+        draw(_WANTED.get(function, st.just(("joint_entropy",)))),
         image,
         draw(masks(image)),
         draw(fields()),
         pool_slices=draw(st.booleans()),
         out=draw(st.sampled_from(["none", "none", "gaps", "read-only", "float64"])),
+        spacing=draw(st.sampled_from([(1.0, 1.0, 1.0), (3.0, 0.75, 0.5)])),
     )

@@ -1,17 +1,19 @@
-"""Features of whole regions: the IBSI digital phantom, pyradiomics' published baseline, the oracle."""
+"""Features of whole regions: the IBSI digital phantom, pyradiomics' published baseline, the oracle.
+
+`families/test_regions.py` has the families other than the co-occurrence matrix.
+"""
 
 from __future__ import annotations
 
-import csv
 from dataclasses import replace
 
 import naive
 import numpy as np
 import pytest
-from helpers.ibsi import PHANTOM
+from helpers import ibsi_values, pyradiomics_values
 
-from glcm_cuda import GLCMSettings
-from glcm_cuda.families.registry import FEATURES, NAMES
+from glcm_cuda import GLCMSettings, feature_maps
+from glcm_cuda.families.registry import REGION_FEATURES, features_named
 from glcm_cuda.roi import roi_features
 
 AGGREGATIONS = {
@@ -22,57 +24,36 @@ AGGREGATIONS = {
     "3D_avg": ({"dimensions": 3, "aggregate": "mean"}, False),
     "3D_comb": ({"dimensions": 3, "aggregate": "merge"}, False),
 }
-# Consensus values of joint entropy and contrast (IBSI reference manual), to three digits.
-PUBLISHED = {
-    "2D_avg": (2.05, 5.28),
-    "2D_comb": (2.24, 5.19),
-    "2_5D_avg": (2.48, 5.39),
-    "2_5D_comb": (2.61, 5.29),
-    "3D_avg": (2.40, 5.32),
-    "3D_comb": (2.57, 5.12),
-}
-# What the table of reference values calls the features.
-IBSI = {
-    "joint_max": "maximum_probability", "joint_avg": "joint_average", "joint_var": "sum_squares",
-    "joint_entr": "joint_entropy", "diff_avg": "difference_average", "diff_var": "difference_variance",
-    "diff_entr": "difference_entropy", "sum_avg": "sum_average", "sum_var": "cluster_tendency",
-    "sum_entr": "sum_entropy", "energy": "joint_energy", "contrast": "contrast",
-    "dissimilarity": "difference_average", "inv_diff": "id", "inv_diff_norm": "idn", "inv_diff_mom": "idm",
-    "inv_diff_mom_norm": "idmn", "inv_var": "inverse_variance", "corr": "correlation",
-    "auto_corr": "autocorrelation", "clust_tend": "cluster_tendency", "clust_shade": "cluster_shade",
-    "clust_prom": "cluster_prominence", "info_corr1": "imc1", "info_corr2": "imc2",
-}  # fmt: skip
 
 
-def of_phantom(aggregation, names="all"):
-    """Levels as they are: bins of width 1 from the lowest, whose number is 1."""
-    fields, pool_slices = AGGREGATIONS[aggregation]
-    chosen = GLCMSettings(**fields, bin_width=1, range_over="mask")
-    return roi_features(PHANTOM, names, chosen, mask=PHANTOM > 0, pool_slices=pool_slices)
+@pytest.fixture(scope="module")
+def published(data_dir):
+    return ibsi_values.published(data_dir / "ibsi" / "ibsi1_digital_phantom_reference_values.csv")
 
 
-def digits(value, number=3):
-    return float(f"{value:.{number}g}")
+@pytest.mark.parametrize("family", ibsi_values.FAMILIES)
+def test_ibsi_digital_phantom(published, family):
+    found = ibsi_values.computed(family)
+    assert set(found) == {tag for tag in published if tag.startswith(f"{family}_")}
+    for tag, value in found.items():
+        assert ibsi_values.same_digits(value, published[tag]), tag
 
 
-@pytest.mark.parametrize("aggregation", AGGREGATIONS)
-def test_ibsi_digital_phantom(aggregation):
-    found = of_phantom(aggregation, ["TU9B", "ACUI"])
-    assert tuple(map(digits, found.values())) == PUBLISHED[aggregation]
+def test_the_published_values_are_of_these_families(published):
+    """All but those of the intensity-volume histogram."""
+    assert {tag.split("_")[0] for tag in published} == {*ibsi_values.FAMILIES, "ivh"}
 
 
-@pytest.mark.parametrize("aggregation", AGGREGATIONS)
-def test_all_ibsi_features_of_the_digital_phantom(data_dir, aggregation):
-    found = of_phantom(aggregation)
-    with (data_dir / "ibsi" / "ibsi1_glcm_reference_values.csv").open() as file:
-        rows = [row for row in csv.DictReader(file) if row["aggregation"] == aggregation]
-    assert len(rows) == len(IBSI)
-    for row in rows:
-        assert digits(found[IBSI[row["feature"]]]) == float(row["reference_value"]), row["feature"]
+def test_every_feature_of_a_region_is_in_the_manual_or_in_pyradiomics():
+    words = " ".join(ibsi_values.FAMILIES.values()).split()[1::2]
+    known = {identifier for feature in REGION_FEATURES for _, identifier in feature.ibsi}
+    assert known == set(words)
 
+
+NAMES = [feature.name for feature in features_named("glcm")]
 
 BASELINE = {
-    "": ({}, False),
+    "": ({"intensity_shift": 2000}, False),
     "_2d": ({"dimensions": 2}, True),
     "_FBN": ({"bin_width": None, "levels": 64}, False),
     "_combined": ({"aggregate": "merge"}, False),
@@ -81,25 +62,24 @@ BASELINE = {
 
 
 @pytest.mark.parametrize("processing", BASELINE, ids=lambda name: name or "default")
-@pytest.mark.parametrize("case", ["brain1", "breast1", "lung1"])
+@pytest.mark.parametrize("case", ["brain1", "breast1", pytest.param("lung1", marks=pytest.mark.slow)])
 def test_pyradiomics_baseline(data_dir, case, processing):
     """Published values of pyradiomics, to 1e-6. An entropy of -3e-16 there is 0 here: its epsilon."""
     sitk = pytest.importorskip("SimpleITK")
     image, label = (
-        sitk.GetArrayFromImage(sitk.ReadImage(str(data_dir / "pyradiomics" / f"{case}_{part}.nrrd")))
-        for part in ("image", "label")
+        sitk.ReadImage(str(data_dir / "pyradiomics" / f"{case}_{part}.nrrd")) for part in ("image", "label")
     )
-    mask = label == 1
+    array, mask = sitk.GetArrayFromImage(image), sitk.GetArrayFromImage(label) == 1
     if processing == "_flatRegion":
-        mask &= image >= 0  # the baseline's own resegmentation
+        mask &= array >= 0  # the baseline's own resegmentation
     fields, pool_slices = BASELINE[processing]
     chosen = replace(GLCMSettings.preset("pyradiomics"), **fields)
-    found = roi_features(image, "all", chosen, mask=mask, pool_slices=pool_slices)
-    with (data_dir / "pyradiomics" / "baseline_glcm.csv").open() as file:
-        values = {row["featureName"]: row[case + processing] for row in csv.DictReader(file)}
-    for feature in FEATURES:
-        published = float(values[f"original_glcm_{feature.pyradiomics}"])
-        assert found[feature.name] == pytest.approx(published, rel=1e-6, abs=1e-15), feature.name
+    published = pyradiomics_values.published(data_dir, case + processing)
+    found = roi_features(
+        array, list(published), chosen, mask=mask, spacing=image.GetSpacing()[::-1], pool_slices=pool_slices
+    )
+    for name, value in published.items():
+        assert found[name] == pytest.approx(value, rel=1e-6, abs=1e-15), name
 
 
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)
@@ -109,7 +89,7 @@ def test_regions_match_naive(rng, aggregation, symmetric):
     mask = rng.random(levels.shape) < 0.7
     fields, pool_slices = AGGREGATIONS[aggregation]
     chosen = GLCMSettings(**fields, symmetric=symmetric, levels=8, intensity_range=(0, 8))
-    found = roi_features(levels, "all", chosen, mask=mask, pool_slices=pool_slices)
+    found = roi_features(levels, "glcm", chosen, mask=mask, pool_slices=pool_slices)
     for name in NAMES:
         expected = naive.roi(
             levels, mask, name, **fields, pool_slices=pool_slices, symmetric=symmetric, number_of_levels=8
@@ -118,7 +98,44 @@ def test_regions_match_naive(rng, aggregation, symmetric):
 
 
 def test_a_region_without_a_pair_is_nan():
-    assert np.isnan(list(roi_features(np.zeros((1, 1, 1))).values())).all()
+    assert np.isnan(list(roi_features(np.zeros((1, 1, 1)), "glcm").values())).all()
+
+
+def test_names_of_features():
+    """Keys are the names that were asked for; a family's are the features' own."""
+    found = roi_features([[0, 1], [1, 1]], ["TLU2", "firstorder_Entropy", "stat", "ih_Entropy"])
+    assert list(found)[:2] == ["TLU2", "firstorder_Entropy"]
+    assert found["TLU2"] == found["firstorder_Entropy"] == found["ih_Entropy"]
+    assert list(found)[2:-1] == [feature.name for feature in features_named("stat", region=True)]
+    of_family = {name: len(features_named(name, region=True)) for name in ("stat", "ih", "gldzm", "ngldm")}
+    assert of_family == {"stat": 18, "ih": 23, "gldzm": 16, "ngldm": 17}
+    assert list(roi_features([[0, 1]])) == [feature.name for feature in REGION_FEATURES]
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("gldzm", "it takes the distance of zones from the border of a region, which a window cuts"),
+        ("gldzm_SmallDistanceEmphasis", "it takes the distance of zones"),
+        (
+            "12CE",
+            "IBSI defines it for regions, and a window fills few bins of it; firstorder has maps",
+        ),
+        ("stat_ExcessKurtosis", "IBSI defines it for regions, and pyradiomics lacks it; firstorder has maps"),
+        ("ngldm", "IBSI defines it for regions"),
+    ],
+)
+def test_features_without_a_map(name, reason):
+    line = rf"^{name} has no map, only a value of a whole region \(radsynth roi\): {reason}"
+    with pytest.raises(ValueError, match=line):
+        feature_maps(np.zeros((4, 5)), ["contrast", name])
+    assert roi_features(np.eye(4), name)
+
+
+def test_total_energy_is_in_cubic_millimetres():
+    image = np.arange(8.0).reshape(2, 2, 2)
+    found = roi_features(image, ["TotalEnergy", "Energy"], spacing=(2.0, 0.5, 3.0))
+    assert found == {"TotalEnergy": 3 * 140.0, "Energy": 140.0}
 
 
 @pytest.mark.parametrize("shape", [(), (4,), (2, 2, 2, 2)])

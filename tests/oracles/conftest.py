@@ -16,18 +16,21 @@ LARGEST: dict[tuple[str, str], float] = {}
 
 @pytest.fixture
 def compare():
-    """Return a function that holds values to a tool's, and remembers the largest difference."""
+    """Return a function that holds values to a tool's, and remembers the largest difference.
 
-    def hold(tool, feature, found, expected, rtol=1e-6, atol=1e-7):
+    It is remembered by feature, or by `row` where that is given.
+    """
+
+    def hold(tool, feature, found, expected, rtol=1e-6, atol=1e-7, row=None):
         difference = np.abs(found - expected) / np.maximum(1.0, np.abs(expected))
-        worst = max(LARGEST.get((tool, feature), 0.0), float(np.nanmax(difference)))
-        LARGEST[tool, feature] = worst
+        key = tool, row or feature
+        LARGEST[key] = max(LARGEST.get(key, 0.0), float(np.nanmax(difference, initial=0.0)))
         np.testing.assert_allclose(found, expected, rtol=rtol, atol=atol, err_msg=f"{tool} {feature}")
 
     return hold
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def data_dir():
     if not DATA.is_dir():
         pytest.skip(f"no real images at {DATA}; set RADSYNTH_DATA")

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+import weakref
 import zipfile
 from dataclasses import replace
 from functools import partial
@@ -137,7 +138,14 @@ def test_force_replaces(tmp_path, image):
         (("--unmasked-window",), "--unmasked-window needs --mask FILE"),
         (("--params", "missing.yaml"), "--params needs --mask FILE, as in pyradiomics"),
         (("--params", "missing.yaml", "--mask", "m.nii"), "parameter file missing.yaml does not exist"),
-        (("--feature", "contrsat"), "no feature 'contrsat' (did you mean 'contrast'?); the features are"),
+        (
+            ("--feature", "contrsat"),
+            "no feature 'contrsat' (did you mean 'contrast'?); give all, or a name",
+        ),
+        (("--feature", "entropy"), "feature 'entropy' is ambiguous; give firstorder_Entropy or glcm_Joint"),
+        (("--feature", "glrml"), "no feature 'glrml'"),
+        (("--gldm-a", 65536), "gldm_a must be from 0 to 65535, got 65536"),
+        (("--intensity-shift", "nan"), "intensity_shift must be finite, got nan"),
         (("--feature", "cluster_prominence", "--levels", 65536), "cluster_prominence in windows of 20 pairs"),
         (("--preview", "a.jpg"), "a preview's name must end in .png, got a.jpg"),
         (
@@ -170,7 +178,8 @@ def test_maps_of_several_features(tmp_path, image, volume):
         record = json.loads((tmp_path / f"maps_{name}.nii.gz.json").read_text())
         assert (record["feature"]["name"], record["unit"]) == (name, unit)
     assert record["feature"] == {
-        "name": "imc1", "pyradiomics": "Imc1", "ibsi": ["information correlation 1 (R8DG)"]
+        "name": "imc1", "family": "glcm", "pyradiomics": "Imc1",
+        "ibsi": ["information correlation 1 (R8DG)"]
     }  # fmt: skip
     low, high = volume.array.min(), volume.array.max()
     assert record["bins"] == {"levels": 16, "low": low, "high": high}
@@ -185,6 +194,69 @@ def test_maps_are_the_same_one_by_one(tmp_path, image, monkeypatch):
     for name in ("contrast", "idm"):
         one, two = (read_image(tmp_path / f"{which}_{name}.nrrd").array for which in "ab")
         np.testing.assert_array_equal(one, two)
+
+
+def test_maps_of_several_families(tmp_path, image, volume):
+    arguments = ("--feature", "glrlm_RunEntropy,TU9B", "--feature", "original_glszm_ZonePercentage")
+    preview = ("--preview", tmp_path / "m.png")
+    result = run(image, "-o", tmp_path / "m.nrrd", *arguments, *preview, "--window", 3, "--backend", "cpu")
+    assert result.exit_code == 0, result.output
+    names = ["glrlm_RunEntropy", "joint_entropy", "glszm_ZonePercentage"]
+    assert result.stdout.splitlines()[:-1] == [str(tmp_path / f"m_{name}.nrrd") for name in names]
+    expected = feature_maps(volume.array, names, GLCMSettings(window=3), backend="cpu")
+    records = {}
+    for name in names:
+        np.testing.assert_array_equal(read_image(tmp_path / f"m_{name}.nrrd").array, expected[name])
+        record = json.loads((tmp_path / f"m_{name}.nrrd.json").read_text())
+        records[name] = (record["kind"], record["unit"])
+    assert records == {
+        "glrlm_RunEntropy": ("GLRLM feature map", "bits"),
+        "joint_entropy": ("GLCM entropy map", "bits"),
+        "glszm_ZonePercentage": ("GLSZM feature map", None),
+    }
+    assert record["feature"] == {
+        "name": "glszm_ZonePercentage", "family": "glszm", "pyradiomics": "ZonePercentage",
+        "ibsi": ["zone percentage (P30P)"],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("preview", [(), ("--preview", "m.png")])
+def test_a_family_is_mapped_together_as_far_as_it_fits(tmp_path, image, volume, preview, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    groups, made = [], []
+
+    def recorded(array, features, *arguments, **named):
+        assert all(maps() is None for maps in made), "maps that are written stay in memory"
+        groups.append(features)
+        maps = feature_maps(array, features, *arguments, **named)
+        made.append(weakref.ref(next(iter(maps.values())).base))
+        return maps
+
+    monkeypatch.setattr(exact, "feature_maps", recorded)
+    monkeypatch.setattr(exact, "_MOST_BYTES", 4 * volume.array.size * 3)
+    names = "TU9B,RunEntropy,Contrast,RunVariance,Idm,RunPercentage,Id,Idn"
+    names = names.replace("Contrast", "glcm_Contrast")
+    result = run(image, "-o", "m.nrrd", "--feature", names, *preview, "--backend", "cpu")
+    assert result.exit_code == 0, result.output
+    assert groups == [
+        ["joint_entropy"],
+        ["glrlm_RunEntropy", "glrlm_RunVariance", "glrlm_RunPercentage"],
+        ["contrast", "idm", "id"],
+        ["idn"],
+    ]
+
+
+def test_windows_without_a_run(tmp_path):
+    """A mask of single voxels holds no line of two, which has no matrix of runs."""
+    mask = np.zeros((1, 9, 9), np.uint8)
+    mask[0, ::4, ::4] = 1
+    grid = Volume(mask, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), (1.0, 0, 0, 0, 1, 0, 0, 0, 1))
+    write_volume(grid, tmp_path / "mask.nrrd")
+    write_volume(replace(grid, array=np.arange(81, dtype=np.int16).reshape(1, 9, 9)), tmp_path / "i.nrrd")
+    arguments = ("--mask", tmp_path / "mask.nrrd", "--feature", "RunVariance", "--backend", "cpu")
+    result = run(tmp_path / "i.nrrd", "-o", tmp_path / "m.nrrd", *arguments, "--window", 3)
+    assert result.exit_code == 0, result.output
+    assert "no line of two voxels in the window of 9 voxels inside the mask: the map is NaN" in result.stderr
 
 
 def test_one_feature_has_the_output_s_own_name(tmp_path, image):

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import ast
 import csv
 import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers import ibsi_values, pyradiomics_values
 from helpers.commands import assert_refused, radsynth
 from helpers.ibsi import PHANTOM
 
 from glcm_cuda import GLCMSettings
-from glcm_cuda.families.registry import FEATURES, NAMES
+from glcm_cuda.families.registry import REGION_FEATURES, feature_named, features_named
 from glcm_cuda.roi import roi_features
 from pipelines.images.provenance import sha256_of
 from pipelines.images.reading import read_image
@@ -21,7 +21,10 @@ from pipelines.images.volume import Volume
 from pipelines.images.writing import write_volume
 from pipelines.maps.aggregations import AGGREGATIONS
 from pipelines.maps.inputs import Inputs
-from pipelines.maps.region import RegionSettings, TableTarget, write_table
+from pipelines.maps.region import RegionSettings, TableTarget, column_name, write_table
+
+NAMES = [feature.name for feature in REGION_FEATURES]
+GLCM = features_named("glcm")
 
 # Its consensus values of joint entropy and contrast.
 PUBLISHED = {
@@ -80,7 +83,8 @@ def test_values_have_all_their_digits_and_the_table_tells_how_it_was_made(phanto
     assert run(phantom, "--levels", 6, "--mask-label", 1).exit_code == 0
     (row,) = rows_of(phantom)
     settings = GLCMSettings(levels=6, range_over="mask")
-    expected = roi_features(np.maximum(PHANTOM, 1), "all", settings, mask=PHANTOM > 0)
+    spacing = (3.0, 0.8, 0.7)
+    expected = roi_features(np.maximum(PHANTOM, 1), "all", settings, mask=PHANTOM > 0, spacing=spacing)
     assert {name: float(row[name]) for name in NAMES} == expected
     assert (row["aggregation"], row["label"]) == ("2d-mean", "1")
     record = json.loads(phantom.with_name("f.csv.json").read_text())
@@ -89,25 +93,39 @@ def test_values_have_all_their_digits_and_the_table_tells_how_it_was_made(phanto
     assert record["mask_sha256"] == sha256_of(phantom.with_name("mask.nrrd"))
     assert (record["mask_label"], record["voxels"]) == (1, 74)
     assert record["bins"] == {"levels": 6, "low": 1.0, "high": 6.0}
-    assert record["features"][0] == {
-        "name": "autocorrelation", "pyradiomics": "Autocorrelation", "ibsi": ["autocorrelation (QWB0)"]
+    assert record["features"][18] == {
+        "name": "autocorrelation", "family": "glcm", "pyradiomics": "Autocorrelation",
+        "ibsi": ["autocorrelation (QWB0)"],
     }  # fmt: skip
     assert list(record["aggregations"]) == ["2d-mean"]
-    assert record["aggregations"]["2d-mean"]["ibsi"] == "BTW3"
+    assert record["aggregations"]["2d-mean"]["ibsi"] == {
+        "firstorder": "DHQ4", "glcm": "BTW3", "glrlm": "BTW3", "glszm": "8QNN", "gldm": "8QNN",
+        "ngtdm": "8QNN", "stat": "DHQ4", "ih": "DHQ4", "gldzm": "8QNN", "ngldm": "8QNN",
+    }  # fmt: skip
+    assert row["aggregation_ibsi"] == "DHQ4 BTW3 8QNN"
 
 
 @pytest.mark.parametrize(
     ("names", "columns"),
     [
-        ("radsynth", ["joint_entropy", "mcc"]),
-        ("pyradiomics", ["original_glcm_JointEntropy", "original_glcm_MCC"]),
-        ("ibsi", ["joint entropy (TU9B)", "mcc"]),
+        ("radsynth", ["joint_entropy", "mcc", "glrlm_RunEntropy", "ih_Mode"]),
+        (
+            "pyradiomics",
+            [
+                *("original_glcm_JointEntropy", "original_glcm_MCC"),
+                *("original_glrlm_RunEntropy", "ih_Mode"),
+            ],
+        ),
+        (
+            "ibsi",
+            ["joint entropy (TU9B)", "mcc", "run entropy (HJ9O)", "intensity histogram mode (AMMC)"],
+        ),
     ],
 )
 def test_names_of_columns(phantom, names, columns):
-    result = run(phantom, "--names", names, "--feature", "f9", "--feature", "mcc")
+    result = run(phantom, "--names", names, "--feature", "f9,mcc", "--feature", "RunEntropy,AMMC")
     assert result.exit_code == 0, result.output
-    assert list(rows_of(phantom)[0])[-2:] == columns
+    assert list(rows_of(phantom)[0])[-4:] == columns
 
 
 @pytest.mark.parametrize(
@@ -120,6 +138,7 @@ def test_names_of_columns(phantom, names, columns):
         (("--distance", "1,3"), "2d-mean", "mask", (1, 3)),
         (("--preset", "pyradiomics", "--distance", "3"), "3d-mean", "mask", (3,)),
         (("--aggregation", "IAZD"), "3d-merge", "mask", (1,)),
+        (("--aggregation", "kobo"), "3d-mean", "mask", (1,)),
         (("--slice-axis", 1, "--aggregation", "3d-mean"), "3d-mean", "mask", (1,)),
     ],
 )
@@ -141,7 +160,9 @@ def test_masks_in_two_parts_at_the_border(tmp_path, rng):
     path = saved(tmp_path, image, mask)
     assert run(path, "--range-over", "image", "--aggregation", "2.5d-mean").exit_code == 0
     (row,) = rows_of(path)
-    expected = roi_features(image, "all", GLCMSettings(), mask=mask, pool_slices=True)
+    expected = roi_features(
+        image, "all", GLCMSettings(), mask=mask, pool_slices=True, spacing=(3.0, 0.8, 0.7)
+    )
     assert {name: float(row[name]) for name in NAMES} == expected
 
 
@@ -157,20 +178,28 @@ def test_2d_images(tmp_path, rng):
 
 
 def test_a_region_of_one_voxel(tmp_path, rng):
+    """Its textures without direction and its statistics have values."""
     mask = np.zeros((4, 9, 8))
     mask[2, 3, 4] = 1
     path = saved(tmp_path, rng.integers(0, 99, mask.shape), mask)
-    assert_refused(run(path), f"mask {tmp_path / 'mask.nrrd'} has one voxel and so no pair of voxels")
+    refusal = f"mask {tmp_path / 'mask.nrrd'} has one voxel and so no pair of voxels"
+    assert_refused(run(path, "--feature", "glcm,glrlm"), refusal)
+    result = run(path)
+    assert result.exit_code == 0, result.output
+    assert result.stderr == "no value of 40 of 137 features (glcm, glrlm) for 2d-mean in the region: NaN\n"
+    (row,) = rows_of(path)
+    assert (row["contrast"], row["glszm_ZonePercentage"], row["ih_Mode"]) == ("nan", "1.0", "1.0")
 
 
 def test_a_region_without_pairs_in_its_slices(tmp_path, rng):
     mask = np.zeros((4, 9, 8))
     mask[:, 3, 4] = 1
     path = saved(tmp_path, rng.integers(0, 99, mask.shape), mask)
-    assert_refused(run(path), "mask.nrrd has no pair of voxels at distance 1 for 2d-mean; no feature is def")
-    result = run(path, "--aggregation", "2d-mean", "--aggregation", "3d-mean")
+    no_pair = "mask.nrrd has no pair of voxels at distance 1 for 2d-mean; no feature is def"
+    assert_refused(run(path, "--feature", "glcm"), no_pair)
+    result = run(path, "--feature", "glcm", "--aggregation", "2d-mean", "--aggregation", "3d-mean")
     assert result.exit_code == 0, result.output
-    assert result.stderr == "the region has no pair of voxels for 2d-mean: its features are NaN\n"
+    assert result.stderr == "no value of 24 of 24 features (glcm) for 2d-mean in the region: NaN\n"
     flat, deep = rows_of(path)
     assert flat["contrast"] == "nan"
     assert float(deep["contrast"]) > 0
@@ -187,6 +216,10 @@ def test_a_region_without_pairs_in_its_slices(tmp_path, rng):
             "no aggregation '3d-maen' (did you mean '3d-mean'?); the aggregations are 2d-mean,",
         ),
         (("--feature", "x"), "no feature 'x'"),
+        (
+            ("--feature", "gldzn"),
+            "no feature 'gldzn' (did you mean 'gldzm'?); give all, or a name of the fam",
+        ),
         (("--range-over", "crop"), "--range-over crop applies to maps, whose windows reach beyond the mask"),
         (("--mask-label", 0), "--mask-label must be 1 or more, got 0"),
         (("--mask-label", 4), "mask.nrrd has no voxel of label 4; labels present: 1"),
@@ -240,32 +273,47 @@ def test_nan_inside_the_mask_is_refused(tmp_path):
     assert_refused(run(path), f"{path}: the image must hold finite intensities inside the mask, got 1 NaN")
 
 
-# Real images: values that pyradiomics publishes
+# Published values, by the command
 
 
-@pytest.mark.parametrize("name", ["brain1", "breast1", "lung1"])
+def test_published_values_of_the_digital_phantom(data_dir, phantom):
+    """Every feature of the IBSI in every aggregation, under its identifier."""
+    result = run(phantom, "--preset", "ibsi", "--bin-width", 1, "--aggregation", "all", "--names", "ibsi")
+    assert result.exit_code == 0, result.output
+    rows = {row["aggregation"]: row for row in rows_of(phantom)}
+    known = ibsi_values.published(data_dir / "ibsi" / "ibsi1_digital_phantom_reference_values.csv")
+    for family in ibsi_values.FAMILIES:
+        for tag, identifier, aggregation in ibsi_values.tags(family):
+            column = column_name(feature_named(identifier, region=True), "ibsi")
+            assert ibsi_values.same_digits(float(rows[aggregation][column]), known[tag]), tag
+
+
+@pytest.mark.parametrize(
+    "name", ["breast1", *(pytest.param(name, marks=pytest.mark.slow) for name in ("brain1", "lung1"))]
+)
 @pytest.mark.parametrize("variant", ["", "_2d", "_FBN", "_normalization", "_resampling", "_resegmentation"])
 def test_pyradiomics_baseline(data_dir, tmp_path, name, variant):
     folder = data_dir / "pyradiomics"
-    with (folder / "baseline_glcm.csv").open(newline="") as file:
-        column = {row["featureName"]: row[f"{name}{variant}"] for row in csv.DictReader(file)}
+    published = pyradiomics_values.published(data_dir, name + variant)
+    settings = pyradiomics_values.configuration(data_dir, name + variant)
     params = tmp_path / "p.yaml"
-    settings = ast.literal_eval(column["diagnostics_Configuration_Settings"])
-    params.write_text(json.dumps({"setting": settings, "featureClass": {"glcm": None}}))
+    classes: dict[str, list[str]] = {}
+    for _, family, feature in (key.split("_") for key in published):
+        classes.setdefault(family, []).append(feature)
+    params.write_text(json.dumps({"setting": settings, "featureClass": classes}))
     inputs = [folder / f"{name}_image.nrrd", "--mask", folder / f"{name}_label.nrrd", "--params", params]
-    arguments = ["roi", *inputs, "-o", tmp_path / "f.csv", "--names", "pyradiomics"]
-    result = radsynth(*arguments)
+    result = radsynth("roi", *inputs, "-o", tmp_path / "f.csv", "--names", "pyradiomics")
     assert result.exit_code == 0, result.output
     (row,) = rows_of(tmp_path / "x")
     assert row["aggregation"] == ("2.5d-mean" if settings["force2D"] else "3d-mean")
-    for feature in FEATURES:
-        key = f"original_glcm_{feature.pyradiomics}"
+    assert [key for key in row if key.startswith("original_")] == list(published)
+    for key, value in published.items():
         # Roundings of sums over a matrix; the coefficients of correlation are near 0.
-        assert float(row[key]) == pytest.approx(float(column[key]), rel=1e-9, abs=1e-10), feature.name
+        assert float(row[key]) == pytest.approx(value, rel=1e-9, abs=1e-10), key
 
 
 def test_a_region_needs_a_mask(phantom):
-    settings = RegionSettings(glcm=GLCMSettings(), features=FEATURES)
+    settings = RegionSettings(glcm=GLCMSettings(), features=GLCM)
     with pytest.raises(ValueError, match=r"a region needs a mask, got none for .*image\.nrrd"):
         write_table(Inputs(image=phantom), settings, TableTarget(output=phantom.with_name("f.csv")))
 
@@ -287,11 +335,11 @@ def test_each_label_of_a_mask_has_a_row(labelled):
     rows, record = rows_of(path), json.loads(path.with_name("f.csv.json").read_text())
     assert [row["label"] for row in rows] == ["1", "1", "3", "3", "7", "7"]
     assert result.stderr == (
-        "label 3 has no pair of voxels for 2d-mean: its features are NaN\n"
-        "label 3 has no pair of voxels for 3d-merge: its features are NaN\n"
+        "no value of 40 of 137 features (glcm, glrlm) for 2d-mean in label 3: NaN\n"
+        "no value of 40 of 137 features (glcm, glrlm) for 3d-merge in label 3: NaN\n"
     )
     assert result.stdout.splitlines()[1] == (
-        f"24 features of 3 labels (1, 3, 7), {np.count_nonzero(labels)} voxels; 2d-mean, 3d-merge"
+        f"137 features of 3 labels (1, 3, 7), {np.count_nonzero(labels)} voxels; 2d-mean, 3d-merge"
     )
     assert record["labels"]["7"]["voxels"] == np.count_nonzero(labels == 7)
     for label in (1, 7):
@@ -304,11 +352,11 @@ def test_each_label_of_a_mask_has_a_row(labelled):
 def test_labels_without_pairs_are_told_in_one_line(tmp_path, rng):
     labels = np.ones((2, 9, 10))
     labels[0, ::2, ::2] = np.arange(25).reshape(5, 5) + 2
-    path = saved(tmp_path, rng.integers(0, 50, labels.shape).astype(np.int16), labels)
+    path = saved(tmp_path, rng.integers(1, 50, labels.shape).astype(np.int16), labels)
     result = run(path, "--aggregation", "2d-mean")
     assert result.exit_code == 0, result.output
-    assert result.stderr.startswith("labels 2, 3, 4")
-    assert result.stderr.endswith("more have no pair of voxels for 2d-mean: their features are NaN\n")
+    assert result.stderr.startswith("no value of 40 of 137 features (glcm, glrlm) for 2d-mean in labels 2, 3")
+    assert result.stderr.endswith(" more: NaN\n")
     assert result.stderr.count("\n") == 1
 
 

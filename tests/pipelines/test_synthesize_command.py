@@ -391,6 +391,25 @@ def test_a_model_of_several_features_gives_a_map_of_each(two_features, tmp_path,
     assert (sidecar(outputs["contrast"])["unit"], sidecar(outputs["joint_entropy"])["unit"]) == (None, "bits")
 
 
+def test_features_of_other_families(tmp_path, rng):
+    from surrogate import NetworkSettings, build_model
+
+    names = ["glrlm_RunEntropy", "glszm_ZonePercentage"]
+    path, image = tmp_path / "m.keras", write_image(tmp_path / "i.nrrd", rng)
+    build_model(GLCM, NetworkSettings(filters=(4, 4, 4, 4)), names).save(path)
+    result = synthesize(image, "-o", tmp_path / "s.nrrd", "--model", path, "--fallback", "exact")
+    assert result.exit_code == 0, result.output
+    exact = feature_maps(sitk.GetArrayFromImage(sitk.ReadImage(str(image))), names, GLCM, backend="cpu")
+    for name, title, unit in zip(
+        names, ("GLRLM RunEntropy", "GLSZM ZonePercentage"), ("bits", None), strict=True
+    ):
+        output = tmp_path / f"s_{name}.nrrd"
+        np.testing.assert_array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(output))), exact[name])
+        record = sidecar(output)
+        assert record["kind"] == f"{title} map (exact, instead of a synthetic one)"
+        assert (record["unit"], record["fallback"]) == (unit, "exact")
+
+
 def test_impossible_values_are_clipped_counted_and_told(two_features, tmp_path, rng):
     from surrogate import load_model, synthesize_features
 
@@ -678,7 +697,7 @@ def test_a_cohort_is_mapped_and_evaluated_feature_by_feature(cohort, run, two_fe
     def evaluated(*options):
         return radsynth("evaluate", run, "-o", tmp_path / "out", "--force", *options)
 
-    for options, name in (((), "contrast"), (("--feature", "entropy"), "entropy")):
+    for options, name in (((), "contrast"), (("--feature", "JointEntropy"), "entropy")):
         result = evaluated(*options)
         assert result.exit_code == 0, result.output
         assert f"Exact against synthetic {name}" in (tmp_path / "out" / "report.html").read_text()

@@ -131,6 +131,15 @@ def test_a_file_is_no_folder_for_a_run(calls, tmp_path, options):
     ("arguments", "message"),
     [
         (["--epochs", "0"], "Error: epochs must be 1 or more, got 0"),
+        (
+            ["--feature", "GrayLevelVariance"],
+            "Error: feature 'GrayLevelVariance' is ambiguous; give glrlm_GrayLevelVariance or ",
+        ),
+        (
+            ["--feature", "contrast,all"],
+            "Error: a network must learn features of grey levels, which are all it sees, got "
+            "firstorder_10Percentile and 15 more features of intensities; of firstorder name only",
+        ),
         (["--padding", "full"], "Error: padding must be one of ('same', 'valid'), got 'full'"),
         (["--padding", "valid"], "Error: a 5x5 patch shrinks to nothing with padding"),
         (["--folds", "3"], "Error: 3 folds need 3 patients or more, the store has 2; give --folds 2"),

@@ -281,7 +281,7 @@ def _convert(writer: _Writer, instruction: Instruction) -> str:
     match (new[0] == "f", old[0] == "f", modifiers):
         case (True, True, [rounding]) if rounding in _ROUNDINGS:
             return writer.assign(target, f"{_ROUNDINGS[rounding]}({value})", new)
-        case (False, True, ["rzi"]) if new in ("s32", "s64"):
+        case (False, True, ["rzi"]) if new in ("s32", "s64", "u64"):
             return writer.assign(target, f"{new}_f64({value})", new)
         case (_, False, []) | (True, _, [] | ["rn"]):
             return writer.assign(target, f"({new}){value}", new)
@@ -344,6 +344,8 @@ def _of_floats(name: str, modifiers: list[str], values: list[str], c_type: str, 
         return f"{name}_f64({values[0]}, {values[1]})"
     if name == "neg":
         return f"-{values[0]}"
+    if name == "rcp":
+        return f"({c_type})1 / {values[0]}"
     function = {"fma": "fma", "sqrt": "sqrt", "abs": "fabs"}[name]
     return f"{function}{'f' if c_type == 'f32' else ''}({', '.join(values)})"
 
@@ -379,7 +381,8 @@ _WRITERS: dict[str, Callable[[_Writer, Instruction], str]] = {
     "selp": _select,
     "cvt": _convert,
     **dict.fromkeys(
-        ("add", "sub", "mul", "mad", "fma", "div", "rem", "min", "max", "neg", "abs", "sqrt"), _calculate
+        ("add", "sub", "mul", "mad", "fma", "div", "rem", "rcp", "min", "max", "neg", "abs", "sqrt"),
+        _calculate,
     ),
     **dict.fromkeys(("and", "or", "xor", "not", "shl", "shr", "bfi", "prmt", "popc"), _calculate),
 }

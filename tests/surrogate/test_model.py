@@ -74,6 +74,36 @@ def test_patches_that_shrink_to_nothing_and_cubes_are_refused():
         build_model(GLCMSettings(dimensions=3))
 
 
+def test_features_of_levels_are_learned_and_those_of_intensities_refused():
+    names = ("firstorder_Entropy", "glrlm_RunVariance", "glszm_ZoneEntropy", "gldm_DependenceEntropy")
+    assert build_model(GLCMSettings(), SMALL, names).output_shape == (None, 4)
+    with pytest.raises(ValueError, match="which are all it sees, got firstorder_Mean of intensities"):
+        build_model(GLCMSettings(), SMALL, ("RunEntropy", "Mean"))
+
+
+@pytest.mark.parametrize(
+    ("features", "fields", "needed"),
+    [
+        (
+            ("joint_entropy", "glrlm_RunEntropy", "glszm_LargeAreaEmphasis", "firstorder_Uniformity"),
+            {},
+            False,
+        ),
+        (("gldm_DependenceVariance",), {}, False),
+        (("gldm_DependenceVariance",), {"gldm_a": 1}, True),
+        (("joint_entropy", "glrlm_GrayLevelVariance"), {}, True),
+        (("ngtdm_Coarseness",), {}, True),
+    ],
+)
+def test_differences_of_levels_are_compared_where_they_matter(features, fields, needed):
+    network = NetworkSettings(architecture="equality", hidden=(4,))
+    plain, other = (
+        build_model(GLCMSettings(window=3, **chosen), network, names).get_layer("dense1").kernel.shape[2]
+        for names, chosen in (("joint_entropy", {}), (features, fields))
+    )
+    assert (other > plain) == needed
+
+
 def test_levels_are_scaled_to_one():
     scaled = LevelScaling(GLCMSettings(levels=5).to_dict())(np.array([0.0, 1.0, 4.0], np.float32))
     np.testing.assert_allclose(scaled, [0, 0.25, 1])

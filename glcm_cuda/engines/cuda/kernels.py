@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from numba import cuda
 
-from glcm_cuda.base.cache import fingerprint
+from glcm_cuda.base.cache import versioned
 from glcm_cuda.levels.binning import bin_level, level_by_edges
 from glcm_cuda.levels.bins import OUTSIDE
 
@@ -21,10 +21,9 @@ def bin_kernel(masked: bool, edged: bool) -> Callable[..., None]:
     `Bins`, of which only `span` is read if `edged`; levels (Z, Y, X) int16 or int32, which the kernel writes,
     OUTSIDE outside the mask.
     """
-    sources = fingerprint(__name__)
 
+    @versioned(__name__)
     def bin_voxels(source, mask, edges, top, low, high, factor, span, out):  # type: ignore[no-untyped-def]
-        _ = sources
         x, y, z = cuda.grid(3)
         depth, height, width = out.shape
         if x >= width or y >= height or z >= depth:
@@ -68,10 +67,9 @@ def extent_kernel(masked: bool) -> Callable[..., None]:
     for the lowest and the highest finite intensity that each thread sees, +inf and -inf if it sees none;
     counts (2, threads) int64, for its numbers of finite and of other intensities.
     """
-    sources = fingerprint(__name__)
 
+    @versioned(__name__)
     def extent(source, mask, ends, counts):  # type: ignore[no-untyped-def]
-        _ = sources
         thread = cuda.grid(1)
         depth, height, width = source.shape
         low, high, finite, wrong = np.inf, -np.inf, 0, 0

@@ -59,7 +59,7 @@ FEATURES = (
     _sums("imc1", "Imc1", (("information correlation 1", "R8DG"),), (12,), needs=("joint", "ends")),
     _sums("imc2", "Imc2", (("information correlation 2", "JN9H"),), (13,), needs=("joint", "ends")),
     _sums("idm", "Idm", (("inverse difference moment", "WF0Z"),), (5,), ("homogeneity",), needs=("inverse",)),
-    Feature("glcm", "mcc", "mcc", "MCC", (), (14,), ("maximal correlation coefficient",)),
+    Feature("glcm", "mcc", "mcc", "MCC", (), (14,), ("maximal correlation coefficient",), formula="mcc"),
     _sums("idmn", "Idmn", (("normalised inverse difference moment", "1QCO"),), needs=("inverse",)),
     _sums("id", "Id", (("inverse difference", "IB1Z"),), needs=("inverse",)),
     _sums("idn", "Idn", (("normalised inverse difference", "NDRX"),), needs=("inverse",)),

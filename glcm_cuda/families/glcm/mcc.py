@@ -1,304 +1,375 @@
 """Haralick's maximal correlation coefficient (MCC): the second largest singular value of a matrix per window.
 
-Let P be the co-occurrence matrix, and Dx and Dy the diagonal matrices of its marginals px and py. The
-eigenvalues of Haralick's ``Q(i, j) = sum_k P(i, k) P(j, k) / (px(i) py(k))`` are the squares of the
-singular values of ``N = Dx**-1/2 P Dy**-1/2``, the largest of which is 1. MCC is the second largest
-singular value.
+Let C be the counts of a matrix, and d and e the sums of its rows and columns. The eigenvalues of Haralick's
+``Q(i, j) = sum_k p(i, k) p(j, k) / (px(i) py(k))`` are the squares of the singular values of
+``N(i, j) = C(i, j) / sqrt(d(i) e(j))``, the largest of which is 1, with the roots of the marginals as its
+vectors. MCC is the second largest.
 
-If P is symmetric, so is N, and its singular values are the absolute values of its eigenvalues. If not, the
-positive eigenvalues of the symmetric matrix ``[[0, N], [N', 0]]`` are the singular values, and the negative
-ones mirror them. Levels that a window does not have only add zeros, so that the matrix has one row for each
-level in the window. It is reduced to tridiagonal form by Householder reflections, and the eigenvalue is
-found by bisection (Golub and Van Loan, Matrix Computations, sections 8.3 and 8.4). N is never squared, so
-that small values stay exact.
+The singular values of a symmetric matrix are the absolute values of its eigenvalues. If the matrix is not
+symmetric, the eigenvalues of ``[[0, N], [N', 0]]`` are the singular values and their negatives. In both cases
+the known vectors are subtracted, so that MCC is the largest absolute value of the eigenvalues that are left.
 
-The functions for one window are compiled for the CPU here and for CUDA devices in `cuda.feature_kernels`.
+1. The value is 1 if and only if the levels fall into parts without a pair between them: the ends of pairs are
+   joined (union and find), an end as the first being another node than the same level as the second, and more
+   than one part is left. Nothing is computed then.
+2. Otherwise the matrix is reduced to tridiagonal form by Householder reflections (Golub and Van Loan, Matrix
+   Computations, section 8.3), and Laguerre's method goes down to the largest root of
+   ``det(x - T) det(x + T)`` from above. It never passes the root, and the distance that is left is bounded
+   by the number of roots over the logarithmic derivative, which is the rule to stop. N is never squared, so
+   that small values stay exact.
+
+The functions for one window are compiled for the CPU and for CUDA devices alike.
 """
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from numba import njit
 
-from glcm_cuda.base.cache import can_cache, fingerprint
-from glcm_cuda.base.threads import run_in_parts
-from glcm_cuda.families.glcm.definition import first_start, last_start, mean_entropy
-from glcm_cuda.families.glcm.scales import most_pairs
+from glcm_cuda.families.counting import Counted, Counting, Memory
 from glcm_cuda.families.offsets import directions
-from glcm_cuda.families.stage import Task
-from glcm_cuda.settings import GLCMSettings
+from glcm_cuda.families.stage import Chosen, Task
+from glcm_cuda.families.windows import (
+    Frame,
+    frame_of,
+    gather,
+    jumps,
+    leave_out,
+    most_levels,
+    release,
+    window_integers,
+    window_of,
+)
 
-_RELATIVE, _NOTHING, _TINY = 2.0**-27, 2.0**-40, 2.0**-500
-"""Relative precision of a value; value below which it is 0; least absolute value of a pivot."""
+_RELATIVE, _NOTHING = 2.0**-28, 2.0**-40
+"""Relative precision of a value; value below which it is 0."""
 
-
-def map_levels(
-    levels: npt.NDArray[np.integer],
-    out: npt.NDArray[np.float32],
-    task: Task,
-    origin: tuple[int, int],
-) -> None:
-    """Write MCC around every voxel of a block into its plane `out` (N, M, X); see `stage.CPUStage.map`."""
-    settings, flat, merge = task.settings, task.bins.flat, task.merge
-    offsets, radii = directions(settings), np.array(settings.radii)
-    sizes = (task.bins.levels, *scratch_sizes(settings, task.bins.levels))
-    map_rows = _compiled()
-
-    def map_some(start: int, stop: int) -> None:
-        map_rows(levels, offsets, origin, radii, sizes, settings.symmetric, merge, flat, out, start, stop)
-
-    run_in_parts(map_some, out.shape[0] * out.shape[1])
+_MOST_STEPS = 100
+"""Steps of Laguerre's method that are never reached: the slowest gain, at a root of many, is a bit a step."""
 
 
-class Scratch(NamedTuple):
-    """Working memory for a window of at most P pairs and a matrix of at most n rows; see `scratch_sizes`."""
+class Sums(NamedTuple):
+    """What is found of a matrix."""
 
-    pairs: Any  # (2, P) int32: levels of the first and of the second ends
-    names: Any  # (2, levels) int32: row of a level, column of a level; -1 between windows
-    matrix: Any  # (n, n) float64
-    diagonal: Any  # (n,) float64: of the tridiagonal matrix
-    beside: Any  # (n,) float64: its first off-diagonal; the last element is not used
+    pairs: Any  # their number; 0 where there is no matrix
+    value: Any  # its MCC
 
 
-def scratch_sizes(settings: GLCMSettings, number_of_levels: int) -> tuple[int, int]:
-    """Return P and n of `Scratch`; n is doubled if the matrix is not symmetric."""
-    most = min(number_of_levels, math.prod(settings.edges))
-    return most_pairs(settings), most if settings.symmetric else 2 * most
+class Plan(NamedTuple):
+    """What is counted, over which windows."""
+
+    frame: Frame
+    jumps: Any  # (K,) uint64: steps along the directions in a window's array
+    kinds: Any  # most levels of a window
+    levels: Any  # levels of the image
+    symmetric: Any
+    merge: Any
+    flat: Any  # whether the whole image has one level
 
 
-@functools.cache
-def _compiled() -> Any:
-    """Return the loop over the rows of a block, compiled or read from Numba's cache."""
-    sources = fingerprint(__name__)
+class Graph(NamedTuple):
+    """Scratch memory for the ends of pairs: each level of the window as a first end, then as a second."""
 
-    @njit(nogil=True, cache=can_cache())
-    def map_rows(levels, offsets, origin, radii, sizes, symmetric, merge, flat, out, start, stop):  # type: ignore[no-untyped-def]
-        _ = sources
-        _, height, width = out.shape
-        number_of_levels, pairs, edge = sizes
-        scratch = Scratch(
-            np.empty((2, pairs), np.int32),
-            np.full((2, number_of_levels), np.int32(-1)),
-            np.empty((edge, edge)),
-            np.empty(edge),
-            np.empty(edge),
-        )
-        for row in range(start, stop):
-            z, y = row // height, row % height
-            for x in range(width):
-                centre = origin[0] + z, origin[1] + y, x
-                out[z, y, x] = mcc_of_window(levels, centre, offsets, radii, scratch, symmetric, merge, flat)
-
-    return map_rows
+    sums: Any  # (2 kinds,) int32: pairs of each end
+    parents: Any  # (2 kinds,) int32: another end of the same part, or the end itself
+    rows: Any  # (2 kinds,) int32: row of each end in the matrix, -1 for none
 
 
-@njit
-def mcc_of_window(levels, centre, offsets, radii, scratch, symmetric, merge, flat):  # type: ignore[no-untyped-def]
-    """Return the mean MCC over the matrices of the window around a voxel; NaN if it holds no pair."""
-    group = len(offsets) if merge else 1  # directions that share a matrix
-    total, terms = 0.0, 0
-    for start in range(0, len(offsets), group):
-        count = 0
-        for k in range(start, start + group):
-            count = gather_pairs(levels, centre, offsets[k], radii, scratch.pairs, count)
-        # A matrix without pairs has no value and does not count in the mean.
-        if count > 0:
-            total += mcc_of_pairs(scratch, count, symmetric, flat)
-            terms += 1
-    return mean_entropy(total, terms, 1.0)
+class Matrix(NamedTuple):
+    """Scratch memory for a symmetric matrix, row after row, and for its tridiagonal form."""
+
+    cells: Any  # (edge**2,) float64
+    diagonal: Any  # (edge,) float64
+    beside: Any  # (edge,) float64: squares of the first off-diagonal; the last element is not used
+    vector: Any  # (edge,) float64
+    product: Any  # (edge,) float64
+
+
+def counting(task: Task, chosen: Chosen) -> Counting:
+    """Return how the matrices of a task are counted."""
+    settings, number_of_levels = task.settings, task.bins.levels
+    offsets = directions(settings)
+    frame = frame_of(settings, int(np.abs(offsets).max()))
+    kinds = most_levels(settings, number_of_levels)
+    edge = kinds if settings.symmetric else 2 * kinds
+
+    def make_plan() -> Plan:
+        places, flat = jumps(offsets, frame), task.bins.flat
+        return Plan(frame, places, kinds, number_of_levels, settings.symmetric, task.merge, flat)
+
+    voxels = math.prod(settings.edges)
+    return Counting(
+        make_plan=make_plan,
+        memory=Memory(
+            window_integers(settings, number_of_levels, frame) + 6 * kinds + kinds * kinds, edge * (edge + 4)
+        ),
+        matrices=1 if task.merge else len(offsets),
+        steps=(1 if task.merge else len(offsets)) * (voxels + edge**2),
+    )
 
 
 @njit
-def gather_pairs(levels, centre, offset, radii, pairs, count):  # type: ignore[no-untyped-def]
-    """Append the levels of the pairs of one direction to the first `count` pairs; return the new count."""
-    (z, y, x), (depth, height, width) = centre, levels.shape
-    dz, dy, dx = offset[0], offset[1], offset[2]
-    # Both ends of these pairs are in the window; the second may still be outside the image.
-    for z0 in range(first_start(z, radii[0], dz), last_start(z, radii[0], dz, depth) + 1):
-        for y0 in range(first_start(y, radii[1], dy), last_start(y, radii[1], dy, height) + 1):
-            for x0 in range(first_start(x, radii[2], dx), last_start(x, radii[2], dx, width) + 1):
-                if inside_image(z0 + dz, y0 + dy, x0 + dx, depth, height, width):
-                    a, b = levels[z0, y0, x0], levels[z0 + dz, y0 + dy, x0 + dx]
-                    if a >= 0 and b >= 0:
-                        pairs[0, count], pairs[1, count] = a, b
-                        count += 1
-    return count
-
-
-@njit(inline="always")
-def inside_image(z, y, x, depth, height, width):  # type: ignore[no-untyped-def]
-    """Return whether a voxel is in the image."""
-    return 0 <= z < depth and 0 <= y < height and 0 <= x < width
+def count_mcc(levels, centre, plan, integers, reals, sums):  # type: ignore[no-untyped-def]
+    """Write `Sums` of every matrix of the window around a voxel into `sums` (matrices, fields)."""
+    if levels[centre] < 0:
+        leave_out(sums)
+        return
+    window, start = window_of(integers, plan.frame, plan.kinds, plan.levels)
+    graph, start = graph_of(integers, start, plan.kinds)
+    counts = integers[start : start + plan.kinds * plan.kinds]
+    found = gather(levels, centre, plan.frame, window)
+    pairs = 0
+    for k in range(len(plan.jumps)):
+        if k == 0 or not plan.merge:
+            empty(graph, counts, found.levels, plan.kinds)
+            pairs = 0
+        pairs += count_pairs(window, found, plan.jumps[k], graph, counts, plan.symmetric)
+        if k == len(plan.jumps) - 1 or not plan.merge:
+            matrix = 0 if plan.merge else k
+            sums[matrix, 0] = pairs
+            sums[matrix, 1] = mcc_of(graph, counts, found.levels, pairs, reals, plan)
+    release(window, found)
 
 
 @njit
-def mcc_of_pairs(scratch, count, symmetric, flat):  # type: ignore[no-untyped-def]
-    """Return the MCC of the first `count` pairs; `flat` says that the whole image has one level.
+def graph_of(integers, start, kinds):  # type: ignore[no-untyped-def]
+    """Return the `Graph` in scratch memory from the integer at `start` on, and its end."""
+    ends = 2 * kinds
+    return (
+        Graph(
+            integers[start : start + ends],
+            integers[start + ends : start + 2 * ends],
+            integers[start + 2 * ends : start + 3 * ends],
+        ),
+        start + 3 * ends,
+    )
 
-    `scratch.names` must be -1 everywhere, and is again afterwards.
+
+@njit
+def empty(graph, counts, levels, kinds):  # type: ignore[no-untyped-def]
+    """Remove all pairs: no end has any, and each is a part of its own."""
+    for end in range(np.uint64(2 * levels)):
+        graph.sums[end] = 0
+        graph.parents[end] = end
+    for cell in range(np.uint64(levels * levels)):
+        counts[cell] = 0
+
+
+@njit
+def count_pairs(window, found, jump, graph, counts, symmetric):  # type: ignore[no-untyped-def]
+    """Count the pairs of one direction into the cells (first, second), and join their ends.
+
+    Return the number of pairs.
     """
-    if flat:
-        return 1.0
-    # Number the levels that occur: rows and columns share the numbers in a symmetric matrix.
-    rows = number_levels(scratch.pairs[0], scratch.names[0], count, 0)
-    if symmetric:
-        size = number_levels(scratch.pairs[1], scratch.names[0], count, rows)
-        rows, columns = size, size
+    pairs, size = 0, np.uint64(found.levels)
+    for at in range(np.uint64(found.voxels)):
+        place = np.uint64(window.places[at])
+        level = window.values[place + jump]
+        if level >= 0:
+            pairs += 1
+            first = np.uint64(window.names[np.uint64(window.values[place])])
+            second = np.uint64(window.names[np.uint64(level)])
+            graph.sums[first] += 1
+            graph.sums[size + second] += 1
+            cell = first * size + second
+            if counts[cell] == 0:
+                join(graph.parents, first, size + second)
+                if symmetric:
+                    join(graph.parents, second, size + first)
+            counts[cell] += 1
+    return pairs
+
+
+@njit
+def join(parents, one, other):  # type: ignore[no-untyped-def]
+    """Make one part of those of two ends."""
+    one, other = part_of(parents, one), part_of(parents, other)
+    if one < other:
+        parents[other] = one
     else:
-        columns = number_levels(scratch.pairs[1], scratch.names[1], count, 0)
-        size = rows + columns
-    # The matrix has the columns after the rows, as [[0, N], [N', 0]], unless it is symmetric itself.
-    fill_matrix(scratch, count, size, symmetric, 0 if symmetric else rows)
-    forget_levels(scratch, count, symmetric)
+        parents[one] = other
+
+
+@njit
+def part_of(parents, end):  # type: ignore[no-untyped-def]
+    """Return the end that stands for the part of an end, and shorten the way to it."""
+    parent = np.uint64(parents[end])
+    while parent != end:
+        above = np.uint64(parents[parent])
+        parents[end] = above
+        end, parent = parent, above
+    return end
+
+
+@njit
+def mcc_of(graph, counts, levels, pairs, reals, plan):  # type: ignore[no-untyped-def]
+    """Return the MCC of a matrix of counted pairs; see the module for the method."""
+    if plan.flat or pairs == 0:
+        return 1.0
+    symmetric, size = plan.symmetric, np.uint64(levels)
+    # Ends that occur: in a symmetric matrix every level of a pair is both.
+    firsts, seconds, parts = 0, 0, 0
+    for level in range(size):
+        first, second = graph.sums[level] > 0, graph.sums[size + level] > 0
+        if symmetric:
+            first = second = first or second
+        firsts += int(first)
+        seconds += int(second)
+        parts += int(first and np.uint64(graph.parents[level]) == level)
+        parts += int(second and np.uint64(graph.parents[size + level]) == size + level)
     # With one level at an end there is no second singular value.
-    if min(rows, columns) < 2:
+    if min(firsts, seconds) < 2:
         return 0.0
-    normalise(scratch.matrix, scratch.diagonal, size)
-    tridiagonalise(scratch.matrix, scratch.diagonal, scratch.beside, size)
-    # Every singular value is the absolute value of one eigenvalue, or of two of [[0, N], [N', 0]].
-    return size_of_eigenvalue(scratch.diagonal, scratch.beside, size, 2 if symmetric else 4)
+    if parts > 1:
+        return 1.0
+    edge = firsts if symmetric else firsts + seconds
+    matrix = matrix_of(reals, edge)
+    fill(matrix, edge, graph, counts, size, pairs, symmetric)
+    tridiagonalise(matrix, edge)
+    return largest_size(matrix.diagonal, matrix.beside, edge)
 
 
 @njit
-def number_levels(levels, names, count, next_number):  # type: ignore[no-untyped-def]
-    """Number those of the first `count` levels that have no number yet; return the next free number."""
-    for i in range(count):
-        if names[levels[i]] < 0:
-            names[levels[i]] = next_number
-            next_number += 1
-    return next_number
+def matrix_of(reals, edge):  # type: ignore[no-untyped-def]
+    """Return the `Matrix` of this edge at the beginning of scratch memory."""
+    cells = edge * edge
+    return Matrix(
+        reals[:cells],
+        reals[cells : cells + edge],
+        reals[cells + edge : cells + 2 * edge],
+        reals[cells + 2 * edge : cells + 3 * edge],
+        reals[cells + 3 * edge : cells + 4 * edge],
+    )
 
 
 @njit
-def fill_matrix(scratch, count, size, symmetric, first_column):  # type: ignore[no-untyped-def]
-    """Count the pairs at (row, column) and at (column, row); columns are numbered from `first_column`."""
-    matrix, pairs, names = scratch.matrix, scratch.pairs, scratch.names
-    for i in range(size):
-        for j in range(size):
-            matrix[i, j] = 0.0
-    for i in range(count):
-        row = names[0, pairs[0, i]]
-        column = first_column + names[0 if symmetric else 1, pairs[1, i]]
-        matrix[row, column] += 1.0
-        matrix[column, row] += 1.0
+def fill(matrix, edge, graph, counts, size, pairs, symmetric):  # type: ignore[no-untyped-def]
+    """Write N, or [[0, N], [N', 0]], without the part of its largest singular value."""
+    ends = size if symmetric else size + size
+    row = np.uint64(0)
+    for end in range(ends):
+        total = graph.sums[end] + (graph.sums[size + end] if symmetric else 0)
+        graph.rows[end] = -1
+        if total > 0:
+            graph.rows[end] = row
+            matrix.vector[row] = math.sqrt(float(total))
+            matrix.product[row] = 1.0 / matrix.vector[row]
+            row += np.uint64(1)
+    scale = 1.0 / (2.0 * pairs if symmetric else float(pairs))
+    for cell in range(np.uint64(edge * edge)):
+        matrix.cells[cell] = 0.0
+    for first in range(size):
+        if graph.rows[first] >= 0:
+            i = np.uint64(graph.rows[first])
+            for second in range(first + np.uint64(1) if symmetric else size):
+                column = graph.rows[second if symmetric else size + second]
+                if column >= 0:
+                    j = np.uint64(column)
+                    count = counts[first * size + second]
+                    if symmetric:
+                        count += counts[second * size + first]
+                    value = count * matrix.product[i] * matrix.product[j]
+                    value -= matrix.vector[i] * matrix.vector[j] * scale
+                    matrix.cells[i * np.uint64(edge) + j] = value
+                    matrix.cells[j * np.uint64(edge) + i] = value
 
 
 @njit
-def forget_levels(scratch, count, symmetric):  # type: ignore[no-untyped-def]
-    """Reset the numbers of the levels to -1; only those of the pairs are visited."""
-    for i in range(count):
-        scratch.names[0, scratch.pairs[0, i]] = -1
-        scratch.names[0 if symmetric else 1, scratch.pairs[1, i]] = -1
+def tridiagonalise(matrix, edge):  # type: ignore[no-untyped-def]
+    """Reduce a symmetric matrix to tridiagonal form; the matrix is overwritten.
 
-
-@njit
-def normalise(matrix, roots, size):  # type: ignore[no-untyped-def]
-    """Divide every element of a symmetric matrix by the roots of the sums of its row and its column.
-
-    `roots` is scratch. All sums are positive, since every level occurs in a pair.
+    With the reflection H = I - factor v v' this is A <- H A H = A - v w' - w v', where p = factor A v and
+    w = p - (factor / 2) (p' v) v. Whole rows are changed, which vectors of the CPU do at the cost of half.
     """
-    for i in range(size):
-        total = 0.0
-        for j in range(size):
-            total += matrix[i, j]
-        roots[i] = math.sqrt(total)
-    for i in range(size):
-        for j in range(size):
-            matrix[i, j] /= roots[i] * roots[j]
-
-
-@njit
-def tridiagonalise(matrix, diagonal, beside, size):  # type: ignore[no-untyped-def]
-    """Reduce a symmetric matrix to tridiagonal form: `diagonal` and `beside`, its first off-diagonal.
-
-    Only the lower triangle is read, and it is overwritten.
-    """
-    for k in range(size):
-        diagonal[k] = matrix[k, k]
-        if k + 1 == size:
-            break
-        # Below the diagonal, column k consists of `head` and of elements whose squares add up to `tail`.
-        tail = 0.0
-        for i in range(k + 2, size):
-            tail += matrix[i, k] * matrix[i, k]
-        head = matrix[k + 1, k]
-        # Nothing to eliminate: the column already has tridiagonal form.
+    cells, v, w, size = matrix.cells, matrix.vector, matrix.product, np.uint64(edge)
+    one = np.uint64(1)
+    for k in range(size - one):
+        row, below = k * size, k + one
+        matrix.diagonal[k] = cells[row + k]
+        # Right of the diagonal, row k consists of `head` and of elements whose squares add up to `tail`.
+        head, tail = cells[row + below], 0.0
+        for i in range(below + one, size):
+            tail += cells[row + i] * cells[row + i]
+        matrix.beside[k] = head * head + tail
+        # Nothing to eliminate: the row already has tridiagonal form.
         if tail == 0.0:
-            beside[k] = head
             continue
-        # The reflection maps the column to (length, 0, 0, ...). `first` is head - length, without
-        # cancellation, and the column becomes the vector of the reflection, scaled so that its first
-        # element is 1.
+        # The reflection maps the row to (length, 0, 0, ...). `first` is head - length, without cancellation;
+        # v is scaled so that its first element is 1.
         length = math.sqrt(head * head + tail)
         first = head - length if head <= 0.0 else -tail / (head + length)
-        factor = 2.0 * first * first / (tail + first * first)
-        matrix[k + 1, k] = 1.0
-        for i in range(k + 2, size):
-            matrix[i, k] /= first
-        reflect(matrix, diagonal, k, factor, size)
-        beside[k] = length
+        factor, inverse = 2.0 * first * first / (tail + first * first), 1.0 / first
+        v[below] = 1.0
+        for i in range(below + one, size):
+            v[i] = cells[row + i] * inverse
+        for j in range(below, size):
+            w[j] = 0.0
+        for i in range(below, size):
+            start, scaled = i * size, factor * v[i]
+            for j in range(below, size):
+                w[j] += scaled * cells[start + j]
+        shared = 0.0
+        for j in range(below, size):
+            shared += w[j] * v[j]
+        half = 0.5 * factor * shared
+        for j in range(below, size):
+            w[j] -= half * v[j]
+        for i in range(below, size):
+            start, a, b = i * size, v[i], w[i]
+            for j in range(below, size):
+                cells[start + j] -= a * w[j] + b * v[j]
+    matrix.diagonal[size - one] = cells[size * size - one]
 
 
 @njit
-def reflect(matrix, product, k, factor, size):  # type: ignore[no-untyped-def]
-    """Apply the reflection with the vector v in column k to the part of the matrix below and right of k.
+def largest_size(diagonal, beside, edge):  # type: ignore[no-untyped-def]
+    """Return the largest absolute value of the eigenvalues of a tridiagonal matrix T, at most 1.
 
-    With H = I - factor v v' this is A <- H A H = A - v w' - w v', with p = factor A v and
-    w = p - (factor / 2) (p' v) v. `product` holds p, then w; its first k + 1 elements stay as they are.
+    `beside` holds the squares beside the diagonal. The value is found to a relative precision of
+    `_RELATIVE`, finer than a float32; below `_NOTHING` it is 0.
     """
-    shared = 0.0  # p' v
-    for i in range(k + 1, size):
-        # Row i of A v, read from the lower triangle: left of the diagonal, then below it.
-        total = 0.0
-        for j in range(k + 1, i + 1):
-            total += matrix[i, j] * matrix[j, k]
-        for j in range(i + 1, size):
-            total += matrix[j, i] * matrix[j, k]
-        product[i] = factor * total
-        shared += product[i] * matrix[i, k]
-    for i in range(k + 1, size):
-        product[i] -= 0.5 * factor * shared * matrix[i, k]
-    for i in range(k + 1, size):
-        for j in range(k + 1, i + 1):
-            matrix[i, j] -= matrix[i, k] * product[j] + product[i] * matrix[j, k]
-
-
-@njit
-def size_of_eigenvalue(diagonal, beside, size, rank):  # type: ignore[no-untyped-def]
-    """Return the `rank`-th largest absolute value of the eigenvalues of a tridiagonal matrix, at most 1.
-
-    It is found to a relative precision of `_RELATIVE`, finer than a float32; below `_NOTHING` it is 0.
-    """
-    # The value is in [low, high], which each step halves.
-    low, high = 0.0, 1.0
-    while high - low > _RELATIVE * high and high > _NOTHING:
-        middle = 0.5 * (low + high)
-        # Eigenvalues that are at least `middle`, and those below `-middle`.
-        above = size - eigenvalues_below(diagonal, beside, size, middle)
-        reached = above + eigenvalues_below(diagonal, beside, size, -middle)
-        if reached >= rank:
-            low = middle
-        else:
-            high = middle
-    return 0.5 * (low + high) if high > _NOTHING else 0.0
-
-
-@njit
-def eigenvalues_below(diagonal, beside, size, value):  # type: ignore[no-untyped-def]
-    """Return the number of eigenvalues below a value: the negative pivots (Sylvester's law of inertia)."""
-    # Pivots of the factorisation L D L' of the matrix minus `value` times the identity.
-    count, pivot = 0, 1.0
+    size, roots = np.uint64(edge), 2.0 * edge
+    # The root of the sum of squares is an upper bound.
+    squares = 0.0
     for i in range(size):
-        squared = beside[i - 1] * beside[i - 1] if i > 0 else 0.0
-        pivot = diagonal[i] - value - squared / pivot
-        # A pivot of 0 would stop the recurrence: count it as negative.
-        if abs(pivot) < _TINY:
-            pivot = -_TINY
-        if pivot < 0.0:
-            count += 1
-    return count
+        squares += diagonal[i] * diagonal[i]
+    for i in range(size - np.uint64(1)):
+        squares += 2.0 * beside[i]
+    x = min(math.sqrt(squares), 1.0)
+    for _ in range(_MOST_STEPS):
+        if x < _NOTHING:
+            return 0.0
+        # Pivots of x - T and of x + T with their first two derivatives divided by themselves. They are
+        # positive above the largest root; one that is not means that x is the root, as far as numbers tell.
+        up, down = x - diagonal[0], x + diagonal[0]
+        if up <= 0.0 or down <= 0.0:
+            return x
+        up_inverse, down_inverse = 1.0 / up, 1.0 / down
+        up_first, down_first, up_second, down_second = up_inverse, down_inverse, 0.0, 0.0
+        slope = up_first + down_first
+        curve = up_first * up_first + down_first * down_first
+        for i in range(np.uint64(1), size):
+            square = beside[i - np.uint64(1)]
+            up_ratio, down_ratio = square * up_inverse, square * down_inverse
+            up, down = x - diagonal[i] - up_ratio, x + diagonal[i] - down_ratio
+            if up <= 0.0 or down <= 0.0:
+                return x
+            up_inverse, down_inverse = 1.0 / up, 1.0 / down
+            up_second = up_ratio * (up_second - 2.0 * up_first * up_first) * up_inverse
+            down_second = down_ratio * (down_second - 2.0 * down_first * down_first) * down_inverse
+            up_first = (1.0 + up_ratio * up_first) * up_inverse
+            down_first = (1.0 + down_ratio * down_first) * down_inverse
+            slope += up_first + down_first
+            curve += up_first * up_first - up_second + down_first * down_first - down_second
+        # The largest root lies at most roots / slope below x.
+        if roots <= _RELATIVE * x * slope:
+            return x
+        x -= roots / (slope + math.sqrt((roots - 1.0) * max(roots * curve - slope * slope, 0.0)))
+    return x
+
+
+MCC = Counted(Sums, {"mcc": lambda s: s.value}, counting)
+"""What the stages of the feature are made of."""

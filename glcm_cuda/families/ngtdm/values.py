@@ -1,8 +1,8 @@
 """The five features of grey-tone differences, from a table of the levels of a window.
 
-The functions are compiled for the CPU and for CUDA devices alike. The levels of a table ascend. Sums are of whole
-numbers, which in usual windows are below 2**53, where float64 numbers are exact. Where a product need not be
-whole, no sum follows it, since devices would round the two together.
+The functions are compiled for the CPU and for CUDA devices alike. The levels of a table ascend. Sums are of
+whole numbers, which in usual windows are below 2**53, where float64 numbers are exact. Where a product need
+not be whole, no sum follows it, since devices would round the two together.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import Any
 from pydicom import Dataset
 
 from glcm_cuda.families.feature import Feature
-from glcm_cuda.families.glcm.features import FEATURES
+from glcm_cuda.families.registry import FEATURES
 from glcm_cuda.settings import GLCMSettings
 from pipelines.reports.names import unit_of
 
@@ -33,6 +33,9 @@ _UNITS: dict[str, Code] = {
     "hartleys": ("{hartley}", "hartley"),
 }
 _NO_UNIT: Code = ("1", "no units")
+_ARBITRARY: Code = ("[arb'U]", "arbitrary unit")
+_WITHOUT_UNIT = ("firstorder_Skewness", "firstorder_Kurtosis")
+"""Features of intensities that do not depend on the image's unit, which is not known."""
 
 
 def feature_code(feature: Feature) -> tuple[str, str, str]:
@@ -40,7 +43,9 @@ def feature_code(feature: Feature) -> tuple[str, str, str]:
     if feature.ibsi:
         name, identifier = feature.ibsi[0]
         return identifier, "IBSI", name
-    return feature.name, SCHEME, feature.name.replace("_", " ")
+    # Without its family, since a code has 16 characters at most.
+    code = feature.name.removeprefix(f"{feature.family}_")
+    return code, SCHEME, code.replace("_", " ")
 
 
 def feature_of_code(code: str) -> str | None:
@@ -48,8 +53,16 @@ def feature_of_code(code: str) -> str | None:
     return next((feature.name for feature in FEATURES if feature_code(feature)[0] == code), None)
 
 
+def feature_label(feature: Feature) -> str:
+    """Return a label of a feature that no other has, of at most 16 characters (value representation SH)."""
+    code, _, _ = feature_code(feature)
+    return (feature.name if feature.family == "glcm" else f"{feature.family} {code}")[:16]
+
+
 def unit_code(feature: Feature, provenance: Mapping[str, Any]) -> Code:
     """Return the unit of a feature's values in a map with this provenance."""
+    if feature.is_of_intensities and feature.name not in _WITHOUT_UNIT:
+        return _ARBITRARY
     unit = unit_of(feature.name, GLCMSettings.from_dict(provenance["settings"]))
     return _UNITS.get(unit or "", _NO_UNIT)
 

@@ -17,9 +17,17 @@ from pydicom.valuerep import DSfloat
 import glcm_cuda
 from glcm_cuda.families.feature import Feature
 from glcm_cuda.families.registry import feature_named
-from pipelines.images.dicom.codes import SCHEME, SETTINGS, coding_schemes, feature_code, unit_code
+from pipelines.images.dicom.codes import (
+    SCHEME,
+    SETTINGS,
+    coding_schemes,
+    feature_code,
+    feature_label,
+    unit_code,
+)
 from pipelines.images.dicom.planes import normal_of
 from pipelines.images.volume import Volume
+from pipelines.reports.names import family_title
 
 _MOST_COMMENT = 10_240
 """Characters that ImageComments may have (value representation LT)."""
@@ -75,7 +83,7 @@ def parametric_map_object(
         ],
         window_center=0.0,  # highdicom needs a window; `_show` replaces it
         window_width=1.0,
-        content_label="GLCM",
+        content_label=_content(features).upper(),
         content_description=_description(features, provenance),
     )
     dataset.SeriesDescription = _description(features, provenance)
@@ -230,8 +238,8 @@ def _mapping(feature: Feature, values: npt.NDArray[np.float32], provenance: Mapp
     unit, meaning = unit_code(feature, provenance)
     code, scheme, name = feature_code(feature)
     mapping = hd.pm.RealWorldValueMapping(
-        lut_label=feature.name[:16],
-        lut_explanation=f"GLCM {name} ({code})",
+        lut_label=feature_label(feature),
+        lut_explanation=f"{family_title(feature.family)} {name} ({code})",
         unit=hd.sr.CodedConcept(unit, "UCUM", meaning),
         # The range includes the padding: readers that apply the mapping refuse values outside it.
         value_range=(float(values.min(initial=0)), float(values.max(initial=0))),
@@ -259,6 +267,15 @@ def _parameter(setting: str, value: Any) -> Any:
 
 def _description(features: list[Feature], provenance: Mapping[str, Any]) -> str:
     settings = provenance["settings"]
-    what = features[0].name.replace("_", " ") if len(features) == 1 else f"{len(features)} features"
-    method = "Synthetic GLCM" if str(provenance["kind"]).startswith("synthetic") else "GLCM"
-    return f"{method} {what}, {settings['levels']} levels, window {settings['window']}"[:64]
+    first = features[0]
+    name = first.name.replace("_", " ") if first.family == "glcm" else first.pyradiomics
+    what = name if len(features) == 1 else f"{len(features)} features"
+    method = "Synthetic " if str(provenance["kind"]).startswith("synthetic") else ""
+    rest = f"{settings['levels']} levels, window {settings['window']}"
+    return f"{method}{_content(features)} {what}, {rest}"[:64]
+
+
+def _content(features: list[Feature]) -> str:
+    """Return the family of features, or what features of several families are."""
+    families = {feature.family for feature in features}
+    return family_title(families.pop()) if len(families) == 1 else "texture"

@@ -41,6 +41,20 @@ def test_an_edit_of_the_definition_is_seen(tmp_path):
     assert run_maps(tmp_path) == [0.5, 0.5]
 
 
+def test_every_import_of_the_package_counts():
+    """Also one of several names, in parentheses, and inside a function."""
+    import glcm_cuda.families.glcm.cpu.sums
+    import glcm_cuda.families.glrlm.runs  # noqa: F401
+
+    sources: dict[str, str] = {}
+    cache._collect("glcm_cuda.families.glrlm.runs", sources)
+    families = "glcm_cuda.families"
+    assert {f"{families}.{name}" for name in ("windows", "tallies", "emphases", "offsets")} <= set(sources)
+    sources.clear()
+    cache._collect("glcm_cuda.families.glcm.cpu.sums", sources)
+    assert f"{families}.glcm.cpu.tally" in sources
+
+
 def test_a_folder_for_machine_code_is_found_or_missed_once(monkeypatch, caplog):
     def refuse(**_):
         msg = "cannot cache function '_nothing': no locator available"
@@ -78,3 +92,16 @@ def test_without_home_and_cache_maps_are_computed(tmp_path):
     )
     assert [float(line) for line in done.stdout.split()] == [1.5, 1.5]
     assert done.stderr.count("set NUMBA_CACHE_DIR") == 1
+
+
+@pytest.mark.slow
+def test_code_of_another_version_with_other_classes_is_not_met(tmp_path):
+    """Numba's index of cached code names the classes of arguments, which a later version may not have."""
+    package = tmp_path / "glcm_cuda"
+    shutil.copytree(Path(glcm_cuda.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    code = "from glcm_cuda import feature_maps; feature_maps([[0, 1], [2, 3]], 'glrlm', backend='cpu')"
+    for name in ("Plan", "Scheme"):
+        runs = package / "families" / "glrlm" / "runs.py"
+        runs.write_text(runs.read_text().replace("Plan", name))
+        done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr

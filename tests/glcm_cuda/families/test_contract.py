@@ -33,12 +33,12 @@ class Stage:
             msg = f"brightest allows at most 64 levels, got {self.task.bins.levels}"
             raise ValueError(msg)
 
-    def windows(self, source, first, out):
-        """Yield every voxel of a block with the part of `source` that its window reaches."""
+    def windows(self, array, first, out):
+        """Yield every voxel of a block with the part of an array that its window reaches."""
         _, rows, columns = self.task.settings.radii
         for z, y, x in np.ndindex(out.shape[1:]):
             at, top = (first[0] + z, first[1] + y, x), max(first[1] + y - rows, 0)
-            window = source[at[0], top : at[1] + rows + 1, max(x - columns, 0) : x + columns + 1]
+            window = array[at[0], top : at[1] + rows + 1, max(x - columns, 0) : x + columns + 1]
             yield (z, y, x), window
 
 
@@ -49,7 +49,7 @@ class Brightest(Stage):
 
     def map(self, source, first, out):
         ((plane, _),) = self.chosen
-        for voxel, window in self.windows(source, first, out):
+        for voxel, window in self.windows(source.intensities, first, out):
             out[plane][voxel] = window.max()
 
 
@@ -60,7 +60,7 @@ class Marked(Stage):
 
     def map(self, source, first, out):
         ((plane, _),) = self.chosen
-        for voxel, window in self.windows(source, first, out):
+        for voxel, window in self.windows(source.levels, first, out):
             out[plane][voxel] = np.count_nonzero(window == OUTSIDE)
 
 
@@ -73,7 +73,7 @@ def toy(monkeypatch):
     family = Family("toy", (BRIGHTEST, LEVELS_MARKED))
     monkeypatch.setattr(registry, "FAMILIES", (*registry.FAMILIES, family))
     for feature in family.features:
-        monkeypatch.setitem(registry._BY_NAME, registry._folded(feature.name), feature)
+        monkeypatch.setitem(registry._BY_NAME, registry._folded(feature.name), (feature,))
 
 
 @pytest.mark.usefixtures("toy")

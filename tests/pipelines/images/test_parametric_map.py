@@ -338,7 +338,16 @@ def test_each_feature_says_what_it_is(series, tmp_path):
         name: mapping.MeasurementUnitsCodeSequence[0].CodeValue
         for name, mapping in zip(NAMES, mappings, strict=True)
     }
-    assert units == {name: "bit" if name.endswith("_entropy") else "1" for name in NAMES}
+    entropies = ("joint_entropy", "sum_entropy", "difference_entropy", "firstorder_Entropy")
+    entropies += ("glrlm_RunEntropy", "glszm_ZoneEntropy", "gldm_DependenceEntropy")
+    assert {name for name, unit in units.items() if unit == "bit"} == set(entropies)
+    arbitrary = {name for name, unit in units.items() if unit == "[arb'U]"}
+    assert len(arbitrary) == 14
+    assert {"firstorder_Mean", "firstorder_TotalEnergy"} < arbitrary
+    assert not {"firstorder_Skewness", "firstorder_Uniformity", "contrast"} & arbitrary
+    assert (made.ContentLabel, made.SeriesDescription) == (
+        "TEXTURE", "texture 93 features, 64 levels, window 5"
+    )  # fmt: skip
     _, levels, window, distance = mappings[0].QuantityDefinitionSequence
     assert (levels.ConceptNameCodeSequence[0].CodeValue, levels.NumericValue) == ("levels", 64)
     assert window.NumericValue == 5
@@ -414,7 +423,7 @@ def errors_of(path):
 def test_real_images_there_and_back(data_dir, tmp_path, image, phase):
     options = () if phase is None else ("--phase", phase)
     source, output = data_dir / image, tmp_path / "m.dcm"
-    result = make(source, output, "--backend", "cpu", "--feature", "entropy", "--feature", "idm", *options)
+    result = make(source, output, "--backend", "cpu", "--feature", "TU9B", "--feature", "idm", *options)
     assert result.exit_code == 0, result.output
     maps, found, _ = read_parametric_map(output)
     with opened(source) as place:
@@ -424,6 +433,25 @@ def test_real_images_there_and_back(data_dir, tmp_path, image, phase):
     for field in ("spacing_mm", "origin_mm", "direction"):
         np.testing.assert_allclose(getattr(found, field), getattr(volume, field), atol=1e-5)
     assert errors_of(output) == []
+
+
+def test_more_than_an_attribute_can_hold_is_refused(series, tmp_path, monkeypatch):
+    voxels = read_image(series).array.size
+    monkeypatch.setattr("pipelines.images.parametric_map._MOST_BYTES", 4 * voxels * 5 + 1)
+    line = f"a Parametric Map holds less than 4 GiB, 5 maps of {voxels} voxels, got 16; ask for fewer"
+    assert_refused(make(series, tmp_path / "m.dcm", *SMALL, "--feature", "glrlm"), line)
+    assert not (tmp_path / "m.dcm").exists()
+
+
+def test_maps_of_two_families_in_one_object(series, tmp_path):
+    result = make(series, tmp_path / "m.dcm", *SMALL, "--feature", "RunEntropy,TU9B,RunVariance")
+    assert result.exit_code == 0, result.output
+    maps, _, record = read_parametric_map(tmp_path / "m.dcm")
+    assert list(maps) == record["features"] == ["glrlm_RunEntropy", "joint_entropy", "glrlm_RunVariance"]
+    assert record["kind"] == "texture feature maps"
+    made = pydicom.dcmread(tmp_path / "m.dcm")
+    mapping = made.PerFrameFunctionalGroupsSequence[0].RealWorldValueMappingSequence[0]
+    assert (mapping.LUTLabel, mapping.LUTExplanation) == ("glrlm HJ9O", "GLRLM run entropy (HJ9O)")
 
 
 def test_an_archive_is_named_as_the_source(series, tmp_path):

@@ -312,6 +312,10 @@ def test_every_setting_has_its_option():
     expected = GLCMSettings(bin_width=2.5, percentiles=(1.0, 99.0), range_over="mask", slice_axis=2)
     assert settings_from(*arguments)[0] == expected
     assert settings_from("--deviations", "3")[0] == GLCMSettings(deviations=3.0)
+    arguments = ["--gldm-a", "2", "--no-ngtdm-isolated", "--intensity-shift", "-7.5"]
+    expected = GLCMSettings(gldm_a=2, ngtdm_isolated=False, intensity_shift=-7.5)
+    assert settings_from(*arguments)[0] == expected
+    assert settings_from("--preset", "ibsi", "--ngtdm-isolated")[0].ngtdm_isolated
 
 
 @pytest.mark.parametrize("arguments", [("--distance", "1,3"), ("--distance", 1, "--distance", 3)])
@@ -320,6 +324,7 @@ def test_several_distances(arguments):
 
 
 PYRADIOMICS = GLCMSettings.preset("pyradiomics")
+IBSI = GLCMSettings.preset("ibsi")
 
 
 @pytest.mark.parametrize(
@@ -329,7 +334,7 @@ PYRADIOMICS = GLCMSettings.preset("pyradiomics")
         (("--preset", "pyradiomics", "--levels", 32), replace(PYRADIOMICS, levels=32, bin_width=None)),
         (("--preset", "pyradiomics", "--bin-width", 5), replace(PYRADIOMICS, bin_width=5.0)),
         (("--preset", "radsynth", "--bin-width", 5), GLCMSettings(bin_width=5.0)),
-        (("--preset", "ibsi", "--range", 0, 9), GLCMSettings(range_over="mask", intensity_range=(0, 9))),
+        (("--preset", "ibsi", "--range", 0, 9), replace(IBSI, intensity_range=(0, 9))),
         (
             ("--preset", "skimage", "--levels", 32),
             replace(GLCMSettings.preset("skimage"), levels=32),
@@ -432,6 +437,7 @@ def test_help_has_a_title_for_settings():
         ((), ["joint_entropy"]),
         (("Contrast", "f9", "idm"), ["contrast", "joint_entropy", "idm"]),
         (("contrast, TU9B",), ["contrast", "joint_entropy"]),
+        (("glrlm_RunEntropy,10Percentile",), ["glrlm_RunEntropy", "firstorder_10Percentile"]),
     ],
 )
 def test_features_by_any_name(names, expected):
@@ -440,6 +446,8 @@ def test_features_by_any_name(names, expected):
 
 def test_all_features():
     assert options.features_from(["all"], "joint_entropy") == FEATURES
+    family = tuple(feature for feature in FEATURES if feature.family == "ngtdm")
+    assert options.features_from(["ngtdm, Coarseness"], "joint_entropy") == family
 
 
 def test_the_packages_log_to_stderr_while_a_command_runs():

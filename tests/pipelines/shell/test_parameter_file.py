@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from glcm_cuda import GLCMSettings
-from glcm_cuda.families.registry import NAMES
+from glcm_cuda.families.registry import FAMILIES, NAMES
 from pipelines.__main__ import main
 from pipelines.images.preprocessing import Preprocessing, preprocess_with_mask
 from pipelines.images.reading import read_image
@@ -54,12 +54,15 @@ def test_every_setting_has_its_meaning(tmp_path):
       label: 3
       minimumROIDimensions: 1
       minimumROISize: 9
+      gldm_a: 2
+      voxelArrayShift: -1000
     voxelSetting: {kernelRadius: 2, maskedKernel: false, initValue: nan, voxelBatch: 100}
     """
     found = read_parameter_file(written(tmp_path, text))
     assert found.settings == GLCMSettings(
         levels=32, window=5, distance=(1, 2), directions="all", dimensions=2, slice_axis=2, symmetric=False,
         aggregate="merge", bin_edges="pyradiomics", range_over="crop", masked_window=False,
+        gldm_a=2, ngtdm_isolated=True, intensity_shift=-1000,
     )  # fmt: skip
     assert (found.features, found.label) == (("joint_entropy", "mcc"), 3)
     assert np.isnan(found.outside)
@@ -135,20 +138,48 @@ def test_an_image_is_resampled_from_its_corner(tmp_path):
 def test_no_feature_class_is_said_in_the_log(tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         assert read_parameter_file(written(tmp_path, "setting: {}")).features == NAMES
-    assert "no featureClass: pyradiomics would compute every class, only glcm is computed here" in caplog.text
+    assert "no featureClass: pyradiomics would compute every class; all but shape are" in caplog.text
 
 
 @pytest.mark.parametrize("names", ["", "[]", "null"])
-def test_no_list_is_every_feature(tmp_path, names, caplog):
-    text = f"featureClass:\n  glcm: {names}\n"
-    assert read_parameter_file(written(tmp_path, text)).features == NAMES
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_no_list_is_every_feature_of_a_class(tmp_path, family, names, caplog):
+    text = f"featureClass:\n  {family.name}: {names}\n"
+    every = tuple(feature.name for feature in family.features)
+    assert read_parameter_file(written(tmp_path, text)).features == every
     assert not caplog.text
 
 
-def test_features_that_are_no_longer_computed_are_said_in_the_log(tmp_path, caplog):
-    text = "featureClass: {glcm: [Dissimilarity, Contrast]}"
+def test_classes_in_the_order_of_the_file(tmp_path):
+    text = "featureClass: {ngtdm: [Contrast], glcm: [Contrast], firstorder: [Range, Mean, Range]}"
+    assert read_parameter_file(written(tmp_path, text)).features == (
+        "ngtdm_Contrast", "contrast", "firstorder_Range", "firstorder_Mean"
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", ["shape: [Sphericity]", "shape2D: "])
+def test_shapes_are_left_out_and_the_log_says_so(tmp_path, shape, caplog):
+    text = f"featureClass:\n  {shape}\n  glcm: [Contrast]\n"
     assert read_parameter_file(written(tmp_path, text)).features == ("contrast",)
-    assert "pyradiomics no longer computes Dissimilarity, which is DifferenceAverage" in caplog.text
+    assert f"featureClass {shape.split(':')[0]} is left out" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (
+            "glcm: [Dissimilarity, Contrast]",
+            "glcm: Dissimilarity, which pyradiomics has deprecated, is left out",
+        ),
+        ("glcm: [Contrast, SumVariance]", "it is ClusterTendency"),
+        ("firstorder: [StandardDeviation], glcm: [Contrast]", "it is the root of Variance"),
+        ("gldm: [DependencePercentage], glcm: [Contrast]", "it is always 1"),
+    ],
+)
+def test_deprecated_features_are_left_out_and_the_log_says_so(tmp_path, text, line, caplog):
+    text = f"featureClass: {{{text}}}"
+    assert read_parameter_file(written(tmp_path, text)).features == ("contrast",)
+    assert line in caplog.text
 
 
 def test_an_image_is_normalised_as_the_file_says(tmp_path):
@@ -223,8 +254,14 @@ def test_a_mask_of_which_too_little_is_left_is_refused(tmp_path):
         ("setting: {weightingNorm: euclidean}", "weightingNorm euclidean is not supported"),
         ("setting: {weightingNorm: infinity}", "weightingNorm infinity is not supported"),
         ("setting: {weightingNorm: x}", "weightingNorm must be null, no_weighting, .* got 'x'"),
-        ("featureClass: {glcm: , firstorder: }", "featureClass firstorder is not supported; keep only glcm"),
-        ("featureClass: {shape: }", "featureClass shape is not supported"),
+        ("featureClass: {shape: }", "featureClass: none of these features is computed here; name others"),
+        ("setting: {gldm_a: 1.0}", "gldm_a must be a whole number of 0 or more, got 1.0"),
+        ("setting: {gldm_a: 65536}", "gldm_a must be from 0 to 65535, got 65536"),
+        ("setting: {gldm_a: null}", "gldm_a must have a value, got null"),
+        ("setting: {voxelArrayShift: 0.5}", "voxelArrayShift must be a whole number, got 0.5"),
+        ("featureClass: {gldm: [RunEntropy]}", "featureClass gldm: no feature 'RunEntropy'"),
+        ("featureClass: {glrlm: [[RunEntropy]]}", "featureClass glrlm: no feature"),
+        ("featureClass: {glrlm: {}}", "featureClass glrlm must be a list of features, got {}"),
         ("featureClass: {glcmm: }", r"featureClass: no 'glcmm' \(did you mean 'glcm'\?\)"),
         (
             "featureClass: {glcm: [JointEntrpy]}",
@@ -232,7 +269,7 @@ def test_a_mask_of_which_too_little_is_left_is_refused(tmp_path):
         ),
         ("featureClass: {glcm: [zzz]}", "no feature 'zzz'; the features are Autocorrelation, JointAverage"),
         ("featureClass: {glcm: JointEntropy}", "featureClass glcm must be a list of features, got 'JointE"),
-        ("featureClass: {glcm: [Homogeneity1]}", "pyradiomics no longer computes any of these features"),
+        ("featureClass: {glcm: [Homogeneity1]}", "none of these features is computed here"),
         ("imageType: {LoG: {sigma: [1]}}", "imageType LoG is not supported; keep only Original"),
         ("imageType: {Original: {}, Wavelet: {}}", "imageType Wavelet is not supported"),
         ("imageType: {Orignal: {}}", r"imageType: no 'Orignal' \(did you mean 'Original'\?\)"),

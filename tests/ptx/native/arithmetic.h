@@ -51,6 +51,10 @@ static s64 s64_f64(f64 value) {
   if (isnan(value)) return INT64_MIN;
   return value >= 0x1p63 ? INT64_MAX : value < -0x1p63 ? INT64_MIN : (s64)value;
 }
+static u64 u64_f64(f64 value) {
+  if (isnan(value)) return 1ull << 63;
+  return value >= 0x1p64 ? UINT64_MAX : value <= 0 ? 0 : (u64)value;
+}
 static s32 s32_f64(f64 value) {
   if (isnan(value)) return 0;
   return value >= 0x1p31 ? INT32_MAX : value < -0x1p31 ? INT32_MIN : (s32)value;

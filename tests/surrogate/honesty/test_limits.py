@@ -6,11 +6,16 @@ import numpy as np
 import pytest
 
 from glcm_cuda import GLCMSettings
+from glcm_cuda.families import registry
 from glcm_cuda.families.registry import features_named
 from surrogate.exact import exact_values
 from surrogate.honesty.limits import clip, possible_range
 
-FEATURES = tuple(feature.name for feature in features_named("all") if feature.family == "glcm")
+FEATURES = tuple(
+    feature.name
+    for feature in features_named(["glcm", "glrlm", "glszm", "gldm"])
+    if not feature.is_of_intensities
+)
 
 
 def far_reaching_windows(levels, rng):
@@ -29,6 +34,7 @@ def far_reaching_windows(levels, rng):
         {"levels": 16, "first_level": 0, "aggregate": "merge"},
         {"levels": 16, "symmetric": False, "log_base": 10},
         {"levels": 64, "aggregate": "merge", "symmetric": False},
+        {"levels": 8, "distance": (1, 2), "gldm_a": 1, "log_base": "e"},
     ],
 )
 def test_no_window_exceeds_the_bounds(changes, rng):
@@ -40,9 +46,29 @@ def test_no_window_exceeds_the_bounds(changes, rng):
         assert np.nanmax(column) <= high + 1e-5 * max(abs(high), 1), name
 
 
-@pytest.mark.parametrize("name", FEATURES)
-def test_every_feature_has_bounds(name):
-    assert np.isfinite(possible_range(name, GLCMSettings())).all()
+def test_every_feature_of_levels_has_bounds():
+    for feature in registry.FEATURES:
+        low, high = possible_range(feature.name, GLCMSettings())
+        assert np.isfinite((low, high)).all() != feature.is_of_intensities, feature.name
+        assert low < high
+
+
+@pytest.mark.parametrize(
+    ("name", "window", "end"),
+    [
+        ("glrlm_RunEntropy", np.arange(25), 1),
+        ("glszm_ZoneEntropy", np.arange(25), 1),
+        ("glszm_LargeAreaEmphasis", np.zeros(25), 1),
+        ("glszm_LargeAreaHighGrayLevelEmphasis", np.full(25, 63), 1),
+        ("gldm_HighGrayLevelEmphasis", np.full(25, 63), 1),
+        ("glszm_ZonePercentage", np.zeros(25), 0),
+    ],
+)
+def test_bounds_are_reached(name, window, end):
+    settings = GLCMSettings(levels=64)
+    bounds = possible_range(name, settings)
+    (value,) = exact_values(window.astype(np.uint8).reshape(1, 5, 5), settings, (name,))[0]
+    assert value == pytest.approx(bounds[end])
 
 
 def test_the_largest_entropy_is_reached():
@@ -66,6 +92,6 @@ def test_impossible_values_are_clipped_and_counted():
 
 def test_a_feature_without_bounds_stays_as_it_is():
     values = np.array([-1e9, 1e9], np.float32)
-    clipped = clip(values, "made_up", GLCMSettings())
+    clipped = clip(values, "firstorder_Mean", GLCMSettings())
     np.testing.assert_array_equal(clipped.values, values)
     assert clipped.to_dict() == {"possible": [None, None], "below": 0, "above": 0}

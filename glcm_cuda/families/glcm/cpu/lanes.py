@@ -22,7 +22,7 @@ import numpy.typing as npt
 from numba import njit
 from numba.core.config import DISABLE_JIT
 
-from glcm_cuda.base.cache import can_cache, fingerprint
+from glcm_cuda.base.cache import can_cache, versioned
 from glcm_cuda.base.threads import run_in_parts
 from glcm_cuda.families.fixed_point import LOG_ONE, fixed_log2, log_steps
 from glcm_cuda.families.glcm.definition import mean_entropy, scaled_entropy
@@ -157,15 +157,14 @@ def changes_by_counts(pairs: int) -> npt.NDArray[np.float64]:
 @functools.cache
 def _compiled(edge: int, short: int, merge: int, named: int) -> Any:
     """Return the loop over tiles for a specification, compiled or read from Numba's cache."""
-    sources = fingerprint(__name__)
     # A direction's codes take `plane` words. The first `begin` of them are the margin above the tile.
     plane, begin = buffer_size(edge), edge * STRIDE
 
     @njit(nogil=True, cache=can_cache(), error_model="numpy")
+    @versioned(__name__)
     def map_tiles(  # type: ignore[no-untyped-def]
         levels, offsets, origin, symmetric, tables, log_table, scale, out, grid, start_tile, stop_tile
     ):
-        _ = sources
         _, height, width = out.shape
         down, across = grid
         flat = out.reshape(-1)

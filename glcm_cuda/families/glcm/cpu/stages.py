@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from numba import njit
 
-from glcm_cuda.families.glcm import mcc
+from glcm_cuda.base.cache import can_cache, versioned
+from glcm_cuda.families.counted_cpu import CPUCountedStage
 from glcm_cuda.families.glcm.cpu import lanes, sums, tally
+from glcm_cuda.families.glcm.mcc import MCC, count_mcc
 from glcm_cuda.families.glcm.scales import check_levels
 from glcm_cuda.families.offsets import directions
 from glcm_cuda.families.stage import CPUStage, LevelStage, Source
@@ -50,15 +55,25 @@ class SumsStage(_Stage):
         sums.map_levels(source.levels, out, self._chosen, self._task, origin)
 
 
-class MCCStage(_Stage):
-    """The maximal correlation coefficient: a singular value for every window."""
+@functools.cache
+def _compiled_mcc() -> Any:
+    """Return the loop over the windows of rows for MCC, compiled or read from Numba's cache."""
 
-    slowness = 64
+    @njit(nogil=True, cache=can_cache(), error_model="numpy")
+    @versioned(__name__)
+    def count_rows(levels, z, y, plan, integers, reals, sums):  # type: ignore[no-untyped-def]
+        for row in range(sums.shape[2]):
+            for x in range(sums.shape[3]):
+                count_mcc(levels, (z, y + row, x), plan, integers, reals, sums[:, :, row, x])
 
-    def map(self, source: Source, origin: tuple[int, int], out: npt.NDArray[np.float32]) -> None:
-        """Write the map; see `CPUStage.map`."""
-        for plane, _ in self._chosen:
-            mcc.map_levels(source.levels, out[plane], self._task, origin)
+    return count_rows
+
+
+class MCCStage(CPUCountedStage):
+    """The maximal correlation coefficient: a singular value for every matrix."""
+
+    counted = MCC
+    count_rows = staticmethod(_compiled_mcc)
 
 
 STAGES: dict[str, type[CPUStage]] = {"entropy": EntropyStage, "sums": SumsStage, "mcc": MCCStage}

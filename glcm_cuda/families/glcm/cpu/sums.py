@@ -17,7 +17,7 @@ import numpy.typing as npt
 from numba import njit, types
 from numba.extending import overload
 
-from glcm_cuda.base.cache import can_cache, fingerprint
+from glcm_cuda.base.cache import can_cache, versioned
 from glcm_cuda.base.threads import run_in_parts
 from glcm_cuda.families.feature import Feature
 from glcm_cuda.families.fixed_point import log_steps
@@ -163,11 +163,10 @@ def _compiled() -> Any:
     It fills `sums` (rows, `_FIELDS`, X) int64, which must be 0, and adds 1 to `terms` (rows, X) where a
     window holds pairs. It is compiled, or read from Numba's cache.
     """
-    sources = fingerprint(__name__)
 
     @njit(nogil=True, cache=can_cache())
+    @versioned(__name__)
     def sum_band(levels, chosen, z, top, plan, sums, terms):  # type: ignore[no-untyped-def]
-        _ = sources
         for j in range(len(chosen)):
             _add_boxes(sums, levels, chosen[j], z, top, plan)
         for j in range(len(plan.codes)):
@@ -213,11 +212,11 @@ def _adder(name: str) -> Any:
     feature is first used. The loop closes over the index of the formula: Numba does not cache functions
     that close over functions.
     """
-    sources, place = fingerprint(__name__), tuple(FORMULAS).index(name)
+    place = tuple(FORMULAS).index(name)
 
     @njit(nogil=True, cache=can_cache(), error_model="numpy")
+    @versioned(__name__)
     def add_values(totals, sums, scale):  # type: ignore[no-untyped-def]
-        _ = sources
         for row in range(len(totals)):
             for x in range(totals.shape[1]):
                 if sums[row, 0, x] > 0:

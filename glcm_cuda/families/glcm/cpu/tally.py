@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from glcm_cuda.base.cache import can_cache, fingerprint
+from glcm_cuda.base.cache import can_cache, versioned
 from glcm_cuda.base.threads import run_in_parts
 from glcm_cuda.families.fixed_point import LOG_ONE, log_steps, log_table
 from glcm_cuda.families.glcm.definition import NO_PAIR, is_distinct, mean_entropy, pair_code, scaled_entropy
@@ -67,14 +67,13 @@ def map_levels(
 @functools.cache
 def _compiled() -> Any:
     """Return the loop over bands of rows, compiled or read from Numba's cache."""
-    sources = fingerprint(__name__)
 
     @njit(nogil=True, cache=can_cache())
+    @versioned(__name__)
     def map_bands(  # type: ignore[no-untyped-def]
         levels, offsets, origin, radii, number_of_levels, symmetric, merge, log_table, steps, scale,
         out, start_band, stop_band
     ):  # fmt: skip
-        _ = sources
         _, height, width = out.shape
         bands = (height + BAND - 1) // BAND
         group = len(offsets) if merge else 1  # directions that share a matrix

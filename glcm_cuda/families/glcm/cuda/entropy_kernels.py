@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import cuda, njit
 
-from glcm_cuda.base.cache import fingerprint
+from glcm_cuda.base.cache import versioned
 from glcm_cuda.families.fixed_point import LOG_ONE, fixed_log2, log_steps
 from glcm_cuda.families.glcm.definition import NO_PAIR, is_distinct, mean_entropy, pair_code, scaled_entropy
 from glcm_cuda.families.glcm.partitions import MOST_PAIRS, NAMES, sums_by_name
@@ -142,13 +142,12 @@ def word_kernel(wide: bool) -> Callable[..., None]:
     is symmetric; index of the direction in its group; words (directions, Z, Y, X) uint32, for all places
     that the windows reach.
     """
-    sources = fingerprint(__name__)
     none = WIDE_NON_PAIR if wide else NON_PAIR
 
+    @versioned(__name__)
     def words_of_pairs(  # type: ignore[no-untyped-def]
         levels, start, offset, number_of_levels, symmetric, direction, words
     ):
-        _ = sources
         x, y, z = cuda.grid(3)
         depth, height, width = levels.shape
         if x >= words.shape[3] or y >= words.shape[2] or z >= words.shape[1]:
@@ -185,7 +184,6 @@ def count_kernel(march: March) -> Callable[..., None]:
     All that `march` gives is constant in the kernel, so that loops are unrolled and `here` and `rank` stay in
     registers.
     """
-    sources = fingerprint(__name__)
     planes, me, merge, named = march.planes, march.me, march.merge, march.named
     volumetric, mine = march.dimensions == 3, march.group[march.me]
     late, rows, columns = mine.late, mine.rows, mine.columns
@@ -203,10 +201,10 @@ def count_kernel(march: March) -> Callable[..., None]:
     wide, marked = march.wide, march.marked
     absent = WIDE_NON_PAIR if wide else NON_PAIR
 
+    @versioned(__name__)
     def count(  # type: ignore[no-untyped-def]
         words, strip, table, log_table, first, last, totals, terms, levels, origin_z, origin_y, scale, out
     ):
-        _ = sources
         x, across, number = cuda.grid(3)
         depth, height, width = out.shape
         # The march is along `length`; threads lie beside each other along x and `breadth`.

@@ -1,13 +1,10 @@
-"""CUDA kernels of all features except joint entropy: a thread sums over the pairs of a window.
+"""CUDA kernels of all features except joint entropy and MCC: a thread sums over the pairs of a window.
 
 The thread reads the levels of the window from the device's memory and keeps all sums in registers.
 Entropies, energy and maximum need the numbers n of equal pairs, which come from ranks: a pair with r pairs
 of its code before it in the window adds ``(r + 1) log2(r + 1) - r log2(r)`` to the sum of ``n log2 n``, and
 ``2 r + 1`` to the sum of ``n**2``. Ranking P pairs takes ``P (P - 1) / 2`` comparisons, so that large
 windows are slow; features without ranks take P steps. The sums are integers, the same as on the CPU.
-
-MCC uses the functions of `mcc`. A limited number of threads, each with working memory for a matrix on the
-device, go from voxel to voxel.
 """
 
 from __future__ import annotations
@@ -19,10 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import cuda, njit
 
-from glcm_cuda.base.cache import fingerprint
+from glcm_cuda.base.cache import versioned
 from glcm_cuda.families.glcm.definition import FORMULAS, Scale, Sums, mean_entropy
 from glcm_cuda.families.glcm.features import FEATURES
-from glcm_cuda.families.glcm.mcc import Scratch, mcc_of_window
 from glcm_cuda.families.stage import Chosen
 
 _PLACES = {name: place for place, name in enumerate(FORMULAS)}
@@ -144,16 +140,15 @@ def feature_kernel(walk: Walk) -> Callable[..., None]:
     int64: terms by rank (`log_steps`), logarithms and inverses (`scales`); the fields of `Scale` except the
     first; slice and row of the levels at which the maps start; maps (F, Z, Y, X) float32.
     """
-    sources = fingerprint(__name__)
     planes, counted, merge = walk.planes, walk.counted, walk.merge
     ranked = walk.counted.ranked
     orders = 2 if walk.symmetric else 1
 
+    @versioned(__name__)
     def features(  # type: ignore[no-untyped-def]
         levels, shape, offsets, radii, steps, log_table, inverse_table,
         first_level, log_one, log_unit, inverse_one, origin_z, origin_y, out
     ):  # fmt: skip
-        _ = sources
         x, y, z = cuda.grid(3)
         _, depth, height, width = out.shape
         if x >= width or y >= height or z >= depth:
@@ -378,44 +373,3 @@ def _writing(place: int) -> Any:
 
 
 _add_values, _write_values = _adding(0), _writing(0)
-
-
-def mcc_kernel(symmetric: bool, merge: bool) -> Callable[..., None]:
-    """Return the kernel of MCC as a Python function.
-
-    Its arguments: levels (Z, Y, X); directions (K, 3); radii of the window; whether the whole image has one
-    level; slice and row of the levels at which the map starts; the fields of `mcc.Scratch`, with the
-    threads along one more axis, the last, so that what the threads of a warp read at the same time is
-    contiguous; map (Z, Y, X) float32.
-    """
-    sources = fingerprint(__name__)
-
-    def correlation(  # type: ignore[no-untyped-def]
-        levels, offsets, radii, flat, origin_z, origin_y, pairs, names, matrix, diagonal, beside, out
-    ):
-        _ = sources
-        thread, threads = cuda.grid(1), names.shape[2]
-        depth, height, width = out.shape
-        if thread >= threads:
-            return
-        scratch = Scratch(
-            pairs[:, :, thread],
-            names[:, :, thread],
-            matrix[:, :, thread],
-            diagonal[:, thread],
-            beside[:, thread],
-        )
-        # `mcc_of_pairs` needs names of -1, and leaves them so.
-        for end in range(names.shape[0]):
-            for level in range(names.shape[1]):
-                names[end, level, thread] = -1
-        # Neighbouring threads take neighbouring voxels.
-        for voxel in range(thread, depth * height * width, threads):
-            x, y, z = voxel % width, voxel // width % height, voxel // width // height
-            centre = z + origin_z, y + origin_y, x
-            value = np.nan
-            if levels[centre] >= 0:
-                value = mcc_of_window(levels, centre, offsets, radii, scratch, symmetric, merge, flat)
-            out[z, y, x] = value
-
-    return correlation

@@ -9,21 +9,16 @@ from typing import Any
 import numpy as np
 from numba import cuda
 
+from glcm_cuda.families.counted_cuda import CUDACountedStage
 from glcm_cuda.families.fixed_point import LOG_ONE, log_steps, log_table
-from glcm_cuda.families.glcm.cuda import entropy_kernels, feature_kernels
-from glcm_cuda.families.glcm.mcc import scratch_sizes
+from glcm_cuda.families.glcm.cuda import entropy_kernels, feature_kernels, mcc_kernels
+from glcm_cuda.families.glcm.mcc import MCC
 from glcm_cuda.families.glcm.scales import check_levels, inverse_table, logs_of_ends, most_pairs, scale_of
 from glcm_cuda.families.kept import device_table
-from glcm_cuda.families.launching import compiled, launch, start
+from glcm_cuda.families.launching import compiled, launch
 from glcm_cuda.families.offsets import directions
 from glcm_cuda.families.stage import Chosen, CUDAStage, Extent, LevelStage, Source, Task
 from glcm_cuda.settings import MAX_LEVELS, GLCMSettings
-
-_MATRIX_THREADS, _MATRIX_BYTES = 1 << 16, 1 << 28
-"""Most threads of MCC, which have a matrix each, and most bytes for their working memory."""
-
-_MATRIX_BLOCK = 64
-"""Threads of a block of MCC."""
 
 _THREADS = 1 << 18
 """Threads of the counting kernel that suffice to fill a device: with more, strips get longer instead. The
@@ -167,57 +162,12 @@ class SumsStage(LevelStage):
         )  # fmt: skip
 
 
-class MCCStage(LevelStage):
+class MCCStage(CUDACountedStage):
     """The maximal correlation coefficient: threads, each with its own matrix, go from voxel to voxel."""
 
-    def comparisons(self) -> int:
-        """See `CUDAStage`. The cost of the tridiagonal form is the cube of the matrix's edge."""
-        _, edge = scratch_sizes(self._task.settings, self._task.bins.levels)
-        matrices = 1 if self._task.merge else len(directions(self._task.settings))
-        return int(matrices * edge**3)
-
-    def bytes(self, most: Extent) -> int:
-        """See `CUDAStage`."""
-        return self._threads(most) * self._bytes_a_thread()
-
-    def scratch(self, most: Extent) -> list[Any]:
-        """Return the directions and the fields of `mcc.Scratch`, with the threads along one more axis."""
-        arrays = [cuda.device_array((*shape, self._threads(most)), dtype) for shape, dtype in self._shapes()]
-        return [cuda.to_device(directions(self._task.settings)), *arrays]
-
-    def map(self, source: Source, origin: tuple[int, int], scratch: list[Any], out: Any, stream: Any) -> None:
-        """See `CUDAStage`."""
-        ((plane, _),) = self._chosen
-        settings = self._task.settings
-        kernel = compiled(feature_kernels.mcc_kernel, settings.symmetric, self._task.merge)
-        offsets, *arrays = scratch
-        blocks_of_threads = -(-arrays[0].shape[2] // _MATRIX_BLOCK)
-        start(
-            kernel, blocks_of_threads, _MATRIX_BLOCK, stream,
-            source.levels, offsets, settings.radii, self._task.bins.flat, *origin, *arrays, out[plane],
-        )  # fmt: skip
-
-    def _shapes(self) -> list[tuple[tuple[int, ...], type[np.number[Any]]]]:
-        """Return shape and type of every field of `mcc.Scratch` for one thread."""
-        settings, number_of_levels = self._task.settings, self._task.bins.levels
-        pairs, edge = scratch_sizes(settings, number_of_levels)
-        ends = 1 if settings.symmetric else 2
-        return [
-            ((2, pairs), np.int32),
-            ((ends, number_of_levels), np.int32),
-            ((edge, edge), np.float64),
-            ((edge,), np.float64),
-            ((edge,), np.float64),
-        ]
-
-    def _bytes_a_thread(self) -> int:
-        """Return the bytes of working memory of one thread."""
-        return sum(math.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in self._shapes())
-
-    def _threads(self, most: Extent) -> int:
-        """Return the number of threads for blocks of this extent."""
-        enough = max(_MATRIX_BYTES // self._bytes_a_thread(), _MATRIX_BLOCK)
-        return min(_MATRIX_THREADS, most.written, enough)
+    counted = MCC
+    count_kernel = staticmethod(mcc_kernels.count_kernel)
+    mean_kernel = staticmethod(mcc_kernels.mean_kernel)
 
 
 def _offset(settings: GLCMSettings, k: int) -> tuple[int, int, int]:

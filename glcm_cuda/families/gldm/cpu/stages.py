@@ -7,7 +7,7 @@ from typing import Any
 
 from numba import njit
 
-from glcm_cuda.base.cache import can_cache, fingerprint
+from glcm_cuda.base.cache import can_cache, versioned
 from glcm_cuda.families.counted_cpu import CPUCountedStage
 from glcm_cuda.families.gldm.dependences import DEPENDENCES, count_dependences
 from glcm_cuda.families.stage import CPUStage
@@ -16,11 +16,10 @@ from glcm_cuda.families.stage import CPUStage
 @functools.cache
 def _compiled() -> Any:
     """Return the loop over the windows of rows, compiled or read from Numba's cache."""
-    sources = fingerprint(__name__)
 
     @njit(nogil=True, cache=can_cache(), error_model="numpy")
+    @versioned(__name__)
     def count_rows(levels, z, y, plan, integers, reals, sums):  # type: ignore[no-untyped-def]
-        _ = sources
         for row in range(sums.shape[2]):
             for x in range(sums.shape[3]):
                 count_dependences(levels, (z, y + row, x), plan, integers, reals, sums[:, :, row, x])

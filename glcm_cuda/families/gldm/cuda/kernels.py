@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from numba import cuda
 
-from glcm_cuda.base.cache import fingerprint
+from glcm_cuda.base.cache import versioned
 from glcm_cuda.families.counted_cuda import Planes, voxel_at, writing
 from glcm_cuda.families.emphases import FORMULAS
 from glcm_cuda.families.gldm.dependences import count_dependences
@@ -17,12 +17,11 @@ _write_features = writing(FORMULAS, sums_at)
 
 def count_kernel() -> Callable[..., None]:
     """Return the kernel that counts windows."""
-    sources = fingerprint(__name__)
 
+    @versioned(__name__)
     def count(  # type: ignore[no-untyped-def]
         levels, origin_z, origin_y, height, first, voxels, plan, integers, reals, sums
     ):
-        _ = sources
         thread = cuda.grid(1)
         if thread >= integers.shape[1]:
             return
@@ -36,10 +35,9 @@ def count_kernel() -> Callable[..., None]:
 
 def mean_kernel(planes: Planes) -> Callable[..., None]:
     """Return the kernel that writes features."""
-    sources = fingerprint(__name__)
 
+    @versioned(__name__)
     def write(sums, first, voxels, out):  # type: ignore[no-untyped-def]
-        _ = sources
         voxel = cuda.grid(1)
         if voxel < voxels:
             z, y, x = voxel_at(first + voxel, out.shape[2], out.shape[3])

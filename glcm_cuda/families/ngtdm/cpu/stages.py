@@ -7,7 +7,7 @@ from typing import Any
 
 from numba import njit
 
-from glcm_cuda.base.cache import can_cache, fingerprint
+from glcm_cuda.base.cache import can_cache, versioned
 from glcm_cuda.families.counted_cpu import CPUCountedStage
 from glcm_cuda.families.ngtdm.cpu.boxes import FRAMES, add_boxes, boxes_of
 from glcm_cuda.families.ngtdm.differences import counted_by, counting_with, scratch_of
@@ -19,11 +19,10 @@ _count_differences = counting_with(add_boxes)
 @functools.cache
 def _compiled() -> Any:
     """Return the loop over the windows of rows, compiled or read from Numba's cache."""
-    sources = fingerprint(__name__)
 
     @njit(nogil=True, cache=can_cache(), error_model="numpy")
+    @versioned(__name__)
     def count_rows(levels, z, y, plan, integers, reals, sums):  # type: ignore[no-untyped-def]
-        _ = sources
         scratch = scratch_of(integers, reals, plan)
         for row in range(sums.shape[2]):
             for x in range(sums.shape[3]):

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import cuda
 
-from glcm_cuda.base.cache import fingerprint
+from glcm_cuda.base.cache import versioned
 from glcm_cuda.families.counted_cuda import Planes, voxel_at, writing
 from glcm_cuda.families.inlining import inlined
 from glcm_cuda.families.ngtdm.differences import counting_with, scratch_of
@@ -48,12 +48,11 @@ _write_features = writing(FORMULAS, values_at)
 
 def count_kernel() -> Callable[..., None]:
     """Return the kernel that counts windows."""
-    sources = fingerprint(__name__)
 
+    @versioned(__name__)
     def count(  # type: ignore[no-untyped-def]
         levels, origin_z, origin_y, height, first, voxels, plan, integers, reals, sums
     ):
-        _ = sources
         thread = cuda.grid(1)
         if thread >= integers.shape[1]:
             return
@@ -68,10 +67,9 @@ def count_kernel() -> Callable[..., None]:
 
 def mean_kernel(planes: Planes) -> Callable[..., None]:
     """Return the kernel that writes features."""
-    sources = fingerprint(__name__)
 
+    @versioned(__name__)
     def write(sums, first, voxels, out):  # type: ignore[no-untyped-def]
-        _ = sources
         voxel = cuda.grid(1)
         if voxel < voxels:
             z, y, x = voxel_at(first + voxel, out.shape[2], out.shape[3])

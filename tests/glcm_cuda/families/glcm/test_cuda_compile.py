@@ -93,7 +93,7 @@ def test_less_usual_settings_need_no_local_memory(fields):
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES, ids=str)
-@pytest.mark.parametrize("name", ["contrast", "all but MCC", "MCC"])
+@pytest.mark.parametrize("name", ["contrast", "all but MCC"])
 def test_other_features_need_no_local_memory(architecture, name):
     """Registers for two blocks of 128 threads, for four without ranks."""
     kernel, signature = kernel_counts.other_kernels()[name]
@@ -105,10 +105,7 @@ def test_other_features_need_no_local_memory(architecture, name):
 def test_less_usual_features_need_no_local_memory():
     from numba import types
 
-    wide = {
-        "all but MCC": kernel_counts.feature_signature(types.int32),
-        "MCC": kernel_counts.mcc_signature(types.int32),
-    }
+    wide = {"all but MCC": kernel_counts.feature_signature(types.int32)}
     for name, (kernel, signature) in kernel_counts.other_kernels().items():
         kernel_counts.registers_of(compiler_log(kernel, wide.get(name, signature), (9, 0)))
 

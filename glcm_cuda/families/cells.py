@@ -1,0 +1,97 @@
+"""The matrix P(i, j) of a whole region, from its entries: runs, zones or voxels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from glcm_cuda.families import emphases
+from glcm_cuda.families.feature import Feature
+from glcm_cuda.families.region import distinct
+
+
+class Cells(NamedTuple):
+    """The cells of a matrix that are not empty, in ascending order of j and of i: (C,) int64 arrays."""
+
+    levels: npt.NDArray[np.int64]
+    """i, from 1 on."""
+
+    numbers: npt.NDArray[np.int64]
+    """j, from 1 on."""
+
+    counts: npt.NDArray[np.int64]
+    """P(i, j)."""
+
+
+def cells_of(levels: npt.NDArray[np.integer], numbers: npt.NDArray[np.integer]) -> Cells:
+    """Return the cells from the level, from 0 on, and the number of each entry."""
+    factor = int(levels.max()) + 1
+    codes, counts = distinct(numbers.astype(np.int64) * factor + levels)
+    return Cells(codes % factor + 1, codes // factor, counts)
+
+
+def values_of(cells: Cells, features: Iterable[Feature], voxels: int, log_unit: float) -> list[float]:
+    """Return features of a matrix.
+
+    Parameters
+    ----------
+    cells : Cells
+        The matrix.
+    features : iterable of Feature
+        Those with a formula in `emphases.FORMULAS`, or here.
+    voxels : int
+        Number of voxels that the matrix was counted from.
+    log_unit : float
+        See `GLCMSettings.log_unit`.
+    """
+    sums = _sums(cells, log_unit)
+    return [
+        float(
+            _OF_CELLS[feature.formula](cells, voxels)
+            if feature.formula in _OF_CELLS
+            else emphases.FORMULAS[feature.formula](sums)
+        )
+        for feature in features
+    ]
+
+
+def _sums(cells: Cells, log_unit: float) -> emphases.Sums:
+    """Return the sums. Whole numbers are Python's, exact however large the region is."""
+    levels2, counts = cells.levels**2, cells.counts
+    numbers, starts = np.unique(cells.numbers, return_index=True)
+    rows = [int(number) for number in numbers]
+    entries = [int(count) for count in np.add.reduceat(counts, starts)]
+    by_level2 = [int(count) for count in np.add.reduceat(counts * levels2, starts)]
+    inverses, squares = counts / levels2, cells.numbers.astype(np.float64) ** 2
+    total = sum(entries)
+    return emphases.Sums(
+        entries=total,
+        level=int((counts * cells.levels).sum()),
+        level2=sum(by_level2),
+        inverse_level2=math.fsum(inverses),
+        number=sum(n * j for n, j in zip(entries, rows, strict=True)),
+        number2=sum(n * j**2 for n, j in zip(entries, rows, strict=True)),
+        inverse_number2=math.fsum(n / j**2 for n, j in zip(entries, rows, strict=True)),
+        level2_number2=sum(n * j**2 for n, j in zip(by_level2, rows, strict=True)),
+        level2_inverse=math.fsum(n / j**2 for n, j in zip(by_level2, rows, strict=True)),
+        inverse_number=math.fsum(inverses * squares),
+        inverse2=math.fsum(inverses / squares),
+        per_level=_sum_of_squares(np.bincount(cells.levels, counts)),
+        per_number=_sum_of_squares(entries),
+        information=(total * math.log2(total) - math.fsum(counts * np.log2(counts))) * log_unit,
+    )
+
+
+def _sum_of_squares(counts: Iterable[float]) -> int:
+    return sum(int(count) ** 2 for count in counts)
+
+
+_OF_CELLS: Mapping[str, Callable[[Cells, int], float]] = {
+    "per_voxel": lambda cells, voxels: int(cells.counts.sum()) / voxels,
+    "energy": lambda cells, _: _sum_of_squares(cells.counts) / int(cells.counts.sum()) ** 2,
+}
+"""Formulas that regions alone have."""

@@ -1,0 +1,1 @@
+"""The family of zones by their distance from the border of a region."""

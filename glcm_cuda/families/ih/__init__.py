@@ -1,0 +1,1 @@
+"""The intensity histogram: statistics of the levels of a region."""

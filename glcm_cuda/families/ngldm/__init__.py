@@ -1,0 +1,1 @@
+"""Features of dependences that IBSI has and pyradiomics lacks."""

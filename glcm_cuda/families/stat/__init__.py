@@ -1,0 +1,1 @@
+"""Statistics of the intensities of a region that IBSI has and pyradiomics lacks."""
