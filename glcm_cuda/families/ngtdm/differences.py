@@ -220,12 +220,12 @@ def put_in_order(window, kinds):  # type: ignore[no-untyped-def]
             window.names[np.uint64(window.levels[kind])] = kind
         return
     # Without branches, which would be mispredicted: a level that does not occur is overwritten by the next.
-    kind = np.uint64(0)
+    name = np.uint64(0)
     for level in range(np.uint64(lowest), np.uint64(highest + 1)):
         occurs = window.names[level] >= 0
-        window.levels[kind] = level
-        window.names[level] = kind if occurs else -1
-        kind += np.uint64(occurs)
+        window.levels[name] = level
+        window.names[level] = name if occurs else -1
+        name += np.uint64(occurs)
 
 
 @inlined()
@@ -240,11 +240,11 @@ def fill(table, window, counts, around, plan):  # type: ignore[no-untyped-def]
         # A level i is abs(i m - S) / m from the mean of m neighbours with the sum S. That the voxel itself is
         # in both sums adds nothing to i m - S.
         difference = abs(level * number - around.levels[at]) * plan.shares[np.uint64(number - 1)]
-        kind = np.uint64(window.names[np.uint64(level)])
+        name = np.uint64(window.names[np.uint64(level)])
         if number > 1 or plan.isolated:
-            table.numbers[kind] += 1.0
-        table.high[kind] += difference >> LOW_BITS
-        table.low[kind] += difference & ((1 << LOW_BITS) - 1)
+            table.numbers[name] += 1.0
+        table.high[name] += difference >> LOW_BITS
+        table.low[name] += difference & ((1 << LOW_BITS) - 1)
 
 
 @inlined()
