@@ -65,9 +65,9 @@ def add_boxes(window, voxels, boxes, frame, around):  # type: ignore[no-untyped-
             source, target = target, source
         levels, counts = source[:size], source[size:]
         for at in range(np.uint64(voxels)):
-            place = np.uint64(window.places[at])
-            around.levels[at] += sign * levels[place]
-            around.counts[at] += sign * counts[place]
+            voxel = np.uint64(window.places[at])
+            around.levels[at] += sign * levels[voxel]
+            around.counts[at] += sign * counts[voxel]
 
 
 @inlined()
