@@ -1,4 +1,4 @@
-"""Functions that compiled functions alone call: part of the caller's code, without an entry from Python."""
+"""Functions that become part of the compiled functions that call them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ from typing import Any
 
 from numba import njit
 
-inlined: Any = functools.partial(
-    njit, forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True, error_model="numpy"
-)
-"""Decorator ``@inlined()``. Calls would copy the fields of every array, and entries take long to compile.
+inlined: Any = functools.partial(njit, forceinline=True, no_cfunc_wrapper=True, error_model="numpy")
+"""Decorator ``@inlined()``. A call would copy the fields of every array, which takes long in small windows.
 
 Numbers divided by 0 are infinite or NaN, as in kernels.
 """

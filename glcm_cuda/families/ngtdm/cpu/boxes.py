@@ -54,9 +54,9 @@ def add_boxes(window, voxels, boxes, frame, around):  # type: ignore[no-untyped-
         # The levels are in the first half of an array, the counts in the second.
         source, target = around.work[: 2 * size], around.work[2 * size : 4 * size]
         levels, counts = source[:size], source[size:]
-        for place in range(len(levels)):
-            levels[place] = values[place] if values[place] >= 0 else 0
-            counts[place] = 1 if values[place] >= 0 else 0
+        for index in range(len(levels)):
+            levels[index] = values[index] if values[index] >= 0 else 0
+            counts[index] = 1 if values[index] >= 0 else 0
         # Along each axis, sums are needed of the voxels that the sums along the axes to follow will add.
         first = frame.first - radius * boxes.diagonal
         for axis in range(len(boxes.strides)):
