@@ -10,10 +10,10 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from glcm_cuda.families.counting import Counted, Counting, Memory
 from glcm_cuda.families.emphases import FORMULAS, Sums
+from glcm_cuda.families.inlining import inlined
 from glcm_cuda.families.offsets import directions
 from glcm_cuda.families.stage import Chosen, Task
 from glcm_cuda.families.tallies import Tables, clear, enter, tables_for, tally_memory, tally_of, total
@@ -66,7 +66,7 @@ def counting(task: Task, chosen: Chosen) -> Counting:
     )
 
 
-@njit
+@inlined()
 def count_runs(levels, centre, plan, integers, reals, sums):  # type: ignore[no-untyped-def]
     """Write the `Sums` of every matrix of the window around a voxel into `sums` (matrices, fields)."""
     if levels[centre] < 0:
@@ -91,7 +91,7 @@ def count_runs(levels, centre, plan, integers, reals, sums):  # type: ignore[no-
     release(window, counts)
 
 
-@njit
+@inlined()
 def has_line(window, voxels, jump):  # type: ignore[no-untyped-def]
     """Return whether a line along a direction holds two voxels that count, adjacent or not."""
     for at in range(voxels):
@@ -103,7 +103,7 @@ def has_line(window, voxels, jump):  # type: ignore[no-untyped-def]
     return False
 
 
-@njit
+@inlined()
 def enter_runs(window, voxels, jump, lengths, tally, plan):  # type: ignore[no-untyped-def]
     """Enter the runs along a direction; return the change of the sum of P log2 P, and the longest run."""
     values, logs, longest = window.values, 0, 1
