@@ -82,9 +82,9 @@ def command(
 ) -> None:
     """Compute features of a region of interest: one value per feature.
 
-    They are those of maps and, for regions only, IBSI's intensity histogram (ih), distance zones (gldzm) and
-    what pyradiomics lacks of its statistics (stat) and dependences (ngldm). Grey levels cover the intensity
-    range of the region, unless --range-over image is given.
+    They are those of maps and, for regions only, IBSI's intensity histogram (family ih), distance zones
+    (gldzm), and statistics and dependences in full (stat, ngldm). Grey levels cover the intensity range of
+    the region, unless --range-over image is given.
 
     \b
     Example:

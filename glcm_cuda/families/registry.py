@@ -85,9 +85,12 @@ def feature_named(name: str, *, region: bool = False) -> Feature:
     if not found:
         _refuse_region_only(name)
         known = [
-            spelling
-            for one in (REGION_FEATURES if region else FEATURES)
-            for spelling in (*one.unique_names, *one.shared_names)
+            *(family.name for family in _families(region)),
+            *(
+                spelling
+                for one in (REGION_FEATURES if region else FEATURES)
+                for spelling in (*one.unique_names, *one.shared_names)
+            ),
         ]
         families = ", ".join(f"{family.name} ({len(family.features)})" for family in _families(region))
         msg = f"no feature {name!r}{nearest(name, known)}; give all, or a name of the families {families}"
@@ -135,7 +138,7 @@ def requested(names: str | Iterable[str], *, region: bool = False) -> dict[str, 
     Examples
     --------
     >>> list(requested(["TU9B", "ngtdm"]))[:3]
-    ['TU9B', 'ngtdm_Coarseness', 'ngtdm_Contrast']
+    ['TU9B', 'ngtdm_Busyness', 'ngtdm_Coarseness']
     """
     wanted = [names] if isinstance(names, str) else list(names)
     if not wanted:

@@ -13,7 +13,7 @@ import numpy as np
 from fuzz.strategies import Call
 from glcm_cuda import GLCMSettings
 from glcm_cuda.families.feature import Feature
-from glcm_cuda.families.registry import NAMES, feature_named
+from glcm_cuda.families.registry import FEATURES, REGION_FEATURES
 
 DENSE_LEVELS = 300
 """Beyond it the oracle's matrices are too large, and entropy alone is compared."""
@@ -142,14 +142,39 @@ def expected_of(call: Call, chosen: GLCMSettings) -> Any:
         return levels_of(call.image, call.mask, chosen)[0]
     _refuse(np.ndim(call.image) not in (2, 3))
     _refuse(chosen.slice_axis and np.ndim(call.image) == 2)
-    _refuse(not call.features or not set(call.features) <= set(NAMES))
+    region = call.function == "roi_features"
+    known = {feature.name: feature for feature in (REGION_FEATURES if region else FEATURES)}
+    _refuse(not call.features or not set(call.features) <= set(known))
     levels, inside, number = levels_of(call.image, call.mask, chosen)
-    stack, within = (array.reshape((-1, *array.shape[-2:])) for array in (levels, inside))
-    stack, within = (np.moveaxis(array, chosen.slice_axis, 0) for array in (stack, within))
-    counted = within if chosen.masked_window or call.function == "roi_features" else np.ones_like(within)
-    wanted = [feature_named(name) for name in call.features]
+    image, stack, within = (
+        np.moveaxis(np.reshape(array, (-1, *levels.shape[-2:])), chosen.slice_axis, 0)
+        for array in (call.image, levels, inside)
+    )
+    wanted = [known[name] for name in call.features]
     pairs = [feature.name for feature in wanted if feature.family == "glcm"]
     names = [name for name in pairs if name == "joint_entropy" or number <= DENSE_LEVELS]
+    others = [feature for feature in wanted if feature.family != "glcm"]
+    if region:
+        return _pairs(call, chosen, names, stack, within, number) | _others(
+            naive_families.region, call, chosen, others, (image, stack + 1, within), number
+        )
+    maps = _pairs(call, chosen, names, stack, within, number) | _others(
+        naive_families.maps, call, chosen, others, (image, stack + 1), number, mask=within
+    )
+    return {
+        name: np.moveaxis(values, 0, chosen.slice_axis).reshape(levels.shape) for name, values in maps.items()
+    }
+
+
+def _pairs(
+    call: Call, chosen: GLCMSettings, names: list[str], stack: Any, within: Any, number: int
+) -> dict[str, Any]:
+    """Return co-occurrence features by name."""
+    if not names:
+        return {}
+    region = call.function == "roi_features"
+    counted = within if chosen.masked_window or region else np.ones_like(within)
+    dense, dense_number = _densely(stack, names, number)
     shared: dict[str, Any] = {
         "mask": within,
         "dimensions": chosen.dimensions,
@@ -159,60 +184,43 @@ def expected_of(call: Call, chosen: GLCMSettings) -> Any:
         "first_level": chosen.first_level,
         "offsets": _offsets(chosen),
         "image_levels": len(np.unique(stack[counted])),
+        "number_of_levels": dense_number,
     }
-    if call.function == "roi_features":
-        values = _densely(stack, names, number)
-        return {
-            name: naive.roi(
-                values[0], name=name, pool_slices=call.pool_slices, number_of_levels=values[1], **shared
-            )
-            for name in names
-        }
-    maps = {}
-    if names:
-        dense, number = _densely(stack, names, number)
-        maps = naive.maps(
-            dense,
-            names,
-            window=chosen.edges,
-            masked_window=chosen.masked_window,
-            number_of_levels=number,
-            **shared,
-        )
-    image = np.moveaxis(np.reshape(call.image, (-1, *levels.shape[-2:])), chosen.slice_axis, 0)
-    maps |= _other_maps(call, chosen, [one for one in wanted if one.family != "glcm"], image, stack, within)
-    return {
-        name: np.moveaxis(values, 0, chosen.slice_axis).reshape(levels.shape) for name, values in maps.items()
-    }
+    if region:
+        return {name: naive.roi(dense, name=name, pool_slices=call.pool_slices, **shared) for name in names}
+    return naive.maps(dense, names, window=chosen.edges, masked_window=chosen.masked_window, **shared)
 
 
-def _other_maps(
-    call: Call, chosen: GLCMSettings, wanted: list[Feature], image: Any, levels: Any, inside: Any
+def _others(
+    oracle: Any,
+    call: Call,
+    chosen: GLCMSettings,
+    wanted: list[Feature],
+    arrays: tuple[Any, ...],
+    number: int,
+    **options: Any,
 ) -> dict[str, Any]:
-    """Return the maps of features of the families other than the co-occurrence matrix."""
-    options = {
+    """Return features of the other families by name, from the oracle of maps or of regions."""
+    if call.function == "roi_features":
+        options |= {"pool_slices": call.pool_slices}
+    else:
+        options |= {"window": chosen.edges, "masked_window": chosen.masked_window}
+    dependences = {"distances": chosen.distances, "alpha": chosen.gldm_a}
+    own = {
         "firstorder": {"voxel_volume": math.prod(call.spacing), "shift": chosen.intensity_shift},
         "glrlm": {"merge": chosen.aggregate == "merge"},
-        "glszm": {},
-        "gldm": {"distances": chosen.distances, "alpha": chosen.gldm_a},
+        "gldm": dependences,
+        "ngldm": dependences,
         "ngtdm": {"distances": chosen.distances, "isolated": chosen.ngtdm_isolated},
+        "ih": {"number_of_levels": number},
     }
-    maps = {}
+    found = {}
     for family in dict.fromkeys(feature.family for feature in wanted):
-        found = naive_families.maps(
-            family,
-            image,
-            levels + 1,
-            window=chosen.edges,
-            dimensions=chosen.dimensions,
-            mask=inside,
-            masked_window=chosen.masked_window,
-            **options[family],
-        )
+        values = oracle(family, *arrays, dimensions=chosen.dimensions, **own.get(family, {}), **options)
         for feature in (one for one in wanted if one.family == family):
             unit = chosen.log_unit if feature.is_entropy else 1.0
-            maps[feature.name] = unit * found[feature.pyradiomics]
-    return maps
+            found[feature.name] = unit * values[feature.full_name.removeprefix(f"{family}_")]
+    return found
 
 
 def _densely(levels: Any, names: list[str], number: int) -> tuple[Any, int]:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from glcm_cuda.families.registry import FEATURES
+from glcm_cuda.families.feature import Feature
+from glcm_cuda.families.registry import FEATURES, REGION_FEATURES
 
 REAL_TYPES = (
     "bool", "uint8", "int8", "uint16", "int16", ">i2", "int32", "uint32", "int64", "uint64",
@@ -201,15 +202,12 @@ def fields(draw: Any) -> dict[str, Any]:
     return drawn
 
 
-_NAMES = {
-    family: [feature.name for feature in FEATURES if feature.family == family]
-    for family in dict.fromkeys(feature.family for feature in FEATURES)
-}
-_ANY_NAME = st.sampled_from(list(_NAMES)).flatmap(lambda family: st.sampled_from(_NAMES[family]))
-
-
-def features(name: st.SearchStrategy[str]) -> st.SearchStrategy[tuple[str, ...]]:
-    """Draw joint entropy, some of these names, a name that there is not, or none."""
+def wanted(features: tuple[Feature, ...]) -> st.SearchStrategy[tuple[str, ...]]:
+    """Draw joint entropy, the names of some of these features, a name that there is not, or none."""
+    families: dict[str, list[str]] = {}
+    for feature in features:
+        families.setdefault(feature.family, []).append(feature.name)
+    name = st.sampled_from(list(families.values())).flatmap(st.sampled_from)
     return st.one_of(
         st.just(("joint_entropy",)),
         st.lists(name, min_size=1, max_size=3, unique=True).map(tuple),
@@ -219,8 +217,8 @@ def features(name: st.SearchStrategy[str]) -> st.SearchStrategy[tuple[str, ...]]
 
 
 _WANTED = {
-    "feature_maps": features(_ANY_NAME),
-    "roi_features": features(st.sampled_from(_NAMES["glcm"])),
+    "feature_maps": wanted(FEATURES),
+    "roi_features": wanted(REGION_FEATURES),
 }
 
 

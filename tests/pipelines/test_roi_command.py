@@ -94,11 +94,9 @@ def test_values_have_all_their_digits_and_the_table_tells_how_it_was_made(phanto
     assert (record["mask_label"], record["voxels"]) == (1, 74)
     assert record["bins"] == {"levels": 6, "low": 1.0, "high": 6.0}
     assert record["features"][18] == {
-        "name": "autocorrelation",
-        "family": "glcm",
-        "pyradiomics": "Autocorrelation",
+        "name": "autocorrelation", "family": "glcm", "pyradiomics": "Autocorrelation",
         "ibsi": ["autocorrelation (QWB0)"],
-    }
+    }  # fmt: skip
     assert list(record["aggregations"]) == ["2d-mean"]
     assert record["aggregations"]["2d-mean"]["ibsi"] == {
         "firstorder": "DHQ4", "glcm": "BTW3", "glrlm": "BTW3", "glszm": "8QNN", "gldm": "8QNN",
@@ -218,6 +216,10 @@ def test_a_region_without_pairs_in_its_slices(tmp_path, rng):
             "no aggregation '3d-maen' (did you mean '3d-mean'?); the aggregations are 2d-mean,",
         ),
         (("--feature", "x"), "no feature 'x'"),
+        (
+            ("--feature", "gldzn"),
+            "no feature 'gldzn' (did you mean 'gldzm'?); give all, or a name of the fam",
+        ),
         (("--range-over", "crop"), "--range-over crop applies to maps, whose windows reach beyond the mask"),
         (("--mask-label", 0), "--mask-label must be 1 or more, got 0"),
         (("--mask-label", 4), "mask.nrrd has no voxel of label 4; labels present: 1"),

@@ -19,9 +19,9 @@ def values(region: Region, features: Sequence[Feature]) -> list[list[float]]:
     statistics = Statistics(region.intensities[region.levels != OUTSIDE])
     return [
         [
-            _OF_REGION[feature.pyradiomics](region, statistics)
-            if feature.pyradiomics in _OF_REGION
-            else float(FORMULAS[feature.pyradiomics](statistics))
+            _OF_REGION[feature.formula](region, statistics)
+            if feature.formula in _OF_REGION
+            else float(FORMULAS[feature.formula](statistics))
             for feature in features
         ]
     ]
@@ -54,10 +54,10 @@ def _level_counts(region: Region) -> npt.NDArray[np.int64]:
 
 
 _OF_REGION: Mapping[str, Callable[[Region, Statistics], float]] = {
-    "Energy": _energy,
-    "TotalEnergy": _total_energy,
-    "RootMeanSquared": _root_mean_squared,
-    "Entropy": _entropy,
-    "Uniformity": _uniformity,
+    "energy": _energy,
+    "total_energy": _total_energy,
+    "root_mean_square": _root_mean_squared,
+    "entropy": _entropy,
+    "uniformity": _uniformity,
 }
 """Features that need more than the intensities."""

@@ -79,9 +79,15 @@ def _values(features: Iterable[Feature], pairs: _Pairs, settings: GLCMSettings, 
     return [
         _mcc(pairs, settings.symmetric, bins.flat)
         if feature.name == "mcc"
-        else float(FORMULAS[feature.name](sums, scale))
+        else float(_formula_of(feature)(sums, scale))
         for feature in features
     ]
+
+
+def _formula_of(feature: Feature) -> Any:
+    """Return the formula as plain Python: compiling it takes longer than its few calls."""
+    formula = FORMULAS[feature.name]
+    return getattr(formula, "py_func", formula)
 
 
 def _sums(pairs: _Pairs, centre: int, symmetric: bool, levels: int) -> Sums:

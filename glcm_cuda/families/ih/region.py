@@ -50,10 +50,10 @@ def _level_of(gradients: npt.NDArray[np.float64], place: np.intp) -> float:
 
 
 _OF_COUNTS: Mapping[str, Callable[[_Counts], float]] = {
-    "Mode": _mode,
-    "MaximumGradient": lambda counts: float(_gradients(counts).max()),
-    "MaximumGradientLevel": lambda counts: _level_of(_gradients(counts), _gradients(counts).argmax()),
-    "MinimumGradient": lambda counts: float(_gradients(counts).min()),
-    "MinimumGradientLevel": lambda counts: _level_of(_gradients(counts), _gradients(counts).argmin()),
+    "mode": _mode,
+    "maximum_gradient": lambda counts: float(_gradients(counts).max()),
+    "maximum_gradient_level": lambda counts: _level_of(_gradients(counts), _gradients(counts).argmax()),
+    "minimum_gradient": lambda counts: float(_gradients(counts).min()),
+    "minimum_gradient_level": lambda counts: _level_of(_gradients(counts), _gradients(counts).argmin()),
 }
 """Features of the histogram; of several levels with the same gradient the lowest counts."""

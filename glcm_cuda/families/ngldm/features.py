@@ -1,8 +1,9 @@
-"""Three features of dependences that IBSI has and pyradiomics lacks; the others are in ``gldm``."""
+"""IBSI's 17 features of dependences. All but three are in the family ``gldm``, as in pyradiomics."""
 
 from __future__ import annotations
 
 from glcm_cuda.families.feature import Family, Feature
+from glcm_cuda.families.gldm.features import FEATURES as GLDM
 
 
 def _dependence(formula: str, name: str, ibsi: tuple[str, str]) -> Feature:
@@ -10,6 +11,7 @@ def _dependence(formula: str, name: str, ibsi: tuple[str, str]) -> Feature:
 
 
 FEATURES = (
+    *GLDM,
     _dependence(
         "levels_normalized",
         "GrayLevelNonUniformityNormalized",
@@ -18,6 +20,8 @@ FEATURES = (
     _dependence("per_voxel", "DependencePercentage", ("dependence count percentage", "6XV8")),
     _dependence("energy", "DependenceEnergy", ("dependence count energy", "CAS9")),
 )
-"""In IBSI's order."""
+"""Those of ``gldm`` in their order, and the others in IBSI's."""
 
-FAMILY = Family("ngldm", FEATURES, region_only="IBSI defines it for regions, and pyradiomics lacks it")
+FAMILY = Family(
+    "ngldm", FEATURES, region_only="IBSI defines it for regions, and pyradiomics lacks it; gldm has maps"
+)

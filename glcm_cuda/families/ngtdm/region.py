@@ -1,4 +1,7 @@
-"""Grey-tone differences of a whole region."""
+"""Grey-tone differences of a whole region.
+
+Whole numbers are Python's: the int64 that suffice for a window do not for a region of any size.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,7 @@ def values(region: Region, features: Sequence[Feature]) -> list[list[float]]:
     """Return the features of the region, or of each slice in which a voxel counts."""
     found = [_differences(levels, region.settings) for levels in region.parts()]
     return [
-        [float(FORMULAS[feature.pyradiomics](differences)) for feature in features]
+        [float(FORMULAS[feature.formula](differences)) for feature in features]
         for differences in found
         if len(differences.levels)
     ]
@@ -119,10 +122,10 @@ def _strength(d: Differences) -> float:
 
 
 FORMULAS: Mapping[str, Callable[[Differences], float]] = {
-    "Busyness": _busyness,
-    "Coarseness": _coarseness,
-    "Complexity": _complexity,
-    "Contrast": _contrast,
-    "Strength": _strength,
+    "busyness": _busyness,
+    "coarseness": _coarseness,
+    "complexity": _complexity,
+    "contrast": _contrast,
+    "strength": _strength,
 }
-"""Features from `Differences`, by their names in pyradiomics; docs/definition.md, section 10."""
+"""Features from `Differences`, by `Feature.formula`; docs/definition.md, section 10."""
