@@ -1,4 +1,4 @@
-"""Maps of a volume, computed in the box that the windows around its mask reach."""
+"""Maps and features of a volume, computed in the box of its mask."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from glcm_cuda import GLCMSettings, feature_maps, find_bins
 from glcm_cuda.engines.choice import Backend
 from glcm_cuda.levels.arrays import bounding_box
+from glcm_cuda.roi import roi_features
 from pipelines.images.volume import Volume
 from radsynth.inputs import Mask
 from radsynth.kinds.kind import Map
@@ -71,3 +72,35 @@ def on_whole(part: Map, volume: Volume, mask: Mask | None, settings: GLCMSetting
     whole = np.full(volume.array.shape, outside, np.float32)
     whole[mask_box(mask, settings)] = part
     return whole
+
+
+def region_values(
+    volume: Volume, mask: Mask, features: Sequence[str], settings: GLCMSettings, pool_slices: bool
+) -> dict[str, float]:
+    """Return features of a region, by the names that ask for them.
+
+    Parameters
+    ----------
+    volume : Volume
+        The image; its grey levels are those of the whole.
+    mask : bool array of the volume's shape
+        The region.
+    features, settings, pool_slices
+        See `glcm_cuda.roi.roi_features`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Those of `glcm_cuda.roi.roi_features`.
+    """
+    bins = find_bins(volume.array, settings, mask)
+    box = bounding_box(mask, 0)  # beyond it there is no pair inside the mask
+    return roi_features(
+        volume.array[box],
+        features,
+        settings,
+        mask=mask[box],
+        pool_slices=pool_slices,
+        bins=bins,
+        spacing=volume.zyx_spacing_mm,
+    )

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from glcm_cuda import GLCMSettings, find_bins
+from glcm_cuda import GLCMSettings
 from glcm_cuda.families.registry import requested
-from glcm_cuda.levels.arrays import bounding_box
-from glcm_cuda.roi import roi_features
 from pipelines.images.volume import Volume
 from pipelines.maps.aggregations import AGGREGATIONS
 from pipelines.maps.inputs import MOST_LABELS, labels_in
 from pipelines.maps.region import aggregations_named
 from pipelines.shell.parameter_file import ParameterFile
+from radsynth.boxes import region_values
 from radsynth.inputs import Mask, prepared
 from radsynth.kinds.finding import kind_of
 from radsynth.kinds.kind import Spacing
@@ -94,38 +93,6 @@ def features(
         fitted = glcm if parameters is None else parameters.fitted(glcm, ready)
         rows.append({"voxels": int(counted.sum()), **region_values(ready, counted, wanted, fitted, pool)})
     return pd.DataFrame(rows, index=pd.Index(list(regions), name="label"))
-
-
-def region_values(
-    volume: Volume, mask: Mask, features: Sequence[str], settings: GLCMSettings, pool_slices: bool
-) -> dict[str, float]:
-    """Return features of a region, by the names that ask for them.
-
-    Parameters
-    ----------
-    volume : Volume
-        The image; its grey levels are those of the whole.
-    mask : bool array of the volume's shape
-        The region.
-    features, settings, pool_slices
-        See `glcm_cuda.roi.roi_features`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        Those of `glcm_cuda.roi.roi_features`.
-    """
-    bins = find_bins(volume.array, settings, mask)
-    box = bounding_box(mask, 0)  # beyond it there is no pair inside the mask
-    return roi_features(
-        volume.array[box],
-        features,
-        settings,
-        mask=mask[box],
-        pool_slices=pool_slices,
-        bins=bins,
-        spacing=volume.zyx_spacing_mm,
-    )
 
 
 def _of_region(keywords: Mapping[str, Any]) -> dict[str, Any]:

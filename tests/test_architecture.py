@@ -25,6 +25,7 @@ PACKAGES = ("radsynth", "pipelines", "surrogate", "glcm_cuda")
 ROOMS: dict[str, tuple[set[str], ...]] = {
     "radsynth": (
         {"."},
+        {"extraction"},
         {"kinds"},
     ),
     "pipelines": (
