@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.images.preprocessing import preprocess_with_mask
-from pipelines.images.volume import Volume
+from pipelines.images.volume import Volume, geometry_differences
 from pipelines.shell.parameter_file import ParameterFile
 from radsynth.kinds.finding import kind_of
 from radsynth.kinds.kind import Kind, Map, Spacing
@@ -30,11 +30,14 @@ class Inputs:
         Its kind.
     channels : tuple of (Volume, mask or None)
         One, but for tensors.
+    moved : bool
+        Whether they were resampled to another grid.
     """
 
     source: Any
     kind: Kind
     channels: tuple[tuple[Volume, Mask | None], ...]
+    moved: bool = False
 
     @classmethod
     def of(
@@ -57,11 +60,13 @@ class Inputs:
         chosen = parameters.label if label is None and parameters is not None else label
         masks = masks_of(mask, image, kind, volumes, chosen)
         pairs = zip(volumes, masks, strict=True)
-        return cls(image, kind, tuple(prepared(volume, inside, parameters) for volume, inside in pairs))
+        channels = tuple(prepared(volume, inside, parameters) for volume, inside in pairs)
+        return cls(image, kind, channels, moved=bool(geometry_differences(channels[0][0], volumes[0])))
 
     def image(self, maps: list[Map]) -> Any:
         """Return maps, one for each channel, as an image of the source's kind."""
-        return self.kind.image(maps, [volume for volume, _ in self.channels], self.source)
+        volumes = [volume for volume, _ in self.channels]
+        return self.kind.image(maps, volumes, self.source, moved=self.moved)
 
 
 def prepared(volume: Volume, mask: Mask, parameters: ParameterFile | None) -> tuple[Volume, Mask]:

@@ -24,6 +24,7 @@ PACKAGES = ("radsynth", "pipelines", "surrogate", "glcm_cuda")
 
 ROOMS: dict[str, tuple[set[str], ...]] = {
     "radsynth": (
+        {"adapters"},
         {"."},
         {"extraction"},
         {"kinds"},

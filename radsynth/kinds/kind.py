@@ -54,7 +54,7 @@ class Kind(Protocol):
             If the image is unfit; the message names the argument.
         """
 
-    def image(self, maps: Sequence[Map], volumes: Sequence[Volume], source: Any) -> Any:
+    def image(self, maps: Sequence[Map], volumes: Sequence[Volume], source: Any, *, moved: bool) -> Any:
         """Return maps, one for each volume and on its grid, as one image of this kind.
 
         Parameters
@@ -62,9 +62,11 @@ class Kind(Protocol):
         maps : sequence of float32 arrays
             Of the shapes of the volumes.
         volumes : sequence of Volume
-            The grids of the maps; those of `source`, unless it was resampled.
+            The grids of the maps.
         source
             The image that was mapped.
+        moved : bool
+            Whether the grids are others than that of `source`, because it was resampled.
         """
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.images.formats.nifti_forms import place_of
-from pipelines.images.volume import Volume, geometry_differences
+from pipelines.images.volume import Volume
 from radsynth.kinds.kind import Map, Spacing, refuse_not_real, refuse_spacing
 
 _TO_RAS = np.array([[-1.0], [-1.0], [1.0]])
@@ -47,20 +47,20 @@ class NibabelKind:
         place = place_of(np.asarray(image.affine, np.float64)[:3])
         return (Volume(array.reshape((*array.shape, 1)[:3]).T, **vars(place)),)
 
-    def image(self, maps: Sequence[Map], volumes: Sequence[Volume], source: Any) -> Any:
+    def image(self, maps: Sequence[Map], volumes: Sequence[Volume], source: Any, *, moved: bool) -> Any:
         """Return a map with the source's class, affine and header, but for the type and range of its values.
 
         Where the source was resampled, the affine is that of the new grid.
         """
-        values, volume = maps[0].T, volumes[0]
+        values = maps[0].T
         header = source.header.copy()
         header.set_data_dtype(np.float32)
         for name in ("cal_min", "cal_max"):
             if name in header:
                 header[name] = 0
-        if not geometry_differences(volume, self.volumes(source, "image", None)[0]):
-            return type(source)(values.reshape(source.shape), source.affine, header)
-        return type(source)(values, _affine(volume), header)
+        if moved:
+            return type(source)(values, _affine(volumes[0]), header)
+        return type(source)(values.reshape(source.shape), source.affine, header)
 
 
 def _affine(volume: Volume) -> npt.NDArray[np.float64]:

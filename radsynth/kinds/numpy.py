@@ -35,6 +35,6 @@ class NumPyKind:
         axes = "z, y and x" if image.ndim == 3 else "y and x"
         return (unplaced(image, checked_spacing(spacing, axes, image.ndim)[::-1]),)
 
-    def image(self, maps: Sequence[Map], volumes: Sequence[Volume], source: object) -> Map:
+    def image(self, maps: Sequence[Map], volumes: Sequence[Volume], source: object, *, moved: bool) -> Map:
         """Return the map as it is."""
         return maps[0]

@@ -33,6 +33,8 @@ class PathKind:
         refuse_spacing(spacing, "an image in a file")
         return (read_image(Path(image)),)
 
-    def image(self, maps: Sequence[Map], volumes: Sequence[Volume], source: object) -> SimpleITK.Image:
+    def image(
+        self, maps: Sequence[Map], volumes: Sequence[Volume], source: object, *, moved: bool
+    ) -> SimpleITK.Image:
         """Return a map as an image of SimpleITK."""
         return placed(maps[0], volumes[0])

@@ -42,7 +42,9 @@ class SimpleITKKind:
             raise ValueError(msg)
         return (volume_of(image),)
 
-    def image(self, maps: Sequence[Map], volumes: Sequence[Volume], source: object) -> SimpleITK.Image:
+    def image(
+        self, maps: Sequence[Map], volumes: Sequence[Volume], source: object, *, moved: bool
+    ) -> SimpleITK.Image:
         """Return a map with the geometry of its volume."""
         return placed(maps[0], volumes[0])
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.images.formats.nifti_forms import place_of
-from pipelines.images.volume import Volume, geometry_differences
+from pipelines.images.volume import Volume
 from radsynth.kinds.kind import Map, Spacing, checked_spacing, refuse_not_real, refuse_spacing, unplaced
 
 
@@ -55,7 +55,7 @@ class TorchKind:
         edges = checked_spacing(spacing, "H, W and D", 3)
         return tuple(unplaced(channel, edges) for channel in channels)
 
-    def image(self, maps: Sequence[Map], volumes: Sequence[Volume], source: Any) -> Any:
+    def image(self, maps: Sequence[Map], volumes: Sequence[Volume], source: Any, *, moved: bool) -> Any:
         """Return maps as the channels of a tensor, on the source's device and with its metadata.
 
         Raises
@@ -63,7 +63,7 @@ class TorchKind:
         ValueError
             If the image was resampled: the tensor could not say where its new voxels lie.
         """
-        if geometry_differences(volumes[0], self.volumes(source, "image", None)[0]):
+        if moved:
             msg = "params resamples the image, which a tensor cannot record; resample it first"
             raise ValueError(msg)
         values = np.stack([values.T for values in maps])
