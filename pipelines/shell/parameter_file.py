@@ -75,19 +75,19 @@ _MAY_BE_NULL = {
 SETTINGS = (*COMPUTED, *WITHOUT_EFFECT, *REFUSED)
 VOXEL_SETTINGS = ("kernelRadius", "maskedKernel", "initValue", "voxelBatch")
 
-_INTERPOLATORS = (
+INTERPOLATORS = (
     "sitkNearestNeighbor", "sitkLinear", "sitkBSpline", "sitkGaussian", "sitkHammingWindowedSinc",
     "sitkCosineWindowedSinc", "sitkWelchWindowedSinc", "sitkLanczosWindowedSinc", "sitkBlackmanWindowedSinc",
 )  # fmt: skip
-_SHAPES = ("shape", "shape2D")
+SHAPES = ("shape", "shape2D")
 """Feature classes without maps."""
 
-_IMAGE_TYPES = (
+IMAGE_TYPES = (
     "Original", "Exponential", "Gradient", "LBP2D", "LBP3D", "LoG", "Logarithm", "Square", "SquareRoot",
     "Wavelet",
 )  # fmt: skip
 
-_SAME_AS = {
+SAME_AS = {
     "firstorder": {"StandardDeviation": "the root of Variance"},
     "glcm": {
         "Dissimilarity": "DifferenceAverage",
@@ -209,12 +209,66 @@ def read_parameter_file(path: str | os.PathLike[str], *, region: bool = False) -
 
 
 def _parsed(path: Path, content: Mapping[str, Any], *, region: bool) -> ParameterFile:
+    sections = sections_of(content)
+    setting = sections["setting"]
+    return parameters_of(
+        path,
+        setting,
+        sections["voxelSetting"],
+        own=_original(sections["imageType"], setting),
+        features=_features(sections["featureClass"]),
+        region=region,
+    )
+
+
+def sections_of(content: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the four sections of a parameter file, empty where one is missing.
+
+    Raises
+    ------
+    ValueError
+        If a section, or a setting, has a name that pyradiomics does not know.
+    """
     refuse_unknown("section", content, SECTIONS)
-    setting = mapping("setting", content.get("setting"))
-    voxel = mapping("voxelSetting", content.get("voxelSetting"))
-    refuse_unknown("setting", setting, SETTINGS, elsewhere=dict.fromkeys(VOXEL_SETTINGS, "voxelSetting"))
-    refuse_unknown("voxelSetting", voxel, VOXEL_SETTINGS, elsewhere=dict.fromkeys(SETTINGS, "setting"))
-    own = _original(mapping("imageType", content.get("imageType")), setting)
+    sections = {name: mapping(name, content.get(name)) for name in SECTIONS}
+    for name, known, others in (
+        ("setting", SETTINGS, dict.fromkeys(VOXEL_SETTINGS, "voxelSetting")),
+        ("voxelSetting", VOXEL_SETTINGS, dict.fromkeys(SETTINGS, "setting")),
+    ):
+        refuse_unknown(name, sections[name], known, elsewhere=others)
+    refuse_unknown("imageType", sections["imageType"], IMAGE_TYPES)
+    return sections
+
+
+def parameters_of(
+    path: Path,
+    setting: Mapping[str, Any],
+    voxel: Mapping[str, Any],
+    *,
+    own: Mapping[str, Any],
+    features: tuple[str, ...],
+    region: bool,
+) -> ParameterFile:
+    """Return what settings of pyradiomics ask for.
+
+    Parameters
+    ----------
+    path : Path
+        Where they stand, for messages.
+    setting, voxel : mapping
+        The sections ``setting`` and ``voxelSetting``.
+    own : mapping
+        Settings for the original image alone.
+    features : tuple of str
+        Names of features.
+    region : bool
+        See `read_parameter_file`.
+
+    Raises
+    ------
+    ValueError
+        If a value is not one that pyradiomics would accept, or asks for what is not supported.
+    """
     values, voxel_values = _values(setting), _values(voxel)
     radius = voxel_values.integer("kernelRadius", 1, low=1)
     voxel_values.integer("voxelBatch", 1, low=1)
@@ -226,7 +280,7 @@ def _parsed(path: Path, content: Mapping[str, Any], *, region: bool) -> Paramete
         if own.get(name):
             msg = f"imageType Original: {name} must be given in setting, for all image types"
             raise ValueError(msg)
-    texture = _values(setting | own)
+    texture = _values({**setting, **own})
     fields = _bins(texture) | _counting(texture)
     fields["window"] = 2 * radius + 1
     if region:  # a region has no window, but the settings need one wider than every distance
@@ -241,7 +295,7 @@ def _parsed(path: Path, content: Mapping[str, Any], *, region: bool) -> Paramete
     return ParameterFile(
         path=path,
         settings=settings,
-        features=_features(mapping("featureClass", content.get("featureClass"))),
+        features=features,
         label=values.integer("label", 1, low=1),
         outside=outside,
         minimum_dimensions=values.integer("minimumROIDimensions", 2, low=1, high=3),
@@ -257,7 +311,6 @@ def _values(values: Mapping[str, Any]) -> Values:
 
 def _original(types: Mapping[str, Any], setting: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that are given for the original image alone."""
-    refuse_unknown("imageType", types, _IMAGE_TYPES)
     for name in types:
         if name != "Original":
             msg = f"imageType {name} is not supported; keep only Original"
@@ -309,8 +362,8 @@ def _grid(values: Values) -> CornerGrid | None:
     if not isinstance(spacing, list) or len(spacing) != 3 or not all(map(_is_spacing, spacing)):
         raise ValueError(expected("resampledPixelSpacing", "a list of three numbers of 0 or more", spacing))
     name = values.values.get("interpolator", "sitkBSpline")
-    if name not in _INTERPOLATORS:
-        raise ValueError(expected("interpolator", f"one of {', '.join(_INTERPOLATORS)}", name))
+    if name not in INTERPOLATORS:
+        raise ValueError(expected("interpolator", f"one of {', '.join(INTERPOLATORS)}", name))
     x, y, z = map(float, spacing)
     return CornerGrid(spacing_mm=(x, y, z), interpolator=name, pad=values.integer("padDistance", 5, low=0))
 
@@ -381,10 +434,10 @@ def _features(classes: Mapping[str, Any]) -> tuple[str, ...]:
     if not classes:
         _log.info("no featureClass: pyradiomics would compute every class; all but shape are computed")
         return NAMES
-    refuse_unknown("featureClass", classes, (*families, *_SHAPES))
+    refuse_unknown("featureClass", classes, (*families, *SHAPES))
     found: dict[str, None] = {}
     for name, given in classes.items():
-        if name in _SHAPES:
+        if name in SHAPES:
             _log.warning("featureClass %s is left out: it has one value for a whole region", name)
         else:
             found |= dict.fromkeys(_features_of(families[name], given))
@@ -405,7 +458,7 @@ def _features_of(family: Family, names: Any) -> list[str]:
 
 
 def _feature(family: Family, name: str) -> Feature | None:
-    deprecated = _SAME_AS.get(family.name, {}).get(name)
+    deprecated = SAME_AS.get(family.name, {}).get(name)
     if deprecated is not None:
         _log.warning(
             "featureClass %s: %s, which pyradiomics has deprecated, is left out: it is %s",
