@@ -13,17 +13,18 @@ Times = dict[tuple[str, str, str], dict[str, dict[str, Any]]]
 
 
 def markdown(document: Mapping[str, Any]) -> str:
-    """Return the results as Markdown."""
+    """Return the results as Markdown: the first image by family, the others' sums; the tools; the machine."""
     times: Times = {
         (case["image"], case["configuration"], case["family"]): {run["tool"]: run for run in case["runs"]}
         for case in document["cases"]
     }
     parts = [
-        f"Microseconds of one processor per voxel (times RadSynth's), medians of {document['turns']} turns.",
+        f"Microseconds of the processor per voxel (times RadSynth's), medians of {document['turns']} turns. "
+        "Goal: RadSynth's microseconds for all families. First map: seconds of the processor.",
         *(
             f"### {image['name']}{' (phantom)' if image['phantom'] else ''}\n\n"
-            + _table(document, times, image["name"])
-            for image in document["images"]
+            + _table(document, times, image["name"], by_family=place == 0)
+            for place, image in enumerate(document["images"])
         ),
         "\n".join(_described(document, tool) for tool in document["tools"]),
         machine_line(document["machine"]),
@@ -38,18 +39,19 @@ def _described(document: Mapping[str, Any], tool: Mapping[str, Any]) -> str:
     return f"- **{tool['title']}** ({versions or 'not started'}): {'; '.join(filter(None, parts))}."
 
 
-def _table(document: Mapping[str, Any], times: Times, image: str) -> str:
-    """Return the table of an image: rows of families and their sum in each configuration."""
+def _table(document: Mapping[str, Any], times: Times, image: str, *, by_family: bool) -> str:
+    """Return the table of an image: in each configuration the sum of the families, after rows of each."""
     tools = document["tools"]
     rows = []
     families = document["families"]
     for configuration in document["configurations"]:
         cases = [(family, times[image, configuration["name"], family]) for family in families]
         first = document["first_map_seconds"][configuration["name"]]
-        rows += [
-            [configuration["name"], family, *_cells(tools, [runs]), "", f"{first[family]:.1f}"]
-            for family, runs in cases
-        ]
+        if by_family:
+            rows += [
+                [configuration["name"], family, *_cells(tools, [runs]), "", f"{first[family]:.1f}"]
+                for family, runs in cases
+            ]
         goal = configuration["goal_us"] or ""
         together = _cells(tools, [runs for _, runs in cases])
         name = f"**all {len(families)}**"
@@ -60,20 +62,19 @@ def _table(document: Mapping[str, Any], times: Times, image: str) -> str:
 
 def _cells(tools: Sequence[Mapping[str, Any]], cases: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return a cell for each tool: the sum of its times and how many times the first tool's it is."""
-    sums = [_sum(tool["name"], cases) for tool in tools]
-    ours = sums[0]
-    return [
-        ""
-        if value is None
-        else f"{value:,.3g}" + ("" if place == 0 or not ours else f" ({value / ours:,.3g})")
-        for place, value in enumerate(sums)
-    ]
+    ours, *theirs = [_sum(tool["name"], cases) for tool in tools]
+    return [_short(ours), *(f"{_short(value)} ({_short(value / ours)})" if value else "" for value in theirs)]
 
 
-def _sum(tool: str, cases: Sequence[Mapping[str, Any]]) -> float | None:
-    """Return the sum of a tool's times; None if one is missing."""
+def _short(number: float) -> str:
+    """Return a number with three digits, or all before the point."""
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
+
+
+def _sum(tool: str, cases: Sequence[Mapping[str, Any]]) -> float:
+    """Return the sum of a tool's times; 0 if one is missing."""
     found = [runs[tool]["us_per_voxel"] for runs in cases if tool in runs]
-    return sum(found) if len(found) == len(cases) else None
+    return sum(found) if len(found) == len(cases) else 0.0
 
 
 def _verdict(document: Mapping[str, Any], tool: str) -> str:

@@ -10,8 +10,8 @@ for what its C code computes, and nothing else. The last column is the first map
 cache of machine code.
 
 The images are a real one, if RADSYNTH_DATA has it, else a phantom, and a random walk. Each peer runs in its
-own environment, made once under benchmarks/.environments. A full run writes families.json into
-benchmarks/results; with -o into DIR. A quick or partial run writes results only with -o.
+own environment, made once under benchmarks/.environments. A full run writes families.json and families.md
+into benchmarks/results; with -o into DIR. A quick or partial run writes results only with -o.
 """
 
 from __future__ import annotations
@@ -62,9 +62,9 @@ def _configuration(
 
 FULL = (
     _configuration("5x5, 64 levels", 2, 2, 64, 5, (1, 192, 192), (1, 64, 64), (1, 16, 16)),
-    _configuration("3x3x3, 64 levels", 3, 1, 64, 10, (16, 48, 48), (16, 16, 16), (6, 6, 6)),
-    _configuration("5x5x5, 64 levels", 3, 2, 64, 60, (16, 32, 32), (9, 9, 9), (5, 5, 5)),
-    _configuration("11x11x11, 21 levels", 3, 5, 21, 300, (16, 24, 24), (5, 5, 5), (4, 4, 4)),
+    _configuration("3x3x3, 64 levels", 3, 1, 64, 10, (24, 64, 64), (16, 16, 16), (6, 6, 6)),
+    _configuration("5x5x5, 64 levels", 3, 2, 64, 60, (24, 48, 48), (9, 9, 9), (5, 5, 5)),
+    _configuration("11x11x11, 21 levels", 3, 5, 21, 300, (24, 40, 40), (5, 5, 5), (4, 4, 4)),
 )
 QUICK = (
     _configuration("5x5, 64 levels", 2, 2, 64, 5, (1, 32, 32), (1, 8, 8), (1, 4, 4)),
@@ -92,7 +92,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(markdown(document))
     partial = options.quick or options.peer is not None or options.family != FAMILIES
     if options.output is not None or not partial:
-        write_json(document, (options.output or RESULTS) / "families.json")
+        results = options.output or RESULTS
+        write_json(document, results / "families.json")
+        (results / "families.md").write_text(markdown(document) + "\n", encoding="utf-8")
 
 
 def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from glcm_cuda.families.feature import Feature
-from glcm_cuda.families.region import Region
+from glcm_cuda.families.region import Levels, Region
 from glcm_cuda.families.registry import REGION_FAMILIES, requested
+from glcm_cuda.levels.arrays import bounding_box
 from glcm_cuda.levels.bins import OUTSIDE, Bins
 from glcm_cuda.levels.quantize import bin_levels
 from glcm_cuda.levels.volume import MaskedVolume
@@ -78,12 +79,10 @@ def roi_features(
         msg = f"slice_axis={settings.slice_axis} needs a volume, got shape {np.shape(image)}"
         raise ValueError(msg)
     bins = volume.bins(settings, bins)
-    levels = bin_levels(volume.image, bins, np.int32)
-    if volume.mask is not None:
-        levels[volume.mask == 0] = OUTSIDE
+    intensities, levels = (np.moveaxis(array, settings.slice_axis, 0) for array in _counted(volume, bins))
     region = Region(
-        intensities=np.moveaxis(volume.image, settings.slice_axis, 0),
-        levels=np.ascontiguousarray(np.moveaxis(levels, settings.slice_axis, 0)),
+        intensities=intensities,
+        levels=np.ascontiguousarray(levels),
         bins=bins,
         settings=settings,
         pool_slices=pool_slices,
@@ -91,6 +90,17 @@ def roi_features(
     )
     values = _values(region, tuple(dict.fromkeys(wanted.values())))
     return {name: values[feature] for name, feature in wanted.items()}
+
+
+def _counted(volume: MaskedVolume, bins: Bins) -> tuple[npt.NDArray[np.generic], Levels]:
+    """Return intensities and levels of the box around the mask, beyond which nothing counts."""
+    image, mask = volume.image, volume.mask
+    if mask is None:
+        return image, bin_levels(image, bins, np.int32)
+    box = bounding_box(mask, 0)
+    levels = bin_levels(image[box], bins, np.int32)
+    levels[mask[box] == 0] = OUTSIDE
+    return image[box], levels
 
 
 def _values(region: Region, chosen: tuple[Feature, ...]) -> dict[Feature, float]:

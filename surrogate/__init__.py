@@ -1,4 +1,4 @@
-"""Networks that learn a GLCM map from exact ground truth and stand in for it.
+"""Networks that learn texture maps from exact ground truth and stand in for it.
 
 Importing this package is quick: Keras and its backend are loaded on the first use of a name that
 needs them.

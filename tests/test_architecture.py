@@ -19,10 +19,16 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-PACKAGES = ("pipelines", "surrogate", "glcm_cuda")
+PACKAGES = ("radsynth", "pipelines", "surrogate", "glcm_cuda")
 """Each may import those after it."""
 
 ROOMS: dict[str, tuple[set[str], ...]] = {
+    "radsynth": (
+        {"adapters"},
+        {"."},
+        {"extraction"},
+        {"kinds"},
+    ),
     "pipelines": (
         {"."},  # the commands: modules of the package itself, and `import pipelines`
         {"evaluation"},

@@ -57,7 +57,7 @@ def test_the_wheel_holds_every_module(wheel):
     with zipfile.ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if ".dist-info/" not in name}
     modules = {path.relative_to(ROOT).as_posix() for name in PACKAGES for path in (ROOT / name).rglob("*.py")}
-    assert packed == modules
+    assert packed == modules | {f"{name}/py.typed" for name in PACKAGES}
 
 
 @pytest.mark.parametrize("call", ["radsynth map", "python -m pipelines.map"])

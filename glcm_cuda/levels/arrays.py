@@ -14,6 +14,7 @@ _CHUNK = 1 << 18
 def real_array(image: npt.ArrayLike) -> npt.NDArray[np.generic]:
     """Return the image as an array; refuse one that is empty, partly masked or without real numbers."""
     _refuse_masked("image", image)
+    _refuse_medical("image", image)
     array = np.asarray(image)
     if array.dtype.kind not in "biuf":
         msg = f"image must hold real numbers, got dtype {array.dtype}"
@@ -27,6 +28,7 @@ def real_array(image: npt.ArrayLike) -> npt.NDArray[np.generic]:
 def mask_array(mask: npt.ArrayLike, shape: tuple[int, ...]) -> npt.NDArray[np.generic]:
     """Return the mask as an array; refuse another shape, what is no finite number, and one without voxels."""
     _refuse_masked("mask", mask)
+    _refuse_medical("mask", mask)
     array = np.asarray(mask)
     if array.dtype.kind not in "biuf":
         msg = f"mask must hold real numbers or booleans, got dtype {array.dtype}"
@@ -60,6 +62,14 @@ def _refuse_masked(name: str, array: npt.ArrayLike) -> None:
         msg = (
             f"{name} must not be a masked array, got masked elements; give mask=~numpy.ma.getmaskarray(image)"
         )
+        raise TypeError(msg)
+
+
+def _refuse_medical(name: str, image: object) -> None:
+    """Refuse images of SimpleITK and nibabel, whose axes NumPy would take in another order, or one by one."""
+    if hasattr(image, "GetDirection") or hasattr(image, "dataobj"):
+        kind = f"{type(image).__module__.partition('.')[0]}.{type(image).__name__}"
+        msg = f"{name} must be an array, got {kind}; use radsynth.map, which takes and returns such images"
         raise TypeError(msg)
 
 

@@ -106,22 +106,50 @@ def on_corner_grid(volume: Volume, mask: Mask, grid: CornerGrid) -> tuple[Volume
     if volume.array.ndim != 3:
         msg = "resampledPixelSpacing needs a 3D image, got a 2D one; remove it"
         raise ValueError(msg)
+    old, new, whole, low, high = _corner_bounds(volume, mask, grid)
+    if np.allclose(old, new):
+        return volume, mask
+    ratio, corner = old / new, 0.5 * (new - old) / old
+    image = _interpolated(volume, new, whole, corner, grid.interpolator)
+    labels = replace(volume, array=mask.astype(np.uint8))
+    box = _interpolated(labels, new, high - low + 1, corner + low / ratio, "sitkNearestNeighbor")
+    resampled = np.zeros(image.array.shape, np.bool_)
+    resampled[_box(low, high)] = box.array
+    return image, resampled
+
+
+def corner_box(volume: Volume, mask: Mask, grid: CornerGrid) -> tuple[slice, ...]:
+    """Return the part of the resampled image that pyradiomics computes: the mask's box and its padding.
+
+    Parameters
+    ----------
+    volume, mask
+        Image and mask before they are resampled.
+    grid : CornerGrid
+        The new grid.
+    """
+    *_, low, high = _corner_bounds(volume, mask, grid)
+    return _box(low, high)
+
+
+def _corner_bounds(volume: Volume, mask: Mask, grid: CornerGrid) -> tuple[npt.NDArray[Any], ...]:
+    """Return old and new spacing, the new size, and the first and last voxel of the box, along x, y, z."""
     old, size, new = _spacings(volume, grid.spacing_mm)
     indices = np.nonzero(mask)[::-1]
     first, last = (np.array([end(axis) for axis in indices]) for end in (np.min, np.max))
     new = np.where(last > first, new, old)
     if np.allclose(old, new):
-        return volume, mask
-    ratio, corner = old / new, 0.5 * (new - old) / old
+        return old, new, size, np.maximum(first - grid.pad, 0), np.minimum(last + grid.pad, size - 1)
+    ratio = old / new
     whole = np.ceil(size * ratio).astype(int)
     low = np.maximum(np.floor((first - 0.5) * ratio - grid.pad), 0).astype(int)
     high = np.minimum(np.ceil((last + 0.5) * ratio + grid.pad), whole - 1).astype(int)
-    image = _interpolated(volume, new, whole, corner, grid.interpolator)
-    labels = replace(volume, array=mask.astype(np.uint8))
-    box = _interpolated(labels, new, high - low + 1, corner + low / ratio, "sitkNearestNeighbor")
-    resampled = np.zeros(image.array.shape, np.bool_)
-    resampled[tuple(slice(*ends) for ends in zip(low[::-1], high[::-1] + 1, strict=True))] = box.array
-    return image, resampled
+    return old, new, whole, low, high
+
+
+def _box(low: npt.NDArray[Any], high: npt.NDArray[Any]) -> tuple[slice, ...]:
+    """Return the indices z, y, x of a box from its first and last voxel along x, y and z."""
+    return tuple(slice(int(first), int(last) + 1) for first, last in zip(low[::-1], high[::-1], strict=True))
 
 
 def _spacings(volume: Volume, spacing_mm: tuple[float, ...]) -> tuple[npt.NDArray[Any], ...]:

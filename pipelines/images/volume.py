@@ -48,6 +48,12 @@ class Volume:
     modality: str = ""
     forms: NiftiForms | None = None
 
+    @property
+    def zyx_spacing_mm(self) -> tuple[float, float, float]:
+        """Distance of neighbouring voxels along z, y and x, in mm; 1 along the z that a 2D image lacks."""
+        x, y, z = (*self.spacing_mm, 1.0)[:3]
+        return z, y, x
+
     def cropped(self, box: tuple[slice, ...]) -> Volume:
         """Return the part of the image in a box, at its place in space."""
         first = [part.start for part in reversed(box)]

@@ -285,12 +285,6 @@ class _Mapping:
         return self.derived, self.bins.low, self.bins.high, self.bins.levels
 
     @property
-    def spacing(self) -> tuple[float, float, float]:
-        """Distance of neighbouring voxels along z, y and x, in mm; 1 along the z that a 2D image lacks."""
-        x, y, z = (*self.volume.spacing_mm, 1.0)[:3]
-        return z, y, x
-
-    @property
     def box_voxels(self) -> int:
         """Number of voxels that are mapped."""
         return self.volume.array[self.box].size
@@ -329,7 +323,7 @@ class _Mapping:
                 mask=self.boxed_mask,
                 backend=self.backend,
                 bins=self.bins,
-                spacing=self.spacing,
+                spacing=self.volume.zyx_spacing_mm,
                 progress=progress,
             )
 

@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 _LISTED = 20
 """Most labels that a message lists."""
 
-_MOST_LABELS = 4096
+MOST_LABELS = 4096
 """Labels beyond which an image is hardly a mask."""
 
 Mask = npt.NDArray[np.bool_]
@@ -179,9 +179,9 @@ class Inputs:
         if len(present) < 2:
             volume, mask = self._masked(volume, labels != 0)
             return volume, {None: mask}
-        if len(present) > _MOST_LABELS:
+        if len(present) > MOST_LABELS:
             msg = (
-                f"mask {self.mask} must have at most {_MOST_LABELS} labels, got {len(present)}; is it a mask?"
+                f"mask {self.mask} must have at most {MOST_LABELS} labels, got {len(present)}; is it a mask?"
             )
             raise ValueError(msg)
         image = preprocess(volume, self.steps)

@@ -284,15 +284,9 @@ class _Table:
             mask=region.mask[box],
             pool_slices=aggregation.pool_slices,
             bins=region.bins,
-            spacing=self.spacing,
+            spacing=self.volume.zyx_spacing_mm,
         )
         return _Row(region, name, values)
-
-    @property
-    def spacing(self) -> tuple[float, float, float]:
-        """Distance of neighbouring voxels along z, y and x in mm; 1 across a 2D image."""
-        x, y, z = (*self.volume.spacing_mm, 1.0)[:3]
-        return z, y, x
 
     def record(self) -> dict[str, Any]:
         """Return how the table was made."""

@@ -211,8 +211,8 @@ def write_maps(
     synthetic = synthesize_features(
         volume.array, model.network, tile=synthesis.tile, runtime=synthesis.runtime, progress=progress
     )
-    maps = {name: _checked(source, name, synthetic[name], model, synthesis) for name in files.maps}
-    _report(maps, files.maps)
+    maps = {name: checked_map(source, name, synthetic[name], model, synthesis) for name in files.maps}
+    report(maps, files.maps)
     records = _records(source, maps, model, synthesis, details)
     with ExitStack() as stack:
         for name, checked in maps.items():
@@ -267,10 +267,22 @@ def _joined(records: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
     return {**first, "features": names, **({"others": others} if others else {})}
 
 
-def _checked(
+def checked_map(
     source: SourceImage, feature: str, synthetic: npt.NDArray[np.float32], model: Model, synthesis: Synthesis
 ) -> CheckedMap:
-    """Clip and check a map; put the exact one in its place if the check fails and that is asked for."""
+    """Return a map of a feature, clipped and checked; the exact one if the check fails and that is asked for.
+
+    Parameters
+    ----------
+    source : SourceImage
+        The image.
+    feature : str
+        Name of the feature.
+    synthetic : float32 array of the image's shape
+        What the network predicts.
+    model, synthesis
+        See `write_maps`.
+    """
     volume, clipped = source.volume, clip(synthetic, feature, model.settings)
     check = spot_check(
         volume.array,
@@ -295,20 +307,28 @@ def announce_without_card(model: Model) -> None:
         _log.info("%s has no model card, so the check has no reference", model.path.name)
 
 
-def _report(maps: Mapping[str, CheckedMap], outputs: Mapping[str, Path]) -> None:
-    """Warn of what the checks found, a line each; flags concern the image and are the same for all maps."""
+def report(maps: Mapping[str, CheckedMap], outputs: Mapping[str, object]) -> None:
+    """Warn of what the checks found, a line each; flags concern the image and are the same for all maps.
+
+    Parameters
+    ----------
+    maps : mapping of str to CheckedMap
+        By feature.
+    outputs : mapping of str to object
+        What the lines call each map.
+    """
     for name, checked in maps.items():
         _tell_clipped(outputs[name], checked.clipped)
         for line in checked.check.failures:
             _log.warning("%s: %s", outputs[name], line)
         if checked.replaced:
-            _log.warning("%s: the exact map is written instead", outputs[name])
+            _log.warning("%s: the exact map takes its place", outputs[name])
     first = next(iter(maps))
     for line in maps[first].check.flags:
         _log.warning("%s: %s", outputs[first], line)
 
 
-def _tell_clipped(output: Path, clipped: Clipped) -> None:
+def _tell_clipped(output: object, clipped: Clipped) -> None:
     parts = []
     if clipped.above:
         parts.append(f"{clipped.above} above the largest possible, {clipped.high:.4g}")

@@ -73,14 +73,14 @@ _MAY_BE_NULL = {
 SETTINGS = (*COMPUTED, *FILTER_SETTINGS, *WITHOUT_EFFECT, *REFUSED)
 VOXEL_SETTINGS = ("kernelRadius", "maskedKernel", "initValue", "voxelBatch")
 
-_INTERPOLATORS = (
+INTERPOLATORS = (
     "sitkNearestNeighbor", "sitkLinear", "sitkBSpline", "sitkGaussian", "sitkHammingWindowedSinc",
     "sitkCosineWindowedSinc", "sitkWelchWindowedSinc", "sitkLanczosWindowedSinc", "sitkBlackmanWindowedSinc",
 )  # fmt: skip
-_SHAPES = ("shape", "shape2D")
+SHAPES = ("shape", "shape2D")
 """Feature classes without maps."""
 
-_SAME_AS = {
+SAME_AS = {
     "firstorder": {"StandardDeviation": "the root of Variance"},
     "glcm": {
         "Dissimilarity": "DifferenceAverage",
@@ -213,19 +213,72 @@ def read_parameter_file(path: str | os.PathLike[str], *, region: bool = False) -
 
 
 def _parsed(path: Path, content: Mapping[str, Any], *, region: bool) -> ParameterFile:
+    sections = sections_of(content)
+    setting = sections["setting"]
+    return parameters_of(
+        path,
+        setting,
+        sections["voxelSetting"],
+        types=sections["imageType"],
+        features=_features(sections["featureClass"]),
+        region=region,
+    )
+
+
+def sections_of(content: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the four sections of a parameter file, empty where one is missing.
+
+    Raises
+    ------
+    ValueError
+        If a section, or a setting, has a name that pyradiomics does not know.
+    """
     refuse_unknown("section", content, SECTIONS)
-    setting = mapping("setting", content.get("setting"))
-    voxel = mapping("voxelSetting", content.get("voxelSetting"))
-    refuse_unknown("setting", setting, SETTINGS, elsewhere=dict.fromkeys(VOXEL_SETTINGS, "voxelSetting"))
-    refuse_unknown("voxelSetting", voxel, VOXEL_SETTINGS, elsewhere=dict.fromkeys(SETTINGS, "setting"))
+    sections = {name: mapping(name, content.get(name)) for name in SECTIONS}
+    for name, known, others in (
+        ("setting", SETTINGS, dict.fromkeys(VOXEL_SETTINGS, "voxelSetting")),
+        ("voxelSetting", VOXEL_SETTINGS, dict.fromkeys(SETTINGS, "setting")),
+    ):
+        refuse_unknown(name, sections[name], known, elsewhere=others)
+    refuse_unknown("imageType", sections["imageType"], tuple(IMAGE_TYPES))
+    return sections
+
+
+def parameters_of(
+    path: Path,
+    setting: Mapping[str, Any],
+    voxel: Mapping[str, Any],
+    *,
+    types: Mapping[str, Any],
+    features: tuple[str, ...],
+    region: bool,
+) -> ParameterFile:
+    """Return what settings of pyradiomics ask for.
+
+    Parameters
+    ----------
+    path : Path
+        Where they stand, for messages.
+    setting, voxel : mapping
+        The sections ``setting`` and ``voxelSetting``.
+    types : mapping
+        The section ``imageType``: image types, each with settings of its own.
+    features : tuple of str
+        Names of features.
+    region : bool
+        See `read_parameter_file`.
+
+    Raises
+    ------
+    ValueError
+        If a value is not one that pyradiomics would accept, or asks for what is not supported.
+    """
     values, voxel_values = _values(setting), _values(voxel)
     voxel_values.integer("voxelBatch", 1, low=1)
     outside = voxel_values.number("initValue", 0.0)
     radius = voxel_values.integer("kernelRadius", 1, low=1)
     masked = voxel_values.boolean("maskedKernel", True) or region
     window = _Window(radius=radius, masked=masked, region=region)
-    types = mapping("imageType", content.get("imageType"))
-    refuse_unknown("imageType", types, tuple(IMAGE_TYPES))
     _refuse_preprocessing(values, radius)
     of_types = {name: _image_type(name, types[name], setting, window) for name in types}
     settings = of_types["Original"].settings if "Original" in of_types else _glcm(values, window)
@@ -238,7 +291,7 @@ def _parsed(path: Path, content: Mapping[str, Any], *, region: bool) -> Paramete
     return ParameterFile(
         path=path,
         settings=settings,
-        features=_features(mapping("featureClass", content.get("featureClass"))),
+        features=features,
         label=values.integer("label", 1, low=1),
         outside=outside,
         minimum_dimensions=values.integer("minimumROIDimensions", 2, low=1, high=3),
@@ -339,8 +392,8 @@ def _grid(values: Values) -> CornerGrid | None:
     if not isinstance(spacing, list) or len(spacing) != 3 or not all(map(_is_spacing, spacing)):
         raise ValueError(expected("resampledPixelSpacing", "a list of three numbers of 0 or more", spacing))
     name = values.values.get("interpolator", "sitkBSpline")
-    if name not in _INTERPOLATORS:
-        raise ValueError(expected("interpolator", f"one of {', '.join(_INTERPOLATORS)}", name))
+    if name not in INTERPOLATORS:
+        raise ValueError(expected("interpolator", f"one of {', '.join(INTERPOLATORS)}", name))
     x, y, z = map(float, spacing)
     return CornerGrid(spacing_mm=(x, y, z), interpolator=name, pad=values.integer("padDistance", 5, low=0))
 
@@ -411,10 +464,10 @@ def _features(classes: Mapping[str, Any]) -> tuple[str, ...]:
     if not classes:
         _log.info("no featureClass: pyradiomics would compute every class; all but shape are computed")
         return NAMES
-    refuse_unknown("featureClass", classes, (*families, *_SHAPES))
+    refuse_unknown("featureClass", classes, (*families, *SHAPES))
     found: dict[str, None] = {}
     for name, given in classes.items():
-        if name in _SHAPES:
+        if name in SHAPES:
             _log.warning("featureClass %s is left out: it has one value for a whole region", name)
         else:
             found |= dict.fromkeys(_features_of(families[name], given))
@@ -435,7 +488,7 @@ def _features_of(family: Family, names: Any) -> list[str]:
 
 
 def _feature(family: Family, name: str) -> Feature | None:
-    deprecated = _SAME_AS.get(family.name, {}).get(name)
+    deprecated = SAME_AS.get(family.name, {}).get(name)
     if deprecated is not None:
         _log.warning(
             "featureClass %s: %s, which pyradiomics has deprecated, is left out: it is %s",

@@ -225,16 +225,34 @@ def glcm_settings_from(options: Mapping[str, Any], base: GLCMSettings | None = N
     if base is not None and options.get("preset") is not None:
         msg = "--params and --preset are mutually exclusive; give one of them"
         raise ValueError(msg)
-    fields = (base or GLCMSettings.preset(options.get("preset") or "radsynth")).to_dict()
     given = _given(options)
     _refuse_exclusive(given)
+    return changed_settings(base or GLCMSettings.preset(options.get("preset") or "radsynth"), given)
+
+
+def changed_settings(base: GLCMSettings, given: Mapping[str, Any]) -> GLCMSettings:
+    """Return settings with other values of some fields, which replace what they contradict.
+
+    Parameters
+    ----------
+    base : GLCMSettings
+        Settings to start from.
+    given : mapping
+        Fields of `GLCMSettings` and their new values.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Those of `GLCMSettings`.
+    """
+    fields = base.to_dict()
     if "levels" in given:
         fields["bin_width"] = None
     if given.keys() & {*_RANGES, "range_over"}:
         fields |= dict.fromkeys(_replaced_ranges(given))
     if given.get("dimensions") == 3:
         fields["slice_axis"] = 0
-    return GLCMSettings.from_dict(fields | given)
+    return type(base).from_dict({**fields, **given})
 
 
 def _given(options: Mapping[str, Any]) -> dict[str, Any]:

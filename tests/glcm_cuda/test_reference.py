@@ -42,7 +42,7 @@ def mask():
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-@pytest.mark.parametrize("family", ["firstorder", "glcm", "glrlm", "glszm", "gldm"])
+@pytest.mark.parametrize("family", ["firstorder", "glcm", "glrlm", "glszm", "gldm", "ngtdm"])
 def test_pyradiomics(family, name):
     chosen = replace(GLCMSettings.preset("pyradiomics"), **SETTINGS[name])
     recorded = RECORDED["pyradiomics"][name]["values"]

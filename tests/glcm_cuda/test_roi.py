@@ -62,7 +62,7 @@ BASELINE = {
 
 
 @pytest.mark.parametrize("processing", BASELINE, ids=lambda name: name or "default")
-@pytest.mark.parametrize("case", ["brain1", "breast1", pytest.param("lung1", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("case", ["brain1", "breast1", "lung1"])
 def test_pyradiomics_baseline(data_dir, case, processing):
     """Published values of pyradiomics, to 1e-6. An entropy of -3e-16 there is 0 here: its epsilon."""
     sitk = pytest.importorskip("SimpleITK")

@@ -37,7 +37,7 @@ def image():
 
 
 def windows(image):
-    return {(y, x): image[y - 2 : y + 3, x - 2 : x + 3] for y in range(2, 12) for x in range(2, 13)}
+    return {(y, x): image[y - 2 : y + 3, x - 2 : x + 3] for y in range(2, 12, 3) for x in range(2, 13)}
 
 
 def test_scikit_image(compare, image):

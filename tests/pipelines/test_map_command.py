@@ -144,6 +144,11 @@ def test_force_replaces(tmp_path, image):
         ),
         (("--feature", "entropy"), "feature 'entropy' is ambiguous; give firstorder_Entropy or glcm_Joint"),
         (("--feature", "glrml"), "no feature 'glrml'"),
+        (("--feature", "gldzm"), "gldzm has no map, only a value of a whole region (radsynth roi)"),
+        (
+            ("--feature", "ngtdm", "--dimensions", 3, "--window", 255, "--levels", 65536),
+            "ngtdm_Busyness in windows of 16581375 voxels allows at most 129 levels, got 65536",
+        ),
         (("--gldm-a", 65536), "gldm_a must be from 0 to 65535, got 65536"),
         (("--intensity-shift", "nan"), "intensity_shift must be finite, got nan"),
         (("--feature", "cluster_prominence", "--levels", 65536), "cluster_prominence in windows of 20 pairs"),
@@ -244,6 +249,23 @@ def test_a_family_is_mapped_together_as_far_as_it_fits(tmp_path, image, volume, 
         ["contrast", "idm", "id"],
         ["idn"],
     ]
+
+
+def test_intensities_have_no_unit_and_energy_knows_the_voxel(tmp_path, image, volume):
+    names = ("firstorder_Energy", "firstorder_TotalEnergy", "firstorder_90Percentile")
+    arguments = ("--feature", ",".join(names), "--window", 3, "--intensity-shift", -100, "--backend", "cpu")
+    result = run(image, "-o", tmp_path / "m.nrrd", *arguments)
+    assert result.exit_code == 0, result.output
+    settings = GLCMSettings(window=3, intensity_shift=-100)
+    expected = feature_maps(volume.array, names, settings, spacing=(3.0, 0.8, 0.7), backend="cpu")
+    found = {name: read_image(tmp_path / f"m_{name}.nrrd").array for name in names}
+    for name in names:
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-6)  # NIfTI's spacing is float32
+        record = json.loads((tmp_path / f"m_{name}.nrrd.json").read_text())
+        assert (record["kind"], record["unit"]) == ("first-order feature map", None)
+    energy = np.sum((volume.array[1, 3:6, 4:7].astype(float) - 100) ** 2)
+    assert found["firstorder_Energy"][1, 4, 5] == pytest.approx(energy)
+    assert found["firstorder_TotalEnergy"][1, 4, 5] == pytest.approx(0.7 * 0.8 * 3 * energy)
 
 
 def test_windows_without_a_run(tmp_path):

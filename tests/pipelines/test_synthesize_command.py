@@ -475,7 +475,7 @@ def test_each_feature_is_replaced_and_has_its_error_map_by_itself(two_features, 
     assert "joint_entropy: check of 80 voxels" in result.stdout
     contrast, entropy = (tmp_path / f"m_{name}.nii.gz" for name in ("contrast", "joint_entropy"))
     assert f"{contrast}: RMSE " in result.stderr
-    assert f"{contrast}: the exact map is written instead" in result.stderr
+    assert f"{contrast}: the exact map takes its place" in result.stderr
     assert f"{entropy}: RMSE" not in result.stderr
     image = sitk.GetArrayFromImage(sitk.ReadImage(str(source)))
     exact = feature_maps(image, ["contrast"], GLCM, backend="cpu")["contrast"]

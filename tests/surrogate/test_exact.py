@@ -15,7 +15,7 @@ from surrogate.exact import exact_values, learnable
 SETTINGS = GLCMSettings(levels=6, gldm_a=1)
 
 
-@pytest.mark.parametrize("family", ["glrlm", "glszm", "gldm"])
+@pytest.mark.parametrize("family", ["firstorder", "glrlm", "glszm", "gldm", "ngtdm"])
 def test_values_of_a_family_are_the_oracle_s(family, rng):
     patches = rng.integers(0, 6, (3, 5, 5)).astype(np.uint8)
     features = [feature for feature in features_named(family) if not feature.is_of_intensities]

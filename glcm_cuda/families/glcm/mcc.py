@@ -9,14 +9,15 @@ The singular values of a symmetric matrix are the absolute values of its eigenva
 symmetric, the eigenvalues of ``[[0, N], [N', 0]]`` are the singular values and their negatives. In both cases
 the known vectors are subtracted, so that MCC is the largest absolute value of the eigenvalues that are left.
 
-1. The value is 1 if and only if the levels fall into parts without a pair between them: the ends of pairs are
-   joined (union and find), an end as the first being another node than the same level as the second, and more
-   than one part is left. Nothing is computed then.
-2. Otherwise the matrix is reduced to tridiagonal form by Householder reflections (Golub and Van Loan, Matrix
-   Computations, section 8.3), and Laguerre's method goes down to the largest root of
-   ``det(x - T) det(x + T)`` from above. It never passes the root, and the distance that is left is bounded
-   by the number of roots over the logarithmic derivative, which is the rule to stop. N is never squared, so
-   that small values stay exact.
+1. The matrix is reduced to tridiagonal form T by Householder reflections (Golub and Van Loan, Matrix
+   Computations, section 8.3).
+2. Laguerre's method goes down to the largest root of ``det(x - T) det(x + T)`` from above. It never passes
+   the root, and the distance that is left is at most the number of roots over the logarithmic derivative,
+   which is the rule to stop. N is never squared, so that small values stay exact.
+
+The value is 1 if and only if the levels fall into parts without a pair between them, a level as the first end
+of pairs being another node than the same level as the second. In real images few windows do, so that this is
+looked at (union and find) only where the reduction would take long.
 
 The functions for one window are compiled for the CPU and for CUDA devices alike.
 """
@@ -47,6 +48,12 @@ from glcm_cuda.families.windows import (
 _RELATIVE, _NOTHING = 2.0**-28, 2.0**-40
 """Relative precision of a value; value below which it is 0."""
 
+_MOST_REDUCED = 12
+"""Most rows of a matrix that is reduced at once: that takes less time than to look for parts first."""
+
+_SMALL, _GROW = 2.0**-200, 2.0**200
+"""Size below which minors are multiplied, and by what."""
+
 _MOST_STEPS = 100
 """Steps of Laguerre's method that are never reached: the slowest gain, at a root of many, is a bit a step."""
 
@@ -74,8 +81,7 @@ class Graph(NamedTuple):
     """Scratch memory for the ends of pairs: each level of the window as a first end, then as a second."""
 
     sums: Any  # (2 kinds,) int32: pairs of each end
-    parents: Any  # (2 kinds,) int32: another end of the same part, or the end itself
-    rows: Any  # (2 kinds,) int32: row of each end in the matrix, -1 for none
+    names: Any  # (2 kinds,) int32: another end of the same part or the end itself, then its row or -1
 
 
 class Matrix(NamedTuple):
@@ -104,7 +110,7 @@ def counting(task: Task, chosen: Chosen) -> Counting:
     return Counting(
         make_plan=make_plan,
         memory=Memory(
-            window_integers(settings, number_of_levels, frame) + 6 * kinds + kinds * kinds, edge * (edge + 4)
+            window_integers(settings, number_of_levels, frame) + 4 * kinds + kinds * kinds, edge * (edge + 4)
         ),
         matrices=1 if task.merge else len(offsets),
         steps=(1 if task.merge else len(offsets)) * (voxels + edge**2),
@@ -118,79 +124,109 @@ def count_mcc(levels, centre, plan, integers, reals, sums):  # type: ignore[no-u
         leave_out(sums)
         return
     window, start = window_of(integers, plan.frame, plan.kinds, plan.levels)
-    graph, start = graph_of(integers, start, plan.kinds)
-    counts = integers[start : start + plan.kinds * plan.kinds]
     found = gather(levels, centre, plan.frame, window)
+    name_voxels(window, found.voxels)
+    cells = found.levels * found.levels
+    counts = integers[start : start + cells]
+    start += plan.kinds * plan.kinds
+    graph = Graph(integers[start : start + 2 * plan.kinds], integers[start + 2 * plan.kinds :])
     pairs = 0
     for k in range(len(plan.jumps)):
         if k == 0 or not plan.merge:
-            empty(graph, counts, found.levels, plan.kinds)
+            for cell in range(np.uint64(cells)):
+                counts[cell] = 0
             pairs = 0
-        pairs += count_pairs(window, found, plan.jumps[k], graph, counts, plan.symmetric)
+        pairs += count_pairs(window, found, plan.jumps[k], counts)
         if k == len(plan.jumps) - 1 or not plan.merge:
             matrix = 0 if plan.merge else k
             sums[matrix, 0] = pairs
-            sums[matrix, 1] = mcc_of(graph, counts, found.levels, pairs, reals, plan)
+            sums[matrix, 1] = 1.0 if plan.flat else mcc_of(graph, counts, found.levels, pairs, reals, plan)
     release(window, found)
 
 
 @njit
-def graph_of(integers, start, kinds):  # type: ignore[no-untyped-def]
-    """Return the `Graph` in scratch memory from the integer at `start` on, and its end."""
-    ends = 2 * kinds
-    return (
-        Graph(
-            integers[start : start + ends],
-            integers[start + ends : start + 2 * ends],
-            integers[start + 2 * ends : start + 3 * ends],
-        ),
-        start + 3 * ends,
-    )
+def name_voxels(window, voxels):  # type: ignore[no-untyped-def]
+    """Put the place of its level among those of the window at each voxel, instead of the level."""
+    for at in range(np.uint64(voxels)):
+        place = np.uint64(window.places[at])
+        window.values[place] = window.names[np.uint64(window.values[place])]
 
 
 @njit
-def empty(graph, counts, levels, kinds):  # type: ignore[no-untyped-def]
-    """Remove all pairs: no end has any, and each is a part of its own."""
-    for end in range(np.uint64(2 * levels)):
-        graph.sums[end] = 0
-        graph.parents[end] = end
-    for cell in range(np.uint64(levels * levels)):
-        counts[cell] = 0
-
-
-@njit
-def count_pairs(window, found, jump, graph, counts, symmetric):  # type: ignore[no-untyped-def]
-    """Count the pairs of one direction into the cells (first, second), and join their ends.
-
-    Return the number of pairs.
-    """
+def count_pairs(window, found, jump, counts):  # type: ignore[no-untyped-def]
+    """Count the pairs of one direction into the cells (first, second); return their number."""
     pairs, size = 0, np.uint64(found.levels)
     for at in range(np.uint64(found.voxels)):
         place = np.uint64(window.places[at])
-        level = window.values[place + jump]
-        if level >= 0:
+        second = window.values[place + jump]
+        if second >= 0:
+            counts[np.uint64(window.values[place]) * size + np.uint64(second)] += 1
             pairs += 1
-            first = np.uint64(window.names[np.uint64(window.values[place])])
-            second = np.uint64(window.names[np.uint64(level)])
-            graph.sums[first] += 1
-            graph.sums[size + second] += 1
-            cell = first * size + second
-            if counts[cell] == 0:
-                join(graph.parents, first, size + second)
-                if symmetric:
-                    join(graph.parents, second, size + first)
-            counts[cell] += 1
     return pairs
 
 
 @njit
-def join(parents, one, other):  # type: ignore[no-untyped-def]
-    """Make one part of those of two ends."""
+def mcc_of(graph, counts, levels, pairs, reals, plan):  # type: ignore[no-untyped-def]
+    """Return the MCC of a matrix of counted pairs; see the module for the method."""
+    symmetric, size = plan.symmetric, np.uint64(levels)
+    firsts, seconds = add_ends(graph.sums, counts, size, symmetric)
+    # With one level at an end there is no second singular value.
+    if min(firsts, seconds) < 2:
+        return 0.0
+    edge = firsts if symmetric else firsts + seconds
+    if edge > _MOST_REDUCED and parts_of(graph, counts, size, symmetric) > 1:
+        return 1.0
+    matrix = matrix_of(reals, edge)
+    fill(matrix, edge, graph, counts, size, pairs, symmetric)
+    tridiagonalise(matrix, edge)
+    return largest_size(matrix.diagonal, matrix.beside, edge)
+
+
+@njit
+def add_ends(sums, counts, size, symmetric):  # type: ignore[no-untyped-def]
+    """Count the pairs of every end into `sums`; return how many levels are first ends, and second ends.
+
+    In a symmetric matrix every level of a pair is both, with the pairs of both.
+    """
+    for end in range(size + size):
+        sums[end] = 0
+    for first in range(size):
+        for second in range(size):
+            count = counts[first * size + second]
+            sums[first] += count
+            sums[size + second] += count
+    firsts, seconds = 0, 0
+    for level in range(size):
+        if symmetric:
+            sums[level] += sums[size + level]
+            sums[size + level] = sums[level]
+        firsts += int(sums[level] > 0)
+        seconds += int(sums[size + level] > 0)
+    return firsts, seconds
+
+
+@njit
+def parts_of(graph, counts, size, symmetric):  # type: ignore[no-untyped-def]
+    """Return the number of parts without a pair between them into which the ends fall."""
+    parts = 0
+    for end in range(size + size):
+        graph.names[end] = end
+        parts += int(graph.sums[end] > 0)
+    for first in range(size):
+        for second in range(size):
+            if counts[first * size + second] > 0:
+                parts -= joined(graph.names, first, size + second)
+                if symmetric:
+                    parts -= joined(graph.names, second, size + first)
+    return parts
+
+
+@njit
+def joined(parents, one, other):  # type: ignore[no-untyped-def]
+    """Make one part of those of two ends; return 1 if they were two parts, else 0."""
     one, other = part_of(parents, one), part_of(parents, other)
-    if one < other:
-        parents[other] = one
-    else:
-        parents[one] = other
+    parents[max(one, other)] = min(one, other)
+    return int(one != other)
 
 
 @njit
@@ -202,34 +238,6 @@ def part_of(parents, end):  # type: ignore[no-untyped-def]
         parents[end] = above
         end, parent = parent, above
     return end
-
-
-@njit
-def mcc_of(graph, counts, levels, pairs, reals, plan):  # type: ignore[no-untyped-def]
-    """Return the MCC of a matrix of counted pairs; see the module for the method."""
-    if plan.flat or pairs == 0:
-        return 1.0
-    symmetric, size = plan.symmetric, np.uint64(levels)
-    # Ends that occur: in a symmetric matrix every level of a pair is both.
-    firsts, seconds, parts = 0, 0, 0
-    for level in range(size):
-        first, second = graph.sums[level] > 0, graph.sums[size + level] > 0
-        if symmetric:
-            first = second = first or second
-        firsts += int(first)
-        seconds += int(second)
-        parts += int(first and np.uint64(graph.parents[level]) == level)
-        parts += int(second and np.uint64(graph.parents[size + level]) == size + level)
-    # With one level at an end there is no second singular value.
-    if min(firsts, seconds) < 2:
-        return 0.0
-    if parts > 1:
-        return 1.0
-    edge = firsts if symmetric else firsts + seconds
-    matrix = matrix_of(reals, edge)
-    fill(matrix, edge, graph, counts, size, pairs, symmetric)
-    tridiagonalise(matrix, edge)
-    return largest_size(matrix.diagonal, matrix.beside, edge)
 
 
 @njit
@@ -248,33 +256,32 @@ def matrix_of(reals, edge):  # type: ignore[no-untyped-def]
 @njit
 def fill(matrix, edge, graph, counts, size, pairs, symmetric):  # type: ignore[no-untyped-def]
     """Write N, or [[0, N], [N', 0]], without the part of its largest singular value."""
-    ends = size if symmetric else size + size
-    row = np.uint64(0)
-    for end in range(ends):
-        total = graph.sums[end] + (graph.sums[size + end] if symmetric else 0)
-        graph.rows[end] = -1
-        if total > 0:
-            graph.rows[end] = row
-            matrix.vector[row] = math.sqrt(float(total))
+    rows, row, edge = graph.names, np.uint64(0), np.uint64(edge)
+    for end in range(size if symmetric else size + size):
+        rows[end] = -1
+        if graph.sums[end] > 0:
+            rows[end] = row
+            matrix.vector[row] = math.sqrt(float(graph.sums[end]))
             matrix.product[row] = 1.0 / matrix.vector[row]
             row += np.uint64(1)
     scale = 1.0 / (2.0 * pairs if symmetric else float(pairs))
-    for cell in range(np.uint64(edge * edge)):
-        matrix.cells[cell] = 0.0
+    if not symmetric:
+        for cell in range(edge * edge):
+            matrix.cells[cell] = 0.0
     for first in range(size):
-        if graph.rows[first] >= 0:
-            i = np.uint64(graph.rows[first])
+        if rows[first] >= 0:
+            i = np.uint64(rows[first])
             for second in range(first + np.uint64(1) if symmetric else size):
-                column = graph.rows[second if symmetric else size + second]
+                column = rows[second if symmetric else size + second]
                 if column >= 0:
                     j = np.uint64(column)
                     count = counts[first * size + second]
                     if symmetric:
                         count += counts[second * size + first]
-                    value = count * matrix.product[i] * matrix.product[j]
+                    value = count * (matrix.product[i] * matrix.product[j])
                     value -= matrix.vector[i] * matrix.vector[j] * scale
-                    matrix.cells[i * np.uint64(edge) + j] = value
-                    matrix.cells[j * np.uint64(edge) + i] = value
+                    matrix.cells[i * edge + j] = value
+                    matrix.cells[j * edge + i] = value
 
 
 @njit
@@ -342,28 +349,41 @@ def largest_size(diagonal, beside, edge):  # type: ignore[no-untyped-def]
     for _ in range(_MOST_STEPS):
         if x < _NOTHING:
             return 0.0
-        # Pivots of x - T and of x + T with their first two derivatives divided by themselves. They are
-        # positive above the largest root; one that is not means that x is the root, as far as numbers tell.
-        up, down = x - diagonal[0], x + diagonal[0]
-        if up <= 0.0 or down <= 0.0:
+        # Leading minors of x - T and of x + T with their first two derivatives, each from the two minors
+        # before. They are positive above the largest root; one that is not means that x is the root, as far
+        # as numbers tell.
+        up, up_first, up_second = x - diagonal[0], 1.0, 0.0
+        down, down_first, down_second = x + diagonal[0], 1.0, 0.0
+        up_before, up_first_before, up_second_before = 1.0, 0.0, 0.0
+        down_before, down_first_before, down_second_before = 1.0, 0.0, 0.0
+        if min(up, down) <= 0.0:
             return x
-        up_inverse, down_inverse = 1.0 / up, 1.0 / down
-        up_first, down_first, up_second, down_second = up_inverse, down_inverse, 0.0, 0.0
-        slope = up_first + down_first
-        curve = up_first * up_first + down_first * down_first
         for i in range(np.uint64(1), size):
-            square = beside[i - np.uint64(1)]
-            up_ratio, down_ratio = square * up_inverse, square * down_inverse
-            up, down = x - diagonal[i] - up_ratio, x + diagonal[i] - down_ratio
-            if up <= 0.0 or down <= 0.0:
+            square, to_up, to_down = beside[i - np.uint64(1)], x - diagonal[i], x + diagonal[i]
+            second = to_up * up_second + 2.0 * up_first - square * up_second_before
+            first = to_up * up_first + up - square * up_first_before
+            minor = to_up * up - square * up_before
+            up_before, up_first_before, up_second_before = up, up_first, up_second
+            up, up_first, up_second = minor, first, second
+            second = to_down * down_second + 2.0 * down_first - square * down_second_before
+            first = to_down * down_first + down - square * down_first_before
+            minor = to_down * down - square * down_before
+            down_before, down_first_before, down_second_before = down, down_first, down_second
+            down, down_first, down_second = minor, first, second
+            if min(up, down) <= 0.0:
                 return x
-            up_inverse, down_inverse = 1.0 / up, 1.0 / down
-            up_second = up_ratio * (up_second - 2.0 * up_first * up_first) * up_inverse
-            down_second = down_ratio * (down_second - 2.0 * down_first * down_first) * down_inverse
-            up_first = (1.0 + up_ratio * up_first) * up_inverse
-            down_first = (1.0 + down_ratio * down_first) * down_inverse
-            slope += up_first + down_first
-            curve += up_first * up_first - up_second + down_first * down_first - down_second
+            # Only ratios are used: keep small numbers from vanishing.
+            if up < _SMALL:
+                up, up_first, up_second = up * _GROW, up_first * _GROW, up_second * _GROW
+                up_before, up_first_before = up_before * _GROW, up_first_before * _GROW
+                up_second_before *= _GROW
+            if down < _SMALL:
+                down, down_first, down_second = down * _GROW, down_first * _GROW, down_second * _GROW
+                down_before, down_first_before = down_before * _GROW, down_first_before * _GROW
+                down_second_before *= _GROW
+        up_slope, down_slope = up_first / up, down_first / down
+        slope = up_slope + down_slope
+        curve = up_slope * up_slope - up_second / up + down_slope * down_slope - down_second / down
         # The largest root lies at most roots / slope below x.
         if roots <= _RELATIVE * x * slope:
             return x

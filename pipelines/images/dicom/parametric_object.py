@@ -34,6 +34,8 @@ _MOST_COMMENT = 10_240
 
 _SERIES_NUMBER = 9001
 _SHOWN_PERCENTILES = (0.5, 99.5)
+_MIXED = "texture"
+"""What features of several families are."""
 
 
 def parametric_map_object(
@@ -239,7 +241,7 @@ def _mapping(feature: Feature, values: npt.NDArray[np.float32], provenance: Mapp
     code, scheme, name = feature_code(feature)
     mapping = hd.pm.RealWorldValueMapping(
         lut_label=feature_label(feature),
-        lut_explanation=f"{family_title(feature.family)} {name} ({code})",
+        lut_explanation=_explanation(feature, name, code),
         unit=hd.sr.CodedConcept(unit, "UCUM", meaning),
         # The range includes the padding: readers that apply the mapping refuse values outside it.
         value_range=(float(values.min(initial=0)), float(values.max(initial=0))),
@@ -250,6 +252,12 @@ def _mapping(feature: Feature, values: npt.NDArray[np.float32], provenance: Mapp
     for setting in SETTINGS:
         mapping.QuantityDefinitionSequence.append(_parameter(setting, provenance["settings"][setting]))
     return mapping
+
+
+def _explanation(feature: Feature, name: str, code: str) -> str:
+    """Return family, name and code in the 64 characters that there are (value representation LO)."""
+    code = f" ({code})"
+    return f"{family_title(feature.family)} {name}"[: 64 - len(code)] + code
 
 
 def _parameter(setting: str, value: Any) -> Any:
@@ -267,15 +275,15 @@ def _parameter(setting: str, value: Any) -> Any:
 
 def _description(features: list[Feature], provenance: Mapping[str, Any]) -> str:
     settings = provenance["settings"]
-    first = features[0]
+    first, number, content = features[0], len(features), _content(features)
     name = first.name.replace("_", " ") if first.family == "glcm" else first.pyradiomics
-    what = name if len(features) == 1 else f"{len(features)} features"
+    what = f"{content} {name if number == 1 else f'{number} features'}"
+    what = f"{number} texture features" if content == _MIXED else what
     method = "Synthetic " if str(provenance["kind"]).startswith("synthetic") else ""
-    rest = f"{settings['levels']} levels, window {settings['window']}"
-    return f"{method}{_content(features)} {what}, {rest}"[:64]
+    return f"{method}{what}, {settings['levels']} levels, window {settings['window']}"[:64]
 
 
 def _content(features: list[Feature]) -> str:
     """Return the family of features, or what features of several families are."""
     families = {feature.family for feature in features}
-    return family_title(families.pop()) if len(families) == 1 else "texture"
+    return family_title(families.pop()) if len(families) == 1 else _MIXED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections import Counter
 
 import numpy as np
@@ -24,6 +25,20 @@ def test_every_unique_name_means_its_feature():
             assert feature_named(name) is feature
     identifiers = [identifier for feature in FEATURES for _, identifier in feature.ibsi]
     assert len(identifiers) == len(set(identifiers))
+
+
+def test_features_of_intensities_are_those_whose_stage_reads_them():
+    for family in FAMILIES:
+        stages = importlib.import_module(f"{family.package}.cpu.stages").STAGES
+        for feature in family.features:
+            assert feature.is_of_intensities == (stages[feature.stage].reads == "intensities")
+
+
+def test_entropies_have_a_unit():
+    assert [feature.name for feature in FEATURES if feature.is_entropy] == [
+        "firstorder_Entropy", "difference_entropy", "joint_entropy", "sum_entropy", "glrlm_RunEntropy",
+        "glszm_ZoneEntropy", "gldm_DependenceEntropy",
+    ]  # fmt: skip
 
 
 def test_a_shared_name_is_refused_unless_it_is_a_features_own():

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from glcm_cuda import GLCMSettings
-from glcm_cuda.families.registry import FAMILIES, NAMES
+from glcm_cuda.families.registry import FAMILIES, NAMES, features_named
 from pipelines.__main__ import main
 from pipelines.images.preprocessing import Preprocessing, preprocess_with_mask
 from pipelines.images.reading import read_image
@@ -392,7 +392,6 @@ def example():
     return Volume(image, *place), Volume(mask, *place)
 
 
-FEATURES = "featureClass: {glcm: [JointEntropy, Contrast, ClusterShade, Imc1, Correlation]}\n"
 ORIGIN = (10.75, -20.0, 30.0)
 CASES = {
     "setting: {binWidth: 10, label: 2}": (
@@ -430,7 +429,40 @@ CASES = {
             "correlation": (-0.058059831, 0.116899869, -1.0, -0.0229806736),
         },
     ),
+    "setting: {binWidth: 10, label: 2, gldm_a: 1, voxelArrayShift: -50}": (
+        (5, 6, 6),
+        ORIGIN,
+        {
+            "firstorder_RootMeanSquared": (28.94619756, 31.28427532, 0.0, 29.7443126989),
+            "firstorder_TotalEnergy": (10683.0, 12478.5, 0.0, 38485.5),
+            "firstorder_Entropy": (2.851018723, 2.536608254, 0.0, 3.23461930688),
+            "glrlm_RunVariance": (0.03593215812, 0.07260416667, 0.0, 0.0568212576398),
+            "glszm_ZoneEntropy": (3.121928095, 2.75, 0.0, 4.08505510276),
+            "gldm_DependenceVariance": (1.619377163, 5.501730104, 0.0, 4.57550535077),
+            "ngtdm_Busyness": (0.1347050046, 0.1642647388, 0.0, 0.335313077316),
+        },
+    ),
+    "setting: {binCount: 8, label: 2, force2D: true, force2Ddimension: 1, weightingNorm: no_weighting,"
+    " distances: [1, 2]}\nvoxelSetting: {kernelRadius: 2, maskedKernel: false, initValue: nan}": (
+        (5, 8, 7),
+        (10.0, -20.0, 30.0),
+        {
+            "firstorder_RootMeanSquared": (63.22677439, 62.28515072, np.nan, 64.07350305),
+            "glrlm_RunVariance": (0.1114622235, 0.2543209877, np.nan, 0.109413916992),
+            "glszm_ZoneEntropy": (3.084962501, 2.851018723, np.nan, 3.70451694338),
+            "gldm_DependenceVariance": (1.5625, 3.5744, np.nan, 1.26872770511),
+            "ngtdm_Busyness": (0.1863396769, 0.3128977157, np.nan, 0.627262375495),
+        },
+    ),
 }
+
+
+def feature_classes(names):
+    """Return the section of a parameter file that asks for features."""
+    classes = {}
+    for feature in features_named(names):
+        classes.setdefault(feature.family, []).append(feature.pyradiomics)
+    return f"featureClass: {json.dumps(classes)}\n"
 
 
 @pytest.mark.parametrize("text", CASES)
@@ -439,7 +471,7 @@ def test_maps_and_features_are_pyradiomics(tmp_path, text):
     image, mask = example()
     write_volume(image, tmp_path / "image.nrrd")
     write_volume(mask, tmp_path / "mask.nrrd")
-    params = written(tmp_path, FEATURES + text)
+    params = written(tmp_path, feature_classes(expected) + text)
     inputs = [str(tmp_path / "image.nrrd"), "--mask", str(tmp_path / "mask.nrrd"), "--params", str(params)]
     output = ["-o", str(tmp_path / "m.nrrd"), "--crop", "--backend", "cpu"]
     result = CliRunner().invoke(main, ["map", *inputs, *output])
@@ -458,11 +490,10 @@ def test_maps_and_features_are_pyradiomics(tmp_path, text):
     result = CliRunner().invoke(main, ["roi", *inputs, *output])
     assert result.exit_code == 0, result.output
     header, row = (line.split(",") for line in (tmp_path / "f.csv").read_text().splitlines())
-    assert header[-5:] == [f"original_glcm_{name}" for name in (
-        "JointEntropy", "Contrast", "ClusterShade", "Imc1", "Correlation"
-    )]  # fmt: skip
+    columns = [f"original_{feature.full_name}" for feature in features_named(expected)]
+    assert header[-len(columns) :] == columns
     region = [values[3] for values in expected.values()]
-    np.testing.assert_allclose([float(cell) for cell in row[-5:]], region, atol=1e-9)
+    np.testing.assert_allclose([float(cell) for cell in row[-len(region) :]], region, rtol=1e-11, atol=1e-9)
 
 
 def test_options_change_what_the_file_says(tmp_path):

@@ -11,11 +11,7 @@ from glcm_cuda.families.registry import features_named
 from surrogate.exact import exact_values
 from surrogate.honesty.limits import clip, possible_range
 
-FEATURES = tuple(
-    feature.name
-    for feature in features_named(["glcm", "glrlm", "glszm", "gldm"])
-    if not feature.is_of_intensities
-)
+FEATURES = tuple(feature.name for feature in features_named("all") if not feature.is_of_intensities)
 
 
 def far_reaching_windows(levels, rng):
@@ -56,6 +52,8 @@ def test_every_feature_of_levels_has_bounds():
 @pytest.mark.parametrize(
     ("name", "window", "end"),
     [
+        ("firstorder_Entropy", np.arange(25), 1),
+        ("firstorder_Uniformity", np.arange(25), 0),
         ("glrlm_RunEntropy", np.arange(25), 1),
         ("glszm_ZoneEntropy", np.arange(25), 1),
         ("glszm_LargeAreaEmphasis", np.zeros(25), 1),

@@ -13,8 +13,9 @@ from helpers.simulator import slow_if_simulated
 from glcm_cuda import GLCMSettings, entropy_map, feature_maps, quantize
 from glcm_cuda.engines.choice import available_backends
 from glcm_cuda.engines.cuda import slabs
-from glcm_cuda.families.glcm.cuda import stages
-from glcm_cuda.families.registry import NAMES, features_named
+from glcm_cuda.families import counted_cuda
+from glcm_cuda.families.glcm.features import FEATURES
+from glcm_cuda.families.registry import features_named
 
 if "cuda" not in available_backends():
     pytest.skip("no CUDA device or simulator", allow_module_level=True)
@@ -22,6 +23,7 @@ if "cuda" not in available_backends():
 
 from glcm_cuda.families.glcm.cuda.feature_kernels import walk_of
 
+NAMES = tuple(feature.name for feature in FEATURES)
 FLAT, SOLID = (4, 5), (2, 3, 4)
 CASES = [
     ({}, FLAT, False),
@@ -67,8 +69,8 @@ def test_all_features_are_the_cpus(rng, fields, shape, masked):
     chosen = GLCMSettings(**{"levels": 8, **fields})
     image = image_of(rng, shape)
     mask = rng.random(shape) < 0.7 if masked else None
-    found = feature_maps(image, "all", chosen, mask=mask, backend="cuda")
-    assert_near(found, feature_maps(image, "all", chosen, mask=mask, backend="cpu"))
+    found = feature_maps(image, "glcm", chosen, mask=mask, backend="cuda")
+    assert_near(found, feature_maps(image, "glcm", chosen, mask=mask, backend="cpu"))
     np.testing.assert_array_equal(
         found["joint_entropy"], entropy_map(image, chosen, mask=mask, backend="cpu")
     )
@@ -113,7 +115,7 @@ def test_features_are_the_oracles(rng, fields):
     chosen = GLCMSettings(levels=6, window=3, **fields)
     image = image_of(rng, (3, 4))
     levels = quantize(image, chosen)
-    found = feature_maps(image, "all", chosen, backend="cuda")
+    found = feature_maps(image, "glcm", chosen, backend="cuda")
     expected = naive.maps(levels, NAMES, window=3, number_of_levels=6, **fields)
     for name, values in expected.items():
         np.testing.assert_allclose(found[name], values, rtol=1e-5, atol=1e-6, err_msg=name)
@@ -128,7 +130,7 @@ def test_only_what_is_asked_for_is_counted():
     assert not counted(["contrast", "idn", "cluster_shade"]).ranked
     assert counted(["sum_entropy"]).totals
     assert not counted(["sum_entropy"]).ends
-    assert all(counted("all"))
+    assert all(counted("glcm"))
 
 
 def test_some_features_in_the_order_they_are_asked_for(rng):
@@ -150,7 +152,7 @@ def test_slabs_do_not_change_a_bit(monkeypatch, rng, fields):
     names = ["joint_energy", "mcc", "joint_entropy", "idm"]
     expected = feature_maps(image, names, chosen, mask=mask, backend="cuda")
     monkeypatch.setattr(slabs, "_SLAB_VOXELS", dict.fromkeys((2, 3), 4 * 6))
-    monkeypatch.setattr(stages, "_MATRIX_THREADS", 4)
+    monkeypatch.setattr(counted_cuda, "_THREADS", 4)
     steps = []
     found = feature_maps(
         image, names, chosen, mask=mask, backend="cuda", progress=lambda done, _: steps.append(done)
@@ -187,11 +189,11 @@ def test_memory_is_bounded_by_the_environment(monkeypatch, rng):
 
 def test_images_of_one_intensity():
     image = np.full((3, 4), 7.0)
-    found = feature_maps(image, "all", backend="cuda")
-    assert_near(found, feature_maps(image, "all", backend="cpu"))
+    found = feature_maps(image, "glcm", backend="cuda")
+    assert_near(found, feature_maps(image, "glcm", backend="cpu"))
     assert np.all(found["mcc"] == 1)
 
 
 def test_a_voxel_without_pairs_has_no_features():
-    for values in feature_maps([[1.0]], "all", backend="cuda").values():
+    for values in feature_maps([[1.0]], "glcm", backend="cuda").values():
         assert np.isnan(values).all()

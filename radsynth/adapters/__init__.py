@@ -1,0 +1,1 @@
+"""Our functions in the shape that other tools ask for. Only the modules here import those tools."""

@@ -1,0 +1,106 @@
+"""Maps and features of a volume, computed in the box of its mask."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from glcm_cuda import GLCMSettings, feature_maps, find_bins
+from glcm_cuda.engines.choice import Backend
+from glcm_cuda.levels.arrays import bounding_box
+from glcm_cuda.roi import roi_features
+from pipelines.images.volume import Volume
+from radsynth.inputs import Mask
+from radsynth.kinds.kind import Map
+
+
+def mask_box(mask: Mask, settings: GLCMSettings) -> tuple[slice, ...]:
+    """Return the box that the windows around a mask reach."""
+    return bounding_box(mask, max(settings.radii))
+
+
+def box_maps(
+    volume: Volume,
+    mask: Mask | None,
+    features: Sequence[str],
+    settings: GLCMSettings,
+    *,
+    outside: float,
+    backend: Backend = "auto",
+) -> dict[str, Map]:
+    """Return maps of features, by the names that ask for them, in the box of the mask.
+
+    Parameters
+    ----------
+    volume : Volume
+        The image; its grey levels are those of the whole.
+    mask : bool array of the volume's shape, optional
+        Without one the box is the volume.
+    features, settings, backend
+        See `glcm_cuda.feature_maps`.
+    outside : float
+        Value outside the mask.
+
+    Raises
+    ------
+    TypeError, ValueError, RuntimeError
+        Those of `glcm_cuda.feature_maps`.
+    """
+    bins = find_bins(volume.array, settings, mask)
+    box = tuple(slice(None) for _ in volume.array.shape) if mask is None else mask_box(mask, settings)
+    inside = None if mask is None else mask[box]
+    maps = feature_maps(
+        volume.array[box],
+        features,
+        settings,
+        mask=inside,
+        bins=bins,
+        spacing=volume.zyx_spacing_mm,
+        backend=backend,
+    )
+    if inside is not None and not np.isnan(outside):
+        for values in maps.values():
+            values[~inside] = outside
+    return maps
+
+
+def on_whole(part: Map, volume: Volume, mask: Mask | None, settings: GLCMSettings, outside: float) -> Map:
+    """Return a map of the box as one of the volume, with a value beyond the box."""
+    if mask is None:
+        return part
+    whole = np.full(volume.array.shape, outside, np.float32)
+    whole[mask_box(mask, settings)] = part
+    return whole
+
+
+def region_values(
+    volume: Volume, mask: Mask, features: Sequence[str], settings: GLCMSettings, pool_slices: bool
+) -> dict[str, float]:
+    """Return features of a region, by the names that ask for them.
+
+    Parameters
+    ----------
+    volume : Volume
+        The image; its grey levels are those of the whole.
+    mask : bool array of the volume's shape
+        The region.
+    features, settings, pool_slices
+        See `glcm_cuda.roi.roi_features`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Those of `glcm_cuda.roi.roi_features`.
+    """
+    bins = find_bins(volume.array, settings, mask)
+    box = bounding_box(mask, 0)  # beyond it there is no pair inside the mask
+    return roi_features(
+        volume.array[box],
+        features,
+        settings,
+        mask=mask[box],
+        pool_slices=pool_slices,
+        bins=bins,
+        spacing=volume.zyx_spacing_mm,
+    )

@@ -1,0 +1,1 @@
+"""What pyradiomics' extractor does around the features: settings, images, diagnostics."""

@@ -1,0 +1,167 @@
+"""Settings, image types and features of an extractor, and what they mean here.
+
+Names and defaults are those of pyradiomics' documentation.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK
+
+from glcm_cuda.base.checks import nearest
+from glcm_cuda.families.registry import FAMILIES
+from pipelines.shell.parameter_file import (
+    INTERPOLATORS,
+    SAME_AS,
+    SETTINGS,
+    SHAPES,
+    VOXEL_SETTINGS,
+    ParameterFile,
+    parameters_of,
+)
+
+_log = logging.getLogger(__name__)
+
+DEFAULTS: dict[str, Any] = {
+    "minimumROIDimensions": 2,
+    "minimumROISize": None,
+    "normalize": False,
+    "normalizeScale": 1,
+    "removeOutliers": None,
+    "resampledPixelSpacing": None,
+    "interpolator": "sitkBSpline",
+    "preCrop": False,
+    "padDistance": 5,
+    "distances": [1],
+    "force2D": False,
+    "force2Ddimension": 0,
+    "resegmentRange": None,
+    "label": 1,
+    "additionalInfo": True,
+}
+"""Settings of an extractor that was told nothing."""
+
+CLASSES = (*sorted(family.name for family in FAMILIES), *SHAPES)
+"""Feature classes, in pyradiomics' order."""
+
+_TEXTURES = {family.name: family for family in FAMILIES}
+_WITH_THE_SUBJECT = ("label", "label_channel", "correctMask", "geometryTolerance", "voxelBatch")
+"""Settings that are read with image and mask, or change no value."""
+
+_ROOT = "firstorder_Variance"
+"""What the deprecated feature StandardDeviation is the root of."""
+
+STANDARD_DEVIATION = "firstorder_StandardDeviation"
+
+
+def defaults() -> dict[str, Any]:
+    """Return the default settings, which the caller may change."""
+    return {**DEFAULTS, "distances": [1]}
+
+
+def parameters_from(
+    settings: Mapping[str, Any], own: Mapping[str, Any], *, voxel_based: bool
+) -> ParameterFile:
+    """Return what the settings of an extractor ask for.
+
+    Settings with a name that pyradiomics does not know change nothing, as there; the log names them.
+
+    Parameters
+    ----------
+    settings : mapping
+        Of sections ``setting`` and ``voxelSetting`` together.
+    own : mapping
+        Settings for the image type Original alone.
+    voxel_based : bool
+        Whether maps are asked for.
+
+    Raises
+    ------
+    ValueError
+        If a setting has an unfit value, or asks for what is not supported; the message names it.
+    """
+    for name in settings:
+        if name not in (*SETTINGS, *VOXEL_SETTINGS, "voxelBased"):
+            hint = nearest(name, (*SETTINGS, *VOXEL_SETTINGS))
+            _log.warning("setting %r is unknown to pyradiomics and changes nothing%s", name, hint)
+    used = {name: plain(name, value) for name, value in settings.items() if name not in _WITH_THE_SUBJECT}
+    special = {name: plain(name, value) for name, value in own.items() if name not in _WITH_THE_SUBJECT}
+    return parameters_of(
+        Path("the extractor"),
+        _only(used, SETTINGS),
+        _only(used | special, VOXEL_SETTINGS),
+        types={"Original": _only(special, SETTINGS)},
+        features=(),
+        region=not voxel_based,
+    )
+
+
+def _only(values: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    return {name: values[name] for name in names if name in values}
+
+
+def plain(name: str, value: Any) -> Any:
+    """Return a setting as a parameter file has it: lists, numbers, and the names of interpolators."""
+    if isinstance(value, (tuple, np.ndarray)):
+        return [plain(name, part) for part in value]
+    if isinstance(value, np.generic):
+        return value.item()
+    if name == "interpolator" and isinstance(value, int):
+        names = {getattr(SimpleITK, one): one for one in INTERPOLATORS}
+        return names.get(value, value)
+    return value
+
+
+def shapes_in(features: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the classes of shape that are enabled, with the features that are named."""
+    return {name: list(given or ()) for name, given in features.items() if name in SHAPES}
+
+
+def textures_in(features: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the other classes that are enabled, with the features to compute.
+
+    Classes with a name that pyradiomics does not know change nothing, as there; the log names them.
+
+    Raises
+    ------
+    LookupError
+        If a feature is unknown.
+    """
+    found = {}
+    for name, given in features.items():
+        if name in _TEXTURES:
+            found[name] = _names_of(name, given)
+        elif name not in SHAPES:
+            hint = nearest(name, CLASSES)
+            _log.warning("feature class %r is unknown to pyradiomics and changes nothing%s", name, hint)
+    return found
+
+
+def _names_of(family: str, given: Any) -> list[str]:
+    """Return the features of a class that are named, or all that are not deprecated."""
+    known = [feature.pyradiomics for feature in _TEXTURES[family].features if feature.pyradiomics]
+    known.sort(key="{}FeatureValue".format)  # pyradiomics sorts its methods: MeanAbsoluteDeviation, then Mean
+    names = [str(name) for name in given or ()]
+    for name in names:
+        if name in SAME_AS.get(family, {}):
+            _log.warning("%s: %s is deprecated: it is %s", family, name, SAME_AS[family][name])
+        elif name not in known:
+            msg = f"Feature not found: {family}_{name}{nearest(name, known)}"
+            raise LookupError(msg)
+    return list(dict.fromkeys(names)) or known
+
+
+def computed_as(full_name: str) -> str | None:
+    """Return the feature that a feature's value is made of; None where pyradiomics computes nothing.
+
+    Of deprecated features it computes only the standard deviation.
+    """
+    if full_name == STANDARD_DEVIATION:
+        return _ROOT
+    family, _, name = full_name.partition("_")
+    return None if name in SAME_AS.get(family, {}) else full_name

@@ -1,0 +1,44 @@
+"""What is not ours is handed to pyradiomics, if it is installed."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from typing import Any
+
+from radsynth.extraction.subject import Subject
+
+
+def refuse_without_pyradiomics(what: str) -> None:
+    """Raise ImportError if pyradiomics is needed and not installed; `what` names what it computes."""
+    if importlib.util.find_spec("radiomics") is None:
+        msg = f"{what} is computed by pyradiomics, which is not installed; install pyradiomics or disable it"
+        raise ImportError(msg)
+
+
+def by_pyradiomics(
+    subject: Subject,
+    settings: Mapping[str, Any],
+    image_types: Mapping[str, Any],
+    features: Mapping[str, list[str]],
+    *,
+    voxel_based: bool,
+) -> dict[str, Any]:
+    """Return what pyradiomics computes of a subject, without its diagnostics.
+
+    Parameters
+    ----------
+    subject : Subject
+        Image and mask.
+    settings, image_types, features : mapping
+        The extractor's settings, and the image types and feature classes that are handed over.
+    voxel_based : bool
+        Whether maps are asked for.
+    """
+    from radiomics.featureextractor import RadiomicsFeatureExtractor  # optional
+
+    theirs = RadiomicsFeatureExtractor(**{**settings, "additionalInfo": False, "correctMask": False})
+    theirs.enabledImagetypes = dict(image_types)
+    theirs.enabledFeatures = dict(features)
+    result: dict[str, Any] = theirs.execute(*subject.images(), label=subject.label, voxelBased=voxel_based)
+    return result

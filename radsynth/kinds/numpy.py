@@ -1,0 +1,40 @@
+"""Arrays of NumPy: axes z, y, x; or y, x."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from pipelines.images.volume import Volume
+from radsynth.kinds.kind import Map, Spacing, checked_spacing, refuse_not_real, unplaced
+
+
+class NumPyKind:
+    """Arrays (Z, Y, X) or (Y, X)."""
+
+    name = "a NumPy array"
+    takes_arrays = True
+
+    def owns(self, image: object) -> bool:
+        """Whether this is an array of NumPy."""
+        return isinstance(image, np.ndarray)
+
+    def is_placed(self, image: object) -> bool:
+        """False: an array states no place."""
+        return False
+
+    def volumes(self, image: npt.NDArray[Any], name: str, spacing: Spacing) -> tuple[Volume, ...]:
+        """Return the array as a volume; the spacing is along z, y and x."""
+        if image.ndim not in (2, 3):
+            msg = f"{name} must be an array (z, y, x) or (y, x), got shape {image.shape}"
+            raise ValueError(msg)
+        refuse_not_real(image, name)
+        axes = "z, y and x" if image.ndim == 3 else "y and x"
+        return (unplaced(image, checked_spacing(spacing, axes, image.ndim)[::-1]),)
+
+    def image(self, maps: Sequence[Map], volumes: Sequence[Volume], source: object, *, moved: bool) -> Map:
+        """Return the map as it is."""
+        return maps[0]

@@ -1,0 +1,147 @@
+"""Maps of images of any kind."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from glcm_cuda import GLCMSettings
+from glcm_cuda.engines.choice import Backend
+from glcm_cuda.families.registry import requested
+from pipelines.images.volume import Volume
+from pipelines.shell.parameter_file import ParameterFile
+from radsynth.boxes import box_maps, on_whole
+from radsynth.inputs import Inputs
+from radsynth.kinds.kind import Spacing
+from radsynth.settings import parameters_from, settings_from
+
+_LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
+
+
+def map(
+    image: Any,
+    features: str | Iterable[str] | None = None,
+    *,
+    mask: Any = None,
+    label: int | None = None,
+    settings: GLCMSettings | None = None,
+    params: str | os.PathLike[str] | None = None,
+    spacing: Spacing = None,
+    outside: float | None = None,
+    backend: Backend = "auto",
+    **keywords: Any,
+) -> Any:
+    """Exact texture maps of an image, as images of the same kind on the same grid.
+
+    Parameters
+    ----------
+    image : path, SimpleITK image, nibabel image, NumPy array or torch tensor
+        2D or 3D, one real number per voxel. Arrays are (z, y, x) or (y, x). Tensors are (C, H, W, D) with the
+        axes x, y, z of the file, as in MONAI; every channel is mapped by itself.
+    features : str or iterable of str, optional
+        Names as `glcm_cuda.feature_maps` takes them. By default joint entropy, or what `params` names.
+    mask : same kinds as `image`, optional
+        Non-zero inside, on the image's grid. It limits the maps, and pairs count inside only (see
+        `masked_window`). Images with a place (all but NumPy arrays and plain tensors) take a mask of any
+        such kind; NumPy masks go with paths, SimpleITK images and arrays, tensors with tensors.
+    label : int, optional
+        Take only the voxels of this value in the mask.
+    settings : Settings, optional
+        By default the preset ``radsynth``: 64 levels, 5x5 windows in the plane of a slice.
+    params : path, optional
+        Parameter file of pyradiomics, instead of settings; needs a mask. Its steps (normalisation,
+        resampling, resegmentation) are taken first, and resampling changes the grid of the maps.
+    spacing : sequence of float, optional
+        Distance of neighbouring voxels in mm for arrays and tensors, in the order of their axes.
+    outside : float, optional
+        Value outside the mask; by default NaN, or what `params` says.
+    backend : {"auto", "cpu", "cuda"}
+        Engine; it does not change the result.
+    **keywords
+        Fields of `Settings` that replace those of `settings` or `params`: ``levels=32, window=7``.
+
+    Returns
+    -------
+    image of the kind of `image`, or dict of such images
+        float32. One image if `features` is the name of one feature; else a dict with the names that were
+        given, or the features' own names where a family or all were asked for. A path gives SimpleITK images.
+
+    Raises
+    ------
+    TypeError
+        If an argument is of the wrong kind.
+    ValueError
+        If an image is 4D, in colour or without voxels, the mask lies on another grid, or a setting is unfit.
+    OSError
+        If a file cannot be read.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import radsynth
+    >>> image = np.arange(60).reshape(3, 4, 5)
+    >>> radsynth.map(image, levels=8, window=3).shape
+    (3, 4, 5)
+    >>> list(radsynth.map(image, ["contrast", "glrlm_RunEntropy"], levels=8, backend="cpu"))
+    ['contrast', 'glrlm_RunEntropy']
+    """
+    parameters = parameters_from(params, mask, settings)
+    glcm = settings_from(settings, parameters, keywords, "map")
+    wanted = _wanted(features, parameters)
+    value = _outside(outside, mask, parameters)
+    inputs = Inputs.of(image, mask, label, spacing, parameters)
+    channels = []
+    for volume, inside in inputs.channels:
+        fitted = _fitted(glcm, volume, parameters, keywords)
+        parts = box_maps(volume, inside, wanted, fitted, outside=value, backend=backend)
+        channels.append({name: on_whole(part, volume, inside, fitted, value) for name, part in parts.items()})
+    maps = {name: inputs.image([channel[name] for channel in channels]) for name in wanted}
+    return maps[wanted[0]] if _is_single(features, parameters) else maps
+
+
+def _wanted(features: str | Iterable[str] | None, parameters: ParameterFile | None) -> tuple[str, ...]:
+    """Return the names that ask for features, in their order; of a family, those of its features."""
+    if features is None:
+        features = "joint_entropy" if parameters is None else parameters.features
+    if isinstance(features, (bytes, os.PathLike)) or not isinstance(features, Iterable):
+        msg = f"features must be a name or several, got {features!r}"
+        raise TypeError(msg)
+    return tuple(requested(features))
+
+
+def _is_single(features: str | Iterable[str] | None, parameters: ParameterFile | None) -> bool:
+    """Whether one feature is asked for by its name."""
+    if features is None:
+        return parameters is None
+    return isinstance(features, str) and tuple(requested(features)) == (features,)
+
+
+def _outside(outside: float | None, mask: Any, parameters: ParameterFile | None) -> float:
+    if outside is None:
+        return np.nan if parameters is None else parameters.outside
+    if mask is None:
+        msg = "outside needs a mask; without one every voxel has a value"
+        raise ValueError(msg)
+    if isinstance(outside, bool) or not isinstance(outside, (int, float, np.number)):
+        msg = f"outside must be a number, got {outside!r}"
+        raise TypeError(msg)
+    if not (np.isnan(outside) or abs(outside) <= _LARGEST_FLOAT32):
+        msg = f"outside must be a number that fits in float32, or nan, got {outside:g}"
+        raise ValueError(msg)
+    return float(outside)
+
+
+def _fitted(
+    settings: GLCMSettings, volume: Volume, parameters: ParameterFile | None, keywords: dict[str, Any]
+) -> GLCMSettings:
+    """Return the settings for an image: a parameter file's are two-dimensional in a 2D image."""
+    if parameters is not None and "dimensions" not in keywords:
+        settings = parameters.fitted(settings, volume)
+    if volume.array.ndim == 2 and (settings.dimensions == 3 or settings.slice_axis):
+        name = "dimensions=3" if settings.dimensions == 3 else f"slice_axis={settings.slice_axis}"
+        msg = f"{name} needs a volume, got an image of two dimensions"
+        raise ValueError(msg)
+    return settings

@@ -1,0 +1,71 @@
+"""Settings of maps and regions from the arguments of the public functions."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from glcm_cuda import GLCMSettings
+from glcm_cuda.base.checks import nearest
+from pipelines.shell.parameter_file import ParameterFile, read_parameter_file
+from pipelines.shell.settings import changed_settings
+
+_NAMES = tuple(field.name for field in dataclasses.fields(GLCMSettings))
+
+
+def parameters_from(
+    params: str | os.PathLike[str] | None, mask: Any, settings: GLCMSettings | None, *, region: bool = False
+) -> ParameterFile | None:
+    """Return what a parameter file asks for, if one is given.
+
+    Raises
+    ------
+    TypeError, ValueError, OSError
+        If it cannot be read, there is no mask, or `settings` are given too.
+    """
+    if params is None:
+        return None
+    if mask is None:
+        msg = "params needs a mask, as in pyradiomics"
+        raise ValueError(msg)
+    if settings is not None:
+        msg = "settings and params are mutually exclusive; give keywords such as levels=32 beside params"
+        raise ValueError(msg)
+    return read_parameter_file(params, region=region)
+
+
+def settings_from(
+    settings: GLCMSettings | None, parameters: ParameterFile | None, keywords: Mapping[str, Any], caller: str
+) -> GLCMSettings:
+    """Return settings, of a parameter file or by default, changed by keywords.
+
+    Parameters
+    ----------
+    settings, parameters
+        At most one of them.
+    keywords : mapping
+        Fields of `GLCMSettings`; each replaces what it contradicts.
+    caller : str
+        Name of the function, for messages.
+
+    Raises
+    ------
+    TypeError
+        If a keyword is unknown or a value has the wrong type.
+    ValueError
+        If a value is out of range, or two keywords contradict each other.
+    """
+    for name in keywords:
+        if name not in _NAMES:
+            msg = f"{caller}() got an unexpected keyword argument {name!r}{nearest(name, _NAMES)}"
+            raise TypeError(msg)
+    if settings is not None and not isinstance(settings, GLCMSettings):
+        msg = f"settings must be radsynth.Settings, got {type(settings).__name__}"
+        raise TypeError(msg)
+    if {"levels", "bin_width"} <= keywords.keys():
+        msg = "levels and bin_width are mutually exclusive; give one of them"
+        raise ValueError(msg)
+    base = settings or (parameters.settings if parameters is not None else GLCMSettings())
+    return changed_settings(base, keywords)

@@ -1,0 +1,218 @@
+"""The extractor without pyradiomics: its methods, refusals, and values that the commands give.
+
+`tests/oracles/test_extractor.py` runs scripts with pyradiomics itself.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from helpers.commands import radsynth as command
+
+from radsynth.featureextractor import RadiomicsFeatureExtractor
+
+needs_none = pytest.mark.skipif(importlib.util.find_spec("radiomics") is not None, reason="it is installed")
+
+
+@pytest.fixture
+def images(rng):
+    """Return an image and labels, oblique and anisotropic."""
+    labels = np.zeros((4, 8, 9), np.uint8)
+    labels[:2, 1:6, 2:8] = 1
+    labels[2:, 2:7, 1:6] = 2
+    both = []
+    for array in (rng.integers(0, 100, labels.shape).astype(np.int16), labels):
+        image = sitk.GetImageFromArray(array)
+        image.SetSpacing((0.9, 1.1, 3.0))
+        image.SetOrigin((5.0, -3.0, 10.0))
+        image.SetDirection(sitk.Euler3DTransform((0, 0, 0), 0.3, -0.2, 0.5).GetMatrix())
+        both.append(image)
+    return tuple(both)
+
+
+def extractor(**settings) -> RadiomicsFeatureExtractor:
+    """Return an extractor of three features."""
+    made = RadiomicsFeatureExtractor(additionalInfo=False, binWidth=10, **settings)
+    made.disableAllFeatures()
+    made.enableFeaturesByName(glcm=["JointEntropy", "Contrast"], firstorder=["Mean"])
+    return made
+
+
+KEYS = ["original_glcm_JointEntropy", "original_glcm_Contrast", "original_firstorder_Mean"]
+
+
+def test_defaults_are_those_of_pyradiomics():
+    made = RadiomicsFeatureExtractor(None)
+    assert made.enabledImagetypes == {"Original": {}}
+    textures = ("firstorder", "glcm", "gldm", "glrlm", "glszm", "ngtdm")
+    assert made.enabledFeatures == {name: [] for name in (*textures, "shape")}
+    assert made.featureClassNames == [*textures, "shape", "shape2D"]
+    assert (made.settings["label"], made.settings["additionalInfo"]) == (1, True)
+
+
+def test_methods_change_the_attributes(caplog):
+    made = RadiomicsFeatureExtractor(binWidth=5)
+    made.disableAllFeatures()
+    made.enableFeatureClassByName("glcm")
+    made.enableFeaturesByName(firstorder=["Mean"], glrlm=None)
+    made.enableFeatureClassByName("glrlm", enabled=False)
+    assert made.enabledFeatures == {"glcm": [], "firstorder": ["Mean"]}
+    made.enableImageTypeByName("LoG", customArgs={"sigma": [2]})
+    made.enableImageTypeByName("Original", enabled=False)
+    made.enableImageTypes(Square={})
+    assert made.enabledImagetypes == {"LoG": {"sigma": [2]}, "Square": {}}
+    made.disableAllImageTypes()
+    made.enableAllImageTypes()
+    assert len(made.enabledImagetypes) == 10
+    made.enableAllFeatures()
+    assert len(made.enabledFeatures) == 8
+    made.addProvenance(False)
+    assert made.settings["additionalInfo"] is False
+    made.enableImageTypeByName("Log")
+    made.enableFeatureClassByName("gclm")
+    assert "Image type Log is not recognized" in caplog.text
+    assert "Feature class gclm is not recognized" in caplog.text
+
+
+def test_a_parameter_file_a_dict_and_json_say_the_same(tmp_path):
+    path = tmp_path / "Params.yaml"
+    path.write_text("setting: {binWidth: 7}\nvoxelSetting: {kernelRadius: 2}\nfeatureClass: {glcm: [Idm]}\n")
+    content = {
+        "setting": {"binWidth": 7},
+        "voxelSetting": {"kernelRadius": 2},
+        "featureClass": {"glcm": ["Idm"]},
+    }
+    by_json = RadiomicsFeatureExtractor()
+    by_json.loadJSONParams(str(content).replace("'", '"'))
+    for made in (RadiomicsFeatureExtractor(path), RadiomicsFeatureExtractor(str(path)), by_json):
+        assert vars(made) == vars(RadiomicsFeatureExtractor(content))
+    assert RadiomicsFeatureExtractor(content, binWidth=8).settings["binWidth"] == 8
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        (("a.yaml", "b"), TypeError, "give one parameter file or dict, got 2 arguments"),
+        ((3,), TypeError, "a parameter file or dict is expected, got int"),
+        (("nothing.yaml",), FileNotFoundError, "nothing.yaml"),
+        (({"settings": {}},), ValueError, r"no section 'settings' \(did you mean 'setting'"),
+        (({"setting": {"binwidth": 5}},), ValueError, "setting: no 'binwidth'"),
+        (({"imageType": {"Log": {}}},), ValueError, "imageType: no 'Log'"),
+    ],
+)
+def test_unfit_parameters_are_refused(arguments, error, words):
+    with pytest.raises(error, match=words):
+        RadiomicsFeatureExtractor(*arguments)
+
+
+def test_values_are_those_of_the_command(images, tmp_path):
+    paths = [tmp_path / "image.nrrd", tmp_path / "label.nrrd"]
+    for image, path in zip(images, paths, strict=True):
+        sitk.WriteImage(image, str(path))
+    params = tmp_path / "Params.yaml"
+    params.write_text(
+        "setting: {binWidth: 10}\nfeatureClass: {glcm: [JointEntropy, Contrast], firstorder: [Mean]}\n"
+    )
+    options = ["--mask", paths[1], "--params", params, "--names", "pyradiomics", "-o", tmp_path / "f.csv"]
+    command("roi", paths[0], *options)
+    names, values = ((tmp_path / "f.csv").read_text().splitlines()[row].split(",") for row in (0, 1))
+    written = dict(zip(names, values, strict=True))
+    found = extractor().execute(str(paths[0]), paths[1])
+    assert list(found) == KEYS
+    for key, value in found.items():
+        assert value.shape == ()
+        assert repr(float(value)) == written[key]
+
+
+def test_maps_are_those_of_the_command(images, tmp_path):
+    paths = [tmp_path / "image.nrrd", tmp_path / "label.nrrd"]
+    for image, path in zip(images, paths, strict=True):
+        sitk.WriteImage(image, str(path))
+    params = tmp_path / "Params.yaml"
+    params.write_text(
+        "setting: {binWidth: 10, label: 2}\nvoxelSetting: {kernelRadius: 1, initValue: -1}\n"
+        "featureClass: {glcm: [JointEntropy]}\n"
+    )
+    command("map", paths[0], "--mask", paths[1], "--params", params, "--crop", "-o", tmp_path / "map.nrrd")
+    written = sitk.ReadImage(str(tmp_path / "map.nrrd"))
+    found = extractor(initValue=-1).execute(*images, label=2, voxelBased=True)
+    assert list(found) == KEYS
+    made = found["original_glcm_JointEntropy"]
+    assert made.GetPixelID() == sitk.sitkFloat64
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(made), sitk.GetArrayFromImage(written))
+    np.testing.assert_allclose(made.GetOrigin(), written.GetOrigin())
+    np.testing.assert_allclose(made.GetDirection(), written.GetDirection())
+
+
+def test_results_say_who_computed_them(images):
+    made = extractor()
+    made.addProvenance()
+    found = made.execute(*images, label=2)
+    assert found["diagnostics_Versions_PyRadiomics"].startswith("computed by RadSynth 0")
+    assert found["diagnostics_Mask-original_VoxelNum"] == 50
+    assert found["diagnostics_Mask-original_BoundingBox"] == (1, 2, 2, 5, 5, 2)
+    assert found["diagnostics_Configuration_Settings"]["label"] == 2
+    assert made.settings["label"] == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"weightingNorm": "euclidean"}, "weightingNorm euclidean is not supported"),
+        ({"binCount": 1}, "binCount must be a whole number of 2 or more"),
+        ({"label": 9}, r"Label \(9\) not present in mask; labels present: \[1, 2\]"),
+        ({"minimumROISize": 500}, "the extractor requires at least 501"),
+    ],
+)
+def test_settings_that_are_not_reproduced_are_refused(images, settings, words):
+    with pytest.raises(ValueError, match=words) as caught:
+        extractor(**settings).execute(*images)
+    assert "\n" not in str(caught.value)
+
+
+def test_unfit_images_and_features_are_refused(images):
+    image, labels = images
+    moved = sitk.Image(labels)
+    moved.SetOrigin((0, 0, 0))
+    cases = [
+        ((image, moved), ValueError, "mask must lie on the image's grid, got origin .* set correctMask"),
+        (
+            (sitk.GetArrayFromImage(image), labels),
+            TypeError,
+            "imageFilepath must be a path or an image with a pl",
+        ),
+        ((image, None), TypeError, "maskFilepath must be a path, "),
+        (("nothing.nrrd", labels), FileNotFoundError, "image nothing.nrrd does not exist"),
+        ((image, sitk.Compose(labels, labels), 1, 2), ValueError, "label_channel must be from 0 to 1"),
+    ]
+    for arguments, error, words in cases:
+        with pytest.raises(error, match=words):
+            extractor().execute(*arguments)
+    made = extractor()
+    made.enableFeaturesByName(glcm=["JointEntropie"])
+    with pytest.raises(LookupError, match=r"glcm_JointEntropie \(did you mean 'JointEntropy'"):
+        made.execute(*images)
+
+
+def test_what_pyradiomics_ignores_is_ignored_and_said(images, caplog):
+    made = extractor(verbose=True)
+    made.enableFeaturesByName(kernelRadius=[2])
+    assert list(made.execute(*images)) == KEYS
+    assert "setting 'verbose' is unknown to pyradiomics and changes nothing" in caplog.text
+    assert "feature class 'kernelRadius' is unknown to pyradiomics" in caplog.text
+
+
+@needs_none
+def test_what_is_not_ours_is_refused_by_name(images):
+    made = extractor()
+    made.enableFeatureClassByName("shape")
+    with pytest.raises(ImportError, match="shape is computed by pyradiomics, which is not installed"):
+        made.execute(*images)
+    assert list(made.execute(*images, voxelBased=True)) == KEYS
+    filtered = extractor()
+    filtered.enableImageTypeByName("Wavelet")
+    with pytest.raises(ImportError, match="imageType Wavelet is computed by pyradiomics"):
+        filtered.execute(*images)
