@@ -34,6 +34,14 @@ class Scope:
     slice_axis: int = 0
     needed: Mask | None = None
 
+    def axes(self, dimensions: int) -> tuple[int, ...]:
+        """Return the axes of an image of so many dimensions along which wavelets and the like work, x first.
+
+        In a 2D image these are both.
+        """
+        axes = range(dimensions - 1, -1, -1)
+        return tuple(axis for axis in axes if not (self.flat and dimensions == 3 and axis == self.slice_axis))
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Derived:

@@ -39,9 +39,6 @@ class Laplacian:
     sigma: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        if not self.sigma:
-            msg = "sigma must be one or more widths in mm, got none; give log:sigma=2,4"
-            raise ValueError(msg)
         for sigma in self.sigma:
             if not 0 < sigma < math.inf:
                 msg = f"sigma must be a width in mm above 0, got {sigma:g}"

@@ -11,6 +11,7 @@ from typing import Any
 from glcm_cuda.base.checks import nearest
 from pipelines.filters.contract import ImageFilter
 from pipelines.filters.gradient import Gradient
+from pipelines.filters.ibsi.filters import LaplacianOfGaussian, Laws, Mean, SeparableWavelet
 from pipelines.filters.intensity import Intensity, Original
 from pipelines.filters.laplacian import Laplacian
 from pipelines.filters.lbp2d import LocalBinaryPattern2D
@@ -45,17 +46,21 @@ _KINDS: dict[Reader, str] = {
 class _Kind:
     """A filter that specifications can name.
 
-    `main` is the setting that a value without a name is for.
+    `main` is the setting that a value without a name is for; those of `required` have no default.
     """
 
     make: Callable[..., ImageFilter]
     settings: dict[str, Reader] = field(default_factory=dict)
     main: str | None = None
+    required: tuple[str, ...] = ()
 
+
+_BOUNDARY: dict[str, Reader] = {"boundary": str}
+_POOLING: dict[str, Reader] = {"pooling": str, **_BOUNDARY}
 
 FILTERS: dict[str, _Kind] = {
     "original": _Kind(make=Original),
-    "log": _Kind(make=Laplacian, settings={"sigma": _numbers}, main="sigma"),
+    "log": _Kind(make=Laplacian, settings={"sigma": _numbers}, main="sigma", required=("sigma",)),
     "wavelet": _Kind(
         make=Wavelet, settings={"name": str, "level": _integer, "start_level": _integer}, main="name"
     ),
@@ -69,6 +74,24 @@ FILTERS: dict[str, _Kind] = {
     ),
     "lbp-3d": _Kind(
         make=LocalBinaryPattern3D, settings={"levels": _integer, "radius": float, "subdivision": _integer}
+    ),
+    "ibsi-mean": _Kind(make=Mean, settings={"size": _integer, **_BOUNDARY}, main="size", required=("size",)),
+    "ibsi-log": _Kind(
+        make=LaplacianOfGaussian,
+        settings={"sigma": _numbers, "cutoff": float, **_BOUNDARY},
+        main="sigma",
+        required=("sigma",),
+    ),
+    "ibsi-laws": _Kind(
+        make=Laws,
+        settings={"kernels": str, "energy": _integer, **_POOLING},
+        main="kernels",
+        required=("kernels",),
+    ),
+    "ibsi-wavelet": _Kind(
+        make=SeparableWavelet,
+        settings={"name": str, "band": str, "level": _integer, **_POOLING},
+        main="name",
     ),
 }
 """The filters, by the names of specifications."""
@@ -101,8 +124,9 @@ def filter_of(text: str) -> ImageFilter:
     try:
         kind = _kind(name.strip())
         settings = {key: _read(kind, key, value) for key, value in _parts(kind, rest)}
-        if kind.make is Laplacian:  # the only filter with a setting that has no default
-            settings.setdefault("sigma", ())
+        for missing in (key for key in kind.required if key not in settings):
+            msg = f"{missing} is missing; it must be {_KINDS[kind.settings[missing]]}"
+            raise ValueError(msg)
         return kind.make(**settings)
     except (ValueError, TypeError) as error:
         msg = f"--filter {text}: {error}"

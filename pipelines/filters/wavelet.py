@@ -47,15 +47,11 @@ class Wavelet:
     def __post_init__(self) -> None:
         check_int("level", self.level, 1)
         check_int("start_level", self.start_level, 0)
-        known = library("pywt", "wavelet").wavelist(kind="discrete")
-        if self.name not in known:
-            hint = nearest(self.name, known) or "; pywt.wavelist(kind='discrete') lists them"
-            msg = f"no wavelet {self.name!r}{hint}"
-            raise ValueError(msg)
+        check_wavelet(self.name)
 
     def names(self, dimensions: int, scope: Scope) -> tuple[str, ...]:
         """Return the names: letters in the order x, y, z, from the second level on with its number."""
-        axes = len(_axes(dimensions, scope))
+        axes = len(scope.axes(dimensions))
         details = ["".join(letters) for letters in product("LH", repeat=axes)][1:]
         levels = range(1, self.level + 1)
         return (
@@ -69,7 +65,7 @@ class Wavelet:
 
     def images(self, volume: Volume, scope: Scope) -> Iterator[Derived]:
         """Derive the images, in float64, or float32 where the image is; about three are in memory at once."""
-        axes, shape = _axes(volume.array.ndim, scope), volume.array.shape
+        axes, shape = scope.axes(volume.array.ndim), volume.array.shape
         padding = [(0, size % 2) for size in shape]
         approximation = np.pad(volume.array, padding, "wrap")
         for _ in range(self.start_level):
@@ -86,10 +82,13 @@ class Wavelet:
         return {"type": "wavelet", **vars(self)}
 
 
-def _axes(dimensions: int, scope: Scope) -> tuple[int, ...]:
-    """Return the axes that are transformed, x first."""
-    axes = range(dimensions - 1, -1, -1)
-    return tuple(axis for axis in axes if not (scope.flat and dimensions == 3 and axis == scope.slice_axis))
+def check_wavelet(name: str) -> None:
+    """Raise ValueError if PyWavelets has no such discrete wavelet."""
+    known = library("pywt", "wavelet").wavelist(kind="discrete")
+    if name not in known:
+        hint = nearest(name, known) or "; pywt.wavelist(kind='discrete') lists them"
+        msg = f"no wavelet {name!r}{hint}"
+        raise ValueError(msg)
 
 
 def _named(level: int, letters: str) -> str:
