@@ -21,7 +21,7 @@ from radsynth.inputs import Mask, prepared
 from radsynth.kinds.finding import kind_of
 from radsynth.kinds.kind import Spacing
 from radsynth.masks import labels_of
-from radsynth.settings import parameters_from, settings_from
+from radsynth.settings import fitted_to, parameters_from, settings_from
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,11 +86,12 @@ def features(
     if aggregation is not None:
         (name,) = aggregations_named([aggregation])
         glcm, pool = AGGREGATIONS[name].settings(glcm), AGGREGATIONS[name].pool_slices
+    given = {*keywords, *(() if aggregation is None else ("dimensions",))}
     volume, regions = _regions(image, mask, label, spacing, parameters)
     rows = []
     for inside in regions.values():
         ready, counted = prepared(volume, inside, parameters)
-        fitted = glcm if parameters is None else parameters.fitted(glcm, ready)
+        fitted = fitted_to(ready, glcm, parameters, given)
         rows.append({"voxels": int(counted.sum()), **region_values(ready, counted, wanted, fitted, pool)})
     return pd.DataFrame(rows, index=pd.Index(list(regions), name="label"))
 

@@ -200,6 +200,10 @@ def test_unfit_arguments_of_the_table(array, labels):
     for arguments, error, words in cases:
         with pytest.raises(error, match=words):
             radsynth.features(array, labels, **arguments)
+    with pytest.raises(ValueError, match="dimensions=3 needs a volume, got an image of two dimensions"):
+        radsynth.features(array[0], labels[0], aggregation="3d-mean")
+    with pytest.raises(TypeError, match=r"mask must be a path, .*got builtins\.NoneType"):
+        radsynth.features(array, None)
 
 
 def test_distances_need_no_window_in_a_region(array, labels):
