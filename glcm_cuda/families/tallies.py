@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from glcm_cuda.families.counting import Memory
 from glcm_cuda.families.emphases import Sums
 from glcm_cuda.families.fixed_point import log_table
+from glcm_cuda.families.inlining import inlined
 
 FIELDS = len(Sums._fields)
 
@@ -53,7 +53,7 @@ def tally_memory(kinds: int, numbers: int, *, cells: bool) -> Memory:
     return Memory(kinds + (kinds * (numbers + 1) if cells else 1), 4 * (numbers + 1))
 
 
-@njit
+@inlined()
 def tally_of(integers, reals, start, kinds, numbers, cells):  # type: ignore[no-untyped-def]
     """Return the `Tally` in scratch memory from the integer at `start` on, and its end among them."""
     end = start + kinds + (kinds * (numbers + 1) if cells else 1)
@@ -71,7 +71,7 @@ def tally_of(integers, reals, start, kinds, numbers, cells):  # type: ignore[no-
     )
 
 
-@njit
+@inlined()
 def clear(tally, levels, numbers):  # type: ignore[no-untyped-def]
     """Empty the matrix of a window of some levels, with j up to `numbers`."""
     for kind in range(np.uint64(levels)):
@@ -86,7 +86,7 @@ def clear(tally, levels, numbers):  # type: ignore[no-untyped-def]
             tally.cells[cell] = 0
 
 
-@njit
+@inlined()
 def enter(tally, kind, level, j, numbers, tables):  # type: ignore[no-untyped-def]
     """Add one entry (i, j); return the change of the sum of P log2 P over the cells, in fixed point.
 
@@ -108,7 +108,7 @@ def enter(tally, kind, level, j, numbers, tables):  # type: ignore[no-untyped-de
     return tables.logs[before + np.uint64(1)] - tables.logs[before]
 
 
-@njit
+@inlined()
 def total(tally, levels, numbers, logs, tables, sums):  # type: ignore[no-untyped-def]
     """Write the `Sums` of a matrix with j up to `numbers` into `sums` (fields,).
 
@@ -144,7 +144,7 @@ def total(tally, levels, numbers, logs, tables, sums):  # type: ignore[no-untype
     sums[13] = (tables.logs[np.uint64(entries)] - logs) * tables.log_unit
 
 
-@njit
+@inlined()
 def sums_at(sums, matrix, voxel):  # type: ignore[no-untyped-def]
     """Return the `Sums` of a matrix and voxel in an array (matrices, fields, voxels)."""
     return Sums(

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
+from glcm_cuda.families.inlining import inlined
 from glcm_cuda.settings import GLCMSettings
 
 MARGIN = -1
@@ -72,7 +72,7 @@ def window_integers(settings: GLCMSettings, number_of_levels: int, frame: Frame)
     return frame.size + math.prod(settings.edges) + most_levels(settings, number_of_levels) + number_of_levels
 
 
-@njit
+@inlined()
 def window_of(integers, frame, kinds, number_of_levels):  # type: ignore[no-untyped-def]
     """Return the `Window` at the beginning of scratch memory, for at most `kinds` levels, and its end."""
     places = frame.size
@@ -94,7 +94,7 @@ def jumps(offsets: npt.NDArray[np.integer], frame: Frame) -> npt.NDArray[np.uint
     return distances
 
 
-@njit
+@inlined()
 def gather(levels, centre, frame, window):  # type: ignore[no-untyped-def]
     """Copy the window around a voxel; return its `Counts`. `release` must follow before the next window."""
     (z0, y0, x0), (depth, height, width) = centre, levels.shape
@@ -122,14 +122,14 @@ def gather(levels, centre, frame, window):  # type: ignore[no-untyped-def]
     return Counts(voxels, kinds)
 
 
-@njit
+@inlined()
 def release(window, counts):  # type: ignore[no-untyped-def]
     """Forget the names of the levels of a window."""
     for kind in range(counts.levels):
         window.names[window.levels[kind]] = -1
 
 
-@njit
+@inlined()
 def leave_out(sums):  # type: ignore[no-untyped-def]
     """Say that a voxel has no window: all its sums (matrices, fields) are 0."""
     for matrix in range(sums.shape[0]):

@@ -10,10 +10,10 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from glcm_cuda.families.counting import Counted, Counting, Memory
 from glcm_cuda.families.emphases import FORMULAS, Sums
+from glcm_cuda.families.inlining import inlined
 from glcm_cuda.families.offsets import directions
 from glcm_cuda.families.stage import Chosen, Task
 from glcm_cuda.families.tallies import Tables, clear, enter, tables_for, tally_memory, tally_of, total
@@ -65,7 +65,7 @@ def counting(task: Task, chosen: Chosen) -> Counting:
     )
 
 
-@njit
+@inlined()
 def count_dependences(levels, centre, plan, integers, reals, sums):  # type: ignore[no-untyped-def]
     """Write the `Sums` of the matrix of the window around a voxel into `sums` (1, fields)."""
     if levels[centre] < 0:
@@ -88,7 +88,7 @@ def count_dependences(levels, centre, plan, integers, reals, sums):  # type: ign
     release(window, counts)
 
 
-@njit
+@inlined()
 def add_dependences(window, voxels, jumps, apart, numbers):  # type: ignore[no-untyped-def]
     """Write the number of every voxel: 1, and its neighbours whose levels differ by at most `apart`."""
     values = window.values

@@ -10,13 +10,13 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from glcm_cuda.families.counting import Counted, Counting, Memory
 from glcm_cuda.families.emphases import FORMULAS, Sums
+from glcm_cuda.families.inlining import inlined
 from glcm_cuda.families.offsets import directions
 from glcm_cuda.families.stage import Chosen, Task
-from glcm_cuda.families.tallies import Tables, clear, enter, tables_for, tally_memory, tally_of, total
+from glcm_cuda.families.tallies import Tables, clear, tables_for, tally_memory, tally_of, total
 from glcm_cuda.families.windows import (
     MARGIN,
     Frame,
@@ -57,41 +57,64 @@ def counting(task: Task, chosen: Chosen) -> Counting:
         return Plan(frame, jumps(offsets, frame), longest, kinds, cells, task.merge, tables)
 
     tally = tally_memory(kinds, longest, cells=cells)
-    lengths = window_integers(settings, number_of_levels, frame)
+    integers = window_integers(settings, number_of_levels, frame) + 2 * kinds
     return Counting(
         make_plan=make_plan,
-        memory=Memory(lengths + frame.size + tally.integers, tally.reals),
+        memory=Memory(integers + tally.integers, tally.reals),
         matrices=1 if task.merge else len(offsets),
         steps=voxels * len(offsets),
     )
 
 
-@njit
+@inlined()
 def count_runs(levels, centre, plan, integers, reals, sums):  # type: ignore[no-untyped-def]
     """Write the `Sums` of every matrix of the window around a voxel into `sums` (matrices, fields)."""
     if levels[centre] < 0:
         leave_out(sums)
         return
     window, start = window_of(integers, plan.frame, plan.kinds, len(plan.tables.inverses))
-    lengths = integers[start : start + plan.frame.size]
-    tally, _ = tally_of(integers, reals, start + plan.frame.size, plan.kinds, plan.longest, plan.cells)
+    voxels_of = integers[start : start + plan.kinds]
+    singles = integers[start + plan.kinds : start + 2 * plan.kinds]
+    tally, _ = tally_of(integers, reals, start + 2 * plan.kinds, plan.kinds, plan.longest, plan.cells)
     counts = gather(levels, centre, plan.frame, window)
-    logs, longest = 0, 1
-    for k in range(len(plan.jumps)):
-        if k == 0 or not plan.merge:
-            clear(tally, counts.levels, plan.longest)
-            logs, longest = 0, 1
-        # A direction without such a line has no matrix: its sums stay 0.
-        if has_line(window, counts.voxels, plan.jumps[k]):
-            more, most = enter_runs(window, counts.voxels, plan.jumps[k], lengths, tally, plan)
+    count_levels(window, counts, voxels_of)
+    clear(tally, counts.levels, plan.longest)
+    if plan.merge:
+        lines = 0
+        for k in range(len(plan.jumps)):
+            lines += int(has_line(window, counts.voxels, plan.jumps[k]))
+        logs, longest = enter_singles(tally, singles, voxels_of, window, counts, lines, 1, plan), 1
+        for k in range(len(plan.jumps)):
+            more, most = enter_runs(window, counts, plan.jumps[k], tally, singles, plan)
             logs += more
             longest = max(longest, most)
-        if k == len(plan.jumps) - 1 or not plan.merge:
-            total(tally, counts.levels, longest, logs, plan.tables, sums[0 if plan.merge else k])
+        total_of_runs(tally, singles, window, counts, longest, logs, plan, sums[0])
+    else:
+        longest = 1
+        for k in range(len(plan.jumps)):
+            # A direction without a line of two voxels has no matrix.
+            if has_line(window, counts.voxels, plan.jumps[k]):
+                logs = enter_singles(tally, singles, voxels_of, window, counts, 1, longest, plan)
+                more, longest = enter_runs(window, counts, plan.jumps[k], tally, singles, plan)
+                total_of_runs(tally, singles, window, counts, longest, logs + more, plan, sums[k])
+            else:
+                leave_out(sums[k : k + 1])
     release(window, counts)
 
 
-@njit
+@inlined()
+def count_levels(window, counts, voxels_of):  # type: ignore[no-untyped-def]
+    """Count the voxels of each level, and put its place among those of the window at each voxel."""
+    for kind in range(np.uint64(counts.levels)):
+        voxels_of[kind] = 0
+    for at in range(np.uint64(counts.voxels)):
+        place = np.uint64(window.places[at])
+        name = np.uint64(window.names[np.uint64(window.values[place])])
+        window.values[place] = name
+        voxels_of[name] += 1
+
+
+@inlined()
 def has_line(window, voxels, jump):  # type: ignore[no-untyped-def]
     """Return whether a line along a direction holds two voxels that count, adjacent or not."""
     for at in range(voxels):
@@ -103,20 +126,85 @@ def has_line(window, voxels, jump):  # type: ignore[no-untyped-def]
     return False
 
 
-@njit
-def enter_runs(window, voxels, jump, lengths, tally, plan):  # type: ignore[no-untyped-def]
-    """Enter the runs along a direction; return the change of the sum of P log2 P, and the longest run."""
-    values, logs, longest = window.values, 0, 1
-    for at in range(np.uint64(voxels)):
+@inlined()
+def enter_singles(tally, singles, voxels_of, window, counts, times, longest, plan):  # type: ignore[no-untyped-def]
+    """Enter every voxel as a run of its own, so many times; return the sum of P log2 P.
+
+    Runs up to `longest` that the matrix before had are removed. `singles` receives the runs of one voxel of
+    each level.
+    """
+    logs, size = 0, np.uint64(counts.levels)
+    first, second = 0.0, 0.0
+    for kind in range(size):
+        number, i = times * voxels_of[kind], window.levels[kind] + 1.0
+        singles[kind] = number
+        tally.levels[kind] = number
+        first += number * i
+        second += number * i * i
+        if plan.cells:
+            logs += plan.tables.logs[np.uint64(number)]
+    tally.entries[1], tally.first[1], tally.second[1] = times * counts.voxels, first, second
+    for j in range(np.uint64(2), np.uint64(longest + 1)):
+        tally.entries[j], tally.first[j], tally.second[j], tally.inverse[j] = 0.0, 0.0, 0.0, 0.0
+        if plan.cells:
+            for cell in range(j * size, (j + np.uint64(1)) * size):
+                tally.cells[cell] = 0
+    return logs
+
+
+@inlined()
+def enter_runs(window, counts, jump, tally, singles, plan):  # type: ignore[no-untyped-def]
+    """Enter the runs of two and more voxels along a direction, in the place of as many of one.
+
+    Most voxels of noisy images are runs of their own, which cost nothing here. Return the change of the sum
+    of P log2 P, and the longest run.
+    """
+    values, longest, logs, size = window.values, 1, 0, np.uint64(counts.levels)
+    for at in range(np.uint64(counts.voxels)):
         place = np.uint64(window.places[at])
-        level = values[place]
-        # The voxel before has been met: places ascend, and a step along a direction leads to a later one.
-        length = lengths[place - jump] * int(values[place - jump] == level) + 1
-        lengths[place] = length
-        if values[place + jump] != level:
-            logs += enter(tally, window.names[np.uint64(level)], level, length, plan.longest, plan.tables)
+        kind = values[place]
+        if values[place + jump] == kind and values[place - jump] != kind:
+            length, end = 2, place + jump + jump
+            while values[end] == kind:
+                length += 1
+                end += jump
             longest = max(longest, length)
+            logs += enter_run(tally, singles, np.uint64(kind), window.levels, length, size, plan)
     return logs, longest
+
+
+@inlined()
+def enter_run(tally, singles, kind, levels, length, size, plan):  # type: ignore[no-untyped-def]
+    """Enter one run in the place of as many of one voxel; return the change of the sum of P log2 P."""
+    level, j, one = np.uint64(levels[kind]), np.uint64(length), np.uint64(1)
+    i = level + 1.0
+    before = singles[kind]
+    singles[kind] = before - length
+    tally.levels[kind] -= length - 1
+    tally.entries[1] -= length
+    tally.first[1] -= length * i
+    tally.second[1] -= length * i * i
+    tally.entries[j] += 1.0
+    tally.first[j] += i
+    tally.second[j] += i * i
+    tally.inverse[j] += plan.tables.inverses[level]
+    if not plan.cells:
+        return 0
+    logs, cell = plan.tables.logs, j * size + kind
+    equal = np.uint64(tally.cells[cell])
+    tally.cells[cell] = equal + one
+    fewer = logs[np.uint64(before - length)] - logs[np.uint64(before)]
+    return fewer + logs[equal + one] - logs[equal]
+
+
+@inlined()
+def total_of_runs(tally, singles, window, counts, longest, logs, plan, sums):  # type: ignore[no-untyped-def]
+    """Write the `Sums` of a matrix; `logs` is its sum of P log2 P."""
+    inverse = 0.0
+    for kind in range(np.uint64(counts.levels)):
+        inverse += singles[kind] * plan.tables.inverses[np.uint64(window.levels[kind])]
+    tally.inverse[1] = inverse
+    total(tally, counts.levels, longest, logs, plan.tables, sums)
 
 
 RUNS = Counted(Sums, FORMULAS, counting)

@@ -10,10 +10,10 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from glcm_cuda.families.counting import Counted, Counting, Memory
 from glcm_cuda.families.emphases import FORMULAS, Sums
+from glcm_cuda.families.inlining import inlined
 from glcm_cuda.families.offsets import directions
 from glcm_cuda.families.stage import Chosen, Task
 from glcm_cuda.families.tallies import Tables, clear, enter, tables_for, tally_memory, tally_of, total
@@ -73,7 +73,7 @@ def counting(task: Task, chosen: Chosen) -> Counting:
     )
 
 
-@njit
+@inlined()
 def count_zones(levels, centre, plan, integers, reals, sums):  # type: ignore[no-untyped-def]
     """Write the `Sums` of the matrix of the window around a voxel into `sums` (1, fields)."""
     if levels[centre] < 0:
@@ -102,7 +102,7 @@ def count_zones(levels, centre, plan, integers, reals, sums):  # type: ignore[no
     release(window, counts)
 
 
-@njit
+@inlined()
 def zones_of(integers, start, plan):  # type: ignore[no-untyped-def]
     """Return `Zones` in scratch memory from the integer at `start` on."""
     size = plan.frame.size
@@ -117,7 +117,7 @@ def zones_of(integers, start, plan):  # type: ignore[no-untyped-def]
     )
 
 
-@njit
+@inlined()
 def connect(window, voxels, jumps, zones):  # type: ignore[no-untyped-def]
     """Find the root of every voxel, and the sizes of the zones at their roots (union and find)."""
     values, parents = window.values, zones.parents
@@ -144,7 +144,7 @@ def connect(window, voxels, jumps, zones):  # type: ignore[no-untyped-def]
         zones.sizes[root] += 1
 
 
-@njit
+@inlined()
 def root_of(parents, place):  # type: ignore[no-untyped-def]
     """Return the root of a voxel's zone as far as it is known, and shorten the way to it."""
     parent = np.uint64(parents[place])
@@ -156,7 +156,7 @@ def root_of(parents, place):  # type: ignore[no-untyped-def]
     return place
 
 
-@njit
+@inlined()
 def log_sum(zones, kinds, logs):  # type: ignore[no-untyped-def]
     """Return the sum of P log2 P over the cells, P being the number of zones of one level and size."""
     result = 0

@@ -13,13 +13,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from glcm_cuda.families.counting import Counted, Counting, Memory
+from glcm_cuda.families.inlining import inlined
 from glcm_cuda.families.ngtdm.values import (
     FORMULAS,
     LOW_BITS,
+    Table,
     Values,
+    Work,
     most_numbers,
     sort,
     table_of,
@@ -30,6 +32,7 @@ from glcm_cuda.families.ngtdm.values import (
 from glcm_cuda.families.stage import Chosen, Task
 from glcm_cuda.families.windows import (
     Frame,
+    Window,
     frame_of,
     gather,
     leave_out,
@@ -41,7 +44,7 @@ from glcm_cuda.families.windows import (
 from glcm_cuda.settings import GLCMSettings
 
 _MOST = 1 << 31
-"""Most voxels of a window times levels. Sums of levels are then int32, and products of two such sums int64."""
+"""Most voxels of a window times levels: sums of levels are then int32, and their products int64."""
 
 _EXACT_NEIGHBOURS = 30
 """Most neighbours with an exact unit. With more of them, the least common multiple of their possible numbers
@@ -78,6 +81,15 @@ class Around(NamedTuple):
     levels: Any  # (most voxels,) int32: sum of the levels
     counts: Any  # (most voxels,) int32: number of the voxels
     work: Any  # int32
+
+
+class Scratch(NamedTuple):
+    """Scratch memory of a thread."""
+
+    window: Window
+    around: Around
+    table: Table
+    work: Work
 
 
 def counted_by(neighbourhood: Neighbourhood, frames: int) -> Counted:
@@ -161,54 +173,62 @@ def counting_with(add_neighbours: Any) -> Any:
         Writes the sums of the first `voxels` of `window.places` into `around`.
     """
 
-    @njit
-    def count_differences(levels, centre, plan, integers, reals, sums):  # type: ignore[no-untyped-def]
+    @inlined()
+    def count_differences(levels, centre, plan, scratch, sums):  # type: ignore[no-untyped-def]
         """Write the `Values` of the window around a voxel into `sums` (1, fields)."""
         if levels[centre] < 0:
             leave_out(sums)
             return
-        window, start = window_of(integers, plan.frame, plan.kinds, plan.number_of_levels)
-        voxels = len(window.places)
-        work, start = work_of(integers, reals, start, plan.kinds, plan.numbers, voxels)
-        around = Around(
-            integers[start : start + voxels],
-            integers[start + voxels : start + 2 * voxels],
-            integers[start + 2 * voxels :],
-        )
-        table = table_of(reals, plan.kinds)
+        window, around, table = scratch.window, scratch.around, scratch.table
         counts = gather(levels, centre, plan.frame, window)
         put_in_order(window, counts.levels)
         add_neighbours(window, counts.voxels, plan.neighbours, plan.frame, around)
         fill(table, window, counts, around, plan)
         kinds = pack(table, window, counts.levels)
         release(window, counts)
-        write_values(table, kinds, plan, work, sums[0])
+        write_values(table, kinds, plan, scratch.work, sums[0])
 
     return count_differences
 
 
-@njit
+@inlined()
+def scratch_of(integers, reals, plan):  # type: ignore[no-untyped-def]
+    """Return the `Scratch` in a thread's memory."""
+    window, start = window_of(integers, plan.frame, plan.kinds, plan.number_of_levels)
+    voxels = len(window.places)
+    table, first = table_of(reals, plan.kinds)
+    work, start = work_of(integers, reals, start, first, plan.kinds, plan.numbers, voxels)
+    around = Around(
+        integers[start : start + voxels],
+        integers[start + voxels : start + 2 * voxels],
+        integers[start + 2 * voxels :],
+    )
+    return Scratch(window, around, table, work)
+
+
+@inlined()
 def put_in_order(window, kinds):  # type: ignore[no-untyped-def]
     """Put the levels of a window into ascending order, and their names with them."""
-    lowest, highest = window.levels[0], window.levels[0]
-    for kind in range(1, kinds):
-        lowest = min(lowest, window.levels[kind])
-        highest = max(highest, window.levels[kind])
+    lowest = highest = window.levels[0]
+    for kind in range(np.uint64(kinds)):
+        level = window.levels[kind]
+        lowest = level if level < lowest else lowest
+        highest = level if level > highest else highest
     if highest - lowest > _CLOSE * kinds:
         sort(window.levels, kinds)
-        for kind in range(kinds):
-            window.names[window.levels[kind]] = kind
+        for kind in range(np.uint64(kinds)):
+            window.names[np.uint64(window.levels[kind])] = kind
         return
     # Without branches, which would be mispredicted: a level that does not occur is overwritten by the next.
-    kind = np.uint64(0)
+    name = np.uint64(0)
     for level in range(np.uint64(lowest), np.uint64(highest + 1)):
         occurs = window.names[level] >= 0
-        window.levels[kind] = level
-        window.names[level] = kind if occurs else -1
-        kind += np.uint64(occurs)
+        window.levels[name] = level
+        window.names[level] = name if occurs else -1
+        name += np.uint64(occurs)
 
 
-@njit
+@inlined()
 def fill(table, window, counts, around, plan):  # type: ignore[no-untyped-def]
     """Count the voxels of each level of a window and add up their differences."""
     for kind in range(np.uint64(counts.levels)):
@@ -217,24 +237,24 @@ def fill(table, window, counts, around, plan):  # type: ignore[no-untyped-def]
         table.low[kind] = 0.0
     for at in range(np.uint64(counts.voxels)):
         level, number = window.values[np.uint64(window.places[at])], around.counts[at]
-        kind = np.uint64(window.names[np.uint64(level)])
-        # The mean of m neighbours with the sum S is S / m. The voxel itself is in both sums, which adds
-        # nothing to i m - S.
+        # A level i is abs(i m - S) / m from the mean of m neighbours with the sum S. That the voxel itself is
+        # in both sums adds nothing to i m - S.
         difference = abs(level * number - around.levels[at]) * plan.shares[np.uint64(number - 1)]
+        name = np.uint64(window.names[np.uint64(level)])
         if number > 1 or plan.isolated:
-            table.numbers[kind] += 1.0
-        table.high[kind] += difference >> LOW_BITS
-        table.low[kind] += difference & ((1 << LOW_BITS) - 1)
+            table.numbers[name] += 1.0
+        table.high[name] += difference >> LOW_BITS
+        table.low[name] += difference & ((1 << LOW_BITS) - 1)
 
 
-@njit
+@inlined()
 def pack(table, window, kinds):  # type: ignore[no-untyped-def]
-    """Write the levels, from 1 on, into the table; leave out those without a voxel that counts.
+    """Write the levels, from 1 on, into a table; leave out those without a voxel that counts.
 
     Return how many are left.
     """
     left = 0
-    for kind in range(kinds):
+    for kind in range(np.uint64(kinds)):
         if table.numbers[kind] > 0.0:
             table.levels[left] = window.levels[kind] + 1.0
             table.numbers[left] = table.numbers[kind]

@@ -1,6 +1,6 @@
-"""Sums over the neighbours in a window by box sums, one axis after another, in loops that LLVM vectorises.
+"""Sums over the neighbours in a window by box sums, axis after axis, in loops that LLVM vectorises.
 
-The voxels up to a distance d fill a box of edge 2 d + 1, and those at d alone are the difference of two boxes.
+All voxels up to a distance d fill a box of edge 2 d + 1; those at d alone are the difference of two boxes.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
+from glcm_cuda.families.inlining import inlined
 from glcm_cuda.families.windows import Frame
 from glcm_cuda.settings import GLCMSettings
 
@@ -42,7 +42,7 @@ def boxes_of(settings: GLCMSettings, frame: Frame) -> Boxes:
     )
 
 
-@njit
+@inlined()
 def add_boxes(window, voxels, boxes, frame, around):  # type: ignore[no-untyped-def]
     """Write the sums over every voxel and its neighbours; see `differences.counting_with`."""
     values, size = window.values, frame.size
@@ -54,9 +54,9 @@ def add_boxes(window, voxels, boxes, frame, around):  # type: ignore[no-untyped-
         # The levels are in the first half of an array, the counts in the second.
         source, target = around.work[: 2 * size], around.work[2 * size : 4 * size]
         levels, counts = source[:size], source[size:]
-        for place in range(len(levels)):
-            levels[place] = max(values[place], 0)
-            counts[place] = 1 if values[place] >= 0 else 0
+        for index in range(len(levels)):
+            levels[index] = values[index] if values[index] >= 0 else 0
+            counts[index] = 1 if values[index] >= 0 else 0
         # Along each axis, sums are needed of the voxels that the sums along the axes to follow will add.
         first = frame.first - radius * boxes.diagonal
         for axis in range(len(boxes.strides)):
@@ -65,12 +65,12 @@ def add_boxes(window, voxels, boxes, frame, around):  # type: ignore[no-untyped-
             source, target = target, source
         levels, counts = source[:size], source[size:]
         for at in range(np.uint64(voxels)):
-            place = np.uint64(window.places[at])
-            around.levels[at] += sign * levels[place]
-            around.counts[at] += sign * counts[place]
+            voxel = np.uint64(window.places[at])
+            around.levels[at] += sign * levels[voxel]
+            around.counts[at] += sign * counts[voxel]
 
 
-@njit
+@inlined()
 def add_beside(source, target, first, radius, stride):  # type: ignore[no-untyped-def]
     """Write the sum of every element and of `radius` elements before and after it, `stride` apart.
 
@@ -78,9 +78,10 @@ def add_beside(source, target, first, radius, stride):  # type: ignore[no-untype
     """
     stop = len(source) - first
     sums, middle = target[first:stop], source[first:stop]
+    before, after = source[first - stride : stop - stride], source[first + stride : stop + stride]
     for place in range(len(sums)):
-        sums[place] = middle[place]
-    for step in range(stride, radius * stride + 1, stride):
+        sums[place] = middle[place] + before[place] + after[place]
+    for step in range(2 * stride, radius * stride + 1, stride):
         before, after = source[first - step : stop - step], source[first + step : stop + step]
         for place in range(len(sums)):
             sums[place] += before[place] + after[place]

@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
-from numba import cuda, njit
+from numba import cuda
 
 from glcm_cuda.base.cache import versioned
 from glcm_cuda.families.counted_cuda import Planes, voxel_at, writing
-from glcm_cuda.families.ngtdm.differences import counting_with
+from glcm_cuda.families.inlining import inlined
+from glcm_cuda.families.ngtdm.differences import counting_with, scratch_of
 from glcm_cuda.families.ngtdm.values import FORMULAS, values_at
 from glcm_cuda.families.offsets import directions
 from glcm_cuda.families.windows import Frame, jumps
@@ -23,7 +24,7 @@ def neighbour_jumps(settings: GLCMSettings, frame: Frame) -> npt.NDArray[np.uint
     return jumps(directions(replace(settings, directions="all")), frame)
 
 
-@njit
+@inlined()
 def visit_neighbours(window, voxels, jumps, frame, around):  # type: ignore[no-untyped-def]
     """Write the sums over every voxel and its neighbours; see `differences.counting_with`.
 
@@ -58,7 +59,8 @@ def count_kernel() -> Callable[..., None]:
         for voxel in range(thread, voxels, integers.shape[1]):
             z, y, x = voxel_at(first + voxel, height, levels.shape[2])
             centre = origin_z + z, origin_y + y, x
-            _count_differences(levels, centre, plan, integers[:, thread], reals[:, thread], sums[:, :, voxel])
+            scratch = scratch_of(integers[:, thread], reals[:, thread], plan)
+            _count_differences(levels, centre, plan, scratch, sums[:, :, voxel])
 
     return count
 
