@@ -81,7 +81,9 @@ def features(
     glcm = settings_from(settings, parameters, _of_region(keywords), "features")
     if "range_over" not in keywords and glcm.range_over == "image":
         glcm = replace(glcm, range_over="mask")
-    wanted = tuple(requested(features or (parameters.features if parameters else "all"), region=True))
+    if features is None:
+        features = "all" if parameters is None else parameters.features
+    wanted = tuple(requested(features, region=True))
     pool = parameters is not None  # pyradiomics pools the slices of 2D matrices
     if aggregation is not None:
         (name,) = aggregations_named([aggregation])

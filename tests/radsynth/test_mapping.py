@@ -191,6 +191,7 @@ def test_the_table_has_the_values_of_the_command(case, tmp_path):
 
 def test_unfit_arguments_of_the_table(array, labels):
     cases = [
+        ({"features": []}, ValueError, "features must name at least one"),
         ({"window": 5}, TypeError, "window applies to maps; a region has no windows"),
         ({"range_over": "crop"}, ValueError, "range_over='crop' applies to maps"),
         ({"label": 7}, ValueError, "no voxel of label 7"),
