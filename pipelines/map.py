@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from pipelines.shell.options import (
     backend_option,
     feature_option,
     features_from,
+    filter_option,
     force_option,
     mask_options,
     params_option,
@@ -56,6 +58,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Write only the box that windows around the mask reach, as pyradiomics does.",
 )
+@filter_option
 @settings_options()
 @backend_option
 @click.option(
@@ -72,6 +75,7 @@ def command(
     mask_choice: MaskChoice,
     outside: float | None,
     params: Path | None,
+    filters: Sequence[str],
     crop: bool,
     backend: Backend,
     preview: Path | None,
@@ -92,6 +96,7 @@ def command(
       60x256x256 voxels, range 0 to 219, 64 levels, 1.01 s on cpu
     """
     from pipelines.maps.exact import MapSettings, MapTarget, write_maps
+    from pipelines.maps.filtering import filterings_of
     from pipelines.maps.inputs import Inputs
 
     inputs = Inputs(
@@ -106,6 +111,7 @@ def command(
     settings = MapSettings(
         glcm=glcm_settings_from(options, inputs.settings),
         features=features_from(features, inputs.features or "joint_entropy"),
+        filters=filterings_of(filters, inputs, partial(glcm_settings_from, options)),
         backend=backend,
         fit_dimensions=options["dimensions"] is None,
     )

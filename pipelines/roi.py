@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from pipelines.shell.options import (
     FilePath,
     feature_option,
     features_from,
+    filter_option,
     force_option,
     mask_options,
     params_option,
@@ -62,6 +64,7 @@ _WITHOUT = ("window", "masked_window", "dimensions", "aggregate")
     "pyradiomics or IBSI lacks keep their own.",
 )
 @params_option
+@filter_option
 @settings_options(without=_WITHOUT)
 @preprocessing_options
 @reading_options
@@ -75,6 +78,7 @@ def command(
     aggregations: Sequence[str],
     names: str,
     params: Path | None,
+    filters: Sequence[str],
     steps: Preprocessing,
     choice: Choice,
     force: bool,
@@ -92,6 +96,7 @@ def command(
       features.csv
       137 features of 4137 voxels, range 0 to 219, 64 levels; 3d-mean
     """
+    from pipelines.maps.filtering import filterings_of
     from pipelines.maps.inputs import Inputs
     from pipelines.maps.region import (
         RegionSettings,
@@ -107,6 +112,7 @@ def command(
         glcm=region_settings(options, inputs.settings),
         features=features_from(features, inputs.features or "all", region=True),
         aggregations=aggregations_named(aggregations),
+        filters=filterings_of(filters, inputs, partial(region_settings, options)),
     )
     summary = write_table(inputs, settings, TableTarget(output=output, names=names, force=force))
     click.echo(output)

@@ -24,7 +24,8 @@ from glcm_cuda import GLCMSettings
 from pipelines.images.preprocessing import preprocess_with_mask
 from pipelines.images.resampling import corner_box
 from pipelines.images.volume import Volume, image_of
-from pipelines.shell.parameter_file import IMAGE_TYPES, ParameterFile, sections_of
+from pipelines.shell.image_types import IMAGE_TYPES
+from pipelines.shell.parameter_file import ParameterFile, sections_of
 from pipelines.shell.yaml_values import read_yaml
 from radsynth.boxes import box_maps, mask_box, on_whole, region_values
 from radsynth.extraction.configuration import (

@@ -35,6 +35,7 @@ ROOMS: dict[str, tuple[set[str], ...]] = {
         {"maps"},
         {"cohorts"},
         {"shell"},
+        {"filters"},
         {"images"},
         {"reports"},
     ),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -34,6 +34,13 @@ from pipelines.images.provenance import provenance
 from pipelines.images.reading import read_image
 from pipelines.images.volume import Volume
 from pipelines.images.writing import staged_map
+from pipelines.maps.filtering import (
+    Filtering,
+    checked_names,
+    derived_images,
+    map_name,
+    refuse_one_level,
+)
 from pipelines.maps.inputs import Inputs, Mask
 from pipelines.maps.spread import Spread, spread_of, with_fewer_levels
 from pipelines.reports.names import unit_of
@@ -68,10 +75,13 @@ class MapSettings:
         Engine; it does not change the result.
     fit_dimensions : bool
         Whether a parameter file's three-dimensional windows become two-dimensional in a 2D image.
+    filters : tuple of Filtering
+        Filters whose images are mapped in place of the image itself, each with settings in place of `glcm`.
     """
 
     glcm: GLCMSettings
     features: tuple[Feature, ...]
+    filters: tuple[Filtering, ...] = ()
     backend: Backend = "auto"
     fit_dimensions: bool = True
 
@@ -97,19 +107,19 @@ class MapTarget:
     crop: bool = False
     force: bool = False
 
-    def paths_of(self, features: tuple[Feature, ...]) -> dict[str, Path]:
-        """Return the file of each feature's map."""
-        return map_paths(self.output, [feature.name for feature in features])
+    def paths_of(self, names: Sequence[str]) -> dict[str, Path]:
+        """Return the file of each map, by its name."""
+        return map_paths(self.output, names)
 
-    def check(self, features: tuple[Feature, ...], inputs: Inputs) -> None:
-        """Refuse outputs that cannot be written, or that are inputs.
+    def check(self, names: Sequence[str], inputs: Inputs) -> None:
+        """Refuse outputs that cannot be written, or that are inputs; `names` are those of the maps.
 
         Raises
         ------
         ValueError, OSError
             Those of `check_map_output` and `check_preview_path`.
         """
-        for path in self.paths_of(features).values():
+        for path in self.paths_of(names).values():
             check_map_output(path, *inputs.files, force=self.force)
         if self.preview is not None:
             check_preview_path(self.preview, *inputs.files, force=self.force)
@@ -142,8 +152,11 @@ def write_maps(inputs: Inputs, settings: MapSettings, target: MapTarget) -> Writ
     RuntimeError
         If the backend is "cuda" and no device can be used.
     """
+    if settings.filters:
+        return _write_filtered(inputs, settings, target)
     _check_mask_given(inputs, settings.glcm, crop=target.crop)
-    target.check(settings.features, inputs)
+    names = [feature.name for feature in settings.features]
+    target.check(names, inputs)
     with opened(inputs.image) as place:
         volume = read_image(place, inputs.choice)
         glcm = inputs.fitted(settings.glcm, volume) if settings.fit_dimensions else settings.glcm
@@ -155,9 +168,49 @@ def write_maps(inputs: Inputs, settings: MapSettings, target: MapTarget) -> Writ
         if target.output.suffix == PARAMETRIC_MAP_SUFFIX:
             voxels = job.box_voxels if target.crop else volume.array.size
             check_size(target.output, len(settings.features), voxels)
-        seconds = _Writer(job, target, inputs).write()
-    paths = tuple(dict.fromkeys(target.paths_of(settings.features).values()))
-    return WrittenMaps(paths=paths, summary=job.summary(seconds))
+        paths = target.paths_of(names)
+        with ExitStack() as stack:
+            seconds = _Writer(job, target, inputs, paths).write(stack)
+    return WrittenMaps(paths=tuple(dict.fromkeys(paths.values())), summary=job.summary(seconds))
+
+
+def _write_filtered(inputs: Inputs, settings: MapSettings, target: MapTarget) -> WrittenMaps:
+    """Map every derived image, one after another, each with grey levels of its own.
+
+    A derived image is released when its maps are written under temporary names.
+    """
+    if target.output.suffix == PARAMETRIC_MAP_SUFFIX:
+        msg = f"maps of filtered images cannot be a Parametric Map, got {target.output.name}; write .nii.gz"
+        raise ValueError(msg)
+    for one in settings.filters:
+        _check_mask_given(inputs, one.glcm, crop=target.crop)
+    with opened(inputs.image) as place, ExitStack() as stack:
+        volume = read_image(place, inputs.choice)
+        filters = [_fitted(one, inputs, volume, settings) for one in settings.filters]
+        volume, mask = inputs.prepared(volume)
+        images = checked_names(filters, volume)
+        names = [map_name(image, feature) for image in images for feature in settings.features]
+        target.check(names, inputs)
+        settings = replace(settings, backend=resolve_backend(settings.backend))  # which is told once
+        paths, seconds, shown = target.paths_of(names), 0.0, target
+        for derived, one in derived_images(filters, volume, mask):
+            job = _Mapping.of(inputs, derived.volume, mask, one.glcm, settings, derived.name)
+            refuse_one_level(derived, one.glcm, job.bins, settings.features)
+            _log.info("%s: range %g to %g, %d levels", *job.bins_told())
+            seconds += _Writer(job, shown, inputs, paths, one.record(derived)).write(stack)
+            shown = replace(target, preview=None)  # the preview shows the first image
+        summary = (
+            f"{'x'.join(map(str, volume.array.shape))} voxels, {counted(len(images), 'image')}, "
+            f"{counted(len(settings.features), 'feature')}, {seconds:.2f} s on {job.backend}"
+        )
+    return WrittenMaps(paths=tuple(paths.values()), summary=summary)
+
+
+def _fitted(one: Filtering, inputs: Inputs, volume: Volume, settings: MapSettings) -> Filtering:
+    """Return a filter with the settings that an image can have."""
+    glcm = inputs.fitted(one.glcm, volume) if settings.fit_dimensions else one.glcm
+    _check_dimensions(inputs.image, volume, glcm)
+    return replace(one, glcm=glcm)
 
 
 def _check_mask_given(inputs: Inputs, settings: GLCMSettings, *, crop: bool) -> None:
@@ -196,16 +249,23 @@ class _Mapping:
     backend: Literal["cpu", "cuda"]
     bins: Bins
     box: tuple[slice, ...]
+    derived: str = ""
 
     @classmethod
     def of(
-        cls, inputs: Inputs, volume: Volume, mask: Mask | None, glcm: GLCMSettings, settings: MapSettings
+        cls,
+        inputs: Inputs,
+        volume: Volume,
+        mask: Mask | None,
+        glcm: GLCMSettings,
+        settings: MapSettings,
+        derived: str = "",
     ) -> _Mapping:
-        """Find the bins and the box; refuse what cannot be mapped."""
+        """Find the bins and the box; refuse what cannot be mapped. `derived` is a filtered image's name."""
         try:
             bins = find_bins(volume.array, glcm, mask)
         except ValueError as error:
-            msg = f"{inputs.image}: {error}"
+            msg = f"{inputs.image}: {derived}{': ' if derived else ''}{error}"
             raise ValueError(msg) from None
         check_features(settings.features, glcm, bins)
         whole = tuple(slice(0, size) for size in volume.array.shape)
@@ -217,7 +277,12 @@ class _Mapping:
             backend=resolve_backend(settings.backend),
             bins=bins,
             box=whole if mask is None else bounding_box(mask, max(glcm.radii)),
+            derived=derived,
         )
+
+    def bins_told(self) -> tuple[str, float, float, int]:
+        """Return the image's name, its range and its number of levels."""
+        return self.derived, self.bins.low, self.bins.high, self.bins.levels
 
     @property
     def box_voxels(self) -> int:
@@ -329,10 +394,12 @@ class _Writer:
     job: _Mapping
     target: MapTarget
     inputs: Inputs
+    paths: Mapping[str, Path]
+    filter_record: Mapping[str, Any] = field(default_factory=dict)
 
-    @cached_property
-    def paths(self) -> dict[str, Path]:
-        return self.target.paths_of(self.job.features)
+    def path_of(self, feature: Feature) -> Path:
+        """Return where the map of a feature goes."""
+        return self.paths[map_name(self.job.derived, feature)]
 
     @cached_property
     def spreads(self) -> dict[str, Spread]:
@@ -341,16 +408,18 @@ class _Writer:
 
     @cached_property
     def details(self) -> dict[str, Any]:
-        return {**self.inputs.record(), **self._outside_record()}
+        return {**self.inputs.record(), **self._outside_record(), **self.filter_record}
 
-    def write(self) -> float:
-        """Map and write, every file or none; return the seconds of the maps (compiling included)."""
+    def write(self, stack: ExitStack) -> float:
+        """Map and write, every file or none; return the seconds of the maps (compiling included).
+
+        Files get their names when the stack ends well.
+        """
         parametric: dict[str, Map] = {}
         self._tell_of_nan()
-        with ExitStack() as stack:
-            seconds = sum(self._write_group(group, stack, parametric) for group in self.job.groups())
-            if parametric:
-                self._write_parametric(parametric)
+        seconds = sum(self._write_group(group, stack, parametric) for group in self.job.groups())
+        if parametric:
+            self._write_parametric(parametric)
         return seconds
 
     def _write_group(self, group: tuple[Feature, ...], stack: ExitStack, parametric: dict[str, Map]) -> float:
@@ -368,7 +437,7 @@ class _Writer:
         for feature in group:
             self._measure(feature, maps[feature.name])
             values = self._on_grid(maps[feature.name])
-            if self.paths[feature.name].suffix == PARAMETRIC_MAP_SUFFIX:
+            if self.path_of(feature).suffix == PARAMETRIC_MAP_SUFFIX:
                 parametric[feature.name] = values
             else:
                 stack.enter_context(self._staged(feature, values))
@@ -423,7 +492,7 @@ class _Writer:
         return self.job.volume.cropped(self.job.box) if self.target.crop else self.job.volume
 
     def _staged(self, feature: Feature, values: Map) -> AbstractContextManager[None]:
-        path, record = self.paths[feature.name], self._record(feature)
+        path, record = self.path_of(feature), self._record(feature)
         return staged_map(values, self._grid(), path, provenance=record, force=self.target.force)
 
     def _write_parametric(self, maps: dict[str, Map]) -> None:

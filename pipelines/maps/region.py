@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import logging
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from glcm_cuda import GLCMSettings
 from glcm_cuda.base.checks import nearest
@@ -17,22 +19,19 @@ from glcm_cuda.families.feature import Feature
 from glcm_cuda.levels.arrays import bounding_box
 from glcm_cuda.levels.bins import Bins, find_bins
 from glcm_cuda.roi import roi_features
+from pipelines.filters.intensity import Original
 from pipelines.images.output_paths import check_table_output
 from pipelines.images.provenance import made_by, shown_name, sidecar_path, source_record, write_sidecar
 from pipelines.images.reading import read_image
 from pipelines.images.volume import Volume
 from pipelines.maps.aggregations import AGGREGATIONS
+from pipelines.maps.filtering import Filtering, checked_names, derived_images, refuse_one_level
 from pipelines.maps.inputs import Inputs, Mask, listed
 from pipelines.reports.names import feature_names
 from pipelines.reports.tables import counted
 from pipelines.shell.settings import glcm_settings_from
 
 _log = logging.getLogger(__name__)
-
-_COLUMNS = (
-    "image", "mask", "label", "aggregation", "aggregation_ibsi", "voxels", "levels", "range_low",
-    "range_high",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,11 +46,14 @@ class RegionSettings:
         In the order of their columns.
     aggregations : tuple of str
         Of `AGGREGATIONS`, one per row; if empty, the one that `glcm` asks for.
+    filters : tuple of Filtering
+        Filters whose images have features in place of the image itself; their settings replace `glcm`.
     """
 
     glcm: GLCMSettings
     features: tuple[Feature, ...]
     aggregations: tuple[str, ...] = ()
+    filters: tuple[Filtering, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,15 +100,16 @@ def write_table(inputs: Inputs, settings: RegionSettings, target: TableTarget) -
         If an input, a setting or the output is unfit, or no feature is defined.
     """
     check_table_output(target.output, *inputs.files, force=target.force)
-    table = _read_table(inputs, settings)
-    rows = table.rows()
+    parts = [_Part.of(table, target.names) for table in _tables(inputs, settings)]
+    record = parts[0].record if not settings.filters else _joined_record(parts)
     with (
         replacing(sidecar_path(target.output), force=target.force) as sidecar,
         replacing(target.output, force=target.force) as temporary,
     ):
-        write_sidecar(sidecar, table.record())
-        _write_rows(temporary, table, rows, target.names)
-    return table.summary()
+        write_sidecar(sidecar, record)
+        _write_rows(temporary, parts)
+    images = f"{counted(len(parts), 'image')}: " if settings.filters else ""
+    return f"{images}{parts[0].summary}"
 
 
 def region_settings(options: Mapping[str, Any], base: GLCMSettings | None) -> GLCMSettings:
@@ -234,6 +237,8 @@ class _Table:
     settings: GLCMSettings
     features: tuple[Feature, ...]
     aggregations: tuple[str, ...]
+    derived: str = ""
+    filter_record: Mapping[str, Any] = field(default_factory=dict)
 
     def rows(self) -> list[_Row]:
         """Return the features of every region and aggregation; refuse a mask for which none is defined."""
@@ -252,7 +257,8 @@ class _Table:
         families = dict.fromkeys(feature.family for feature in self.features if feature.name in names)
         labels = [row.region.label for row in rows if row.region.label is not None]
         _log.warning(
-            "no value of %d of %s (%s) for %s in %s: NaN",
+            "%sno value of %d of %s (%s) for %s in %s: NaN",
+            f"{self.derived}: " if self.derived else "",
             len(names),
             counted(len(self.features), "feature"),
             ", ".join(families),
@@ -291,6 +297,7 @@ class _Table:
             "features": [feature_names(feature.name) for feature in self.features],
             **source_record(self.inputs.image),
             **self.inputs.record(),
+            **self.filter_record,
             **(labels if others else first.record()),
             "settings": self.settings.to_dict(),
             "aggregations": {name: self._aggregation_record(name) for name in self.aggregations},
@@ -319,29 +326,70 @@ class _Table:
             of_what = f"{len(self.regions)} labels ({labels}), {voxels} voxels"
         else:
             bins = first.bins
-            of_what = f"{voxels} voxels, range {bins.low:g} to {bins.high:g}, {counted(bins.levels, 'level')}"
+            of_what = f"{voxels} voxels"
+            if not self.derived:
+                of_what += f", range {bins.low:g} to {bins.high:g}, {counted(bins.levels, 'level')}"
         return f"{features} of {of_what}; {', '.join(self.aggregations)}"
 
 
-def _read_table(inputs: Inputs, settings: RegionSettings) -> _Table:
+def _tables(inputs: Inputs, settings: RegionSettings) -> Iterator[_Table]:
+    """Yield the table of the image, or those of the images that filters derive, one after another."""
     volume = read_image(inputs.image, inputs.choice)
-    glcm = inputs.fitted(settings.glcm, volume)
+    filters = [replace(one, glcm=inputs.fitted(one.glcm, volume)) for one in settings.filters]
+    glcm = filters[0].glcm if filters else inputs.fitted(settings.glcm, volume)
     pooled = inputs.parameters is not None  # pyradiomics pools the slices of 2D matrices
-    aggregations = settings.aggregations or (_default_aggregation(glcm, pool_slices=pooled),)
-    _check_dimensions(inputs.image, volume, glcm, aggregations)
+    aggregations = settings.aggregations or (_common_aggregation(glcm, filters, pool_slices=pooled),)
+    for one in filters or [Filtering(filter=Original(), glcm=glcm)]:
+        _check_dimensions(inputs.image, volume, one.glcm, aggregations)
     volume, masks = inputs.regions(volume)
+    if not filters:
+        yield _table(inputs, volume, masks, glcm, settings.features, aggregations)
+        return
+    checked_names(filters, volume)
+    together = np.logical_or.reduce(list(masks.values()))
+    for derived, one in derived_images(filters, volume, together):
+        image, name = derived.volume, derived.name
+        table = _table(inputs, image, masks, one.glcm, settings.features, aggregations, name)
+        for region in table.regions:
+            refuse_one_level(derived, one.glcm, region.bins, settings.features)
+        yield replace(table, filter_record=one.record(derived))
+
+
+def _common_aggregation(glcm: GLCMSettings, filters: Sequence[Filtering], *, pool_slices: bool) -> str:
+    """Return the aggregation that the settings of all images ask for, of which a table has one row."""
+    names = {_default_aggregation(one.glcm, pool_slices=pool_slices) for one in filters}
+    if len(names) > 1:
+        msg = (
+            f"image types ask for different aggregations ({', '.join(sorted(names))}), of which a table "
+            "has one: give --aggregation, or one force2D and weightingNorm for all"
+        )
+        raise ValueError(msg)
+    return _default_aggregation(glcm, pool_slices=pool_slices)
+
+
+def _table(
+    inputs: Inputs,
+    volume: Volume,
+    masks: Mapping[int | None, Mask],
+    glcm: GLCMSettings,
+    features: tuple[Feature, ...],
+    aggregations: tuple[str, ...],
+    derived: str = "",
+) -> _Table:
+    """Find the bins of every region of an image."""
     try:
         bins = {label: find_bins(volume.array, glcm, mask) for label, mask in masks.items()}
     except ValueError as error:
-        msg = f"{inputs.image}: {error}"
+        msg = f"{inputs.image}: {derived}{': ' if derived else ''}{error}"
         raise ValueError(msg) from None
     return _Table(
         inputs=inputs,
         volume=volume,
         regions=tuple(_Region(mask=mask, label=label, bins=bins[label]) for label, mask in masks.items()),
         settings=glcm,
-        features=settings.features,
+        features=features,
         aggregations=aggregations,
+        derived=derived,
     )
 
 
@@ -359,17 +407,74 @@ def _check_dimensions(
         raise ValueError(msg)
 
 
-def _write_rows(path: Path, table: _Table, rows: Sequence[_Row], names: str) -> None:
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    """What is left of a table when its image is no longer needed: the cells, by row, and how they were made.
+
+    `first` holds what rows of all images share.
+    """
+
+    derived: str
+    first: list[dict[str, Any]]
+    cells: list[dict[str, Any]]
+    record: dict[str, Any]
+    summary: str
+
+    @classmethod
+    def of(cls, table: _Table, names: str) -> _Part:
+        """Compute the features of a table."""
+        rows = table.rows()
+        return cls(
+            derived=table.derived,
+            first=[_first_cells(table, row) for row in rows],
+            cells=[_own_cells(table, row, names) for row in rows],
+            record=table.record(),
+            summary=table.summary(),
+        )
+
+
+def _first_cells(table: _Table, row: _Row) -> dict[str, Any]:
+    """Return the image, the region and the aggregation of a row."""
     chosen, mask = table.inputs.mask_choice.label, table.inputs.mask
-    files = [shown_name(table.inputs.image), "" if mask is None else shown_name(mask)]
+    label = chosen if row.region.label is None else row.region.label
+    identifiers = dict.fromkeys(AGGREGATIONS[row.aggregation].ibsi(one) for one in table.families)
+    return {
+        "image": shown_name(table.inputs.image),
+        "mask": "" if mask is None else shown_name(mask),
+        "label": "" if label is None else label,
+        "aggregation": row.aggregation,
+        "aggregation_ibsi": " ".join(identifiers),
+        "voxels": row.region.voxels,
+    }
+
+
+def _own_cells(table: _Table, row: _Row, names: str) -> dict[str, Any]:
+    """Return the bins and the features of a row; of a derived image, each name begins with the image's."""
+    bins = row.region.bins
+    found = {"levels": bins.levels, "range_low": repr(bins.low), "range_high": repr(bins.high)}
+    if table.derived:
+        values = {feature.full_name: repr(row.values[feature.name]) for feature in table.features}
+        return {f"{table.derived}_{name}": cell for name, cell in {**found, **values}.items()}
+    columns = {column_name(feature, names): repr(row.values[feature.name]) for feature in table.features}
+    return {**found, **columns}
+
+
+def _joined_record(parts: Sequence[_Part]) -> dict[str, Any]:
+    """Return how a table of several images was made: what they share once, the rest by image."""
+    own = ("filter", "voxels", "bins", "labels", "settings", "aggregations")
+    shared = {key: value for key, value in parts[0].record.items() if key not in own}
+    images = {
+        part.derived: {key: value for key, value in part.record.items() if key in own} for part in parts
+    }
+    return {**shared, "images": images}
+
+
+def _write_rows(path: Path, parts: Sequence[_Part]) -> None:
+    rows = [
+        first | {name: cell for part in parts for name, cell in part.cells[index].items()}
+        for index, first in enumerate(parts[0].first)
+    ]
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*_COLUMNS, *(column_name(feature, names) for feature in table.features)])
-        for row in rows:
-            label = chosen if row.region.label is None else row.region.label
-            identifiers = dict.fromkeys(AGGREGATIONS[row.aggregation].ibsi(one) for one in table.families)
-            aggregation = [row.aggregation, " ".join(identifiers)]
-            bins = row.region.bins
-            used = [row.region.voxels, bins.levels, repr(bins.low), repr(bins.high)]
-            first = [*files, "" if label is None else label, *aggregation, *used]
-            writer.writerow([*first, *map(repr, row.values.values())])
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)

@@ -1,8 +1,8 @@
 """Parameter files of pyradiomics, translated into settings.
 
 Written from the documentation of pyradiomics, which need not be installed. Its settings fall into three
-groups: those that are supported, those without effect on texture features of the original image, and those
-that would change the features and are not supported. The last are refused by name, never ignored.
+groups: those that are supported, those without effect on texture features, and those that would change the
+features and are not supported. The last are refused by name, never ignored.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ from glcm_cuda import GLCMSettings
 from glcm_cuda.base.checks import nearest
 from glcm_cuda.families.feature import Family, Feature
 from glcm_cuda.families.registry import FAMILIES, NAMES
+from pipelines.filters.contract import ImageFilter
 from pipelines.images.preprocessing import Preprocessing
 from pipelines.images.resampling import CornerGrid
 from pipelines.images.volume import Volume
+from pipelines.shell.image_types import FILTER_SETTINGS, IMAGE_TYPES
 from pipelines.shell.yaml_values import (
     Values,
     expected,
@@ -46,19 +48,15 @@ COMPUTED = (
 )  # fmt: skip
 """Settings that are supported."""
 
-WITHOUT_EFFECT = (
-    "additionalInfo", "enableCExtensions", "geometryTolerance", "gradientUseSpacing",
-    "lbp2DMethod", "lbp2DRadius", "lbp2DSamples", "lbp3DIcosphereRadius",
-    "lbp3DIcosphereSubdivision", "lbp3DLevels", "level",
-    "resegmentShape", "sigma", "start_level", "wavelet",
-)  # fmt: skip
-"""Settings that change no texture feature of the original image, at least without those `REFUSED`."""
+WITHOUT_EFFECT = ("additionalInfo", "enableCExtensions", "geometryTolerance", "resegmentShape")
+"""Settings that change no texture feature, at least without those `REFUSED`."""
 
 REFUSED = ("correctMask", "label_channel", "padDistance", "preCrop")
 """Settings that are accepted only if they are off."""
 
 _MAY_BE_NULL = {
     *WITHOUT_EFFECT,
+    *FILTER_SETTINGS,
     "interpolator",
     "padDistance",
     "binCount",
@@ -72,7 +70,7 @@ _MAY_BE_NULL = {
 }
 """For other settings, pyradiomics takes null sometimes for the default and sometimes for something else."""
 
-SETTINGS = (*COMPUTED, *WITHOUT_EFFECT, *REFUSED)
+SETTINGS = (*COMPUTED, *FILTER_SETTINGS, *WITHOUT_EFFECT, *REFUSED)
 VOXEL_SETTINGS = ("kernelRadius", "maskedKernel", "initValue", "voxelBatch")
 
 INTERPOLATORS = (
@@ -81,11 +79,6 @@ INTERPOLATORS = (
 )  # fmt: skip
 SHAPES = ("shape", "shape2D")
 """Feature classes without maps."""
-
-IMAGE_TYPES = (
-    "Original", "Exponential", "Gradient", "LBP2D", "LBP3D", "LoG", "Logarithm", "Square", "SquareRoot",
-    "Wavelet",
-)  # fmt: skip
 
 SAME_AS = {
     "firstorder": {"StandardDeviation": "the root of Variance"},
@@ -101,6 +94,14 @@ SAME_AS = {
     },
 }
 """Features that pyradiomics has deprecated, by class, and what they are."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageType:
+    """A filter of a parameter file, and the settings of the features of its images."""
+
+    filter: ImageFilter
+    settings: GLCMSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,6 +126,8 @@ class ParameterFile:
         Preprocessing of image and mask.
     resegment : tuple of 0 to 2 floats
         Lowest and highest intensity that counts inside the mask; empty for all.
+    image_types : tuple of ImageType
+        Images that are derived first; empty for the image itself alone.
     resegment_mode : {"absolute", "relative", "sigma"}
         Whether these are intensities, fractions of the highest one in the mask, or standard deviations from
         the mean in the mask.
@@ -140,6 +143,7 @@ class ParameterFile:
     steps: Preprocessing = field(default_factory=Preprocessing)
     resegment: tuple[float, ...] = ()
     resegment_mode: str = "absolute"
+    image_types: tuple[ImageType, ...] = ()
 
     @staticmethod
     def fitted(settings: GLCMSettings, volume: Volume) -> GLCMSettings:
@@ -215,7 +219,7 @@ def _parsed(path: Path, content: Mapping[str, Any], *, region: bool) -> Paramete
         path,
         setting,
         sections["voxelSetting"],
-        own=_original(sections["imageType"], setting),
+        types=sections["imageType"],
         features=_features(sections["featureClass"]),
         region=region,
     )
@@ -236,7 +240,7 @@ def sections_of(content: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         ("voxelSetting", VOXEL_SETTINGS, dict.fromkeys(SETTINGS, "setting")),
     ):
         refuse_unknown(name, sections[name], known, elsewhere=others)
-    refuse_unknown("imageType", sections["imageType"], IMAGE_TYPES)
+    refuse_unknown("imageType", sections["imageType"], tuple(IMAGE_TYPES))
     return sections
 
 
@@ -245,7 +249,7 @@ def parameters_of(
     setting: Mapping[str, Any],
     voxel: Mapping[str, Any],
     *,
-    own: Mapping[str, Any],
+    types: Mapping[str, Any],
     features: tuple[str, ...],
     region: bool,
 ) -> ParameterFile:
@@ -257,8 +261,8 @@ def parameters_of(
         Where they stand, for messages.
     setting, voxel : mapping
         The sections ``setting`` and ``voxelSetting``.
-    own : mapping
-        Settings for the original image alone.
+    types : mapping
+        The section ``imageType``: image types, each with settings of its own.
     features : tuple of str
         Names of features.
     region : bool
@@ -270,28 +274,20 @@ def parameters_of(
         If a value is not one that pyradiomics would accept, or asks for what is not supported.
     """
     values, voxel_values = _values(setting), _values(voxel)
-    radius = voxel_values.integer("kernelRadius", 1, low=1)
     voxel_values.integer("voxelBatch", 1, low=1)
     outside = voxel_values.number("initValue", 0.0)
+    radius = voxel_values.integer("kernelRadius", 1, low=1)
     masked = voxel_values.boolean("maskedKernel", True) or region
-    for part in (values, _values(own)):
-        _refuse_preprocessing(part, radius)
-    for name in ("normalize", "resampledPixelSpacing", "resegmentRange"):
-        if own.get(name):
-            msg = f"imageType Original: {name} must be given in setting, for all image types"
-            raise ValueError(msg)
-    texture = _values({**setting, **own})
-    fields = _bins(texture) | _counting(texture)
-    fields["window"] = 2 * radius + 1
-    if region:  # a region has no window, but the settings need one wider than every distance
-        fields["window"] = 2 * max(fields["distance"]) + 1
-    settings = GLCMSettings(
-        range_over="mask" if masked else "crop",
-        masked_window=masked,
-        directions="all",
-        bin_edges="pyradiomics",
-        **fields,
-    )
+    window = _Window(radius=radius, masked=masked, region=region)
+    _refuse_preprocessing(values, radius)
+    of_types = {name: _image_type(name, types[name], setting, window) for name in types}
+    settings = of_types["Original"].settings if "Original" in of_types else _glcm(values, window)
+    image_types = tuple(of_types.values()) if of_types.keys() - {"Original"} else ()
+    if image_types and (_grid(values) or values.boolean("preCrop", False)):
+        _log.warning(
+            "filters work on the whole image; pyradiomics crops it to padDistance voxels around the mask "
+            "first (resampledPixelSpacing, preCrop), so that its values differ"
+        )
     return ParameterFile(
         path=path,
         settings=settings,
@@ -301,26 +297,60 @@ def parameters_of(
         minimum_dimensions=values.integer("minimumROIDimensions", 2, low=1, high=3),
         minimum_voxels=1 + values.integer("minimumROISize", 0, low=1),
         steps=_steps(values),
+        image_types=image_types,
         **_resegmentation(values),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Window:
+    """What ``voxelSetting`` says of windows; `region` where there are none."""
+
+    radius: int
+    masked: bool
+    region: bool
 
 
 def _values(values: Mapping[str, Any]) -> Values:
     return Values(values, _MAY_BE_NULL)
 
 
-def _original(types: Mapping[str, Any], setting: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings that are given for the original image alone."""
-    for name in types:
-        if name != "Original":
-            msg = f"imageType {name} is not supported; keep only Original"
-            raise ValueError(msg)
-    own = mapping("imageType Original", types.get("Original"))
-    refuse_unknown("imageType Original", own, SETTINGS)
+def _image_type(name: str, content: Any, setting: Mapping[str, Any], window: _Window) -> ImageType:
+    """Return the filter of an image type, and the settings with those that are given for it alone."""
+    place = f"imageType {name}"
+    own = mapping(place, content)
+    refuse_unknown(place, own, SETTINGS)
     if "label" in own and own["label"] != setting.get("label", 1):
-        msg = "imageType Original: label must be given in setting"
+        msg = f"{place}: label must be given in setting"
         raise ValueError(msg)
-    return own
+    for key in ("normalize", "resampledPixelSpacing", "resegmentRange"):
+        if own.get(key):
+            msg = f"{place}: {key} must be given in setting, for all image types"
+            raise ValueError(msg)
+    values = _values({**setting, **own})
+    try:
+        _refuse_preprocessing(_values(own), window.radius)
+        return ImageType(filter=IMAGE_TYPES[name](values), settings=_glcm(values, window))
+    except (ValueError, TypeError) as error:
+        if name == "Original":
+            raise
+        msg = f"{place}: {error}"
+        raise ValueError(msg) from None
+
+
+def _glcm(values: Values, window: _Window) -> GLCMSettings:
+    """Return the settings of features."""
+    fields = _bins(values) | _counting(values)
+    fields["window"] = 2 * window.radius + 1
+    if window.region:  # a region has no window, but the settings need one wider than every distance
+        fields["window"] = 2 * max(fields["distance"]) + 1
+    return GLCMSettings(
+        range_over="mask" if window.masked else "crop",
+        masked_window=window.masked,
+        directions="all",
+        bin_edges="pyradiomics",
+        **fields,
+    )
 
 
 def _refuse_preprocessing(values: Values, radius: int) -> None:

@@ -95,7 +95,7 @@ def parameters_from(
         Path("the extractor"),
         _only(used, SETTINGS),
         _only(used | special, VOXEL_SETTINGS),
-        own=_only(special, SETTINGS),
+        types={"Original": _only(special, SETTINGS)},
         features=(),
         region=not voxel_based,
     )

@@ -270,8 +270,17 @@ def test_a_mask_of_which_too_little_is_left_is_refused(tmp_path):
         ("featureClass: {glcm: [zzz]}", "no feature 'zzz'; the features are Autocorrelation, JointAverage"),
         ("featureClass: {glcm: JointEntropy}", "featureClass glcm must be a list of features, got 'JointE"),
         ("featureClass: {glcm: [Homogeneity1]}", "none of these features is computed here"),
-        ("imageType: {LoG: {sigma: [1]}}", "imageType LoG is not supported; keep only Original"),
-        ("imageType: {Original: {}, Wavelet: {}}", "imageType Wavelet is not supported"),
+        ("imageType: {LoG: {}}", "imageType LoG: sigma must be a list of widths in mm, got None"),
+        ("imageType: {LoG: {sigma: 2}}", "imageType LoG: sigma must be a list of widths in mm, got 2"),
+        ("imageType: {LoG: {sigma: [-1]}}", "imageType LoG: sigma must be a width in mm above 0, got -1"),
+        ("imageType: {LoG: {sigma: [1], binwidth: 2}}", "imageType LoG: no 'binwidth'"),
+        ("imageType: {LoG: {sigma: [1], binWidth: 0}}", "imageType LoG: binWidth must be a positive number"),
+        ("imageType: {LoG: {sigma: [1], correctMask: true}}", "imageType LoG: correctMask is not supported"),
+        ("imageType: {Wavelet: {wavelet: cof1}}", "imageType Wavelet: no wavelet 'cof1' .did you mean 'coi"),
+        ("imageType: {Wavelet: {level: 0}}", "imageType Wavelet: level must be a whole number of 1 or more"),
+        ("imageType: {LBP2D: {lbp2DMethod: x}}", "imageType LBP2D: method must be one of"),
+        ("imageType: {LBP3D: {lbp3DLevels: x}}", "imageType LBP3D: lbp3DLevels must be a whole number"),
+        ("imageType: {Gradient: {gradientUseSpacing: 1}}", "Gradient: gradientUseSpacing must be true or"),
         ("imageType: {Orignal: {}}", r"imageType: no 'Orignal' \(did you mean 'Original'\?\)"),
         ("imageType: {Original: {label: 2}}", "imageType Original: label must be given in setting"),
         ("imageType: {Original: {kernelRadius: 2}}", "imageType Original: no 'kernelRadius'"),
@@ -305,6 +314,44 @@ def test_refused_in_one_line(tmp_path, text, line):
         read_parameter_file(written(tmp_path, text))
     assert str(error.value).startswith(f"{tmp_path / 'Params.yaml'}: ")
     assert "\n" not in str(error.value)
+
+
+def test_image_types_have_settings_of_their_own(tmp_path):
+    pytest.importorskip("pywt", reason="the extra `filters`")
+    text = """
+        setting: {binWidth: 20, wavelet: db2, force2D: false}
+        imageType:
+            Original: {}
+            LoG: {sigma: [2, 3.5], binWidth: 5}
+            Wavelet: {level: 2}
+            LBP2D: {binWidth: 1, force2D: true, lbp2DSamples: 12}
+    """
+    found = read_parameter_file(written(tmp_path, text))
+    original = found.image_types[0]
+    assert [one.filter.to_dict() for one in found.image_types] == [
+        {"type": "original"},
+        {"type": "log", "sigma_mm": [2, 3.5]},
+        {"type": "wavelet", "name": "db2", "level": 2, "start_level": 0},
+        {"type": "lbp-2D", "radius": 1.0, "samples": 12, "method": "uniform"},
+    ]
+    assert [one.settings.bin_width for one in found.image_types] == [20, 5, 20, 1]
+    assert [one.settings.dimensions for one in found.image_types] == [3, 3, 3, 2]
+    assert found.settings == original.settings
+
+
+@pytest.mark.parametrize("text", ["resampledPixelSpacing: [1, 1, 1]", "preCrop: true"])
+def test_filters_of_images_that_pyradiomics_crops_are_said_to_differ(tmp_path, caplog, text):
+    read_parameter_file(written(tmp_path, f"imageType: {{Original: {{}}}}\nsetting: {{{text}}}"))
+    assert "filters work on the whole image" not in caplog.text
+    read_parameter_file(written(tmp_path, f"imageType: {{Square: {{}}}}\nsetting: {{{text}}}"))
+    assert "filters work on the whole image; pyradiomics crops it" in caplog.text
+
+
+def test_the_original_image_alone_is_no_filter(tmp_path):
+    found = read_parameter_file(written(tmp_path, "imageType: {Original: {binWidth: 3}}"))
+    assert found.image_types == ()
+    assert found.settings.bin_width == 3
+    assert read_parameter_file(written(tmp_path, "imageType: {Square: {}}")).settings.bin_width == 25
 
 
 def test_files_that_cannot_be_read(tmp_path):
