@@ -33,7 +33,7 @@ $(VENV)/.base: pyproject.toml
 	touch $@
 
 $(VENV)/.test: $(VENV)/.base
-	$(BIN)/pip install --quiet -e '.[$(TENSORFLOW),cuda,onnx,idc,test,lint]'
+	$(BIN)/pip install --quiet -e '.[$(TENSORFLOW),cuda,onnx,idc,filters,test,lint]'
 	touch $@
 
 # Synthetic maps that failed their check, by the files beside them

@@ -11,12 +11,11 @@ import numpy as np
 from glcm_cuda import GLCMSettings
 from glcm_cuda.engines.choice import Backend
 from glcm_cuda.families.registry import requested
-from pipelines.images.volume import Volume
 from pipelines.shell.parameter_file import ParameterFile
 from radsynth.boxes import box_maps, on_whole
 from radsynth.inputs import Inputs
 from radsynth.kinds.kind import Spacing
-from radsynth.settings import parameters_from, settings_from
+from radsynth.settings import fitted_to, parameters_from, settings_from
 
 _LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 
@@ -95,7 +94,7 @@ def map(
     inputs = Inputs.of(image, mask, label, spacing, parameters)
     channels = []
     for volume, inside in inputs.channels:
-        fitted = _fitted(glcm, volume, parameters, keywords)
+        fitted = fitted_to(volume, glcm, parameters, keywords)
         parts = box_maps(volume, inside, wanted, fitted, outside=value, backend=backend)
         channels.append({name: on_whole(part, volume, inside, fitted, value) for name, part in parts.items()})
     maps = {name: inputs.image([channel[name] for channel in channels]) for name in wanted}
@@ -132,16 +131,3 @@ def _outside(outside: float | None, mask: Any, parameters: ParameterFile | None)
         msg = f"outside must be a number that fits in float32, or nan, got {outside:g}"
         raise ValueError(msg)
     return float(outside)
-
-
-def _fitted(
-    settings: GLCMSettings, volume: Volume, parameters: ParameterFile | None, keywords: dict[str, Any]
-) -> GLCMSettings:
-    """Return the settings for an image: a parameter file's are two-dimensional in a 2D image."""
-    if parameters is not None and "dimensions" not in keywords:
-        settings = parameters.fitted(settings, volume)
-    if volume.array.ndim == 2 and (settings.dimensions == 3 or settings.slice_axis):
-        name = "dimensions=3" if settings.dimensions == 3 else f"slice_axis={settings.slice_axis}"
-        msg = f"{name} needs a volume, got an image of two dimensions"
-        raise ValueError(msg)
-    return settings

@@ -21,7 +21,7 @@ from radsynth.inputs import Mask, prepared
 from radsynth.kinds.finding import kind_of
 from radsynth.kinds.kind import Spacing
 from radsynth.masks import labels_of
-from radsynth.settings import parameters_from, settings_from
+from radsynth.settings import fitted_to, parameters_from, settings_from
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,16 +81,19 @@ def features(
     glcm = settings_from(settings, parameters, _of_region(keywords), "features")
     if "range_over" not in keywords and glcm.range_over == "image":
         glcm = replace(glcm, range_over="mask")
-    wanted = tuple(requested(features or (parameters.features if parameters else "all"), region=True))
+    if features is None:
+        features = "all" if parameters is None else parameters.features
+    wanted = tuple(requested(features, region=True))
     pool = parameters is not None  # pyradiomics pools the slices of 2D matrices
     if aggregation is not None:
         (name,) = aggregations_named([aggregation])
         glcm, pool = AGGREGATIONS[name].settings(glcm), AGGREGATIONS[name].pool_slices
+    given = {*keywords, *(() if aggregation is None else ("dimensions",))}
     volume, regions = _regions(image, mask, label, spacing, parameters)
     rows = []
     for inside in regions.values():
         ready, counted = prepared(volume, inside, parameters)
-        fitted = glcm if parameters is None else parameters.fitted(glcm, ready)
+        fitted = fitted_to(ready, glcm, parameters, given)
         rows.append({"voxels": int(counted.sum()), **region_values(ready, counted, wanted, fitted, pool)})
     return pd.DataFrame(rows, index=pd.Index(list(regions), name="label"))
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 from glcm_cuda import GLCMSettings
 from glcm_cuda.base.checks import nearest
+from pipelines.images.volume import Volume
 from pipelines.shell.parameter_file import ParameterFile, read_parameter_file
 from pipelines.shell.settings import changed_settings
 
@@ -69,3 +70,31 @@ def settings_from(
         raise ValueError(msg)
     base = settings or (parameters.settings if parameters is not None else GLCMSettings())
     return changed_settings(base, keywords)
+
+
+def fitted_to(
+    volume: Volume, settings: GLCMSettings, parameters: ParameterFile | None, given: Container[str]
+) -> GLCMSettings:
+    """Return the settings for an image; in a 2D image those of a parameter file are two-dimensional.
+
+    Parameters
+    ----------
+    volume : Volume
+        The image.
+    settings, parameters
+        What `settings_from` and `parameters_from` returned.
+    given : container of str
+        Names of the settings that were given beside the file.
+
+    Raises
+    ------
+    ValueError
+        If they need a volume and the image has two dimensions.
+    """
+    if parameters is not None and "dimensions" not in given:
+        settings = parameters.fitted(settings, volume)
+    if volume.array.ndim == 2 and (settings.dimensions == 3 or settings.slice_axis):
+        name = "dimensions=3" if settings.dimensions == 3 else f"slice_axis={settings.slice_axis}"
+        msg = f"{name} needs a volume, got an image of two dimensions"
+        raise ValueError(msg)
+    return settings

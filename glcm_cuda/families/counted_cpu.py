@@ -36,7 +36,7 @@ class CPUCountedStage(CountedStage):
 
     def map(self, source: Source, origin: tuple[int, int], out: npt.NDArray[np.float32]) -> None:
         """Write the maps; see `CPUStage.map`."""
-        counting, plan, count_rows = self._counting, self.plan, type(self).count_rows()
+        (counting, plan), count_rows = self._within(source.levels.shape), type(self).count_rows()
         _, depth, height, width = out.shape
         rows = max(1, _MATRICES // counting.matrices // width)
         bands = -(-height // rows)

@@ -9,9 +9,10 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple
 
+from glcm_cuda.families.offsets import settings_within
 from glcm_cuda.families.stage import Chosen, LevelStage, Task
 
 _MOST_BYTES = 1 << 32
@@ -86,6 +87,14 @@ class CountedStage(LevelStage):
     def plan(self) -> Any:
         """What the compiled functions of the family take; its tables may be large."""
         return self._counting.make_plan()
+
+    def _within(self, shape: tuple[int, ...]) -> tuple[Counting, Any]:
+        """Return how the windows of a volume, or part, of this shape are counted, and the plan for it."""
+        settings = settings_within(self._task.settings, shape)
+        if settings == self._task.settings:
+            return self._counting, self.plan
+        counting = self.counted.counting(replace(self._task, settings=settings), self._chosen)
+        return counting, counting.make_plan()
 
     def check(self) -> None:
         """Raise ValueError if a window would need too much memory."""

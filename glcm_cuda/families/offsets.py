@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -61,6 +62,19 @@ def radii_within(settings: GLCMSettings, shape: tuple[int, ...]) -> npt.NDArray[
     steps = np.abs(directions(settings)).max(axis=0)
     radii: npt.NDArray[np.int64] = np.minimum(settings.radii, np.maximum(np.array(shape) - 1, steps))
     return radii
+
+
+def settings_within(settings: GLCMSettings, shape: tuple[int, ...]) -> GLCMSettings:
+    """Return the settings with the window cut to what it can reach in a volume; see `radii_within`.
+
+    Examples
+    --------
+    >>> settings_within(GLCMSettings(window=63, dimensions=3), (2, 5, 200)).window
+    (3, 9, 63)
+    """
+    depth, height, width = (2 * int(radius) + 1 for radius in radii_within(settings, shape))
+    window = (depth, height, width) if settings.dimensions == 3 else max(height, width)
+    return replace(settings, window=window)
 
 
 def largest_entropy(settings: GLCMSettings) -> float:

@@ -241,8 +241,8 @@ filter_option = click.option(
     multiple=True,
     metavar="SPEC",
     help="Filter the image first, as in pyradiomics: log:sigma=2,4 (mm), wavelet:coif1, square, squareroot, "
-    "logarithm, exponential, gradient, lbp-2d, lbp-3d, original, or one of IBSI (ibsi-log:sigma=3); see "
-    "docs/filters.md. Repeat the option for several; names then begin with that of the filtered image.",
+    "logarithm, exponential, gradient, lbp-2d, lbp-3d, original; or one of IBSI (ibsi-log:sigma=3; see "
+    "docs/filters.md). Repeat the option for several; names then begin with that of the filtered image.",
 )
 params_option = click.option(
     "--params",

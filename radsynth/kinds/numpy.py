@@ -11,6 +11,9 @@ import numpy.typing as npt
 from pipelines.images.volume import Volume
 from radsynth.kinds.kind import Map, Spacing, checked_spacing, refuse_not_real, unplaced
 
+_LEAST_PICTURE = 16
+"""Voxels along both edges of what may be a picture."""
+
 
 class NumPyKind:
     """Arrays (Z, Y, X) or (Y, X)."""
@@ -32,9 +35,21 @@ class NumPyKind:
             msg = f"{name} must be an array (z, y, x) or (y, x), got shape {image.shape}"
             raise ValueError(msg)
         refuse_not_real(image, name)
+        _refuse_colours(image, name)
         axes = "z, y and x" if image.ndim == 3 else "y and x"
         return (unplaced(image, checked_spacing(spacing, axes, image.ndim)[::-1]),)
 
     def image(self, maps: Sequence[Map], volumes: Sequence[Volume], source: object, *, moved: bool) -> Map:
         """Return the map as it is."""
         return maps[0]
+
+
+def _refuse_colours(image: npt.NDArray[Any], name: str) -> None:
+    """Raise ValueError if an array is a picture (Y, X, 3 or 4): its columns would be taken for slices."""
+    height, width, channels = (*image.shape, 1)[:3]
+    if image.dtype == np.uint8 and channels in (3, 4) and min(height, width) > _LEAST_PICTURE:
+        msg = (
+            f"{name} must be an array (z, y, x) or (y, x), got the shape of a colour image, {image.shape}; "
+            "convert it to grey, or a volume of so few columns to another dtype than uint8"
+        )
+        raise ValueError(msg)

@@ -1,4 +1,4 @@
-"""The examples of docs/python.md, run as a reader would."""
+"""The examples of docs/python.md and of the README, run as a reader would."""
 
 from __future__ import annotations
 
@@ -29,6 +29,13 @@ def folder(tmp_path, rng, monkeypatch):
         sitk.WriteImage(written, str(tmp_path / f"{name}.nrrd"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def test_the_example_of_the_readme_runs(folder):
+    (block,) = snippets(ROOT / "README.md")
+    names: dict[str, object] = {}
+    exec(compile(block, "README.md", "exec"), names)
+    assert "original_glcm_JointEntropy" in names["values"]
 
 
 def test_the_examples_run(folder, capsys):

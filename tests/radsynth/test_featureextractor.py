@@ -173,6 +173,29 @@ def test_settings_that_are_not_reproduced_are_refused(images, settings, words):
     assert "\n" not in str(caught.value)
 
 
+def test_a_channel_of_a_mask_is_chosen(images, tmp_path):
+    image, labels = images
+    path = tmp_path / "layers.nrrd"
+    channels = sitk.Compose(labels * 0, labels)
+    sitk.WriteImage(channels, str(path))
+    wanted = extractor().execute(image, labels, label=2)
+    for mask in (channels, path, str(path)):
+        assert extractor().execute(image, mask, label=2, label_channel=1) == wanted
+    with pytest.raises(ValueError, match=r"Label \(2\) not present in mask; labels present: none"):
+        extractor(label=2).execute(image, path)
+
+
+def test_a_mask_on_another_grid_is_resampled_if_that_is_asked_for(images):
+    image, labels = images
+    finer = sitk.Expand(labels, [2, 2, 1], sitk.sitkNearestNeighbor)
+    with pytest.raises(ValueError, match="mask must lie on the image's grid, got size"):
+        extractor().execute(image, finer)
+    assert extractor(correctMask=True).execute(image, finer) == extractor().execute(image, labels)
+    finer.SetOrigin([place + 4 for place in finer.GetOrigin()])
+    with pytest.raises(ValueError, match="mask reaches beyond the image"):
+        extractor(correctMask=True).execute(image, finer)
+
+
 def test_unfit_images_and_features_are_refused(images):
     image, labels = images
     moved = sitk.Image(labels)

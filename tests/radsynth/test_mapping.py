@@ -191,6 +191,7 @@ def test_the_table_has_the_values_of_the_command(case, tmp_path):
 
 def test_unfit_arguments_of_the_table(array, labels):
     cases = [
+        ({"features": []}, ValueError, "features must name at least one"),
         ({"window": 5}, TypeError, "window applies to maps; a region has no windows"),
         ({"range_over": "crop"}, ValueError, "range_over='crop' applies to maps"),
         ({"label": 7}, ValueError, "no voxel of label 7"),
@@ -200,6 +201,10 @@ def test_unfit_arguments_of_the_table(array, labels):
     for arguments, error, words in cases:
         with pytest.raises(error, match=words):
             radsynth.features(array, labels, **arguments)
+    with pytest.raises(ValueError, match="dimensions=3 needs a volume, got an image of two dimensions"):
+        radsynth.features(array[0], labels[0], aggregation="3d-mean")
+    with pytest.raises(TypeError, match=r"mask must be a path, .*got builtins\.NoneType"):
+        radsynth.features(array, None)
 
 
 def test_distances_need_no_window_in_a_region(array, labels):

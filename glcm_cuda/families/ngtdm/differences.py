@@ -173,7 +173,8 @@ def counting_with(add_neighbours: Any) -> Any:
         Writes the sums of the first `voxels` of `window.places` into `around`.
     """
 
-    @inlined()
+    # Part of its only caller before types are known, it is compiled once instead of twice.
+    @inlined(inline="always")
     def count_differences(levels, centre, plan, scratch, sums):  # type: ignore[no-untyped-def]
         """Write the `Values` of the window around a voxel into `sums` (1, fields)."""
         if levels[centre] < 0:

@@ -45,7 +45,7 @@ def test_cuda_equals_the_cpu(rng, family, fields, shape, masked):
 
 def test_cuda_has_the_same_bits_for_any_division_of_the_work(monkeypatch, rng):
     levels = rng.choice([0, 1, 2, 290], (2, 3, 5)).astype(np.uint16)
-    names = ["glrlm_LongRunEmphasis", "glszm_ZoneEntropy", "gldm_DependenceVariance", "ngtdm_Complexity"]
+    names = ["glrlm_LongRunEmphasis", "glszm_ZoneEntropy", "gldm_DependenceVariance", "ngtdm"]
     wanted = maps_on("cpu", levels, names, {"window": 3}, None)
     monkeypatch.setattr(counted_cuda, "_VOXELS", 7)  # several launches a block
     monkeypatch.setattr(counted_cuda, "_THREADS", 5)  # several voxels a thread

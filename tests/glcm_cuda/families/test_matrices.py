@@ -124,6 +124,15 @@ def test_a_window_too_large_for_memory_is_refused(monkeypatch, family):
         found(family, np.zeros((2, 2), np.uint8), GLCMSettings(window=15))
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_window_much_larger_than_the_image_costs_no_more_than_the_image(rng, family):
+    levels = rng.integers(0, 5, (2, 4, 3)).astype(np.uint8)
+    large, small = (GLCMSettings(levels=5, dimensions=3, window=window) for window in (255, 7))
+    wanted = found(family, levels, small)
+    for name, values in found(family, levels, large).items():
+        np.testing.assert_allclose(values, wanted[name], rtol=2e-7)
+
+
 def test_only_what_is_asked_for_is_computed(rng):
     levels = rng.integers(0, 5, (1, 8, 8)).astype(np.uint8)
     chosen = GLCMSettings(levels=5)
