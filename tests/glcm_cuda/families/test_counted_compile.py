@@ -24,8 +24,8 @@ ARCHITECTURES = [
     (9, 0),
     pytest.param((12, 0), marks=pytest.mark.slow),
 ]
-# 168 registers let 384 threads, six blocks of ours, live on a multiprocessor with 65,536.
-MOST_REGISTERS = 168
+# A multiprocessor has 65,536: 168 for each thread let six blocks of 64 live there, 192 five.
+MOST_REGISTERS = {"mcc": 192, "matrix": 168, "differences": 168}
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES, ids=str)
@@ -33,7 +33,7 @@ MOST_REGISTERS = 168
 def test_no_spills_and_no_local_memory(architecture, family, stage):
     for kernel, signature in kernel_counts.counted_kernels(family, stage):
         log = kernel_counts.linked(kernel, signature, architecture)[1]
-        assert kernel_counts.registers_of(log) <= MOST_REGISTERS
+        assert kernel_counts.registers_of(log) <= MOST_REGISTERS[stage]
 
 
 @pytest.mark.slow
