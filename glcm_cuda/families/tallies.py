@@ -18,8 +18,6 @@ from glcm_cuda.families.emphases import Sums
 from glcm_cuda.families.fixed_point import log_table
 from glcm_cuda.families.inlining import inlined
 
-FIELDS = len(Sums._fields)
-
 
 class Tally(NamedTuple):
     """Scratch memory of a matrix."""

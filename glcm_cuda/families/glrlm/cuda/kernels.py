@@ -1,4 +1,4 @@
-"""CUDA kernels of the run-length family; see `counted_cuda.CUDACountedStage` for their arguments."""
+"""The CUDA kernel that counts windows of the run-length family; see `counted_cuda.CUDACountedStage`."""
 
 from __future__ import annotations
 
@@ -7,12 +7,8 @@ from collections.abc import Callable
 from numba import cuda
 
 from glcm_cuda.base.cache import versioned
-from glcm_cuda.families.counted_cuda import Planes, voxel_at, writing
-from glcm_cuda.families.emphases import FORMULAS
+from glcm_cuda.families.counted_cuda import voxel_at
 from glcm_cuda.families.glrlm.runs import count_runs
-from glcm_cuda.families.tallies import sums_at
-
-_write_features = writing(FORMULAS, sums_at)
 
 
 def count_kernel() -> Callable[..., None]:
@@ -31,16 +27,3 @@ def count_kernel() -> Callable[..., None]:
             count_runs(levels, centre, plan, integers[:, thread], reals[:, thread], sums[:, :, voxel])
 
     return count
-
-
-def mean_kernel(planes: Planes) -> Callable[..., None]:
-    """Return the kernel that writes features."""
-
-    @versioned(__name__)
-    def write(sums, first, voxels, out):  # type: ignore[no-untyped-def]
-        voxel = cuda.grid(1)
-        if voxel < voxels:
-            z, y, x = voxel_at(first + voxel, out.shape[2], out.shape[3])
-            _write_features(sums, voxel, planes, out, z, y, x)
-
-    return write

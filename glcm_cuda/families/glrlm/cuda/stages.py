@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from glcm_cuda.families.counted_cuda import CUDACountedStage
-from glcm_cuda.families.glrlm.cuda.kernels import count_kernel, mean_kernel
+from glcm_cuda.families.emphases_cuda import mean_kernel
+from glcm_cuda.families.glrlm.cuda.kernels import count_kernel
 from glcm_cuda.families.glrlm.runs import RUNS
 from glcm_cuda.families.stage import CUDAStage
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from glcm_cuda.families.counted_cuda import CUDACountedStage
-from glcm_cuda.families.glszm.cuda.kernels import count_kernel, mean_kernel
+from glcm_cuda.families.emphases_cuda import mean_kernel
+from glcm_cuda.families.glszm.cuda.kernels import count_kernel
 from glcm_cuda.families.glszm.zones import ZONES
 from glcm_cuda.families.stage import CUDAStage
 
