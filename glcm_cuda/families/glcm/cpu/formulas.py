@@ -51,8 +51,8 @@ def _sums_at(sums, x):  # type: ignore[no-untyped-def]
 
 
 def _value(place: int, sums: Any, scale: Any) -> Any:
-    """Return the value of a feature by the index of its formula."""
-    return tuple(FORMULAS.values())[place](sums, scale)
+    """Return the value of a feature by the index of its formula; uncompiled code cannot divide by 0."""
+    return tuple(FORMULAS.values())[place](sums, scale) if sums.pairs > 0 else 0.0
 
 
 @overload(_value, prefer_literal=True, jit_options={"error_model": "numpy"})
