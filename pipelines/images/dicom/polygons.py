@@ -17,8 +17,8 @@ Points = npt.NDArray[np.float64]
 def filled(corners: Points, shape: tuple[int, int]) -> Mask:
     """Return the pixels whose centre is inside a polygon.
 
-    Of centres on an edge, those of edges on one side count, so that polygons that share an edge share no
-    pixel. Libraries that draw polygons on pixels round the corners first.
+    Centres on an edge count as in Matplotlib: those on the left, the right and the last row of a square
+    do, those on its first row do not. Libraries that draw polygons on pixels round the corners first.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def contains(corners: Points, points: Points, *, edge: bool) -> Mask:
 
 
 def _is_left(start: Any, end: Any, x: Any, y: Any) -> Mask:
-    """Return whether points lie left of an edge, or on one that goes up; for points between its ends in y."""
+    """Return whether points lie left of an edge or on it; for points between its ends in y."""
     left: Mask = (end[1] - y) * (start[0] - end[0]) >= (end[0] - x) * (start[1] - end[1])
     points: Mask = left == (end[1] >= y)
     return points

@@ -11,11 +11,11 @@ from pipelines.images.dicom.polygons import contains, filled
 SQUARE = np.array([(1.0, 1.0), (3.0, 1.0), (3.0, 3.0), (1.0, 3.0)])
 
 
-def test_squares_side_by_side_share_no_pixel_and_leave_none_out():
-    parts = [filled(SQUARE + shift, (7, 7)) for shift in ((0, 0), (2, 0), (0, 2), (2, 2))]
-    assert [part.sum() for part in parts] == [4, 4, 4, 4]
-    assert np.sum(parts, axis=0).max() == 1
-    assert np.array_equal(np.any(parts, axis=0), filled(SQUARE * 2 - 1, (7, 7)))
+def test_centres_on_the_edges_of_a_square():
+    expected = np.zeros((5, 6), bool)
+    expected[2:4, 1:4] = True
+    assert np.array_equal(filled(SQUARE, (5, 6)), expected)
+    assert np.array_equal(filled(SQUARE[::-1], (5, 6)), expected)
 
 
 @pytest.mark.parametrize(("edge", "expected"), [(True, [1, 1, 1, 0]), (False, [1, 0, 0, 0])])
