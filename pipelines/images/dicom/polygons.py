@@ -17,8 +17,8 @@ Points = npt.NDArray[np.float64]
 def filled(corners: Points, shape: tuple[int, int]) -> Mask:
     """Return the pixels whose centre is inside a polygon.
 
-    Centres on an edge count as in Matplotlib: those on the left, the right and the last row of a square
-    do, those on its first row do not. Libraries that draw polygons on pixels round the corners first.
+    Whether a centre exactly on an edge counts depends on the way in which the edge runs, as in Matplotlib.
+    Libraries that draw polygons on pixels round the corners first.
 
     Parameters
     ----------
