@@ -50,13 +50,13 @@ class OneLineErrors(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse as click does, but refuse an option that is given again; errors become one line."""
-        with _told_in_one_line(ctx):
+        with one_line_errors(ctx):
             self._refuse_repeated(ctx, args)
             return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run as click does; errors become one line, and so does the end by a signal."""
-        with terminating(), _told_in_one_line(ctx):
+        with terminating(), one_line_errors(ctx):
             if self.needs:
                 require(ctx.command_path, *self.needs)
             return super().invoke(ctx)
@@ -101,7 +101,8 @@ def _raise_terminated(number: int, frame: object) -> NoReturn:
 
 
 @contextmanager
-def _told_in_one_line(ctx: click.Context) -> Iterator[None]:
+def one_line_errors(ctx: click.Context) -> Iterator[None]:
+    """End the block, and the command, in one line and an exit code for every expected error."""
     try:
         yield
     except click.UsageError as error:
