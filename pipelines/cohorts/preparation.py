@@ -77,7 +77,9 @@ def preprocess_cohort(cohort: Path, folder: Path, steps: Preprocessing, *, force
 
 def _check_steps(steps: Preprocessing) -> None:
     if steps.is_off:
-        msg = "give at least one step: --n4, --resample, --standardize, --normalize or --clip-outliers"
+        msg = (
+            "give at least one step: --n4, --resample, --clip, --standardize, --normalize or --clip-outliers"
+        )
         raise ValueError(msg)
     if steps.subtract is not None:
         msg = "--subtract works on a single image; use it with `radsynth map`, not with a cohort"

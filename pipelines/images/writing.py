@@ -26,6 +26,8 @@ from pipelines.images.volume import Volume, image_of, itk_name
 _COMPRESSION = 6
 """Level of gzip, that of ITK."""
 
+_LEAST_COMPRESSION = 1
+
 
 def write_map(
     array: npt.NDArray[Any],
@@ -153,10 +155,37 @@ def _set_forms(path: Path, image: SimpleITK.Image, forms: NiftiForms) -> None:
         file.write(changed.written_into(header, order))
 
 
-def _compress(plain: Path, path: Path) -> None:
+def write_lightly(volume: Volume, temporary: Path) -> None:
+    """Write an image as .nii.gz with the least compression, in a tenth of the usual time.
+
+    Parameters
+    ----------
+    volume : Volume
+        The image.
+    temporary : Path
+        A name that `replacing` gave.
+
+    Raises
+    ------
+    OSError, ValueError
+        If the file cannot be written whole.
+    """
+    plain = second_temporary(temporary, ".nii")
+    try:
+        with native_messages_logged():
+            SimpleITK.WriteImage(image_of(volume), itk_name(plain), False)
+        if volume.forms is not None:
+            _set_forms(plain, image_of(volume), volume.forms)
+        nifti.scan(plain)
+        _compress(plain, temporary, _LEAST_COMPRESSION)
+    finally:
+        plain.unlink(missing_ok=True)
+
+
+def _compress(plain: Path, path: Path, level: int = _COMPRESSION) -> None:
     with (
         plain.open("rb") as source,
         path.open("wb") as raw,
-        gzip.GzipFile("", "wb", _COMPRESSION, raw, 0) as target,
+        gzip.GzipFile("", "wb", level, raw, 0) as target,
     ):
         shutil.copyfileobj(source, target, 1 << 20)

@@ -207,6 +207,7 @@ def preprocessing_options(function: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--subtract", type=FilePath(), help="Image to subtract, e.g. the pre-contrast phase.")
     @click.option("--n4", is_flag=True, help="Correct the MR bias field with N4.")
     @click.option("--resample", metavar="X,Y,Z", help="Resample to this spacing in mm; 0 keeps an axis.")
+    @click.option("--clip", type=float, nargs=2, metavar="LOW HIGH", help="Clip intensities: -160 240.")
     @click.option("--standardize", type=FilePath(), help="Intensity standard of `cohort standard`.")
     @click.option("--normalize", metavar="zscore", help="Normalise to mean 0, standard deviation 1.")
     @click.option("--clip-outliers", type=float, help="Clip beyond this many standard deviations.")
@@ -216,6 +217,7 @@ def preprocessing_options(function: Callable[..., Any]) -> Callable[..., Any]:
         subtract: Path | None,
         n4: bool,
         resample: str | None,
+        clip: tuple[float, float] | None,
         standardize: Path | None,
         normalize: Any,
         clip_outliers: float | None,
@@ -227,6 +229,7 @@ def preprocessing_options(function: Callable[..., Any]) -> Callable[..., Any]:
             subtract=subtract,
             n4=n4,
             spacing_mm=None if resample is None else _spacing(resample),
+            clip=clip,
             standardize=standardize,
             normalize=normalize,
             outliers=clip_outliers,
