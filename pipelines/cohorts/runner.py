@@ -262,6 +262,9 @@ def _differences(there: Any, here: Any, place: str = "") -> Iterator[str]:
         for name in {**there, **here}:
             inside = f"{place}.{name}" if place else name
             yield from _differences(there.get(name), here.get(name), inside)
+    elif isinstance(there, list) and isinstance(here, list) and len(there) == len(here):
+        for index, (one, other) in enumerate(zip(there, here, strict=True)):
+            yield from _differences(one, other, f"{place}[{index}]")
     elif there != here:
         yield f"{place} is {json.dumps(there)} there, {json.dumps(here)} here"
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from pipelines.images.preprocessing import Preprocessing, moved_labels, preproce
 from pipelines.images.provenance import sha256_of, sidecar_path
 from pipelines.images.reading import read_image
 from pipelines.images.volume import Volume
-from pipelines.images.writing import write_lightly, write_volume
+from pipelines.images.writing import LightWriter, write_volume
 from pipelines.maps.exact import MapSettings, MapTarget, write_maps
 from pipelines.maps.filtering import Filtering, map_name
 from pipelines.maps.inputs import Inputs
@@ -315,14 +315,16 @@ def _on_whole(one: _Map, image: Volume, fill: float) -> npt.NDArray[np.float32]:
 
 def _write_all(files: Mapping[Path, Callable[[], npt.NDArray[Any]]], image: Volume) -> None:
     """Write arrays on the grid of an image, every file or none; two at a time."""
+    writer_of = cache(partial(LightWriter.of, image))
 
-    def write(array: Callable[[], npt.NDArray[Any]], temporary: Path) -> None:
-        write_lightly(replace(image, array=array()), temporary)
+    def write(make: Callable[[], npt.NDArray[Any]], temporary: Path) -> None:
+        array = make()
+        writer_of(array.dtype).write(array, temporary)
 
     with ExitStack() as stack:
         temporaries = [stack.enter_context(replacing(path, force=True)) for path in files]
-        with ThreadPoolExecutor(_WRITERS) as writers:
-            list(writers.map(write, files.values(), temporaries))
+        with ThreadPoolExecutor(_WRITERS) as threads:
+            list(threads.map(write, files.values(), temporaries))
 
 
 def _maps(inputs: Inputs, settings: ChannelSettings, image: Volume, region: npt.NDArray[Any]) -> list[_Map]:

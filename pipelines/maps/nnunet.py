@@ -88,19 +88,17 @@ def label_names(cases: Sequence[Case], present: Iterable[int]) -> dict[str, int]
                     f"{names[label]}; a label of nnU-Net means one thing: correct the column tissues"
                 )
                 raise ValueError(msg)
+    for label, name in names.items():
+        first = next(other for other, called in names.items() if called == name)
+        if first != label:
+            msg = f"labels {first} and {label} are both called {name}; correct the column tissues"
+            raise ValueError(msg)
     present = set(present)
     highest = max(present, default=0)
     missing = sorted(set(range(1, highest)) - present)
     if missing:
         _log.warning("labels must count on for nnU-Net: %s is in no case", ", ".join(map(str, missing)))
-    found = {BACKGROUND: 0}
-    for label in range(1, highest + 1):
-        name = tissue_name(label, names)
-        if name in found:
-            msg = f"labels {found[name]} and {label} are both called {name}; correct the column tissues"
-            raise ValueError(msg)
-        found[name] = label
-    return found
+    return {BACKGROUND: 0} | {tissue_name(label, names): label for label in range(1, highest + 1)}
 
 
 def dataset_description(
