@@ -158,6 +158,28 @@ def test_the_dictionary_transform_in_a_pipeline(files):
         TextureMapd("none")(result)
 
 
+def test_filters_of_every_channel(files):
+    _, image, mask = files
+    keywords = {"filters": ["original", "log:sigma=2,3"], "settings": SETTINGS}
+    tensor, spacing = torch.from_numpy(np.stack([image, image[::-1]])), (1, 2, 3)
+    made = radsynth.map(tensor, "contrast", mask=torch.from_numpy(mask)[None], spacing=spacing, **keywords)
+    for channel, array in enumerate((image, image[::-1])):
+        alone = radsynth.map(array.T, "contrast", mask=mask.T, spacing=spacing[::-1], **keywords)
+        assert list(alone) == list(made)
+        for key, values in alone.items():
+            np.testing.assert_array_equal(made[key][channel], values.T)
+
+
+def test_filters_in_the_dictionary_transform(files):
+    paths, image, _ = files
+    loaded = load(paths)
+    made = TextureMapd("image", ["joint_entropy", "contrast"], SETTINGS, filters=("square", "original"))(
+        loaded
+    )
+    assert made["image"].shape == (4, *image.shape)
+    np.testing.assert_array_equal(made["image"][3], expected(image, features="contrast"))
+
+
 def test_in_torchio(files):
     paths, image, _ = files
     subject = torchio.Subject(image=torchio.ScalarImage(paths["image"]))

@@ -40,7 +40,7 @@ def test_the_example_of_the_readme_runs(folder):
 
 def test_the_examples_run(folder, capsys):
     blocks = snippets(ROOT / "docs" / "python.md")
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     names: dict[str, object] = {}
     for block in blocks:
         exec(compile(block, "docs/python.md", "exec"), names)
