@@ -151,6 +151,9 @@ class RadiomicsFeatureExtractor:
         self, imageType: str, enabled: bool = True, customArgs: Mapping[str, Any] | None = None
     ) -> None:
         """Enable an image type, with settings of its own, or disable it; an unknown one is logged."""
+        if customArgs is not None and not isinstance(customArgs, Mapping):
+            msg = f"customArgs must be a dict of settings, got {customArgs!r}"
+            raise TypeError(msg)
         if imageType not in IMAGE_TYPES:
             _log.warning("Image type %s is not recognized", imageType)
         elif enabled:

@@ -11,6 +11,7 @@ from pipelines.filters.specification import filter_of
 from pipelines.images.volume import Volume
 from pipelines.maps.filtering import Filtering, checked_names, derived_images, filterings_from
 from pipelines.shell.parameter_file import ParameterFile
+from radsynth.arguments import texts_of
 from radsynth.inputs import Mask
 
 Filters = str | Iterable[str] | None
@@ -47,11 +48,7 @@ def filters_from(
 def _texts(filters: Filters) -> tuple[str, ...]:
     if filters is None:
         return ()
-    texts = (filters,) if isinstance(filters, str) or not isinstance(filters, Iterable) else tuple(filters)
-    for text in texts:
-        if not isinstance(text, str):
-            msg = f"filters must be specifications such as 'log:sigma=2,4', got {text!r}"
-            raise TypeError(msg)
+    texts = texts_of("filters", filters, "specifications such as 'log:sigma=2,4'")
     if not texts:
         msg = "filters must name at least one filter, got none; leave the argument out for the image itself"
         raise ValueError(msg)

@@ -15,6 +15,7 @@ from glcm_cuda.engines.choice import Backend
 from glcm_cuda.families.registry import requested
 from pipelines.filters.contract import Derived
 from pipelines.shell.parameter_file import ParameterFile
+from radsynth.arguments import texts_of
 from radsynth.boxes import box_maps, on_whole
 from radsynth.filtering import Filters, filters_from, images_of, key_of, names_of
 from radsynth.inputs import Inputs
@@ -137,10 +138,7 @@ def _wanted(features: str | Iterable[str] | None, parameters: ParameterFile | No
     """Return the names that ask for features, in their order; of a family, those of its features."""
     if features is None:
         features = "joint_entropy" if parameters is None else parameters.features
-    if isinstance(features, (bytes, os.PathLike)) or not isinstance(features, Iterable):
-        msg = f"features must be a name or several, got {features!r}"
-        raise TypeError(msg)
-    return tuple(requested(features))
+    return tuple(requested(texts_of("features", features, "a name or several")))
 
 
 def _is_single(features: str | Iterable[str] | None, parameters: ParameterFile | None) -> bool:

@@ -17,6 +17,7 @@ from pipelines.maps.aggregations import AGGREGATIONS
 from pipelines.maps.inputs import MOST_LABELS, labels_in
 from pipelines.maps.region import aggregations_named
 from pipelines.shell.parameter_file import ParameterFile
+from radsynth.arguments import texts_of
 from radsynth.boxes import region_values
 from radsynth.filtering import Filters, filters_from, images_of, key_of, names_of
 from radsynth.inputs import Mask, prepared
@@ -88,7 +89,7 @@ def features(
     glcm = changed(None if parameters is None else parameters.settings)
     if features is None:
         features = "all" if parameters is None else parameters.features
-    wanted = tuple(requested(features, region=True))
+    wanted = tuple(requested(texts_of("features", features, "a name or several"), region=True))
     # pyradiomics pools the slices of 2D matrices
     pool = parameters is not None if chosen is None else chosen.pool_slices
     given = {*keywords, *(() if chosen is None else ("dimensions",))}

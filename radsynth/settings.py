@@ -12,6 +12,7 @@ from glcm_cuda.base.checks import nearest
 from pipelines.images.volume import Volume
 from pipelines.shell.parameter_file import ParameterFile, read_parameter_file
 from pipelines.shell.settings import changed_settings
+from radsynth.arguments import path_of
 
 _NAMES = tuple(field.name for field in dataclasses.fields(GLCMSettings))
 
@@ -34,7 +35,7 @@ def parameters_from(
     if settings is not None:
         msg = "settings and params are mutually exclusive; give keywords such as levels=32 beside params"
         raise ValueError(msg)
-    return read_parameter_file(params, region=region)
+    return read_parameter_file(path_of("params", params), region=region)
 
 
 def settings_from(

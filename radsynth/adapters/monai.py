@@ -15,6 +15,7 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform, Transform
 
 from glcm_cuda import GLCMSettings
+from radsynth.arguments import texts_of
 from radsynth.filtering import Filters
 from radsynth.mapping import map as texture_map
 
@@ -51,10 +52,10 @@ class TextureMap(Transform):
         **keywords: Any,
     ) -> None:
         super().__init__()
-        self.features = (features,) if isinstance(features, str) else tuple(features)
+        self.features = texts_of("features", features, "a name or several")
         self.settings = settings
         self.outside = outside
-        self.filters = filters if filters is None or isinstance(filters, str) else tuple(filters)
+        self.filters = None if filters is None else texts_of("filters", filters, "specifications")
         self.keywords = keywords
 
     def __call__(self, data: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
@@ -72,6 +73,9 @@ class TextureMap(Transform):
         TypeError, ValueError
             Those of `radsynth.map`.
         """
+        if not isinstance(data, torch.Tensor):
+            msg = f"data must be a tensor (C, H, W, D), got {type(data).__name__}"
+            raise TypeError(msg)
         outside = None if mask is None else self.outside
         maps = texture_map(
             data,

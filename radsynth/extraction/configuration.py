@@ -159,6 +159,9 @@ def _names_of(family: str, given: Any) -> list[str]:
     """Return the features of a class that are named, or all that are not deprecated."""
     known = [feature.pyradiomics for feature in _TEXTURES[family].features if feature.pyradiomics]
     known.sort(key="{}FeatureValue".format)  # pyradiomics sorts its methods: MeanAbsoluteDeviation, then Mean
+    if not isinstance(given, list | tuple | set | None):
+        msg = f"{family} must be a list of features, got {given!r}"
+        raise TypeError(msg)
     names = [str(name) for name in given or ()]
     for name in names:
         if name in SAME_AS.get(family, {}):

@@ -13,7 +13,7 @@ from pipelines.images.volume import Volume
 from pipelines.maps.filtering import Filtering, checked_names
 from pipelines.shell.image_types import IMAGE_TYPES
 from pipelines.shell.parameter_file import ParameterFile
-from pipelines.shell.yaml_values import refuse_unknown
+from pipelines.shell.yaml_values import mapping, refuse_unknown
 from radsynth.extraction.configuration import parameters_from
 
 _log = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ def image_types_from(
     refuse_unknown("imageType", enabled, tuple(IMAGE_TYPES))
     types = []
     for name, given in enabled.items():
-        own = dict(given or {})
+        own = mapping(f"imageType {name}", given)
         if name == "LoG" and {**settings, **own}.get("sigma") is None:
             _log.warning("imageType LoG makes no image: it has no sigma; give sigma=[2.0, 4.0], for example")
             continue

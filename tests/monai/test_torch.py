@@ -116,6 +116,18 @@ def test_masks_of_other_kinds_are_refused(files):
         radsynth.map(tensor.to(torch.complex64))
 
 
+def test_transforms_name_unfit_arguments():
+    for make, words in (
+        (lambda: TextureMap(3), "features must be a name or several, got 3"),
+        (lambda: TextureMapd("image", filters=3), "filters must be specifications, got 3"),
+        (lambda: TextureMap()(np.zeros((1, 2, 3, 4))), r"data must be a tensor \(C, H, W, D\), got ndarray"),
+    ):
+        with pytest.raises(TypeError, match=words):
+            make()
+    with pytest.raises(ValueError, match="image must be a tensor"):
+        TextureMap()(torch.zeros(3, 4, 5))
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.bool, torch.float64])
 def test_types_of_tensors(files, dtype):
     _, image, _ = files

@@ -164,6 +164,7 @@ def test_results_say_who_computed_them(images):
     [
         ({"weightingNorm": "euclidean"}, "weightingNorm euclidean is not supported"),
         ({"binCount": 1}, "binCount must be a whole number of 2 or more"),
+        ({"distances": 2}, "distances must be a list of whole numbers, got 2"),
         ({"label": 9}, r"Label \(9\) not present in mask; labels present: \[1, 2\]"),
         ({"minimumROISize": 500}, "the extractor requires at least 501"),
     ],
@@ -215,7 +216,19 @@ def test_unfit_images_and_features_are_refused(images):
     for arguments, error, words in cases:
         with pytest.raises(error, match=words):
             extractor().execute(*arguments)
+    for settings, words in (
+        ({"label": "1"}, "label must be a whole number, got '1'"),
+        ({"geometryTolerance": "1"}, "geometryTolerance must be a number, got '1'"),
+    ):
+        with pytest.raises(TypeError, match=words):
+            extractor(**settings).execute(*images)
+    assert extractor(label=np.uint8(2)).execute(*images)
     made = extractor()
+    with pytest.raises(TypeError, match="customArgs must be a dict of settings, got 2"):
+        made.enableImageTypeByName("LoG", customArgs=2)
+    made.enableFeaturesByName(glcm="JointEntropy")
+    with pytest.raises(TypeError, match="glcm must be a list of features, got 'JointEntropy'"):
+        made.execute(*images)
     made.enableFeaturesByName(glcm=["JointEntropie"])
     with pytest.raises(LookupError, match=r"glcm_JointEntropie \(did you mean 'JointEntropy'"):
         made.execute(*images)
@@ -279,6 +292,7 @@ def test_the_log_without_sigma_makes_no_image_as_in_pyradiomics(images, caplog):
 @pytest.mark.parametrize(
     ("types", "words"),
     [
+        ({"LoG": 2}, "imageType LoG must be a mapping of names to values, got 2"),
         ({"Loog": {}}, r"imageType: no 'Loog' \(did you mean 'LoG'"),
         ({"LoG": {"sigma": "2"}}, "imageType LoG: sigma must be a list of widths in mm"),
         ({"Square": {"kernelRadius": 2}}, "imageType Square: kernelRadius must be given for all image types"),

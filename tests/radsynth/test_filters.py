@@ -119,7 +119,7 @@ def test_the_table_has_the_values_of_the_command(case, tmp_path):
         (["log"], ValueError, "filters log: sigma is missing"),
         ([], ValueError, "filters must name at least one filter, got none"),
         (2, TypeError, "filters must be specifications such as 'log:sigma=2,4', got 2"),
-        ([("log", 2)], TypeError, "filters must be specifications"),
+        ([("log", 2)], TypeError, "filters must be specifications .*, got list of tuple"),
         (["wavelet", "wavelet:db2"], ValueError, "two filters give an image the name wavelet-L"),
         ("log:sigma=40", ValueError, "log with sigma 40 mm needs at least"),
         (
