@@ -391,6 +391,7 @@ def test_a_model_of_several_features_gives_a_map_of_each(two_features, tmp_path,
     assert (sidecar(outputs["contrast"])["unit"], sidecar(outputs["joint_entropy"])["unit"]) == (None, "bits")
 
 
+@pytest.mark.slow
 def test_features_of_other_families(tmp_path, rng):
     from surrogate import NetworkSettings, build_model
 
@@ -586,6 +587,7 @@ def test_a_failed_check_is_told_last_and_drawn(models, tmp_path, rng):
     assert drawn() == 0
 
 
+@pytest.mark.slow
 def test_a_cohort_names_whose_check_failed(cohort, run, tmp_path):
     line = "CHECK FAILED: the maps of 3 patients (p0, p1, new) of 3; do not use them"
     for _ in range(2):  # of maps that are kept, too
@@ -637,6 +639,7 @@ def test_the_maps_of_a_cohort_are_checked_by_tissue(cohort, run, tmp_path):
     assert (check["where"], other["where"]) == ("tissues", "image")
 
 
+@pytest.mark.slow
 def test_a_fallback_asked_for_later_replaces_what_failed(cohort, run):
     for fold in range(2):
         write_card(run / f"fold{fold}.keras", rmse=1e-9)
