@@ -75,7 +75,12 @@ def on_whole(part: Map, volume: Volume, mask: Mask | None, settings: GLCMSetting
 
 
 def region_values(
-    volume: Volume, mask: Mask, features: Sequence[str], settings: GLCMSettings, pool_slices: bool
+    volume: Volume,
+    mask: Mask,
+    features: Sequence[str],
+    settings: GLCMSettings,
+    pool_slices: bool,
+    morphological_mask: Mask | None = None,
 ) -> dict[str, float]:
     """Return features of a region, by the names that ask for them.
 
@@ -85,7 +90,7 @@ def region_values(
         The image; its grey levels are those of the whole.
     mask : bool array of the volume's shape
         The region.
-    features, settings, pool_slices
+    features, settings, pool_slices, morphological_mask
         See `glcm_cuda.roi.roi_features`.
 
     Raises
@@ -94,13 +99,15 @@ def region_values(
         Those of `glcm_cuda.roi.roi_features`.
     """
     bins = find_bins(volume.array, settings, mask)
-    box = bounding_box(mask, 0)  # beyond it there is no pair inside the mask
+    shape = mask if morphological_mask is None else morphological_mask
+    box = bounding_box(shape, 0)  # beyond it there is no pair inside the mask
     return roi_features(
         volume.array[box],
         features,
         settings,
         mask=mask[box],
         pool_slices=pool_slices,
+        morphological_mask=shape[box],
         bins=bins,
         spacing=volume.zyx_spacing_mm,
     )

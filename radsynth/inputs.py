@@ -77,7 +77,15 @@ def prepared(volume: Volume, mask: Mask, parameters: ParameterFile | None) -> tu
     ValueError
         If a step cannot be taken, or less of the mask is left than the file asks for.
     """
+    volume, counted, _ = prepared_region(volume, mask, parameters)
+    return volume, counted
+
+
+def prepared_region(
+    volume: Volume, mask: Mask, parameters: ParameterFile | None
+) -> tuple[Volume, Mask, Mask]:
+    """Return an image and its mask as `prepared` does, and the mask before resegmentation."""
     if parameters is None:
-        return volume, mask
+        return volume, mask, mask
     volume, mask = preprocess_with_mask(volume, mask, parameters.steps)
-    return volume, parameters.region("of the image", mask, volume.array)
+    return volume, parameters.region("of the image", mask, volume.array), mask

@@ -17,7 +17,7 @@ from pipelines.maps.inputs import MOST_LABELS, labels_in
 from pipelines.maps.region import aggregations_named
 from pipelines.shell.parameter_file import ParameterFile
 from radsynth.boxes import region_values
-from radsynth.inputs import Mask, prepared
+from radsynth.inputs import Mask, prepared_region
 from radsynth.kinds.finding import kind_of
 from radsynth.kinds.kind import Spacing
 from radsynth.masks import labels_of
@@ -92,9 +92,10 @@ def features(
     volume, regions = _regions(image, mask, label, spacing, parameters)
     rows = []
     for inside in regions.values():
-        ready, counted = prepared(volume, inside, parameters)
+        ready, counted, shape = prepared_region(volume, inside, parameters)
         fitted = fitted_to(ready, glcm, parameters, given)
-        rows.append({"voxels": int(counted.sum()), **region_values(ready, counted, wanted, fitted, pool)})
+        values = region_values(ready, counted, wanted, fitted, pool, shape)
+        rows.append({"voxels": int(counted.sum()), **values})
     return pd.DataFrame(rows, index=pd.Index(list(regions), name="label"))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -63,6 +63,35 @@ class Volume:
         x, y, z = (*first, 0)[:3]
         forms = None if self.forms is None else self.forms.cropped((x, y, z))
         return replace(self, array=np.ascontiguousarray(self.array[box]), origin_mm=origin, forms=forms)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Part:
+    """A part of an image, and where it lies in the whole.
+
+    Parameters
+    ----------
+    volume : Volume
+        The voxels in a box, at their place in space.
+    whole : Volume
+        The grid of the whole image; its voxels may not be there.
+    box : tuple of slices
+        The part's voxels on that grid.
+    """
+
+    volume: Volume
+    whole: Volume
+    box: tuple[slice, ...]
+
+    @classmethod
+    def all_of(cls, volume: Volume) -> Self:
+        """Return a part that is the whole."""
+        return cls(volume=volume, whole=volume, box=tuple(slice(0, size) for size in volume.array.shape))
+
+    def placed(self, box: tuple[slice, ...]) -> tuple[slice, ...]:
+        """Return a box of the part's voxels as one on the grid of the whole."""
+        pairs = zip(self.box, box, strict=True)
+        return tuple(slice(own.start + one.start, own.start + one.stop) for own, one in pairs)
 
 
 def geometry_differences(other: Volume, volume: Volume) -> list[str]:
