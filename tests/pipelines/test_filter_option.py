@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,9 +14,11 @@ from glcm_cuda import GLCMSettings, feature_maps
 from glcm_cuda.roi import roi_features
 from pipelines.filters.contract import Scope
 from pipelines.filters.specification import filter_of
+from pipelines.images.preprocessing import preprocess_part
 from pipelines.images.reading import read_image
-from pipelines.images.volume import Volume
+from pipelines.images.volume import Volume, geometry_differences
 from pipelines.images.writing import write_volume
+from pipelines.shell.parameter_file import read_parameter_file
 
 pytest.importorskip("pywt", reason="the extra `filters`")
 pytest.importorskip("skimage", reason="the extra `filters`")
@@ -135,6 +138,68 @@ def test_a_parameter_file_with_image_types_runs(tmp_path, image, mask, volume, i
         maps = feature_maps(array, ["glrlm_RunEntropy"], settings, mask=inside, backend="cpu")
         found = read_image(tmp_path / f"m_{name}_glrlm_RunEntropy.nrrd").array
         np.testing.assert_array_equal(found[inside], maps["glrlm_RunEntropy"][inside])
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "resampledPixelSpacing: [1.1, 1.3, 0], interpolator: sitkLinear, padDistance: 2",
+        "preCrop: true, padDistance: 1",
+    ],
+)
+def test_filters_work_on_the_box_that_pyradiomics_crops(tmp_path, image, mask, volume, inside, setting):
+    """Maps lie on the whole image all the same, or with --crop on the box that windows reach."""
+    inside[:, :, 5:] = False
+    write_volume(Volume(inside.astype(np.uint8), *GEOMETRY), mask, force=True)
+    params = tmp_path / "p.yaml"
+    params.write_text(
+        f"imageType: {{Original: {{}}, Square: {{}}, Wavelet: {{}}}}\n"
+        f"setting: {{binCount: 8, {setting}}}\nfeatureClass: {{glcm: [Contrast]}}\n"
+    )
+    file = read_parameter_file(params)
+    part, moved = preprocess_part(volume, inside, file.steps, file.crop)
+    assert part.volume.array.size < part.whole.array.size
+    given = (image, "--mask", mask, "--params", params)
+    result = radsynth("map", *given, "-o", tmp_path / "m.nrrd", "--backend", "cpu")
+    assert result.exit_code == 0, result.output
+    edges = "x".join(map(str, part.whole.array.shape))
+    assert result.stdout.splitlines()[-1].startswith(f"{edges} voxels, 10 images, 1 feature, ")
+    preview = tmp_path / "p.png"
+    options = ("-o", tmp_path / "c.nrrd", "--backend", "cpu", "--crop", "--preview", preview)
+    assert radsynth("map", *given, *options).exit_code == 0
+    assert preview.exists()
+    result = radsynth("roi", *given, "-o", tmp_path / "t.csv")
+    assert result.exit_code == 0, result.output
+    (row,) = csv.DictReader((tmp_path / "t.csv").read_text().splitlines())
+    for text, name in (("square", "square"), ("wavelet", "wavelet-HLL"), ("original", "original")):
+        values = derived(text, part.volume, Scope())[name]
+        settings = GLCMSettings.from_dict(
+            {**GLCMSettings.preset("pyradiomics").to_dict(), "levels": 8, "bin_width": None}
+        )
+        expected = feature_maps(values, ["contrast"], settings, mask=moved, backend="cpu")["contrast"]
+        found = read_image(tmp_path / f"m_{name}_glcm_Contrast.nrrd")
+        assert not geometry_differences(replace(part.whole, array=found.array), found)
+        np.testing.assert_array_equal(found.array[part.box][moved], expected[moved])
+        assert not found.array[part.box][~moved].any()
+        assert np.count_nonzero(found.array) == np.count_nonzero(expected[moved])
+        cropped = read_image(tmp_path / f"c_{name}_glcm_Contrast.nrrd")
+        box = tuple(
+            slice(*edges)
+            for edges in json.loads((tmp_path / f"c_{name}_glcm_Contrast.nrrd.json").read_text())["crop"]
+        )
+        np.testing.assert_array_equal(cropped.array, found.array[box])
+        assert not geometry_differences(found.cropped(box), cropped)
+        region = roi_features(values, ["contrast"], settings, mask=moved)
+        assert float(row[f"{name}_glcm_Contrast"]) == region["contrast"]
+
+
+def test_windows_beyond_the_box_of_filters_are_refused(tmp_path, image, mask):
+    params = tmp_path / "p.yaml"
+    params.write_text("imageType: {Square: {}}\nsetting: {preCrop: true, padDistance: 2}\n" + CLASSES)
+    given = ("map", image, "--mask", mask, "--params", params, "-o", tmp_path / "m.nrrd", "--window", 7)
+    assert_refused(
+        radsynth(*given), "windows reach 3 voxels around the mask, filters work on 2 (padDistance)"
+    )
 
 
 def test_columns_of_regions_begin_with_the_image(tmp_path, image, mask, volume, inside):
