@@ -10,7 +10,7 @@ import numpy.typing as npt
 import SimpleITK
 
 from glcm_cuda.levels.arrays import refuse_not_finite
-from pipelines.images.volume import Part, Volume, image_of, volume_of
+from pipelines.images.volume import Part, Volume, image_of, refuse_without_spacing, volume_of
 
 _MOST_VOXELS = 1 << 31
 
@@ -245,7 +245,14 @@ def _box(low: npt.NDArray[Any], high: npt.NDArray[Any]) -> tuple[slice, ...]:
 
 
 def _spacings(volume: Volume, spacing_mm: tuple[float, ...]) -> tuple[npt.NDArray[Any], ...]:
-    """Return spacing, size and new spacing of an image along x, y and z."""
+    """Return spacing, size and new spacing of an image along x, y and z.
+
+    Raises
+    ------
+    ValueError
+        If the image's spacing is unknown.
+    """
+    refuse_without_spacing("resampling", volume)
     old, size = np.array(volume.spacing_mm), np.array(volume.array.shape[::-1])
     wanted = np.array(spacing_mm[: len(old)])
     return old, size, np.where(wanted == 0, old, wanted)

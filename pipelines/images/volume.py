@@ -38,6 +38,8 @@ class Volume:
     forms : NiftiForms, optional
         Of a NIfTI file, its two statements of the place of the voxels, which may differ. Spacing, origin and
         direction are those of the form that ITK follows.
+    has_spacing : bool
+        Whether the file states a spacing; if not, it is 1.
     """
 
     array: npt.NDArray[Any]
@@ -47,6 +49,7 @@ class Volume:
     sources: tuple[Path, ...] = ()
     modality: str = ""
     forms: NiftiForms | None = None
+    has_spacing: bool = True
 
     @property
     def zyx_spacing_mm(self) -> tuple[float, float, float]:
@@ -63,6 +66,16 @@ class Volume:
         x, y, z = (*first, 0)[:3]
         forms = None if self.forms is None else self.forms.cropped((x, y, z))
         return replace(self, array=np.ascontiguousarray(self.array[box]), origin_mm=origin, forms=forms)
+
+
+def refuse_without_spacing(name: str, volume: Volume, advice: str = "") -> None:
+    """Raise ValueError if a file does not state its spacing, which something needs; `name` says what."""
+    if not volume.has_spacing:
+        msg = (
+            f"{name} needs the spacing of voxels in mm, which the image's header does not state; write it "
+            f"there (NRRD: spacings, MetaImage: ElementSpacing){advice}"
+        )
+        raise ValueError(msg)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

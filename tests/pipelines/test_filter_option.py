@@ -236,6 +236,10 @@ def test_every_feature_of_a_region_has_a_column(tmp_path, image, mask):
     [
         (("--filter", "lgo:2"), "--filter lgo:2: no filter 'lgo' (did you mean 'log'?)"),
         (("--filter", "wavelet:cof1"), "no wavelet 'cof1' (did you mean 'coif1'?)"),
+        (
+            ("--filter", "wavelet:mexh"),
+            "no wavelet 'mexh'; the discrete wavelets are bior1.1 to bior6.8, coif1",
+        ),
         (("--filter", "log:sigma=40"), "log with sigma 40 mm needs at least 59 voxels along x, 0.7 mm apart"),
         (("--filter", "square", "--filter", "square"), "two filters give an image the name square"),
         (("--filter", "lbp-2d", "--bin-width", "25"), "lbp-2D has values from 0 to 9, one level with a bin"),
@@ -247,6 +251,63 @@ def test_refused_in_one_line_and_nothing_written(tmp_path, image, mask, command,
     result = radsynth(command, image, "--mask", mask, "-o", output, *options, *backend)
     assert_refused(result, message)
     assert not output.parent.exists() or not list(output.parent.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "header"),
+    [
+        (
+            "i.nrrd",
+            "NRRD0004\ntype: short\ndimension: 3\nsizes: 10 12 6\nendian: little\nencoding: raw\n{}\n",
+        ),
+        (
+            "i.mha",
+            "ObjectType = Image\nNDims = 3\nDimSize = 10 12 6\nElementType = MET_SHORT\n"
+            "{}ElementDataFile = LOCAL\n",
+        ),
+    ],
+)
+def test_filters_in_mm_need_a_spacing(tmp_path, volume, name, header):
+    path, output = tmp_path / name, tmp_path / "m.nrrd"
+    path.write_bytes(header.format("").encode() + volume.array.tobytes())
+    line = "needs the spacing of voxels in mm, which the image's header does not state"
+    for text in ("log:2", "gradient", "ibsi-log:2"):
+        assert_refused(radsynth("map", path, "-o", output, "--filter", text), line)
+    assert_refused(radsynth("map", path, "-o", output, "--resample", "1"), f"resampling {line}")
+    result = radsynth("map", path, "-o", output, "--filter", "gradient:use_spacing=no")
+    assert result.exit_code == 0, result.output
+    stated = "spacings: 1 1 2\n" if name == "i.nrrd" else "ElementSpacing = 1 1 2\n"
+    path.write_bytes(header.format(stated).encode() + volume.array.tobytes())
+    assert radsynth("map", path, "-o", tmp_path / "l.nrrd", "--filter", "gradient").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (
+            "wavelet:coif1",
+            "wavelet coif1 reaches over 6 voxels, the image has 2 along z; it is repeated beyond",
+        ),
+        (
+            "lbp-2d:radius=5.5",
+            "lbp-2D reaches over 13 voxels, the image has 12 along y; samples beyond it are 0",
+        ),
+        ("lbp-3d", "lbp-3D reaches over 3 voxels, the image has 2 along z; samples beyond it are 0"),
+        (
+            "ibsi-mean:size=5",
+            "ibsi-mean reaches over 5 voxels, the image has 2 along z; beyond it: boundary mir",
+        ),
+        ("ibsi-laws:kernels=L3L3L3,energy=2", "ibsi-laws reaches over 5 voxels, the image has 2 along z"),
+        ("ibsi-wavelet:haar,level=2", "ibsi-wavelet reaches over 4 voxels, the image has 2 along z"),
+        ("square", ""),
+        ("gradient", ""),
+    ],
+)
+def test_images_that_are_thinner_than_a_kernel_are_told(tmp_path, volume, text, line, caplog):
+    thin = replace(volume, array=volume.array[:2])
+    filter_of(text).check(thin, Scope())
+    assert caplog.text.count("reaches over") == bool(line)
+    assert line in caplog.text
 
 
 def test_maps_before_a_refused_image_are_not_kept(tmp_path, image, mask):
