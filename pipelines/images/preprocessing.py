@@ -54,6 +54,8 @@ class Preprocessing:
         For masks, linear with a threshold of 0.5; by default each voxel takes the nearest.
     rounded : bool
         Round intensities to whole numbers after resampling, as IBSI does for CT; a half to the even one.
+    clip : tuple of 2 floats, optional
+        Lowest and highest intensity, such as those of a window of CT; others become these.
     standardize : Path, optional
         Intensity standard (`learn_standard`) to which the histogram is mapped, piecewise linearly.
     normalize : {"zscore"}, optional
@@ -77,6 +79,7 @@ class Preprocessing:
     interpolator: str | None = None
     mask_interpolator: str | None = None
     rounded: bool = False
+    clip: tuple[float, float] | None = None
     standardize: Path | None = None
     normalize: Literal["zscore"] | None = None
     outliers: float | None = None
@@ -91,6 +94,9 @@ class Preprocessing:
             raise ValueError(msg)
         if self.spacing_mm is not None and not all(0 <= edge < np.inf for edge in self.spacing_mm):
             msg = f"--resample must be spacings in mm of 0 (keep the axis) or more, got {self.spacing_mm}"
+            raise ValueError(msg)
+        if self.clip is not None and not -np.inf < self.clip[0] < self.clip[1] < np.inf:
+            msg = f"--clip must be a lower and a higher intensity, got {self.clip[0]:g} and {self.clip[1]:g}"
             raise ValueError(msg)
 
     @property
@@ -141,6 +147,8 @@ class Preprocessing:
             }
         if self.rounded:
             steps["round"] = True
+        if self.clip is not None:
+            steps["clip"] = list(self.clip)
         if self.standardize is not None:
             steps["standardize"] = source_record(self.standardize, "standard")
         if self.normalize is not None:
@@ -183,6 +191,8 @@ def preprocess(volume: Volume, steps: Preprocessing) -> Volume:
         volume = on_spacing(volume, steps.spacing_mm, steps.interpolator or LINEAR)
     if steps.rounded:
         volume = _rounded(volume)
+    if steps.clip is not None:
+        volume = replace(volume, array=np.clip(volume.array, *steps.clip))
     if steps.standardize is not None:
         volume = replace(volume, array=standardized(volume.array, read_standard(steps.standardize)))
     if steps.normalize is not None:
@@ -218,15 +228,15 @@ def preprocess_part(
     volume, mask, steps
         See `preprocess_with_mask`, whose errors these are.
     crop : int, optional
-        Voxels around the mask to which an image is cropped that is not resampled to pyradiomics' grid
-        (preCrop, padDistance). By default it is not.
+        Voxels around the mask to which an image that is not resampled is cropped (preCrop, padDistance). By
+        default it is not.
     """
     if steps.grid is not None:
         image = preprocess(volume, replace(steps, grid=None, rounded=False))
         part, mask = in_corner_box(image, mask, steps.grid)
         return (replace(part, volume=_rounded(part.volume)) if steps.rounded else part), mask
     image, mask = preprocess_with_mask(volume, mask, steps)
-    if crop is None:
+    if crop is None or steps.spacing_mm is not None:
         return Part.all_of(image), mask
     box = bounding_box(mask, crop)
     return Part(volume=image.cropped(box), whole=image, box=box), mask[box]

@@ -106,6 +106,19 @@ class Part:
         pairs = zip(self.box, box, strict=True)
         return tuple(slice(own.start + one.start, own.start + one.stop) for own, one in pairs)
 
+    def filled(
+        self, values: npt.NDArray[np.float32], box: tuple[slice, ...], value: float
+    ) -> npt.NDArray[np.float32]:
+        """Return an array on the grid of the whole that holds `values` in a box of the part.
+
+        Elsewhere it holds `value`. Values of the whole are returned as they are.
+        """
+        if values.shape == self.whole.array.shape:
+            return values
+        whole = np.full(self.whole.array.shape, value, np.float32)
+        whole[self.placed(box)] = values
+        return whole
+
 
 def geometry_differences(other: Volume, volume: Volume) -> list[str]:
     """Return the differences between the geometries of two images, with values in the order x, y, z.

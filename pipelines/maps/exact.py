@@ -40,6 +40,7 @@ from pipelines.maps.filtering import (
     derived_images,
     map_name,
     refuse_one_level,
+    refuse_windows_beyond,
 )
 from pipelines.maps.inputs import Inputs, Mask
 from pipelines.maps.spread import Spread, spread_of, with_fewer_levels
@@ -133,7 +134,9 @@ class WrittenMaps:
     summary: str
 
 
-def write_maps(inputs: Inputs, settings: MapSettings, target: MapTarget) -> WrittenMaps:
+def write_maps(
+    inputs: Inputs, settings: MapSettings, target: MapTarget, volume: Volume | None = None
+) -> WrittenMaps:
     """Map one image and write the maps, each with its provenance: every file or none.
 
     Parameters
@@ -144,6 +147,8 @@ def write_maps(inputs: Inputs, settings: MapSettings, target: MapTarget) -> Writ
         What is computed.
     target : MapTarget
         Where the maps go.
+    volume : Volume, optional
+        What is mapped in place of the image that `inputs` names, if that has been read.
 
     Raises
     ------
@@ -153,12 +158,12 @@ def write_maps(inputs: Inputs, settings: MapSettings, target: MapTarget) -> Writ
         If the backend is "cuda" and no device can be used.
     """
     if settings.filters:
-        return _write_filtered(inputs, settings, target)
+        return _write_filtered(inputs, settings, target, volume)
     _check_mask_given(inputs, settings.glcm, crop=target.crop)
     names = [feature.name for feature in settings.features]
     target.check(names, inputs)
     with opened(inputs.image) as place:
-        volume = read_image(place, inputs.choice)
+        volume = read_image(place, inputs.choice) if volume is None else volume
         glcm = inputs.fitted(settings.glcm, volume) if settings.fit_dimensions else settings.glcm
         _check_dimensions(inputs.image, volume, glcm)
         volume, mask = inputs.prepared(volume)
@@ -174,7 +179,9 @@ def write_maps(inputs: Inputs, settings: MapSettings, target: MapTarget) -> Writ
     return WrittenMaps(paths=tuple(dict.fromkeys(paths.values())), summary=job.summary(seconds))
 
 
-def _write_filtered(inputs: Inputs, settings: MapSettings, target: MapTarget) -> WrittenMaps:
+def _write_filtered(
+    inputs: Inputs, settings: MapSettings, target: MapTarget, volume: Volume | None
+) -> WrittenMaps:
     """Map every derived image, one after another, each with grey levels of its own.
 
     A derived image is released when its maps are written under temporary names.
@@ -185,10 +192,10 @@ def _write_filtered(inputs: Inputs, settings: MapSettings, target: MapTarget) ->
     for one in settings.filters:
         _check_mask_given(inputs, one.glcm, crop=target.crop)
     with opened(inputs.image) as place, ExitStack() as stack:
-        volume = read_image(place, inputs.choice)
+        volume = read_image(place, inputs.choice) if volume is None else volume
         filters = [_fitted(one, inputs, volume, settings) for one in settings.filters]
         part, mask = inputs.prepared_for_filters(volume)
-        _check_pad(inputs, filters)
+        refuse_windows_beyond(filters, inputs.filter_pad)
         images = checked_names(filters, part.volume)
         names = [map_name(image, feature) for image in images for feature in settings.features]
         target.check(names, inputs)
@@ -205,17 +212,6 @@ def _write_filtered(inputs: Inputs, settings: MapSettings, target: MapTarget) ->
             f"{counted(len(settings.features), 'feature')}, {seconds:.2f} s on {job.backend}"
         )
     return WrittenMaps(paths=tuple(paths.values()), summary=summary)
-
-
-def _check_pad(inputs: Inputs, filters: Sequence[Filtering]) -> None:
-    """Refuse windows that reach beyond the box that filters work on, as pyradiomics does."""
-    pad, reach = inputs.filter_pad, max(max(one.glcm.radii) for one in filters)
-    if pad is not None and reach > pad:
-        msg = (
-            f"windows reach {reach} voxels around the mask, filters work on {pad} (padDistance); give a "
-            f"smaller --window, or padDistance {reach} in the parameter file"
-        )
-        raise ValueError(msg)
 
 
 def _fitted(one: Filtering, inputs: Inputs, volume: Volume, settings: MapSettings) -> Filtering:
@@ -392,11 +388,11 @@ class _Mapping:
 
     def on_image(self, part: Map) -> Map:
         """Return a map of the box as one of the image that is mapped, NaN beyond the box."""
-        return _filled(part, self.box, self.volume.array.shape, np.nan)
+        return Part.all_of(self.volume).filled(part, self.box, np.nan)
 
     def on_whole(self, part: Map, outside: float) -> Map:
         """Return a map of the box as one of the whole image, with a value beyond the box."""
-        return _filled(part, self.place, self.part.whole.array.shape, outside)
+        return self.part.filled(part, self.box, outside)
 
     def summary(self, seconds: float) -> str:
         """Return a line about the maps, which took some seconds."""
@@ -406,15 +402,6 @@ class _Mapping:
             f"{shape} voxels, range {self.bins.low:g} to {self.bins.high:g}, {self.bins.levels} levels, "
             f"{several}{seconds:.2f} s on {self.backend}"
         )
-
-
-def _filled(part: Map, box: tuple[slice, ...], shape: tuple[int, ...], value: float) -> Map:
-    """Return an array that holds a part in a box and one value elsewhere; the part itself if it fills it."""
-    if part.shape == shape:
-        return part
-    whole = np.full(shape, value, np.float32)
-    whole[box] = part
-    return whole
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -52,6 +52,11 @@ class RegionMasks:
 
     intensity: Mask
     morphological: Mask
+
+    @classmethod
+    def alike(cls, mask: Mask) -> Self:
+        """Return the masks of a region of which nothing was left out."""
+        return cls(intensity=mask, morphological=mask)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +115,12 @@ class Inputs:
         if self.mask is None:
             msg = "--params needs --mask FILE, as in pyradiomics"
             raise ValueError(msg)
-        parameters = read_parameter_file(path, region=region)
+        return self.with_parameters(read_parameter_file(path, region=region))
+
+    def with_parameters(self, parameters: ParameterFile | None) -> Inputs:
+        """Return the inputs with what a parameter file says where the options say nothing."""
+        if parameters is None:
+            return self
         choice = self.mask_choice
         if choice.label is None and choice.segment is None:
             choice = replace(choice, label=parameters.label)
@@ -184,18 +194,16 @@ class Inputs:
         """
         if self.mask is None:
             return Part.all_of(preprocess(volume, self.steps)), None
-        part, mask = preprocess_part(volume, self._one_mask(self.mask, volume), self.steps, self._crop)
+        crop = None if self.parameters is None else self.parameters.crop
+        part, mask = preprocess_part(volume, self._one_mask(self.mask, volume), self.steps, crop)
         return part, self._counted(mask, part.volume)
 
     @property
     def filter_pad(self) -> int | None:
         """Voxels around the mask in the box that filters work on; None if that is the whole image."""
-        return self._crop if self.steps.grid is None else self.steps.grid.pad
-
-    @property
-    def _crop(self) -> int | None:
-        """Voxels around the mask in the box to which pyradiomics crops an image that it does not resample."""
-        return None if self.parameters is None or self.steps.spacing_mm else self.parameters.crop
+        if self.parameters is None:
+            return None
+        return replace(self.parameters, steps=self.steps).filter_pad
 
     def _one_mask(self, path: Path, volume: Volume) -> Mask:
         """Return the chosen voxels of the mask; the log says which labels are taken together."""
@@ -229,7 +237,8 @@ class Inputs:
         present = labels_in(labels)
         if len(present) < 2:
             if for_filters:
-                part, mask = preprocess_part(volume, labels != 0, self.steps, self._crop)
+                crop = None if self.parameters is None else self.parameters.crop
+                part, mask = preprocess_part(volume, labels != 0, self.steps, crop)
                 volume = part.volume
             else:
                 volume, mask = preprocess_with_mask(volume, labels != 0, self.steps)
@@ -245,11 +254,7 @@ class Inputs:
         lost = [label for label, mask in regions.items() if not mask.any()]
         for label in lost:
             _log.warning("mask %s: no voxel of label %s is left on the resampled grid", self.mask, label)
-        return image, {
-            label: RegionMasks(intensity=mask, morphological=mask)
-            for label, mask in regions.items()
-            if label not in lost
-        }
+        return image, {label: RegionMasks.alike(mask) for label, mask in regions.items() if label not in lost}
 
     def _counted(self, mask: Mask, volume: Volume) -> Mask:
         """Return the voxels of a mask whose intensities count."""

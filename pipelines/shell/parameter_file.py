@@ -153,6 +153,13 @@ class ParameterFile:
     resegment_sigma: float | None = None
     image_types: tuple[ImageType, ...] = ()
 
+    @property
+    def filter_pad(self) -> int | None:
+        """Voxels around the mask in the box that filters work on; None for the whole image."""
+        if self.steps.grid is not None:
+            return self.steps.grid.pad
+        return None if self.steps.spacing_mm is not None else self.crop
+
     @staticmethod
     def fitted(settings: GLCMSettings, volume: Volume) -> GLCMSettings:
         """Return the settings for an image: in a 2D image, windows have two dimensions, as in pyradiomics."""
