@@ -100,16 +100,37 @@ def write_table(inputs: Inputs, settings: RegionSettings, target: TableTarget) -
         If an input, a setting or the output is unfit, or no feature is defined.
     """
     check_table_output(target.output, *inputs.files, force=target.force)
-    parts = [_Part.of(table, target.names) for table in _tables(inputs, settings)]
-    record = parts[0].record if not settings.filters else _joined_record(parts)
+    table = region_table(inputs, settings, target.names)
     with (
         replacing(sidecar_path(target.output), force=target.force) as sidecar,
         replacing(target.output, force=target.force) as temporary,
     ):
-        write_sidecar(sidecar, record)
-        _write_rows(temporary, parts)
+        write_sidecar(sidecar, table.record)
+        write_rows(temporary, table.rows)
+    return table.summary
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegionTable:
+    """Features of regions: rows of cells by column, how they were made, and a line about them."""
+
+    rows: list[dict[str, Any]]
+    record: dict[str, Any]
+    summary: str
+
+
+def region_table(inputs: Inputs, settings: RegionSettings, names: str) -> RegionTable:
+    """Compute the features of a region.
+
+    Parameters and errors are those of `write_table`; `names` says how columns are called.
+    """
+    parts = [_Part.of(table, names) for table in _tables(inputs, settings)]
     images = f"{counted(len(parts), 'image')}: " if settings.filters else ""
-    return f"{images}{parts[0].summary}"
+    return RegionTable(
+        rows=_joined_rows(parts),
+        record=parts[0].record if not settings.filters else _joined_record(parts),
+        summary=f"{images}{parts[0].summary}",
+    )
 
 
 def region_settings(options: Mapping[str, Any], base: GLCMSettings | None) -> GLCMSettings:
@@ -469,12 +490,18 @@ def _joined_record(parts: Sequence[_Part]) -> dict[str, Any]:
     return {**shared, "images": images}
 
 
-def _write_rows(path: Path, parts: Sequence[_Part]) -> None:
-    rows = [
+def _joined_rows(parts: Sequence[_Part]) -> list[dict[str, Any]]:
+    """Return the cells of every row, those of all images side by side."""
+    return [
         first | {name: cell for part in parts for name, cell in part.cells[index].items()}
         for index, first in enumerate(parts[0].first)
     ]
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows as CSV, with the columns in the order in which the rows have them."""
+    columns = dict.fromkeys(name for row in rows for name in row)
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer = csv.DictWriter(file, list(columns), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)

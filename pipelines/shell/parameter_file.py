@@ -124,6 +124,9 @@ class ParameterFile:
         Along how many axes a mask must extend, and how many voxels it must hold.
     steps : Preprocessing
         Preprocessing of image and mask.
+    crop : int, optional
+        Voxels around the mask to which the image is cropped before filters, if it is not resampled
+        (preCrop, padDistance).
     resegment : tuple of 0 to 2 floats
         Lowest and highest intensity that counts inside the mask; empty for all.
     image_types : tuple of ImageType
@@ -141,6 +144,7 @@ class ParameterFile:
     minimum_dimensions: int = 2
     minimum_voxels: int = 1
     steps: Preprocessing = field(default_factory=Preprocessing)
+    crop: int | None = None
     resegment: tuple[float, ...] = ()
     resegment_mode: str = "absolute"
     image_types: tuple[ImageType, ...] = ()
@@ -297,6 +301,7 @@ def parameters_of(
         minimum_dimensions=values.integer("minimumROIDimensions", 2, low=1, high=3),
         minimum_voxels=1 + values.integer("minimumROISize", 0, low=1),
         steps=_steps(values),
+        crop=values.integer("padDistance", 5, low=0) if values.boolean("preCrop", False) else None,
         image_types=image_types,
         **_resegmentation(values),
     )
