@@ -12,7 +12,7 @@ from numba import njit
 
 from glcm_cuda.base.cache import can_cache, versioned
 from glcm_cuda.families.counted_cpu import CPUCountedStage
-from glcm_cuda.families.glcm.cpu import lanes, sums, tally
+from glcm_cuda.families.glcm.cpu import lanes, patches, sums, tally
 from glcm_cuda.families.glcm.mcc import MCC, count_mcc
 from glcm_cuda.families.glcm.scales import check_levels
 from glcm_cuda.families.offsets import directions
@@ -30,13 +30,14 @@ class _Stage(LevelStage):
 
 
 class EntropyStage(_Stage):
-    """Joint entropy: by vector lanes for small 2D windows, by a sliding tally for all others."""
+    """Joint entropy: by vector lanes for small 2D windows, patch by patch in space, else by a sliding tally."""
 
     slowness = 1
 
     def map(self, source: Source, origin: tuple[int, int], out: npt.NDArray[np.float32]) -> None:
         """Write the map; see `CPUStage.map`."""
-        loops = lanes if lanes.fits(self._task.settings, self._task.bins.levels) else tally
+        task = (self._task.settings, self._task.bins.levels)
+        loops: Any = next((loops for loops in (lanes, patches) if loops.fits(*task)), tally)
         for plane, _ in self._chosen:
             loops.map_levels(source.levels, out[plane], self._task, origin)
 
