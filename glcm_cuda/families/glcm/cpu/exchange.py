@@ -1,8 +1,8 @@
 """The inner loop of `cpu.patches`, written as LLVM vector instructions: one lane per window of a patch.
 
-A patch is `SIDE` by `SIDE` windows, neighbours in z and y. They move along x together: a plane of pairs leaves
-and one enters. A pair belongs to some of the windows; its code has a vector of counts, one for each window, of
-which those of these windows change by one.
+A patch is `SIDE` by `SIDE` windows, neighbours in z and y. They move along x together: a plane of pairs
+leaves and one enters. A pair belongs to some of the windows; its code has a vector of counts, one for each
+window, of which those of these windows change by one.
 
 Windows with d by h pairs in a plane meet ``(d + SIDE - 1) (h + SIDE - 1)`` pairs. Pairs whose places are the
 same modulo d and h have no window in common, and each window has one of them. The counts that they find are
@@ -70,8 +70,9 @@ def exchange(  # type: ignore[no-untyped-def]
         inside = _between(builder, *arguments[6:8])
         for height in choices:
             has_height = builder.icmp_unsigned("==", arguments[8], ir.Constant(_INDEX, height))
+            row_of_pairs = _Row(builder, arrays, inside, height, pitch)
             with builder.if_then(has_height):
-                _Row(builder, arrays, inside, height, pitch).move(*arguments[1:3], arguments[5], factor)
+                row_of_pairs.move(arguments[1], arguments[2], arguments[5], factor)
         return context.get_dummy_value()
 
     integer = types.int64
@@ -143,8 +144,12 @@ def _between(builder: ir.IRBuilder, first: ir.Value, last: ir.Value) -> ir.Value
 
 def _splat(builder: ir.IRBuilder, number: ir.Value) -> ir.Value:
     """Return a vector with a number in all lanes."""
-    one = builder.insert_element(_vector([0] * WINDOWS), builder.trunc(number, _WORD), ir.Constant(ir.IntType(32), 0))
-    return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(ir.IntType(32), WINDOWS), [0] * WINDOWS))
+    one = builder.insert_element(
+        _vector([0] * WINDOWS), builder.trunc(number, _WORD), ir.Constant(ir.IntType(32), 0)
+    )
+    return builder.shuffle_vector(
+        one, one, ir.Constant(ir.VectorType(ir.IntType(32), WINDOWS), [0] * WINDOWS)
+    )
 
 
 def _choose(builder: ir.IRBuilder, windows: list[int], one: ir.Value, other: ir.Value) -> ir.Value:

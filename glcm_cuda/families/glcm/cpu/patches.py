@@ -1,8 +1,8 @@
 """Joint entropy in space on the CPU: tallies of sixteen neighbouring windows at once slide along x.
 
-The windows of a patch, four slices by four rows, share most of their pairs. A code has a vector of counts, one
-for each window (`exchange`). A pair that enters changes the sum of ``n * log2(n)`` of its windows by what a
-table gives for the count of its code, and one that leaves changes it back; one look-up serves one of each.
+The windows of a patch, four slices by four rows, share most of their pairs. A code has a vector of counts,
+one for each window (`exchange`). A pair that enters changes the sum of ``n * log2(n)`` of its windows by what
+a table gives for the count of its code, and one that leaves changes it back; one look-up serves both.
 
 In a symmetric matrix every pair of two different levels also adds one bit to the numerator of the entropy.
 The table takes these off the sum: the counts of pairs of equal levels begin at `Tables.offset`, where its
@@ -33,6 +33,13 @@ from glcm_cuda.settings import GLCMSettings
 ROWS, COLUMNS = 16, 256
 """Rows and columns of a tile, which has `SIDE` slices; its codes fit into the second-level cache."""
 
+GAIN = 4
+"""How many times as fast as `tally` these loops are, about."""
+
+LARGEST_EDGE = 15
+"""Largest edge of a window for which this is worth while. The codes of a plane of pairs are in lines of the
+first-level cache of their own, one for each pair."""
+
 _OUTSIDE = np.uint16(0xFFFF)
 """Number of the level of a voxel that does not count."""
 
@@ -49,13 +56,14 @@ class Tables(NamedTuple):
 
 
 def fits(settings: GLCMSettings, number_of_levels: int) -> bool:
-    """Return whether the windows can be counted here: in space, with codes of 16 bits."""
-    if DISABLE_JIT or settings.dimensions == 2:
+    """Return whether the windows can be counted here: in space, with counts and codes of 16 bits."""
+    if DISABLE_JIT or settings.dimensions == 2 or max(settings.edges) > LARGEST_EDGE:
         return False
-    depth, height, width = settings.edges
-    pairs = (SIDE + depth - 1) * (ROWS + height - 1) * (COLUMNS + width - 1) * _group(settings)
+    if 2 * (_most_pairs(settings) + 1) >= _NUMBERS:
+        return False
+    # With many levels the codes of a tile are numbered, and the last number is that of non-pairs.
     few_levels = number_of_levels <= _most_plain(settings.symmetric)
-    return (few_levels or pairs < _NUMBERS) and 2 * (_most_pairs(settings) + 1) < _NUMBERS
+    return few_levels or math.prod(_tile(settings.edges)) * _group(settings) < _NUMBERS
 
 
 def map_levels(
@@ -84,6 +92,15 @@ def map_levels(
         )  # fmt: skip
 
     run_in_parts(map_some, math.prod(grid))
+
+
+def _tile(edges: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Return slices, rows and columns of the buffers of a tile.
+
+    They hold what the tile's windows reach, and a margin on both sides in which windows have no pairs.
+    """
+    depth, height, width = edges
+    return SIDE + depth - 1, ROWS + height - 1, COLUMNS + 3 * width
 
 
 def _group(settings: GLCMSettings) -> int:
@@ -125,10 +142,8 @@ def _tables(settings: GLCMSettings) -> Tables:
 def _compiled(edges: tuple[int, int, int], heights: str, group: int, radix: int) -> Any:
     """Return the loop over tiles, compiled for windows with these edges or read from Numba's cache."""
     depth, height, width = edges
-    # Buffers of a tile: slices, rows and columns that its windows reach. Codes have a margin on both sides.
-    deep, high, row = SIDE + depth - 1, ROWS + height - 1, COLUMNS + 3 * width
-    plane = high * row
-    size = deep * plane
+    deep, high, row = _tile(edges)
+    plane, size = high * row, deep * high * row
 
     @njit(nogil=True, cache=can_cache(), error_model="numpy")
     @versioned(__name__)
@@ -156,8 +171,21 @@ def _compiled(edges: tuple[int, int, int], heights: str, group: int, radix: int)
             terms[:] = len(offsets) // group
             for k in range(0, len(offsets), group):
                 chosen = offsets[k : k + group]
-                used = _fill_codes(codes, size, local, chosen, reach, plane, row, width, kinds, symmetric,
-                                   absent, counts, tables.offset)
+                equal = _fill_codes(
+                    codes,
+                    size,
+                    local,
+                    chosen,
+                    reach,
+                    plane,
+                    row,
+                    width,
+                    kinds,
+                    symmetric,
+                    absent,
+                    counts,
+                    tables.offset,
+                )
                 most = _pairs_in_window(chosen, edges)
                 # At the start of a row the windows are beside the tile: all their pairs are non-pairs.
                 _fill(counts, absent * WINDOWS, WINDOWS, tables.offset + most)
@@ -180,7 +208,7 @@ def _compiled(edges: tuple[int, int, int], heights: str, group: int, radix: int)
                             )
                 # The windows have left the tile again, and with them all pairs.
                 _fill(counts, absent * WINDOWS, WINDOWS, 0)
-                _begin_equal(counts, kinds, used, 0)
+                _begin(counts, equal, 0)
             _write_means(out, z, top, left, totals, terms, scale)
 
     return map_tiles
@@ -195,9 +223,7 @@ def _move(codes, at, counts, keys, to, shape, heights, plane, row, radix):  # ty
     deep, high, wide = shape
     to_of_slice = to
     for z in range(deep + SIDE - 1):
-        exchange(
-            codes, at, at + wide, counts, keys, to_of_slice, z - deep + 1, z, high, heights, row, radix
-        )
+        exchange(codes, at, at + wide, counts, keys, to_of_slice, z - deep + 1, z, high, heights, row, radix)
         at += plane
         to_of_slice = to_of_slice + high if (z + 1) % deep else to
 
@@ -211,7 +237,7 @@ def _fill(array, start, count, value):  # type: ignore[no-untyped-def]
 
 @njit
 def _number_levels(local, levels, corner, reach, plane, row, numbers, met):  # type: ignore[no-untyped-def]
-    """Write the numbers of the levels of a tile, in the order in which they are met; return how many there are.
+    """Number the levels of a tile in the order in which they are met; return how many there are.
 
     The fewer numbers, the closer together are the counts of codes.
     """
@@ -224,7 +250,7 @@ def _number_levels(local, levels, corner, reach, plane, row, numbers, met):  # t
             z, y = z0 + dz, y0 + dy
             inside = 0 <= z < depth and 0 <= y < height
             for dx in range(reach[2]):
-                level = -1
+                level = np.int64(-1)
                 if inside and 0 <= x0 + dx < width:
                     level = np.int64(levels[z, y, x0 + dx])
                 number = _OUTSIDE
@@ -260,12 +286,13 @@ def _pairs_in_window(offsets, edges):  # type: ignore[no-untyped-def]
 
 
 @njit
-def _fill_codes(
+def _fill_codes(  # type: ignore[no-untyped-def]
     codes, size, local, offsets, reach, plane, row, margin, kinds, symmetric, absent, counts, offset
-):  # type: ignore[no-untyped-def]
+):
     """Write the codes of the pairs of a tile, each at the corner of its box, and begin their counts.
 
-    Beside the tile there are non-pairs. Return how many codes are numbered: 0 if they are plain.
+    Beside the tile there are non-pairs. Return the end and the step of a range that holds the codes of equal
+    levels.
     """
     plain = absent < _NUMBERS - 1
     used = 0
@@ -290,15 +317,18 @@ def _fill_codes(
                         codes, to + margin, local, line + one, line + other, columns, symmetric, absent,
                         slots, used, counts, offset,
                     )  # fmt: skip
-    if plain:
-        _begin_equal(counts, kinds, used, offset)
-    return used
+    if not plain:
+        return used, 1
+    equal = (kinds * kinds, kinds + 1)
+    _begin(counts, equal, offset)
+    return equal
 
 
 @njit
-def _begin_equal(counts, kinds, used, value):  # type: ignore[no-untyped-def]
-    """Set the counts of plain codes of equal levels to a value, or of the first `used` codes."""
-    for code in range(0, used if used > 0 else kinds * kinds, 1 if used > 0 else kinds + 1):
+def _begin(counts, codes, value):  # type: ignore[no-untyped-def]
+    """Set the counts of codes to a value; `codes` is the end and the step of their range."""
+    stop, step = codes
+    for code in range(0, stop, step):
         _fill(counts, code * WINDOWS, WINDOWS, value)
 
 
@@ -341,21 +371,22 @@ def _look_up(log_sums, keys, pairs, changes, radix):  # type: ignore[no-untyped-
 
     Four windows are summed side by side, so that no addition waits for the one before.
     """
+    step = np.uint64(WINDOWS if radix > 0 else 2 * WINDOWS)
     for lane in range(np.uint64(0), np.uint64(WINDOWS), np.uint64(4)):
         a, b, c, d = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
-        at = lane
-        for _ in range(np.uint64(pairs)):
+        for pair in range(np.uint64(pairs)):
+            at = pair * step + lane
             a += changes[np.uint64(keys[at])]
             b += changes[np.uint64(keys[at + np.uint64(1)])]
             c += changes[np.uint64(keys[at + np.uint64(2)])]
             d += changes[np.uint64(keys[at + np.uint64(3)])]
-            at += np.uint64(WINDOWS)
+            # Without a radix the counts of codes that leave have vectors of their own.
             if radix == 0:
+                at = pair * step + lane + np.uint64(WINDOWS)
                 a -= changes[np.uint64(keys[at])]
                 b -= changes[np.uint64(keys[at + np.uint64(1)])]
                 c -= changes[np.uint64(keys[at + np.uint64(2)])]
                 d -= changes[np.uint64(keys[at + np.uint64(3)])]
-                at += np.uint64(WINDOWS)
         log_sums[lane] += a
         log_sums[lane + np.uint64(1)] += b
         log_sums[lane + np.uint64(2)] += c

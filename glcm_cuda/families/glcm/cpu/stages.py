@@ -15,7 +15,7 @@ from glcm_cuda.families.counted_cpu import CPUCountedStage
 from glcm_cuda.families.glcm.cpu import lanes, patches, sums, tally
 from glcm_cuda.families.glcm.mcc import MCC, count_mcc
 from glcm_cuda.families.glcm.scales import check_levels
-from glcm_cuda.families.offsets import directions
+from glcm_cuda.families.offsets import directions, radii_within
 from glcm_cuda.families.stage import CPUStage, LevelStage, Source
 
 
@@ -30,14 +30,35 @@ class _Stage(LevelStage):
 
 
 class EntropyStage(_Stage):
-    """Joint entropy: by vector lanes for small 2D windows, patch by patch in space, else by a sliding tally."""
+    """Joint entropy: by vector lanes for small 2D windows, by patches in space, else by a sliding tally."""
 
     slowness = 1
 
+    @property
+    def _loops(self) -> Any:
+        """The module that maps: `lanes`, `patches` or `tally`."""
+        task = self._task
+        return next(
+            (loops for loops in (lanes, patches) if loops.fits(task.settings, task.bins.levels)), tally
+        )
+
+    @property
+    def entering(self) -> int:
+        """Number of pairs that enter a window, fewer where they enter several windows at once."""
+        at_once = patches.GAIN if self._loops is patches else 1
+        return max(1, super().entering // at_once)
+
+    @property
+    def together(self) -> int:
+        """Slices of a patch, or 1."""
+        return patches.SIDE if self._loops is patches else 1
+
     def map(self, source: Source, origin: tuple[int, int], out: npt.NDArray[np.float32]) -> None:
         """Write the map; see `CPUStage.map`."""
-        task = (self._task.settings, self._task.bins.levels)
-        loops: Any = next((loops for loops in (lanes, patches) if loops.fits(*task)), tally)
+        loops, radii = self._loops, self._task.settings.radii
+        # Windows that reach beyond the image on both sides: the tally cuts them.
+        if loops is patches and tuple(radii_within(self._task.settings, source.levels.shape)) != radii:
+            loops = tally
         for plane, _ in self._chosen:
             loops.map_levels(source.levels, out[plane], self._task, origin)
 
