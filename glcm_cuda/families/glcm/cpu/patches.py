@@ -295,7 +295,7 @@ def _fill_codes(  # type: ignore[no-untyped-def]
     levels.
     """
     plain = absent < _NUMBERS - 1
-    used = 0
+    used = np.int64(0)
     slots = np.full((1 if plain else 2 * _NUMBERS, 2), np.int64(-1))
     for j in range(len(offsets)):
         dz, dy, dx = offsets[j]
