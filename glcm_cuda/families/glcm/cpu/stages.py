@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from numba import njit
+from numba.core.config import DISABLE_JIT
 
 from glcm_cuda.base.cache import can_cache, versioned
 from glcm_cuda.families.counted_cpu import CPUCountedStage
-from glcm_cuda.families.glcm.cpu import lanes, patches, sums, tally
+from glcm_cuda.families.glcm.cpu import lanes, mcc_lanes, patches, sums, tally
 from glcm_cuda.families.glcm.mcc import MCC, count_mcc
 from glcm_cuda.families.glcm.scales import check_levels
 from glcm_cuda.families.offsets import directions, radii_within
@@ -95,7 +96,7 @@ class MCCStage(CPUCountedStage):
     """The maximal correlation coefficient: a singular value for every matrix."""
 
     counted = MCC
-    count_rows = staticmethod(_compiled_mcc)
+    count_rows = staticmethod(_compiled_mcc if DISABLE_JIT else mcc_lanes.compiled)
 
 
 STAGES: dict[str, type[CPUStage]] = {"entropy": EntropyStage, "sums": SumsStage, "mcc": MCCStage}
