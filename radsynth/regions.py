@@ -14,13 +14,13 @@ from glcm_cuda import GLCMSettings
 from glcm_cuda.families.registry import requested
 from pipelines.images.volume import Volume
 from pipelines.maps.aggregations import AGGREGATIONS
-from pipelines.maps.inputs import MOST_LABELS, labels_in
+from pipelines.maps.inputs import MOST_LABELS, RegionMasks, labels_in
 from pipelines.maps.region import aggregations_named
 from pipelines.shell.parameter_file import ParameterFile
 from radsynth.arguments import texts_of
 from radsynth.boxes import region_values
 from radsynth.filtering import Filters, filters_from, images_of, key_of, names_of
-from radsynth.inputs import Mask, prepared
+from radsynth.inputs import prepared
 from radsynth.kinds.finding import kind_of
 from radsynth.kinds.kind import Spacing
 from radsynth.masks import labels_of
@@ -93,17 +93,17 @@ def features(
     # pyradiomics pools the slices of 2D matrices
     pool = parameters is not None if chosen is None else chosen.pool_slices
     given = {*keywords, *(() if chosen is None else ("dimensions",))}
-    volume, regions = _regions(image, mask, label, spacing, parameters)
+    volume, regions = _regions(image, mask, label, spacing, parameters, for_filters=bool(filterings))
     fitted = partial(fitted_to, volume, parameters=parameters, given=given)
     names = names_of(wanted, filterings, region=True)
     rows: dict[int, dict[str, float]] = {
-        one: {"voxels": int(inside.sum())} for one, inside in regions.items()
+        one: {"voxels": int(masks.intensity.sum())} for one, masks in regions.items()
     }
-    together = np.logical_or.reduce(list(regions.values()))
+    together = np.logical_or.reduce([masks.intensity for masks in regions.values()])
     for derived, own in images_of(volume, together, glcm, filterings):
         counting = fitted(own if chosen is None else chosen.settings(own))
-        for one, inside in regions.items():
-            values = region_values(derived.volume, inside, names, counting, pool, derived.name)
+        for one, masks in regions.items():
+            values = region_values(derived.volume, masks, names, counting, pool, derived.name)
             rows[one] |= {key_of(derived.name, name): values[name] for name in names}
     return pd.DataFrame(list(rows.values()), index=pd.Index(list(rows), name="label"))
 
@@ -134,8 +134,14 @@ def _of_region(keywords: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _regions(
-    image: Any, mask: Any, label: int | None, spacing: Spacing, parameters: ParameterFile | None
-) -> tuple[Volume, dict[int, Mask]]:
+    image: Any,
+    mask: Any,
+    label: int | None,
+    spacing: Spacing,
+    parameters: ParameterFile | None,
+    *,
+    for_filters: bool,
+) -> tuple[Volume, dict[int, RegionMasks]]:
     """Return an image and the voxels of each label of its mask; of one label if that is chosen.
 
     Both are what the steps of a parameter file, which chooses a label, make of them.
@@ -148,12 +154,12 @@ def _regions(
     chosen = parameters.label if label is None and parameters is not None else label
     (labels,) = labels_of(mask, image, kind, volumes, chosen)
     if chosen is not None:
-        volume, inside = prepared(volumes[0], labels != 0, parameters)
-        return volume, {chosen: inside}
+        part, masks = prepared(volumes[0], labels != 0, parameters, for_filters=for_filters)
+        return part.volume, {chosen: masks}
     present = labels_in(labels)
     if not present:  # fractions, which are no labels
-        return volumes[0], {1: labels != 0}
+        return volumes[0], {1: RegionMasks.alike(labels != 0)}
     if len(present) > MOST_LABELS:
         msg = f"mask must have at most {MOST_LABELS} labels, got {len(present)}; is it a mask?"
         raise ValueError(msg)
-    return volumes[0], {one: labels == one for one in present}
+    return volumes[0], {one: RegionMasks.alike(labels == one) for one in present}

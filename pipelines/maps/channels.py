@@ -268,15 +268,20 @@ def _make(study: Study, settings: ChannelSettings, folder: Path, case: Case) -> 
         msg = f"nnU-Net's channels need a volume, got the 2D image {inputs.image.name}"
         raise ValueError(msg)
     image = preprocess(before, inputs.steps)
-    labels = None if case.labels is None else moved_labels(read_labels(case.labels, before), before, image)
+    labels = (
+        None
+        if case.labels is None
+        else moved_labels(read_labels(case.labels, before), before, image, inputs.steps)
+    )
     choice = inputs.mask_choice
     region = read_mask_labels(inputs.mask, before, replace(choice, label=None))
     if region.dtype == bool:
         region, choice = region.astype(np.uint8), replace(choice, label=1)
+    region = moved_labels(region, before, image, inputs.steps)
     inputs = replace(
         inputs, steps=Preprocessing(), mask_choice=MaskChoice(label=choice.label), outside_mask=float("nan")
     )
-    maps = _maps(inputs, settings, image, moved_labels(region, before, image))
+    maps = _maps(inputs, settings, image, region)
     images = folder / (TEST_IMAGES if labels is None else IMAGES)
     files: dict[Path, Callable[[], npt.NDArray[Any]]] = {
         image_path(images, case.patient, 0): lambda: image.array,
