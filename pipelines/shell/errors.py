@@ -17,6 +17,7 @@ import click
 from glcm_cuda.base.extras import EXTRAS, require
 
 BAD_INPUT = 2
+SOME_FAILED = 3
 INTERRUPTED = 130
 TERMINATED = 143
 
@@ -28,6 +29,14 @@ class BadInput(click.ClickException):
     """An error that the user can fix: shown as one line, exit code 2."""
 
     exit_code = BAD_INPUT
+
+
+class _SomeFailed(BadInput):
+    exit_code = SOME_FAILED
+
+
+class CasesFailedError(ValueError):
+    """Some cases of a cohort failed, and what the others gave is kept: shown as one line, exit code 3."""
 
 
 class Terminated(KeyboardInterrupt):
@@ -115,6 +124,8 @@ def one_line_errors(ctx: click.Context) -> Iterator[None]:
         raise click.exceptions.Exit(TERMINATED if terminated else INTERRUPTED) from None
     except (click.exceptions.Exit, click.Abort, BrokenPipeError):
         raise  # not errors: click ends quietly, also if the reader of our output went away
+    except CasesFailedError as error:
+        raise _SomeFailed(describe(error)) from error
     except (ValueError, TypeError, OSError, ImportError, MemoryError, RuntimeError) as error:
         raise BadInput(describe(error)) from error
 
