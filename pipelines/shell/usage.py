@@ -20,8 +20,9 @@ _COMMON_SETTINGS = (
 
 _RARE = (
     "--allow-gaps", "--augment", "--batch", "--clip-outliers", "--correct-tilt", "--error-map", "--folds-by",
-    "--interpolator", "--learning-rate", "--mask-interpolator", "--outside", "--padding", "--patience", "--phase", "--pool-stride", "--precision",
-    "--resample-mask", "--round", "--runtime", "--standardize", "--subtract", "--tile",
+    "--interpolator", "--learning-rate", "--mask-interpolator", "--outside", "--padding", "--patience",
+    "--phase", "--pool-stride", "--precision", "--resample-mask", "--round", "--runtime", "--standardize",
+    "--subtract", "--tile",
 )  # fmt: skip
 """Of the other options, those that only `--help-all` lists."""
 
