@@ -63,7 +63,7 @@ class Laplacian:
                 msg = (
                     f"log with sigma {sigma:g} mm needs at least {fewest[axis]} voxels along {'xyz'[axis]}, "
                     f"{spacing[axis]:g} mm apart, got {size[axis]}; give "
-                    "a smaller sigma (4 voxels are the least) or a larger image"
+                    "a smaller sigma (4 voxels are the least) or a larger image (of a crop: padDistance)"
                 )
                 raise ValueError(msg)
 
