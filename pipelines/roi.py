@@ -108,9 +108,11 @@ def command(
 
     inputs = Inputs(image=source, choice=choice, mask=mask_path, mask_choice=mask_choice, steps=steps)
     inputs = inputs.following(params, region=True)
+    textures = features or inputs.features != ()  # a parameter file may ask for shape alone
     settings = RegionSettings(
         glcm=region_settings(options, inputs.settings),
-        features=features_from(features, inputs.features or "all", region=True),
+        features=features_from(features, inputs.features or "all", region=True) if textures else (),
+        shapes=() if features else inputs.shapes,
         aggregations=aggregations_named(aggregations),
         filters=filterings_of(filters, inputs, partial(region_settings, options)),
     )

@@ -21,8 +21,9 @@ import numpy as np
 import SimpleITK
 
 from glcm_cuda import GLCMSettings
+from pipelines.images.diagnostics import Stages
 from pipelines.images.preprocessing import preprocess_with_mask
-from pipelines.images.resampling import corner_box
+from pipelines.images.shape import shape_values
 from pipelines.images.volume import Volume, image_of
 from pipelines.shell.image_types import IMAGE_TYPES
 from pipelines.shell.parameter_file import ParameterFile, sections_of
@@ -31,13 +32,14 @@ from radsynth.boxes import box_maps, mask_box, on_whole, region_values
 from radsynth.extraction.configuration import (
     CLASSES,
     STANDARD_DEVIATION,
+    are_computed,
     computed_as,
     defaults,
     parameters_from,
     shapes_in,
     textures_in,
 )
-from radsynth.extraction.diagnostics import configuration, of_image, of_mask, versions
+from radsynth.extraction.diagnostics import configuration, versions
 from radsynth.extraction.handing_over import by_pyradiomics, refuse_without_pyradiomics
 from radsynth.extraction.subject import Subject, read_subject
 from radsynth.inputs import Mask
@@ -75,7 +77,8 @@ class RadiomicsFeatureExtractor:
 
     Notes
     -----
-    Shape, and image types other than Original, are handed to pyradiomics if it is installed, else refused.
+    Shape that needs a mesh, and image types other than Original, are handed to pyradiomics if it is
+    installed, else refused.
 
     Examples
     --------
@@ -222,9 +225,10 @@ class RadiomicsFeatureExtractor:
         if voxelBased:
             settings["voxelBased"] = True
         shapes = {} if voxelBased else shapes_in(self.enabledFeatures)
+        own_shapes = shapes if are_computed(shapes) else {}
         textures = textures_in(self.enabledFeatures)
         filtered = [name for name in self.enabledImagetypes if name != "Original"] if textures else []
-        handed = [*shapes, *(f"imageType {name}" for name in filtered)]
+        handed = [*(shapes if not own_shapes else ()), *(f"imageType {name}" for name in filtered)]
         if handed:
             refuse_without_pyradiomics(", ".join(handed))
         own = self.enabledImagetypes.get("Original") or {}
@@ -235,7 +239,9 @@ class RadiomicsFeatureExtractor:
             result.update(versions(", ".join(handed) or None))
             result.update(configuration(settings, self.enabledImagetypes))
             result.update(case.diagnostics())
-        if shapes:
+        if own_shapes:
+            result.update(case.shapes(own_shapes))
+        elif shapes:
             result.update(by_pyradiomics(case.subject, settings, {}, shapes, voxel_based=False))
         for name, custom in self.enabledImagetypes.items():
             if not textures:
@@ -301,24 +307,29 @@ class _Case:
         inside = parameters.region("of the image", resampled, volume.array)
         return cls(subject, parameters, volume, resampled, inside)
 
+    def shapes(self, wanted: Mapping[str, list[str]]) -> dict[str, Any]:
+        """Return features of shape under their keys; of a class that is for other dimensions none."""
+        inside = self.inside if self.parameters.resegment_shape else self.resampled
+        values = shape_values(self.volume, inside)
+        names = [f"{name}_{feature}" for name, given in wanted.items() for feature in given]
+        return {f"original_{name}": np.array(values[name]) for name in names if name in values}
+
     def diagnostics(self) -> dict[str, Any]:
         """Return what is said of image and mask at each stage."""
-        subject, grid = self.subject, self.parameters.steps.grid
-        labels = subject.mask
-        told = {
-            **of_image(subject.image, "original"),
-            **of_mask(labels, labels.array == subject.label, "original"),
-        }
-        volume, resampled, inside = self.volume, self.resampled, self.inside
-        if grid is not None:
-            box = corner_box(subject.image, subject.inside, grid)
-            volume, resampled, inside = volume.cropped(box), resampled[box], inside[box]
-            told |= of_image(volume, "interpolated") | of_mask(volume, resampled, "interpolated")
-        elif subject.corrected is not None:
-            told |= of_mask(volume, resampled, "corrected")
-        if self.parameters.resegment:
-            told |= of_mask(volume, inside, "resegmented")
-        return told
+        subject = self.subject
+        stages = Stages(
+            image=subject.image,
+            mask=subject.mask,
+            chosen=subject.mask.array == subject.label,
+            inside=subject.inside,
+            prepared=self.volume,
+            resampled=self.resampled,
+            counted=self.inside,
+            grid=self.parameters.steps.grid,
+            crop=self.parameters.crop,
+            resegmented=bool(self.parameters.resegment),
+        )
+        return stages.diagnostics()
 
 
 def _features(case: _Case, prefix: str, textures: Mapping[str, list[str]], voxel_based: bool) -> Result:

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from glcm_cuda.base.checks import check_int
+from pipelines.images.masks import MaskChoice
 from pipelines.images.preprocessing import preprocess_with_mask
 from pipelines.images.volume import Volume, geometry_differences
 from pipelines.shell.parameter_file import ParameterFile
@@ -57,8 +59,7 @@ class Inputs:
                 msg = f"label needs a mask, got label={label} alone"
                 raise ValueError(msg)
             return cls(image, kind, tuple((volume, None) for volume in volumes))
-        chosen = parameters.label if label is None and parameters is not None else label
-        masks = masks_of(mask, image, kind, volumes, chosen)
+        masks = masks_of(mask, image, kind, volumes, mask_choice(label, parameters))
         pairs = zip(volumes, masks, strict=True)
         channels = tuple(prepared(volume, inside, parameters) for volume, inside in pairs)
         return cls(image, kind, channels, moved=bool(geometry_differences(channels[0][0], volumes[0])))
@@ -67,6 +68,19 @@ class Inputs:
         """Return maps, one for each channel, as an image of the source's kind."""
         volumes = [volume for volume, _ in self.channels]
         return self.kind.image(maps, volumes, self.source, moved=self.moved)
+
+
+def mask_choice(label: int | None, parameters: ParameterFile | None) -> MaskChoice:
+    """Return which voxels of a mask count: those of a label, else those that a parameter file chooses.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the label is no whole number above 0.
+    """
+    if label is not None:
+        check_int("label", label, 1)
+    return MaskChoice(label=label).over(MaskChoice() if parameters is None else parameters.mask_choice)
 
 
 def prepared(volume: Volume, mask: Mask, parameters: ParameterFile | None) -> tuple[Volume, Mask]:

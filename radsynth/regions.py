@@ -17,7 +17,7 @@ from pipelines.maps.inputs import MOST_LABELS, labels_in
 from pipelines.maps.region import aggregations_named
 from pipelines.shell.parameter_file import ParameterFile
 from radsynth.boxes import region_values
-from radsynth.inputs import Mask, prepared
+from radsynth.inputs import Mask, mask_choice, prepared
 from radsynth.kinds.finding import kind_of
 from radsynth.kinds.kind import Spacing
 from radsynth.masks import labels_of
@@ -122,10 +122,10 @@ def _regions(
     if len(volumes) > 1:
         msg = f"image must have one channel, got {len(volumes)}; give them one by one, as image[:1]"
         raise ValueError(msg)
-    chosen = parameters.label if label is None and parameters is not None else label
-    (labels,) = labels_of(mask, image, kind, volumes, chosen)
-    if chosen is not None:
-        return volumes[0], {chosen: labels != 0}
+    choice = mask_choice(label, parameters)
+    (labels,) = labels_of(mask, image, kind, volumes, choice)
+    if isinstance(choice.label, int):
+        return volumes[0], {choice.label: labels != 0}
     present = labels_in(labels)
     if not present:  # fractions, which are no labels
         return volumes[0], {1: labels != 0}

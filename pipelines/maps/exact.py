@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -41,7 +41,7 @@ from pipelines.maps.filtering import (
     map_name,
     refuse_one_level,
 )
-from pipelines.maps.inputs import Inputs, Mask
+from pipelines.maps.inputs import Inputs, Mask, told_of
 from pipelines.maps.spread import Spread, spread_of, with_fewer_levels
 from pipelines.reports.names import unit_of
 from pipelines.reports.tables import counted
@@ -161,7 +161,8 @@ def write_maps(inputs: Inputs, settings: MapSettings, target: MapTarget) -> Writ
         volume = read_image(place, inputs.choice)
         glcm = inputs.fitted(settings.glcm, volume) if settings.fit_dimensions else settings.glcm
         _check_dimensions(inputs.image, volume, glcm)
-        volume, mask = inputs.prepared(volume)
+        ready = inputs.prepared(volume)
+        volume, mask = ready.image, ready.mask
         if target.output.suffix == PARAMETRIC_MAP_SUFFIX:
             check_sources(target.output, volume, inputs.choice)
         job = _Mapping.of(inputs, volume, mask, glcm, settings)
@@ -170,7 +171,7 @@ def write_maps(inputs: Inputs, settings: MapSettings, target: MapTarget) -> Writ
             check_size(target.output, len(settings.features), voxels)
         paths = target.paths_of(names)
         with ExitStack() as stack:
-            seconds = _Writer(job, target, inputs, paths).write(stack)
+            seconds = _Writer(job, target, inputs, paths, told_of(ready)).write(stack)
     return WrittenMaps(paths=tuple(dict.fromkeys(paths.values())), summary=job.summary(seconds))
 
 
@@ -187,7 +188,8 @@ def _write_filtered(inputs: Inputs, settings: MapSettings, target: MapTarget) ->
     with opened(inputs.image) as place, ExitStack() as stack:
         volume = read_image(place, inputs.choice)
         filters = [_fitted(one, inputs, volume, settings) for one in settings.filters]
-        volume, mask = inputs.prepared(volume)
+        ready = inputs.prepared(volume)
+        volume, mask = ready.image, ready.mask
         images = checked_names(filters, volume)
         names = [map_name(image, feature) for image in images for feature in settings.features]
         target.check(names, inputs)
@@ -197,7 +199,7 @@ def _write_filtered(inputs: Inputs, settings: MapSettings, target: MapTarget) ->
             job = _Mapping.of(inputs, derived.volume, mask, one.glcm, settings, derived.name)
             refuse_one_level(derived, one.glcm, job.bins, settings.features)
             _log.info("%s: range %g to %g, %d levels", *job.bins_told())
-            seconds += _Writer(job, shown, inputs, paths, one.record(derived)).write(stack)
+            seconds += _Writer(job, shown, inputs, paths, told_of(ready) | one.record(derived)).write(stack)
             shown = replace(target, preview=None)  # the preview shows the first image
         summary = (
             f"{'x'.join(map(str, volume.array.shape))} voxels, {counted(len(images), 'image')}, "
@@ -395,7 +397,7 @@ class _Writer:
     target: MapTarget
     inputs: Inputs
     paths: Mapping[str, Path]
-    filter_record: Mapping[str, Any] = field(default_factory=dict)
+    record: Mapping[str, Any]
 
     def path_of(self, feature: Feature) -> Path:
         """Return where the map of a feature goes."""
@@ -408,7 +410,7 @@ class _Writer:
 
     @cached_property
     def details(self) -> dict[str, Any]:
-        return {**self.inputs.record(), **self._outside_record(), **self.filter_record}
+        return {**self.inputs.record(), **self._outside_record(), **self.record}
 
     def write(self, stack: ExitStack) -> float:
         """Map and write, every file or none; return the seconds of the maps (compiling included).

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from glcm_cuda import GLCMSettings
+from pipelines.images.diagnostics import Stages
 from pipelines.images.dicom.series import Choice
-from pipelines.images.masks import MaskChoice, read_mask_labels
+from pipelines.images.masks import MaskChoice, MaskFile, read_mask_file
 from pipelines.images.preprocessing import (
     Preprocessing,
     moved_labels,
@@ -22,7 +23,7 @@ from pipelines.images.preprocessing import (
 )
 from pipelines.images.provenance import source_record
 from pipelines.images.volume import Volume
-from pipelines.shell.parameter_file import ParameterFile, read_parameter_file
+from pipelines.shell.parameter_file import ParameterFile, SmallMaskError, read_parameter_file
 
 _log = logging.getLogger(__name__)
 
@@ -33,6 +34,37 @@ MOST_LABELS = 4096
 """Labels beyond which an image is hardly a mask."""
 
 Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prepared:
+    """An image after the steps, and a region of it.
+
+    Parameters
+    ----------
+    image : Volume
+        The image.
+    mask : Mask, optional
+        The voxels that count; None for all.
+    whole : Mask, optional
+        Those that make the shape: before a range of intensities limits them, unless the file says otherwise.
+    diagnostics : dict
+        What pyradiomics would say of image and mask, if the parameter file asks for it.
+    """
+
+    image: Volume
+    mask: Mask | None = None
+    whole: Mask | None = None
+    diagnostics: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Regions:
+    """Regions of one image by label; None where there is one region."""
+
+    image: Volume
+    of_labels: Mapping[int | None, Prepared]
+
 
 _LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 
@@ -94,9 +126,7 @@ class Inputs:
             msg = "--params needs --mask FILE, as in pyradiomics"
             raise ValueError(msg)
         parameters = read_parameter_file(path, region=region)
-        choice = self.mask_choice
-        if choice.label is None and choice.segment is None:
-            choice = replace(choice, label=parameters.label)
+        choice = self.mask_choice.over(parameters.mask_choice)
         steps = self.steps.over(parameters.steps)
         return replace(self, parameters=parameters, mask_choice=choice, steps=steps)
 
@@ -109,6 +139,11 @@ class Inputs:
     def features(self) -> tuple[str, ...] | None:
         """Features that the parameter file names."""
         return None if self.parameters is None else self.parameters.features
+
+    @property
+    def shapes(self) -> tuple[str, ...]:
+        """Features of shape that the parameter file names."""
+        return () if self.parameters is None else self.parameters.shapes
 
     @property
     def files(self) -> list[Path]:
@@ -139,7 +174,7 @@ class Inputs:
         """Return the settings for an image; those of a parameter file are two-dimensional in a 2D image."""
         return settings if self.parameters is None else self.parameters.fitted(settings, volume)
 
-    def prepared(self, volume: Volume) -> tuple[Volume, Mask | None]:
+    def prepared(self, volume: Volume) -> Prepared:
         """Return the image after the steps, and on its grid the voxels of the mask that count.
 
         Labels are taken together unless one is chosen; the log says which.
@@ -151,58 +186,114 @@ class Inputs:
             asks for.
         """
         if self.mask is None:
-            return preprocess(volume, self.steps), None
-        labels = read_mask_labels(self.mask, volume, self.mask_choice)
-        present = labels_in(labels)
+            return Prepared(image=preprocess(volume, self.steps))
+        read = read_mask_file(self.mask, volume, self.mask_choice)
+        present = labels_in(read.labels)
         if len(present) > 1:
             _log.warning(
                 "mask %s: labels %s are taken together; --mask-label chooses one", self.mask, listed(present)
             )
-        return self._masked(volume, labels != 0)
+        return self._together(volume, read)
 
-    def regions(self, volume: Volume) -> tuple[Volume, dict[int | None, Mask]]:
-        """Return the image after the steps, and on its grid the voxels of each label of the mask.
+    def regions(self, volume: Volume) -> Iterator[Regions]:
+        """Yield the image after the steps, and on its grid the voxels of each label of the mask.
 
-        The key is None where one label was chosen, or the mask has no more than one. A label without a voxel
-        on the grid is left out; the log says so.
+        They come together, unless the steps or filters of a parameter file depend on the region: then each
+        label has an image of its own. A label without a voxel on the grid, or too small for the parameter
+        file, is left out, and the log says so.
 
         Raises
         ------
         FileNotFoundError, ValueError
-            As `prepared`; if there is no mask, or it has thousands of labels.
+            As `prepared`; if there is no mask, it has thousands of labels, or no label is left.
         """
         if self.mask is None:
             msg = f"a region needs a mask, got none for {self.image}"
             raise ValueError(msg)
-        labels = read_mask_labels(self.mask, volume, self.mask_choice)
-        present = labels_in(labels)
+        read = read_mask_file(self.mask, volume, self.mask_choice)
+        present = labels_in(read.labels)
         if len(present) < 2:
-            volume, mask = self._masked(volume, labels != 0)
-            return volume, {None: mask}
+            region = self._together(volume, read)
+            yield Regions(region.image, {None: region})
+            return
         if len(present) > MOST_LABELS:
             msg = (
                 f"mask {self.mask} must have at most {MOST_LABELS} labels, got {len(present)}; is it a mask?"
             )
             raise ValueError(msg)
-        image = preprocess(volume, self.steps)
-        labels = moved_labels(labels, volume, image)
-        regions: dict[int | None, Mask] = {label: labels == label for label in present}
-        lost = [label for label, mask in regions.items() if not mask.any()]
-        for label in lost:
-            _log.warning("mask %s: no voxel of label %s is left on the resampled grid", self.mask, label)
-        return image, {label: mask for label, mask in regions.items() if label not in lost}
+        apart = self.parameters is not None and (self.steps.grid or self.parameters.image_types)
+        groups = [[label] for label in present] if apart else [list(present)]
+        found = 0
+        for group in groups:
+            regions = self._labels(volume, read, group)
+            if regions is not None:
+                found += 1
+                yield regions
+        if not found:
+            msg = f"mask {self.mask}: no label is left of {listed(present)}"
+            raise ValueError(msg)
 
-    def _masked(self, volume: Volume, mask: Mask) -> tuple[Volume, Mask]:
-        volume, mask = preprocess_with_mask(volume, mask, self.steps)
-        if self.parameters is not None:
-            mask = self.parameters.region(self.mask, mask, volume.array)
-        return volume, mask
+    def _together(self, volume: Volume, read: MaskFile) -> Prepared:
+        """Return the image after the steps, and the region of all labels that are chosen."""
+        moved = preprocess_with_mask(volume, read.labels != 0, self.steps)
+        return self._region(volume, read, None, moved)
+
+    def _labels(self, volume: Volume, read: MaskFile, labels: Sequence[int]) -> Regions | None:
+        """Return the regions of some labels on one image; None if none is left."""
+        regions: dict[int | None, Prepared] = {}
+        for label, (image, whole) in self._moved(volume, read, labels).items():
+            if not whole.any():
+                _log.warning("mask %s: no voxel of label %d is left on the resampled grid", self.mask, label)
+                continue
+            try:
+                regions[label] = self._region(volume, read, label, (image, whole))
+            except SmallMaskError as error:
+                _log.warning("%s: label %d is left out", error, label)
+        return Regions(next(iter(regions.values())).image, regions) if regions else None
+
+    def _moved(self, volume: Volume, read: MaskFile, labels: Sequence[int]) -> dict[int, tuple[Volume, Mask]]:
+        """Return the image after the steps, and the voxels of each label on its grid."""
+        if self.steps.grid is not None:
+            (label,) = labels
+            return {label: preprocess_with_mask(volume, read.labels == label, self.steps)}
+        image = preprocess(volume, self.steps)
+        moved = moved_labels(read.labels, volume, image)
+        return {label: (image, moved == label) for label in labels}
+
+    def _region(
+        self, volume: Volume, read: MaskFile, label: int | None, moved: tuple[Volume, Mask]
+    ) -> Prepared:
+        """Return the region of a label, or of all that are chosen, as the parameter file limits it."""
+        image, whole = moved
+        if self.parameters is None:
+            return Prepared(image=image, mask=whole, whole=whole)
+        counted, diagnostics = self.parameters.region(self.mask, whole, image.array), {}
+        if self.parameters.diagnostics:
+            diagnostics = Stages(
+                image=volume,
+                mask=read.original,
+                chosen=read.where(self.mask_choice, label),
+                inside=read.labels != 0 if label is None else read.labels == label,
+                prepared=image,
+                resampled=whole,
+                counted=counted,
+                grid=self.steps.grid,
+                crop=self.parameters.crop,
+                resegmented=bool(self.parameters.resegment),
+            ).diagnostics()
+        whole = counted if self.parameters.resegment_shape else whole
+        return Prepared(image=image, mask=counted, whole=whole, diagnostics=diagnostics)
 
     def record(self) -> dict[str, Any]:
         """Return what a sidecar says of the inputs, but for the image itself."""
         mask = {} if self.mask is None else source_record(self.mask, "mask") | self.mask_choice.to_dict()
         parameters = {} if self.parameters is None else source_record(self.parameters.path, "parameter_file")
         return {**self.choice.to_dict(), **self.steps.to_dict(), **mask, **parameters}
+
+
+def told_of(ready: Prepared) -> dict[str, Any]:
+    """Return what a sidecar says of image and region at each stage, if the parameter file asks for it."""
+    return {"diagnostics": dict(ready.diagnostics)} if ready.diagnostics else {}
 
 
 def labels_in(mask: npt.NDArray[Any]) -> tuple[int, ...]:

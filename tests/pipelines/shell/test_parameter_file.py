@@ -16,7 +16,6 @@ from pipelines.images.preprocessing import Preprocessing, preprocess_with_mask
 from pipelines.images.reading import read_image
 from pipelines.images.volume import Volume
 from pipelines.images.writing import write_volume
-from pipelines.shell import parameter_file
 from pipelines.shell.parameter_file import read_parameter_file
 
 
@@ -33,10 +32,11 @@ def settings_of(tmp_path, text, **options):
 # What files mean
 
 
-def test_an_empty_file_has_pyradiomics_defaults(tmp_path):
-    found = read_parameter_file(written(tmp_path, ""))
+def test_without_settings_they_are_pyradiomics_defaults(tmp_path):
+    found = read_parameter_file(written(tmp_path, "setting: {}"))
     assert found.settings == GLCMSettings.preset("pyradiomics")
-    assert (found.features, found.label, found.outside) == (NAMES, 1, 0.0)
+    assert (found.features, found.mask_choice.label, found.outside) == (NAMES, 1, 0.0)
+    assert (found.diagnostics, found.resegment_shape) == (True, False)
     assert (found.minimum_dimensions, found.minimum_voxels) == (2, 1)
 
 
@@ -64,7 +64,7 @@ def test_every_setting_has_its_meaning(tmp_path):
         aggregate="merge", bin_edges="pyradiomics", range_over="crop", masked_window=False,
         gldm_a=2, ngtdm_isolated=True, intensity_shift=-1000,
     )  # fmt: skip
-    assert (found.features, found.label) == (("joint_entropy", "mcc"), 3)
+    assert (found.features, found.mask_choice.label) == (("joint_entropy", "mcc"), 3)
     assert np.isnan(found.outside)
     assert (found.minimum_dimensions, found.minimum_voxels) == (1, 10)
 
@@ -91,17 +91,13 @@ def test_a_region_has_no_window(tmp_path):
     text = "setting: {distances: [1, 4]}\nvoxelSetting: {kernelRadius: 1, maskedKernel: false}"
     found = settings_of(tmp_path, text, region=True)
     assert (found.distances, found.range_over, found.masked_window) == ((1, 4), "mask", True)
-    with pytest.raises(ValueError, match=r"Params\.yaml: distance must be from 1 to 2, got 4"):
+    with pytest.raises(ValueError, match=r"Params\.yaml: distances must be from 1 to 2, which the window"):
         settings_of(tmp_path, text)
 
 
 def test_what_has_no_effect_is_accepted(tmp_path):
-    values = dict.fromkeys(parameter_file.WITHOUT_EFFECT, "null")
-    values |= {"sigma": "[1, 2]"}
-    off = {"preCrop": "true", "correctMask": "false"}
-    off |= {"label_channel": "0", "padDistance": "5"}
-    assert set(off) == set(parameter_file.REFUSED)
-    lines = "\n".join(f"  {name}: {value}" for name, value in (values | off).items())
+    values = {"preCrop": "true", "enableCExtensions": "true", "sigma": "[1, 2]", "padDistance": "5"}
+    lines = "\n".join(f"  {name}: {value}" for name, value in values.items())
     assert settings_of(tmp_path, f"setting:\n{lines}\n") == GLCMSettings.preset("pyradiomics")
 
 
@@ -138,7 +134,7 @@ def test_an_image_is_resampled_from_its_corner(tmp_path):
 def test_no_feature_class_is_said_in_the_log(tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         assert read_parameter_file(written(tmp_path, "setting: {}")).features == NAMES
-    assert "no featureClass: pyradiomics would compute every class; all but shape are" in caplog.text
+    assert "no featureClass: pyradiomics would compute every class; shape is left out of" in caplog.text
 
 
 @pytest.mark.parametrize("names", ["", "[]", "null"])
@@ -231,8 +227,35 @@ def test_a_mask_of_which_too_little_is_left_is_refused(tmp_path):
         ("setting: {normalize: 1}", "normalize must be true or false, got 1"),
         ("setting: {normalize: true, removeOutliers: 0}", "removeOutliers must be a number above 0, got 0"),
         ("setting: {normalize: true, normalizeScale: x}", "normalizeScale must be a number, got 'x'"),
-        ("setting: {correctMask: true}", "correctMask is not supported, got true"),
-        ("setting: {label_channel: 1}", "label_channel is not supported, got 1"),
+        ("setting: {correctMask: 1}", "correctMask must be true or false, got 1"),
+        ("setting: {label_channel: -1}", "label_channel must be a whole number of 0 or more, got -1"),
+        ("setting: {geometryTolerance: 0}", "geometryTolerance must be a number above 0, got 0"),
+        (
+            "setting: {label: [1, 0]}",
+            r"label must be a whole number .* a list of them, or all, got \[",
+        ),
+        (
+            "setting: {label: every}",
+            "label must be .* a list of them, or all, got 'every",
+        ),
+        ("setting: {interpolator: 11}", "interpolator must be one of .*, or a number from 1 to 10, got 11"),
+        ("setting: {force2D: yes}", "force2D must be true or false, got 'yes'"),  # text in YAML 1.2
+        ("setting: {binWidth: '25'}", "binWidth must be a number, got '25'"),
+        (
+            "setting:",
+            "setting must be a mapping of names to values, got null; remove .* .line 1",
+        ),
+        ("imageType: {LoG: }", "imageType LoG must be a mapping of names to values, got null"),
+        ("featureClass: {glcm: all}", "glcm must be a list of features, got 'all'; leave it empty for all"),
+        ("", "a parameter file must be a mapping of names to values, got null"),
+        ("# our study\nsetting:\n  label: 1\n  binwidth: 5", r"no 'binwidth' \(did .*\) \(line 4\)$"),
+        ("setting:\n  label: 1\n  binWidth: -5", r"binWidth must be a number above 0, got -5 \(line 3\)$"),
+        ("featureClass:\n  glcm:\n  - Idm\n  - Idmm", r"no feature 'Idmm' \(did .*\) \(line 4\)$"),
+        (
+            "imageType:\n  LBP2D:\n    lbp2DMethod: x",
+            r"LBP2D: method must be one of .* \(line 2\)$",
+        ),
+        ("imageType:\n  LoG:\n    sigma: 2", r"imageType LoG: sigma must be a list .* 2 \(line 3\)$"),
         ("setting: {resampledPixelSpacing: [1, 1]}", "resampledPixelSpacing must be a list of three"),
         ("setting: {resampledPixelSpacing: [1, 1, -1]}", "resampledPixelSpacing must be a list of three"),
         (
@@ -250,13 +273,10 @@ def test_a_mask_of_which_too_little_is_left_is_refused(tmp_path):
         ("imageType: {Original: {resampledPixelSpacing: [1, 1, 1]}}", "Spacing must be given in setting"),
         ("imageType: {Original: {resegmentRange: [1]}}", "resegmentRange must be given in setting"),
         ("imageType: {Original: {normalize: true}}", "normalize must be given in setting"),
-        ("setting: {weightingNorm: manhattan}", "weightingNorm manhattan is not supported; remove it"),
-        ("setting: {weightingNorm: euclidean}", "weightingNorm euclidean is not supported"),
-        ("setting: {weightingNorm: infinity}", "weightingNorm infinity is not supported"),
-        ("setting: {weightingNorm: x}", "weightingNorm must be null, no_weighting, .* got 'x'"),
+        ("setting: {weightingNorm: x}", "weightingNorm must be no_weighting, manhattan, .* got 'x'"),
         ("featureClass: {shape: }", "featureClass: none of these features is computed here; name others"),
-        ("setting: {gldm_a: 1.0}", "gldm_a must be a whole number of 0 or more, got 1.0"),
-        ("setting: {gldm_a: 65536}", "gldm_a must be from 0 to 65535, got 65536"),
+        ("setting: {gldm_a: 1.0}", "gldm_a must be a whole number from 0 to 65535, got 1.0"),
+        ("setting: {gldm_a: 65536}", "gldm_a must be a whole number from 0 to 65535, got 65536"),
         ("setting: {gldm_a: null}", "gldm_a must have a value, got null"),
         ("setting: {voxelArrayShift: 0.5}", "voxelArrayShift must be a whole number, got 0.5"),
         ("featureClass: {gldm: [RunEntropy]}", "featureClass gldm: no feature 'RunEntropy'"),
@@ -270,12 +290,12 @@ def test_a_mask_of_which_too_little_is_left_is_refused(tmp_path):
         ("featureClass: {glcm: [zzz]}", "no feature 'zzz'; the features are Autocorrelation, JointAverage"),
         ("featureClass: {glcm: JointEntropy}", "featureClass glcm must be a list of features, got 'JointE"),
         ("featureClass: {glcm: [Homogeneity1]}", "none of these features is computed here"),
-        ("imageType: {LoG: {}}", "imageType LoG: sigma must be a list of widths in mm, got None"),
+        ("imageType: {LoG: {}}", "imageType LoG: sigma must be a list of widths in mm, got null"),
         ("imageType: {LoG: {sigma: 2}}", "imageType LoG: sigma must be a list of widths in mm, got 2"),
         ("imageType: {LoG: {sigma: [-1]}}", "imageType LoG: sigma must be a width in mm above 0, got -1"),
         ("imageType: {LoG: {sigma: [1], binwidth: 2}}", "imageType LoG: no 'binwidth'"),
-        ("imageType: {LoG: {sigma: [1], binWidth: 0}}", "imageType LoG: binWidth must be a positive number"),
-        ("imageType: {LoG: {sigma: [1], correctMask: true}}", "imageType LoG: correctMask is not supported"),
+        ("imageType: {LoG: {sigma: [1], binWidth: 0}}", "imageType LoG: binWidth must be a number above 0"),
+        ("imageType: {LoG: {sigma: [1], correctMask: true}}", "LoG: correctMask must be given in setting"),
         ("imageType: {Wavelet: {wavelet: cof1}}", "imageType Wavelet: no wavelet 'cof1' .did you mean 'coi"),
         ("imageType: {Wavelet: {level: 0}}", "imageType Wavelet: level must be a whole number of 1 or more"),
         ("imageType: {LBP2D: {lbp2DMethod: x}}", "imageType LBP2D: method must be one of"),
@@ -289,20 +309,20 @@ def test_a_mask_of_which_too_little_is_left_is_refused(tmp_path):
         ("voxelSetting: {binWidth: 2}", "binWidth belongs in setting, got it in voxelSetting"),
         ("voxelSetting: {zzz: 2}", "voxelSetting: no 'zzz'; expected kernelRadius, maskedKernel"),
         ("settings: {binWidth: 5}", r"no section 'settings' \(did you mean 'setting'\?\)"),
-        ("setting: {binWidth: 0}", "binWidth must be a positive number, got 0"),
+        ("setting: {binWidth: 0}", "binWidth must be a number above 0, got 0"),
         ("setting: {binWidth: wide}", "binWidth must be a number, got 'wide'"),
         ("setting: {binWidth: true}", "binWidth must be a number, got True"),
         ("setting: {binWidth: null}", "binWidth must have a value, got null"),
         ("setting: {symmetricalGLCM: null}", "symmetricalGLCM must have a value, got null"),
-        ("setting: {binCount: 2.5}", "binCount must be a whole number of 2 or more, got 2.5"),
+        ("setting: {binCount: 2.5}", "binCount must be a whole number from 2 to 65536, got 2.5"),
         ("setting: {force2D: 1}", "force2D must be true or false, got 1"),
         ("setting: {force2Ddimension: 3}", "force2Ddimension must be a whole number from 0 to 2, got 3"),
         ("setting: {distances: 1}", "distances must be a list of whole numbers, got 1"),
         ("setting: {distances: []}", r"distances must be a list of whole numbers, got \[\]"),
-        ("setting: {distances: [3]}", "distance must be from 1 to 2, got 3"),
-        ("setting: {label: 0}", "label must be a whole number of 1 or more, got 0"),
-        ("voxelSetting: {kernelRadius: 0}", "kernelRadius must be a whole number of 1 or more, got 0"),
-        ("voxelSetting: {kernelRadius: 128}", "window must be from 3 to 255, got 257"),
+        ("setting: {distances: [3]}", r"distances must be from 1 to 2, which the window reaches, got \[3\]"),
+        ("setting: {label: 0}", "label must be a whole number of 1 or more, a list of them, or all, got 0"),
+        ("voxelSetting: {kernelRadius: 0}", "kernelRadius must be a whole number from 1 to 127, got 0"),
+        ("voxelSetting: {kernelRadius: 128}", "kernelRadius must be a whole number from 1 to 127, got 128"),
         ("setting: [binWidth]", r"setting must be a mapping of names to values, got \['binWidth'\]"),
         ("just text", "a parameter file must be a mapping of names to values, got 'just text'"),
         ("setting: {binWidth: 5", "is not valid YAML in line 1: "),
