@@ -189,7 +189,7 @@ class Inputs:
             return Prepared(image=preprocess(volume, self.steps))
         read = read_mask_file(self.mask, volume, self.mask_choice)
         present = labels_in(read.labels)
-        if len(present) > 1:
+        if len(present) > 1 and self.mask_choice.label is None:
             _log.warning(
                 "mask %s: labels %s are taken together; --mask-label chooses one", self.mask, listed(present)
             )

@@ -13,7 +13,14 @@ import yaml
 
 from glcm_cuda.base.checks import nearest
 
-_SHORT = Repr()  # Python 3.12 takes these as arguments
+
+class _Short(Repr):
+    """Shows sections as the mappings that they are."""
+
+    repr_Section = Repr.repr_dict  # noqa: N815
+
+
+_SHORT = _Short()  # Python 3.12 takes these as arguments
 """Shows the beginning of a value: a file of a few lines may hold one of any size, by references."""
 _SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxdict = 2, 8, 8
 _SHORT.maxstring, _SHORT.maxlong, _SHORT.maxother = 120, 80, 120

@@ -36,6 +36,7 @@ def test_the_example_of_the_readme_runs(folder):
     names: dict[str, object] = {}
     exec(compile(block, "README.md", "exec"), names)
     assert "original_glcm_JointEntropy" in names["values"]
+    assert list(names["maps"]) == ["JointEntropy", "TU9B"]
 
 
 def test_the_examples_run(folder, capsys):

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import SimpleITK
 from click.testing import CliRunner
 
 from glcm_cuda import GLCMSettings
 from glcm_cuda.families.registry import FAMILIES, NAMES, features_named
 from pipelines.__main__ import main
+from pipelines.images.masks import read_mask_labels
 from pipelines.images.preprocessing import Preprocessing, preprocess_with_mask
 from pipelines.images.reading import read_image
-from pipelines.images.volume import Volume
+from pipelines.images.volume import Volume, image_of
 from pipelines.images.writing import write_volume
 from pipelines.shell.parameter_file import read_parameter_file
 
@@ -73,13 +76,15 @@ def test_every_setting_has_its_meaning(tmp_path):
     ("text", "fields"),
     [
         ("setting: {binWidth: 2.5}", {"bin_width": 2.5}),
-        ("setting: {binWidth: 1e-1}", {"bin_width": 0.1}),  # text to YAML 1.1
+        ("setting: {binWidth: 1e-1}", {"bin_width": 0.1}),  # text in YAML 1.1
         ("setting: {binWidth: 5, binCount: null}", {"bin_width": 5.0}),
         ("setting: {binWidth: 5, binCount: 8}", {"bin_width": None, "levels": 8}),
         ("setting: {force2Ddimension: 1}", {"dimensions": 3, "slice_axis": 0}),
         ("imageType: {Original: {binWidth: 3}}\nsetting: {binWidth: 5}", {"bin_width": 3.0}),
         ("setting: {weightingNorm: null}", {"aggregate": "mean"}),
         ('{"setting": {"binWidth": 7}}', {"bin_width": 7.0}),
+        ("setting: {binCount: 010}", {"levels": 10}),  # eight in YAML 1.1
+        ("setting: {weightingNorm: infinity}", {"aggregate": "merge", "weighting": "infinity"}),
     ],
 )
 def test_single_settings(tmp_path, text, fields):
@@ -153,8 +158,24 @@ def test_classes_in_the_order_of_the_file(tmp_path):
     )  # fmt: skip
 
 
+def test_shapes_of_regions(tmp_path, caplog):
+    def shapes(text):
+        return read_parameter_file(written(tmp_path, f"featureClass: {text}"), region=True).shapes
+
+    assert shapes("{shape: [Flatness, VoxelVolume, Flatness]}") == ("shape_Flatness", "shape_VoxelVolume")
+    assert shapes("{shape2D: [PixelSurface], glcm: }") == ("shape2D_PixelSurface",)
+    assert not caplog.text
+    assert len(shapes("{shape: , shape2D: []}")) == 10
+    assert "featureClass shape2D: MeshSurface, Perimeter, " in caplog.text
+    assert len(shapes("{}")) == 6
+    with pytest.raises(ValueError, match=r"shape: Sphericity needs a mesh of the surface, .* \(line 1\)"):
+        shapes("{shape: [Flatness, Sphericity]}")
+    with pytest.raises(ValueError, match=r"shape: no feature 'Flatnes' \(did you mean 'Flatness'\?\)"):
+        shapes("{shape: [Flatnes]}")
+
+
 @pytest.mark.parametrize("shape", ["shape: [Sphericity]", "shape2D: "])
-def test_shapes_are_left_out_and_the_log_says_so(tmp_path, shape, caplog):
+def test_shapes_are_left_out_of_maps_and_the_log_says_so(tmp_path, shape, caplog):
     text = f"featureClass:\n  {shape}\n  glcm: [Contrast]\n"
     assert read_parameter_file(written(tmp_path, text)).features == ("contrast",)
     assert f"featureClass {shape.split(':')[0]} is left out" in caplog.text
@@ -514,6 +535,61 @@ def test_maps_and_features_are_pyradiomics(tmp_path, text):
     assert header[-len(columns) :] == columns
     region = [values[3] for values in expected.values()]
     np.testing.assert_allclose([float(cell) for cell in row[-len(region) :]], region, rtol=1e-11, atol=1e-9)
+
+
+def mean_of(tmp_path, image, mask, setting):
+    """Return the mean of a region, or what is said instead."""
+    write_volume(image, tmp_path / "image.nrrd", force=True)
+    write_volume(mask, tmp_path / "mask.nrrd", force=True)
+    params = written(tmp_path, f"featureClass: {{firstorder: [Mean]}}\nsetting: {{label: 2, {setting}}}")
+    inputs = [tmp_path / "image.nrrd", "--mask", tmp_path / "mask.nrrd", "--params", params]
+    result = CliRunner().invoke(main, ["roi", *map(str, inputs), "-o", str(tmp_path / "f.csv"), "--force"])
+    if result.exit_code:
+        return result.stderr
+    header, row = (line.split(",") for line in (tmp_path / "f.csv").read_text().splitlines())
+    return float(row[header.index("firstorder_Mean")])
+
+
+def test_masks_on_another_grid(tmp_path):
+    image, mask = example()
+    mean = mean_of(tmp_path, image, mask, "additionalInfo: false")
+    x, y, z = mask.spacing_mm
+    fine = replace(mask, array=mask.array.repeat(2, axis=0), spacing_mm=(x, y, z / 2))
+    fine = replace(fine, origin_mm=(mask.origin_mm[0], mask.origin_mm[1], mask.origin_mm[2] - z / 4))
+    assert "must lie on the image's grid" in mean_of(tmp_path, image, fine, "correctMask: false")
+    assert mean_of(tmp_path, image, fine, "correctMask: true") == mean
+    beyond = replace(fine, origin_mm=(mask.origin_mm[0] + 40, *fine.origin_mm[1:]))
+    assert "reaches beyond the image" in mean_of(tmp_path, image, beyond, "correctMask: true")
+    both = (
+        "correctMask: true, resampledPixelSpacing: [1, 1, 1]"  # pyradiomics starts at the mask's corner then
+    )
+    assert "but not beside resampledPixelSpacing" in mean_of(tmp_path, image, fine, both)
+
+
+def test_a_tolerance_of_places_replaces_ours(tmp_path):
+    image, mask = example()
+    moved = replace(mask, origin_mm=tuple(place + 0.2 for place in mask.origin_mm))  # 0.4 of a voxel
+    assert "must lie on the image's grid" in mean_of(tmp_path, image, moved, "binWidth: 25")
+    assert mean_of(tmp_path, image, moved, "geometryTolerance: 0.5") > 0
+    moved = replace(mask, origin_mm=tuple(place + 0.002 for place in mask.origin_mm))
+    assert mean_of(tmp_path, image, moved, "binWidth: 25") > 0
+    assert "must lie on the image's grid" in mean_of(tmp_path, image, moved, "geometryTolerance: 0.001")
+
+
+def test_a_channel_of_a_mask(tmp_path, caplog):
+    image, mask = example()
+    mean = mean_of(tmp_path, image, mask, "binWidth: 25")
+    labels = image_of(mask)
+    SimpleITK.WriteImage(SimpleITK.Compose(labels * 0, labels), str(tmp_path / "mask.nrrd"))
+    choice = read_parameter_file(written(tmp_path, "setting: {label: 2, label_channel: 1}")).mask_choice
+    with caplog.at_level(logging.INFO):
+        inside = read_mask_labels(tmp_path / "mask.nrrd", image, choice)
+    assert image.array[inside].mean() == pytest.approx(mean)
+    assert "has several layers: layer 1 is taken (label_channel)" in caplog.text
+    with pytest.raises(ValueError, match="has no voxel of label 2; labels present: none"):
+        read_mask_labels(tmp_path / "mask.nrrd", image, replace(choice, channel=0))
+    with pytest.raises(ValueError, match=r"has 2 layers, .* layer 2"):
+        read_mask_labels(tmp_path / "mask.nrrd", image, replace(choice, channel=2))
 
 
 def test_options_change_what_the_file_says(tmp_path):
