@@ -95,10 +95,9 @@ test: $(VENV)/.test ## the quick tests, the simulator's among them (about 5 minu
 test-sim: $(VENV)/.test ## the CUDA backend in Numba's simulator
 	$(SIMULATOR) $(BIN)/pytest -q -m "not slow" $(SIMULATED_PARALLEL) $(SIMULATED)
 
-test-slow: $(VENV)/.test ## the slow tests, then the coverage of the quick ones (about 15 minutes)
+test-slow: $(VENV)/.test ## the slow tests (about 12 minutes)
 	$(BIN)/pytest -q -m slow $(PARALLEL)
 	$(SIMULATOR) $(BIN)/pytest -q -m slow $(SIMULATED_PARALLEL) $(SIMULATED)
-	$(MAKE) coverage
 
 # Of the tests of both backends the halves that use CUDA
 CUDA_HALF := test_cuda or cuda] or same_bits

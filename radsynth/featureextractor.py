@@ -21,8 +21,10 @@ import numpy as np
 import SimpleITK
 
 from glcm_cuda import GLCMSettings
+from glcm_cuda.levels.arrays import bounding_box
 from pipelines.images.diagnostics import Stages
 from pipelines.images.preprocessing import preprocess_with_mask
+from pipelines.images.resampling import corner_box
 from pipelines.images.shape import shape_values
 from pipelines.images.volume import Volume, image_of
 from pipelines.shell.image_types import IMAGE_TYPES
@@ -34,6 +36,7 @@ from radsynth.extraction.configuration import (
     STANDARD_DEVIATION,
     are_computed,
     computed_as,
+    crop_distance,
     defaults,
     parameters_from,
     shapes_in,
@@ -41,6 +44,7 @@ from radsynth.extraction.configuration import (
 )
 from radsynth.extraction.diagnostics import configuration, versions
 from radsynth.extraction.handing_over import by_pyradiomics, refuse_without_pyradiomics
+from radsynth.extraction.image_types import image_types_from, images_of
 from radsynth.extraction.subject import Subject, read_subject
 from radsynth.inputs import Mask
 
@@ -77,8 +81,7 @@ class RadiomicsFeatureExtractor:
 
     Notes
     -----
-    Shape that needs a mesh, and image types other than Original, are handed to pyradiomics if it is
-    installed, else refused.
+    Shape that needs a mesh is handed to pyradiomics if it is installed, else refused.
 
     Examples
     --------
@@ -151,6 +154,9 @@ class RadiomicsFeatureExtractor:
         self, imageType: str, enabled: bool = True, customArgs: Mapping[str, Any] | None = None
     ) -> None:
         """Enable an image type, with settings of its own, or disable it; an unknown one is logged."""
+        if customArgs is not None and not isinstance(customArgs, Mapping):
+            msg = f"customArgs must be a dict of settings, got {customArgs!r}"
+            raise TypeError(msg)
         if imageType not in IMAGE_TYPES:
             _log.warning("Image type %s is not recognized", imageType)
         elif enabled:
@@ -218,7 +224,7 @@ class RadiomicsFeatureExtractor:
         LookupError
             If a feature is unknown.
         ImportError
-            If shape or filtered images are asked for and pyradiomics is not installed.
+            If shape is asked for and pyradiomics is not installed, or a filter lacks its library.
         """
         given = {"label": label, "label_channel": label_channel}
         settings = {**self.settings, **{name: value for name, value in given.items() if value is not None}}
@@ -227,31 +233,26 @@ class RadiomicsFeatureExtractor:
         shapes = {} if voxelBased else shapes_in(self.enabledFeatures)
         own_shapes = shapes if are_computed(shapes) else {}
         textures = textures_in(self.enabledFeatures)
-        filtered = [name for name in self.enabledImagetypes if name != "Original"] if textures else []
-        handed = [*(shapes if not own_shapes else ()), *(f"imageType {name}" for name in filtered)]
+        handed = "" if own_shapes else ", ".join(shapes)
         if handed:
-            refuse_without_pyradiomics(", ".join(handed))
-        own = self.enabledImagetypes.get("Original") or {}
-        parameters = parameters_from(settings, own, voxel_based=voxelBased)
+            refuse_without_pyradiomics(handed)
+        parameters = parameters_from(settings, voxel_based=voxelBased)
+        enabled = self.enabledImagetypes if textures else {}
+        types = image_types_from(settings, enabled, voxel_based=voxelBased)
         case = _Case.of(read_subject(imageFilepath, maskFilepath, settings), parameters)
         result: Result = OrderedDict()
         if settings.get("additionalInfo", False):
-            result.update(versions(", ".join(handed) or None))
+            result.update(versions(handed or None))
             result.update(configuration(settings, self.enabledImagetypes))
             result.update(case.diagnostics())
         if own_shapes:
             result.update(case.shapes(own_shapes))
         elif shapes:
-            result.update(by_pyradiomics(case.subject, settings, {}, shapes, voxel_based=False))
-        for name, custom in self.enabledImagetypes.items():
-            if not textures:
-                continue
-            if name == "Original":
-                result.update(_features(case, "original", textures, voxelBased))
-            else:
-                types = {name: custom}
-                theirs = by_pyradiomics(case.subject, settings, types, textures, voxel_based=voxelBased)
-                result.update(theirs)
+            result.update(by_pyradiomics(case.subject, settings, shapes))
+        volume, inside = case.filtered(crop_distance(settings))
+        for derived, one in images_of(types, volume, inside):
+            image = _Image(derived.volume, inside, one.parameters)
+            result.update(_features(image, derived.name, textures, voxelBased))
         return result
 
     def computeFeatures(self, image: Any, mask: Any, imageTypeName: str, **kwargs: Any) -> Result:
@@ -272,25 +273,22 @@ class RadiomicsFeatureExtractor:
             As `execute`.
         """
         voxel_based = bool(kwargs.get("voxelBased", False))
-        parameters = parameters_from(kwargs, {}, voxel_based=voxel_based)
+        parameters = parameters_from(kwargs, voxel_based=voxel_based)
         subject = read_subject(image, mask, kwargs)
-        case = _Case(subject, parameters, subject.image, subject.inside, subject.inside, is_crop=True)
-        return _features(case, imageTypeName, textures_in(self.enabledFeatures), voxel_based)
+        image = _Image(subject.image, subject.inside, parameters, is_crop=True)
+        return _features(image, imageTypeName, textures_in(self.enabledFeatures), voxel_based)
 
 
 @dataclass(frozen=True, eq=False)
-class _Case:
-    """A subject after the steps that its settings ask for.
+class _Image:
+    """An image whose features are computed, and the voxels that count.
 
-    `resampled` is its region after resampling, `inside` what resegmentation leaves of that. `is_crop` says
-    whether the image was cropped by the caller, so that maps have its size.
+    `is_crop` says whether the image was cropped by the caller, so that maps have its size.
     """
 
-    subject: Subject
-    parameters: ParameterFile
     volume: Volume
-    resampled: Mask
     inside: Mask
+    parameters: ParameterFile
     is_crop: bool = False
 
     @property
@@ -300,6 +298,20 @@ class _Case:
         if self.is_crop and settings.range_over == "crop":
             return replace(settings, range_over="image")
         return settings
+
+
+@dataclass(frozen=True, eq=False)
+class _Case:
+    """A subject after the steps that its settings ask for.
+
+    `resampled` is its region after resampling, `inside` what resegmentation leaves of that.
+    """
+
+    subject: Subject
+    parameters: ParameterFile
+    volume: Volume
+    resampled: Mask
+    inside: Mask
 
     @classmethod
     def of(cls, subject: Subject, parameters: ParameterFile) -> _Case:
@@ -313,6 +325,20 @@ class _Case:
         values = shape_values(self.volume, inside)
         names = [f"{name}_{feature}" for name, given in wanted.items() for feature in given]
         return {f"original_{name}": np.array(values[name]) for name in names if name in values}
+
+    def filtered(self, pad: int | None) -> tuple[Volume, Mask]:
+        """Return what pyradiomics filters, and the voxels of it that count: after resampling a box, else all.
+
+        `pad` is the distance around the mask to which the image is cropped; None for not.
+        """
+        grid = self.parameters.steps.grid
+        if grid is None and pad is None:
+            return self.volume, self.inside
+        if grid is not None:
+            box = corner_box(self.subject.image, self.subject.inside, grid)
+        else:
+            box = bounding_box(self.resampled, pad or 0)
+        return self.volume.cropped(box), self.inside[box]
 
     def diagnostics(self) -> dict[str, Any]:
         """Return what is said of image and mask at each stage."""
@@ -332,10 +358,10 @@ class _Case:
         return stages.diagnostics()
 
 
-def _features(case: _Case, prefix: str, textures: Mapping[str, list[str]], voxel_based: bool) -> Result:
+def _features(image: _Image, prefix: str, textures: Mapping[str, list[str]], voxel_based: bool) -> Result:
     """Return values or maps of features under their keys."""
     keys = [f"{family}_{name}" for family, names in textures.items() for name in names]
-    made = _maps(case, keys) if voxel_based else _values(case, keys)
+    made = _maps(image, keys) if voxel_based else _values(image, keys)
     return OrderedDict((f"{prefix}_{key}", made[key]) for key in keys if key in made)
 
 
@@ -345,11 +371,11 @@ def _sources(keys: list[str]) -> dict[str, str]:
     return {key: source for key, source in sources.items() if source is not None}
 
 
-def _values(case: _Case, keys: list[str]) -> dict[str, Any]:
+def _values(image: _Image, keys: list[str]) -> dict[str, Any]:
     sources = _sources(keys)
     wanted = tuple(dict.fromkeys(sources.values()))
     values = (
-        region_values(case.volume, case.inside, wanted, case.settings, pool_slices=True) if wanted else {}
+        region_values(image.volume, image.inside, wanted, image.settings, pool_slices=True) if wanted else {}
     )
     made = {key: np.array(values[source]) for key, source in sources.items()}
     if STANDARD_DEVIATION in made:
@@ -357,18 +383,17 @@ def _values(case: _Case, keys: list[str]) -> dict[str, Any]:
     return made
 
 
-def _maps(case: _Case, keys: list[str]) -> dict[str, SimpleITK.Image]:
+def _maps(image: _Image, keys: list[str]) -> dict[str, SimpleITK.Image]:
     """Return maps on the grid of the crop; those of deprecated features hold `initValue` alone."""
-    sources, settings, outside = _sources(keys), case.settings, case.parameters.outside
+    sources, settings, outside = _sources(keys), image.settings, image.parameters.outside
     wanted = tuple(dict.fromkeys(sources.values()))
-    maps = box_maps(case.volume, case.inside, wanted, settings, outside=outside) if wanted else {}
-    box = mask_box(case.inside, settings)
-    if case.is_crop:
-        maps = {
-            name: on_whole(part, case.volume, case.inside, settings, outside) for name, part in maps.items()
-        }
-        box = tuple(slice(0, size) for size in case.volume.array.shape)
-    grid, inside = case.volume.cropped(box), case.inside[box]
+    volume, inside = image.volume, image.inside
+    maps = box_maps(volume, inside, wanted, settings, outside=outside) if wanted else {}
+    box = mask_box(inside, settings)
+    if image.is_crop:
+        maps = {name: on_whole(part, volume, inside, settings, outside) for name, part in maps.items()}
+        box = tuple(slice(0, size) for size in volume.array.shape)
+    grid, inside = volume.cropped(box), inside[box]
     empty = np.full(inside.shape, outside)
     made = {}
     for key in keys:

@@ -12,6 +12,7 @@ from glcm_cuda.base.checks import check_int
 from pipelines.images.masks import MaskChoice
 from pipelines.images.preprocessing import preprocess_with_mask
 from pipelines.images.volume import Volume, geometry_differences
+from pipelines.maps.inputs import Prepared
 from pipelines.shell.parameter_file import ParameterFile
 from radsynth.kinds.finding import kind_of
 from radsynth.kinds.kind import Kind, Map, Spacing
@@ -61,7 +62,8 @@ class Inputs:
             return cls(image, kind, tuple((volume, None) for volume in volumes))
         masks = masks_of(mask, image, kind, volumes, mask_choice(label, parameters))
         pairs = zip(volumes, masks, strict=True)
-        channels = tuple(prepared(volume, inside, parameters) for volume, inside in pairs)
+        ready = [prepared(volume, inside, parameters) for volume, inside in pairs]
+        channels = tuple((one.image, one.mask) for one in ready)
         return cls(image, kind, channels, moved=bool(geometry_differences(channels[0][0], volumes[0])))
 
     def image(self, maps: list[Map]) -> Any:
@@ -83,7 +85,7 @@ def mask_choice(label: int | None, parameters: ParameterFile | None) -> MaskChoi
     return MaskChoice(label=label).over(MaskChoice() if parameters is None else parameters.mask_choice)
 
 
-def prepared(volume: Volume, mask: Mask, parameters: ParameterFile | None) -> tuple[Volume, Mask]:
+def prepared(volume: Volume, mask: Mask, parameters: ParameterFile | None) -> Prepared:
     """Return an image and its mask after the steps of a parameter file, if there is one.
 
     Raises
@@ -92,6 +94,7 @@ def prepared(volume: Volume, mask: Mask, parameters: ParameterFile | None) -> tu
         If a step cannot be taken, or less of the mask is left than the file asks for.
     """
     if parameters is None:
-        return volume, mask
-    volume, mask = preprocess_with_mask(volume, mask, parameters.steps)
-    return volume, parameters.region("of the image", mask, volume.array)
+        return Prepared(image=volume, mask=mask, whole=mask)
+    image, whole = preprocess_with_mask(volume, mask, parameters.steps)
+    counted = parameters.region("of the image", whole, image.array)
+    return Prepared(image=image, mask=counted, whole=counted if parameters.resegment_shape else whole)

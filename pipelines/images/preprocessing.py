@@ -37,6 +37,8 @@ class Preprocessing:
     spacing_mm : tuple of 3 floats, optional
         New spacing of voxels along x, y and z; 0 keeps an axis. Interpolation is linear, on a grid with the
         centre of the old one (IBSI); masks take the nearest voxel.
+    clip : tuple of 2 floats, optional
+        Lowest and highest intensity, such as those of a window of CT; others become these.
     standardize : Path, optional
         Intensity standard (`learn_standard`) to which the histogram is mapped, piecewise linearly.
     normalize : {"zscore"}, optional
@@ -57,6 +59,7 @@ class Preprocessing:
     subtract: Path | None = None
     n4: bool = False
     spacing_mm: tuple[float, float, float] | None = None
+    clip: tuple[float, float] | None = None
     standardize: Path | None = None
     normalize: Literal["zscore"] | None = None
     outliers: float | None = None
@@ -71,6 +74,9 @@ class Preprocessing:
             raise ValueError(msg)
         if self.spacing_mm is not None and not all(0 <= edge < np.inf for edge in self.spacing_mm):
             msg = f"--resample must be spacings in mm of 0 (keep the axis) or more, got {self.spacing_mm}"
+            raise ValueError(msg)
+        if self.clip is not None and not -np.inf < self.clip[0] < self.clip[1] < np.inf:
+            msg = f"--clip must be a lower and a higher intensity, got {self.clip[0]:g} and {self.clip[1]:g}"
             raise ValueError(msg)
 
     @property
@@ -102,6 +108,8 @@ class Preprocessing:
             steps["n4"] = {"shrink": N4_SHRINK, "iterations": list(N4_ITERATIONS), "mask": "Otsu"}
         if self.spacing_mm is not None:
             steps["resample"] = {"spacing_mm": list(self.spacing_mm), "interpolation": "linear"}
+        if self.clip is not None:
+            steps["clip"] = list(self.clip)
         if self.standardize is not None:
             steps["standardize"] = source_record(self.standardize, "standard")
         if self.normalize is not None:
@@ -139,6 +147,8 @@ def preprocess(volume: Volume, steps: Preprocessing) -> Volume:
         volume = _corrected(volume)
     if steps.spacing_mm is not None:
         volume = on_spacing(volume, steps.spacing_mm)
+    if steps.clip is not None:
+        volume = replace(volume, array=np.clip(volume.array, *steps.clip))
     if steps.standardize is not None:
         volume = replace(volume, array=standardized(volume.array, read_standard(steps.standardize)))
     if steps.normalize is not None:

@@ -133,7 +133,9 @@ class WrittenMaps:
     summary: str
 
 
-def write_maps(inputs: Inputs, settings: MapSettings, target: MapTarget) -> WrittenMaps:
+def write_maps(
+    inputs: Inputs, settings: MapSettings, target: MapTarget, volume: Volume | None = None
+) -> WrittenMaps:
     """Map one image and write the maps, each with its provenance: every file or none.
 
     Parameters
@@ -144,6 +146,8 @@ def write_maps(inputs: Inputs, settings: MapSettings, target: MapTarget) -> Writ
         What is computed.
     target : MapTarget
         Where the maps go.
+    volume : Volume, optional
+        What is mapped in place of the image that `inputs` names, if that has been read.
 
     Raises
     ------
@@ -153,12 +157,12 @@ def write_maps(inputs: Inputs, settings: MapSettings, target: MapTarget) -> Writ
         If the backend is "cuda" and no device can be used.
     """
     if settings.filters:
-        return _write_filtered(inputs, settings, target)
+        return _write_filtered(inputs, settings, target, volume)
     _check_mask_given(inputs, settings.glcm, crop=target.crop)
     names = [feature.name for feature in settings.features]
     target.check(names, inputs)
     with opened(inputs.image) as place:
-        volume = read_image(place, inputs.choice)
+        volume = read_image(place, inputs.choice) if volume is None else volume
         glcm = inputs.fitted(settings.glcm, volume) if settings.fit_dimensions else settings.glcm
         _check_dimensions(inputs.image, volume, glcm)
         ready = inputs.prepared(volume)
@@ -175,7 +179,9 @@ def write_maps(inputs: Inputs, settings: MapSettings, target: MapTarget) -> Writ
     return WrittenMaps(paths=tuple(dict.fromkeys(paths.values())), summary=job.summary(seconds))
 
 
-def _write_filtered(inputs: Inputs, settings: MapSettings, target: MapTarget) -> WrittenMaps:
+def _write_filtered(
+    inputs: Inputs, settings: MapSettings, target: MapTarget, volume: Volume | None
+) -> WrittenMaps:
     """Map every derived image, one after another, each with grey levels of its own.
 
     A derived image is released when its maps are written under temporary names.
@@ -186,7 +192,7 @@ def _write_filtered(inputs: Inputs, settings: MapSettings, target: MapTarget) ->
     for one in settings.filters:
         _check_mask_given(inputs, one.glcm, crop=target.crop)
     with opened(inputs.image) as place, ExitStack() as stack:
-        volume = read_image(place, inputs.choice)
+        volume = read_image(place, inputs.choice) if volume is None else volume
         filters = [_fitted(one, inputs, volume, settings) for one in settings.filters]
         ready = inputs.prepared(volume)
         volume, mask = ready.image, ready.mask

@@ -125,7 +125,12 @@ class Inputs:
         if self.mask is None:
             msg = "--params needs --mask FILE, as in pyradiomics"
             raise ValueError(msg)
-        parameters = read_parameter_file(path, region=region)
+        return self.with_parameters(read_parameter_file(path, region=region))
+
+    def with_parameters(self, parameters: ParameterFile | None) -> Inputs:
+        """Return the inputs with what a parameter file says where the options say nothing."""
+        if parameters is None:
+            return self
         choice = self.mask_choice.over(parameters.mask_choice)
         steps = self.steps.over(parameters.steps)
         return replace(self, parameters=parameters, mask_choice=choice, steps=steps)

@@ -104,15 +104,37 @@ def write_table(inputs: Inputs, settings: RegionSettings, target: TableTarget) -
         If an input, a setting or the output is unfit, or no feature is defined.
     """
     check_table_output(target.output, *inputs.files, force=target.force)
-    groups = [[_Part.of(table, target.names) for table in tables] for tables in _groups(inputs, settings)]
+    table = region_table(inputs, settings, target.names)
     with (
         replacing(sidecar_path(target.output), force=target.force) as sidecar,
         replacing(target.output, force=target.force) as temporary,
     ):
-        write_sidecar(sidecar, _joined_record(groups))
-        _write_rows(temporary, groups)
+        write_sidecar(sidecar, table.record)
+        write_rows(temporary, table.rows)
+    return table.summary
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegionTable:
+    """Features of regions: rows of cells by column, how they were made, and a line about them."""
+
+    rows: list[dict[str, Any]]
+    record: dict[str, Any]
+    summary: str
+
+
+def region_table(inputs: Inputs, settings: RegionSettings, names: str) -> RegionTable:
+    """Compute the features of a region.
+
+    Parameters and errors are those of `write_table`; `names` says how columns are called.
+    """
+    groups = [[_Part.of(table, names) for table in tables] for tables in _groups(inputs, settings)]
     images = f"{counted(len(groups[0]), 'image')}: " if settings.filters else ""
-    return f"{images}{_summary([parts[0] for parts in groups])}"
+    return RegionTable(
+        rows=_joined_rows(groups),
+        record=_joined_record(groups),
+        summary=f"{images}{_summary([parts[0] for parts in groups])}",
+    )
 
 
 def region_settings(options: Mapping[str, Any], base: GLCMSettings | None) -> GLCMSettings:
@@ -346,8 +368,9 @@ class _Table:
 
     def ibsi(self, name: str, family: str) -> str:
         """Return IBSI's identifier of an aggregation for a family; "" where directions are weighted."""
-        weighted = self.settings.weighting is not None and family in ("glcm", "glrlm")
-        return "" if weighted else AGGREGATIONS[name].ibsi(family)
+        aggregation = AGGREGATIONS[name]
+        weighted = aggregation.settings(self.settings).weighting is not None and family in ("glcm", "glrlm")
+        return "" if weighted else aggregation.ibsi(family)
 
     def _aggregation_record(self, name: str) -> dict[str, Any]:
         aggregation = AGGREGATIONS[name]
@@ -544,13 +567,18 @@ def _with_all_labels(parts: Sequence[_Part]) -> dict[str, Any]:
     return {**parts[0].record, **({"labels": labels} if labels else {})}
 
 
-def _write_rows(path: Path, groups: Sequence[Sequence[_Part]]) -> None:
-    rows = [
+def _joined_rows(groups: Sequence[Sequence[_Part]]) -> list[dict[str, Any]]:
+    """Return the cells of every row, those of all images side by side."""
+    return [
         first | {name: cell for part in parts for name, cell in part.cells[index].items()}
         for parts in groups
         for index, first in enumerate(parts[0].first)
     ]
-    columns = dict.fromkeys(name for row in rows for name in row)  # a region may have stages that others lack
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows as CSV, with the columns in the order in which the rows have them."""
+    columns = dict.fromkeys(name for row in rows for name in row)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(columns), lineterminator="\n")
         writer.writeheader()

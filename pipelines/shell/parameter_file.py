@@ -121,12 +121,13 @@ class ParameterFile:
         Whether features of shape are of what the range of intensities leaves of the mask.
     outside : float
         Value of a map outside the mask.
-    crop : int, optional
-        Voxels around the mask to which pyradiomics crops an image that it does not resample (preCrop).
     minimum_dimensions, minimum_voxels : int
         Along how many axes a mask must extend, and how many voxels it must hold.
     steps : Preprocessing
         Preprocessing of image and mask.
+    crop : int, optional
+        Voxels around the mask to which the image is cropped before filters, if it is not resampled
+        (preCrop, padDistance).
     resegment : tuple of 0 to 2 floats
         Lowest and highest intensity that counts inside the mask; empty for all.
     image_types : tuple of ImageType
@@ -144,10 +145,10 @@ class ParameterFile:
     diagnostics: bool = False
     resegment_shape: bool = False
     outside: float = 0.0
-    crop: int | None = None
     minimum_dimensions: int = 2
     minimum_voxels: int = 1
     steps: Preprocessing = field(default_factory=Preprocessing)
+    crop: int | None = None
     resegment: tuple[float, ...] = ()
     resegment_mode: str = "absolute"
     image_types: tuple[ImageType, ...] = ()

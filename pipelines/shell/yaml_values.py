@@ -150,7 +150,7 @@ def mapping(name: str, value: Any, place: str = "") -> Section:
 
 
 def refuse_unknown(
-    section: str, names: Section, known: Sequence[str], elsewhere: Mapping[str, str] | None = None
+    section: str, names: Mapping[str, Any], known: Sequence[str], elsewhere: Mapping[str, str] | None = None
 ) -> None:
     """Refuse names that a section does not have.
 
@@ -158,7 +158,7 @@ def refuse_unknown(
     ----------
     section : str
         What messages call it.
-    names : Section
+    names : mapping
         Those in the file are its keys.
     known : sequence of str
         Those that the section may have.
@@ -170,6 +170,7 @@ def refuse_unknown(
     ValueError
         If a name is not among them; the message gives the nearest.
     """
+    names = Section(names)
     for name in names:
         if name in (elsewhere or {}):
             msg = f"{name} belongs in {(elsewhere or {})[name]}, got it in {section}{names.place(name)}"

@@ -7,13 +7,8 @@ are float64.
 
 from __future__ import annotations
 
-import sys
-from types import ModuleType
-
 import numpy as np
 import pytest
-import scipy.ndimage
-import scipy.special
 import SimpleITK as sitk
 from radiomics import imageoperations
 from radiomics.featureextractor import RadiomicsFeatureExtractor
@@ -77,18 +72,6 @@ def phantom(_, dtype):
 @pytest.fixture(params=[crop, phantom], ids=["brain1", "phantom"])
 def make(request):
     return lambda dtype: request.param(request.getfixturevalue("data_dir"), dtype)
-
-
-@pytest.fixture
-def _old_names(monkeypatch):
-    """Put back what pyradiomics imports and SciPy has removed."""
-    module = ModuleType("scipy.ndimage.interpolation")
-    module.map_coordinates = scipy.ndimage.map_coordinates
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setattr(
-        scipy.special, "sph_harm", lambda m, n, theta, phi: scipy.special.sph_harm_y(n, m, phi, theta),
-        raising=False,
-    )  # fmt: skip
 
 
 @pytest.mark.usefixtures("_old_names")

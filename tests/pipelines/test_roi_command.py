@@ -436,7 +436,8 @@ def test_directions_weighted_by_their_length(labelled):
     assert result.exit_code == 0, result.output
     (row,) = rows_of(path)
     assert (row["aggregation"], row["aggregation_ibsi"]) == ("3d-merge", "")
-    assert_refused(run(path, *given, "--aggregation", "3d-mean", "--force"), "requires aggregate='merge'")
+    assert run(path, *given, "--aggregation", "3d-mean,3d-merge", "--force").exit_code == 0
+    assert [row["aggregation_ibsi"] for row in rows_of(path)] == ["ITBB", ""]
     result = radsynth(
         "map", path, "--mask", path.with_name("mask.nrrd"), *given, "-o", path.with_name("m.nrrd")
     )
