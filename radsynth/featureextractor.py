@@ -22,10 +22,12 @@ import SimpleITK
 
 from glcm_cuda import GLCMSettings
 from glcm_cuda.levels.arrays import bounding_box
+from pipelines.images.diagnostics import Stages
 from pipelines.images.preprocessing import preprocess_with_mask
 from pipelines.images.resampling import corner_box
-from pipelines.images.volume import Volume, image_of
-from pipelines.maps.inputs import RegionMasks
+from pipelines.images.shape import shape_values
+from pipelines.images.volume import Part, Volume, image_of
+from pipelines.maps.inputs import Prepared
 from pipelines.shell.image_types import IMAGE_TYPES
 from pipelines.shell.own_section import OWN_SECTION
 from pipelines.shell.parameter_file import ParameterFile, sections_of
@@ -34,6 +36,7 @@ from radsynth.boxes import box_maps, mask_box, on_whole, region_values
 from radsynth.extraction.configuration import (
     CLASSES,
     STANDARD_DEVIATION,
+    are_computed,
     computed_as,
     crop_distance,
     defaults,
@@ -41,7 +44,7 @@ from radsynth.extraction.configuration import (
     shapes_in,
     textures_in,
 )
-from radsynth.extraction.diagnostics import configuration, of_image, of_mask, versions
+from radsynth.extraction.diagnostics import configuration, versions
 from radsynth.extraction.handing_over import by_pyradiomics, refuse_without_pyradiomics
 from radsynth.extraction.image_types import image_types_from, images_of
 from radsynth.extraction.subject import Subject, read_subject
@@ -80,7 +83,7 @@ class RadiomicsFeatureExtractor:
 
     Notes
     -----
-    Shape is handed to pyradiomics if it is installed, else refused.
+    Shape that needs a mesh is handed to pyradiomics if it is installed, else refused.
 
     Examples
     --------
@@ -236,8 +239,9 @@ class RadiomicsFeatureExtractor:
         if voxelBased:
             settings["voxelBased"] = True
         shapes = {} if voxelBased else shapes_in(self.enabledFeatures)
+        own_shapes = shapes if are_computed(shapes) else {}
         textures = textures_in(self.enabledFeatures)
-        handed = ", ".join(shapes)
+        handed = "" if own_shapes else ", ".join(shapes)
         if handed:
             refuse_without_pyradiomics(handed)
         parameters = parameters_from(settings, voxel_based=voxelBased)
@@ -249,7 +253,9 @@ class RadiomicsFeatureExtractor:
             result.update(versions(handed or None))
             result.update(configuration(settings, self.enabledImagetypes))
             result.update(case.diagnostics())
-        if shapes:
+        if own_shapes:
+            result.update(case.shapes(own_shapes))
+        elif shapes:
             result.update(by_pyradiomics(case.subject, settings, shapes))
         volume, inside = case.filtered(crop_distance(settings))
         for derived, one in images_of(types, volume, inside):
@@ -294,6 +300,11 @@ class _Image:
     is_crop: bool = False
 
     @property
+    def region(self) -> Prepared:
+        """The image and its region."""
+        return Prepared(part=Part.all_of(self.volume), mask=self.inside, whole=self.inside)
+
+    @property
     def settings(self) -> GLCMSettings:
         """Settings for the image; those whose range is over a crop take all of an image that is one."""
         settings = self.parameters.fitted(self.parameters.settings, self.volume)
@@ -321,6 +332,13 @@ class _Case:
         inside = parameters.region("of the image", resampled, volume.array)
         return cls(subject, parameters, volume, resampled, inside)
 
+    def shapes(self, wanted: Mapping[str, list[str]]) -> dict[str, Any]:
+        """Return features of shape under their keys; of a class that is for other dimensions none."""
+        inside = self.inside if self.parameters.resegment_shape else self.resampled
+        values = shape_values(self.volume, inside)
+        names = [f"{name}_{feature}" for name, given in wanted.items() for feature in given]
+        return {f"original_{name}": np.array(values[name]) for name in names if name in values}
+
     def filtered(self, pad: int | None) -> tuple[Volume, Mask]:
         """Return what pyradiomics filters, and the voxels of it that count: after resampling a box, else all.
 
@@ -337,22 +355,20 @@ class _Case:
 
     def diagnostics(self) -> dict[str, Any]:
         """Return what is said of image and mask at each stage."""
-        subject, grid = self.subject, self.parameters.steps.grid
-        labels = subject.mask
-        told = {
-            **of_image(subject.image, "original"),
-            **of_mask(labels, labels.array == subject.label, "original"),
-        }
-        volume, resampled, inside = self.volume, self.resampled, self.inside
-        if grid is not None:
-            box = corner_box(subject.image, subject.inside, grid)
-            volume, resampled, inside = volume.cropped(box), resampled[box], inside[box]
-            told |= of_image(volume, "interpolated") | of_mask(volume, resampled, "interpolated")
-        elif subject.corrected is not None:
-            told |= of_mask(volume, resampled, "corrected")
-        if self.parameters.resegment:
-            told |= of_mask(volume, inside, "resegmented")
-        return told
+        subject = self.subject
+        stages = Stages(
+            image=subject.image,
+            mask=subject.mask,
+            chosen=subject.mask.array == subject.label,
+            inside=subject.inside,
+            prepared=self.volume,
+            resampled=self.resampled,
+            counted=self.inside,
+            grid=self.parameters.steps.grid,
+            crop=self.parameters.crop,
+            resegmented=bool(self.parameters.resegment),
+        )
+        return stages.diagnostics()
 
 
 def _features(image: _Image, prefix: str, textures: Mapping[str, list[str]], voxel_based: bool) -> Result:
@@ -372,9 +388,7 @@ def _values(image: _Image, keys: list[str]) -> dict[str, Any]:
     sources = _sources(keys)
     wanted = tuple(dict.fromkeys(sources.values()))
     values = (
-        region_values(image.volume, RegionMasks.alike(image.inside), wanted, image.settings, pool_slices=True)
-        if wanted
-        else {}
+        region_values(image.volume, image.region, wanted, image.settings, pool_slices=True) if wanted else {}
     )
     made = {key: np.array(values[source]) for key, source in sources.items()}
     if STANDARD_DEVIATION in made:
