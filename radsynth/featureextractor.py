@@ -25,7 +25,7 @@ from glcm_cuda.levels.arrays import bounding_box
 from pipelines.images.diagnostics import Stages
 from pipelines.images.preprocessing import preprocess_with_mask
 from pipelines.images.resampling import corner_box
-from pipelines.images.shape import shape_values
+from pipelines.images.shape import shapes_named
 from pipelines.images.volume import Part, Volume, image_of
 from pipelines.maps.inputs import Prepared
 from pipelines.shell.image_types import IMAGE_TYPES
@@ -333,11 +333,11 @@ class _Case:
         return cls(subject, parameters, volume, resampled, inside)
 
     def shapes(self, wanted: Mapping[str, list[str]]) -> dict[str, Any]:
-        """Return features of shape under their keys; of a class that is for other dimensions none."""
+        """Return features of shape under their keys."""
         inside = self.inside if self.parameters.resegment_shape else self.resampled
-        values = shape_values(self.volume, inside)
         names = [f"{name}_{feature}" for name, given in wanted.items() for feature in given]
-        return {f"original_{name}": np.array(values[name]) for name in names if name in values}
+        values = shapes_named(names, self.volume, inside)
+        return {f"original_{name}": np.array(value) for name, value in values.items()}
 
     def filtered(self, pad: int | None) -> tuple[Volume, Mask]:
         """Return what pyradiomics filters, and the voxels of it that count: after resampling a box, else all.

@@ -12,7 +12,7 @@ import numpy as np
 
 from glcm_cuda import GLCMSettings
 from glcm_cuda.families.registry import requested
-from pipelines.images.shape import shape_values
+from pipelines.images.shape import shapes_named
 from pipelines.images.volume import Volume
 from pipelines.maps.aggregations import AGGREGATIONS
 from pipelines.maps.inputs import MOST_LABELS, Prepared, labels_in
@@ -141,8 +141,7 @@ def _of_mask(region: Prepared, shapes: Sequence[str]) -> dict[str, float]:
     """Return the number of a region's voxels, and its features of shape."""
     assert region.mask is not None
     assert region.whole is not None
-    values = shape_values(region.image, region.whole) if shapes else {}
-    return {"voxels": int(region.mask.sum()), **{name: values[name] for name in shapes if name in values}}
+    return {"voxels": int(region.mask.sum()), **shapes_named(shapes, region.image, region.whole)}
 
 
 def _regions(

@@ -82,7 +82,7 @@ class Stages:
 
 def of_image(volume: Volume, stage: str) -> dict[str, Any]:
     """Return what is said of an image: ``"original"`` as it was read, or ``"interpolated"``."""
-    image, array = image_of(volume), volume.array.astype(np.float64)
+    image, array = image_of(volume), volume.array
     first = {}
     if stage == "original":
         first = {"Hash": SimpleITK.Hash(image), "Dimensionality": f"{volume.array.ndim}D"}
@@ -90,9 +90,9 @@ def of_image(volume: Volume, stage: str) -> dict[str, Any]:
         **first,
         "Spacing": image.GetSpacing(),
         "Size": image.GetSize(),
-        "Mean": array.mean(),
-        "Minimum": array.min(),
-        "Maximum": array.max(),
+        "Mean": float(array.mean(dtype=np.float64)),
+        "Minimum": float(array.min()),
+        "Maximum": float(array.max()),
     }
     return {f"{PREFIX}Image-{stage}_{name}": value for name, value in values.items()}
 

@@ -6,7 +6,9 @@ and Feret diameter are not those of the mesh: on real lesions they are 15 % to 2
 
 from __future__ import annotations
 
+import logging
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +16,8 @@ import numpy.typing as npt
 import SimpleITK
 
 from pipelines.images.volume import Volume, image_of
+
+_log = logging.getLogger(__name__)
 
 COMPUTED = {
     "shape": (
@@ -44,6 +48,15 @@ NEED_A_MESH = {
         "SphericalDisproportion",
     ),
 }  # fmt: skip
+
+
+def shapes_named(names: Sequence[str], grid: Volume, inside: npt.NDArray[np.bool_]) -> dict[str, float]:
+    """Return some features of a region's shape; the log says which have no value in so many dimensions."""
+    values = shape_values(grid, inside) if names else {}
+    missing = [name for name in names if name not in values]
+    if missing:
+        _log.warning("no value of %s: the image has %d dimensions", ", ".join(missing), inside.ndim)
+    return {name: values[name] for name in names if name in values}
 
 
 def shape_values(grid: Volume, inside: npt.NDArray[np.bool_]) -> dict[str, float]:

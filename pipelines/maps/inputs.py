@@ -232,7 +232,8 @@ class Inputs:
             raise ValueError(msg)
         read = read_mask_file(self.mask, volume, self.mask_choice)
         present = labels_in(read.labels)
-        if len(present) < 2:
+        several = isinstance(self.mask_choice.label, (tuple, str))  # named, even if the mask has one
+        if not present or (len(present) == 1 and not several):
             region = self._together(volume, read, for_filters=for_filters)
             yield Regions(region.image, {None: region})
             return
@@ -241,7 +242,8 @@ class Inputs:
                 f"mask {self.mask} must have at most {MOST_LABELS} labels, got {len(present)}; is it a mask?"
             )
             raise ValueError(msg)
-        apart = self.parameters is not None and (self.steps.grid or for_filters)
+        file = self.parameters
+        apart = file is not None and (self.steps.grid or for_filters or file.crop is not None)
         groups = [[label] for label in present] if apart else [list(present)]
         found = 0
         for group in groups:

@@ -23,7 +23,7 @@ from pipelines.filters.intensity import Original
 from pipelines.images.output_paths import check_table_output
 from pipelines.images.provenance import made_by, shown_name, sidecar_path, source_record, write_sidecar
 from pipelines.images.reading import read_image
-from pipelines.images.shape import SHAPE_IN_IBSI, shape_values
+from pipelines.images.shape import SHAPE_IN_IBSI, shapes_named
 from pipelines.images.volume import Volume
 from pipelines.maps.aggregations import AGGREGATIONS
 from pipelines.maps.filtering import Filtering, checked_names, derived_images, refuse_one_level
@@ -248,12 +248,9 @@ class _Region:
         return int(self.mask.sum())
 
     def shapes(self, names: Sequence[str]) -> dict[str, float]:
-        """Return features of the region's shape; of a class that is for other dimensions none."""
-        if not names:
-            return {}
+        """Return features of the region's shape."""
         assert self.prepared.whole is not None
-        values = shape_values(self.prepared.image, self.prepared.whole)
-        return {name: values[name] for name in names if name in values}
+        return shapes_named(names, self.prepared.image, self.prepared.whole)
 
     def __str__(self) -> str:
         return "the region" if self.label is None else f"label {self.label}"
@@ -533,7 +530,7 @@ def _first_cells(table: _Table, row: _Row, names: str) -> dict[str, Any]:
         "aggregation": row.aggregation,
         "aggregation_ibsi": " ".join(identifiers).strip(),
         "voxels": row.region.voxels,
-        **told,
+        **{name: str(value) for name, value in told.items()},
         **{shape_column(name, names): repr(value) for name, value in row.shapes.items()},
     }
 

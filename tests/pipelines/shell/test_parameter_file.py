@@ -689,6 +689,12 @@ def test_an_image_of_one_slice_has_windows_in_it(tmp_path, rng):
     result = CliRunner().invoke(main, ["roi", *inputs, "-o", str(tmp_path / "f.csv")])
     assert result.exit_code == 0, result.output
     assert "; 2.5d-mean" in result.stdout
+    inputs[-1] = str(written(tmp_path, "featureClass: {shape: [Flatness], shape2D: [PixelSurface]}"))
+    result = CliRunner().invoke(main, ["roi", *inputs, "-o", str(tmp_path / "s.csv")])
+    assert result.exit_code == 0, result.output
+    assert "no value of shape_Flatness: the image has 2 dimensions" in result.stderr
+    header, row = (line.split(",") for line in (tmp_path / "s.csv").read_text().splitlines())
+    assert float(row[header.index("shape2D_PixelSurface")]) == pytest.approx(24 * 0.5 * 0.6)
 
 
 @pytest.mark.parametrize("text", ["[" * 3000 + "]" * 3000, '{"setting": ' * 3000 + "1" + "}" * 3000])
