@@ -15,6 +15,7 @@ from glcm_cuda.roi import roi_features
 from pipelines.filters.contract import Derived
 from pipelines.images.volume import Volume
 from pipelines.maps.filtering import refuse_one_level
+from pipelines.maps.inputs import RegionMasks
 from radsynth.inputs import Mask
 from radsynth.kinds.kind import Map
 
@@ -83,7 +84,7 @@ def on_whole(part: Map, volume: Volume, mask: Mask | None, settings: GLCMSetting
 
 def region_values(
     volume: Volume,
-    mask: Mask,
+    masks: RegionMasks,
     features: Sequence[str],
     settings: GLCMSettings,
     pool_slices: bool,
@@ -95,8 +96,8 @@ def region_values(
     ----------
     volume : Volume
         The image; its grey levels are those of the whole.
-    mask : bool array of the volume's shape
-        The region.
+    masks : RegionMasks
+        The region, of the volume's shape.
     features, settings, pool_slices
         See `glcm_cuda.roi.roi_features`.
     derived : str
@@ -107,14 +108,16 @@ def region_values(
     TypeError, ValueError
         Those of `glcm_cuda.roi.roi_features`.
     """
+    mask, shape = masks.intensity, masks.morphological
     bins = _bins(volume, mask, features, settings, derived)
-    box = bounding_box(mask, 0)  # beyond it there is no pair inside the mask
+    box = bounding_box(shape, 0)  # beyond it there is no pair inside the mask
     return roi_features(
         volume.array[box],
         features,
         settings,
         mask=mask[box],
         pool_slices=pool_slices,
+        morphological_mask=shape[box],
         bins=bins,
         spacing=volume.zyx_spacing_mm,
     )

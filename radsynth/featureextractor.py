@@ -26,8 +26,10 @@ from pipelines.images.diagnostics import Stages
 from pipelines.images.preprocessing import preprocess_with_mask
 from pipelines.images.resampling import corner_box
 from pipelines.images.shape import shapes_named
-from pipelines.images.volume import Volume, image_of
+from pipelines.images.volume import Part, Volume, image_of
+from pipelines.maps.inputs import RegionMasks
 from pipelines.shell.image_types import IMAGE_TYPES
+from pipelines.shell.own_section import OWN_SECTION
 from pipelines.shell.parameter_file import ParameterFile, sections_of
 from pipelines.shell.yaml_values import read_yaml
 from radsynth.boxes import box_maps, mask_box, on_whole, region_values
@@ -115,6 +117,12 @@ class RadiomicsFeatureExtractor:
 
     def _apply(self, content: Mapping[str, Any]) -> None:
         sections = sections_of(content)
+        if sections[OWN_SECTION]:
+            msg = (
+                f"section {OWN_SECTION} is for radsynth.map, radsynth.features and the commands; the "
+                "extractor takes pyradiomics' sections alone: remove it"
+            )
+            raise ValueError(msg)
         self.enabledImagetypes = sections["imageType"] or {"Original": {}}
         self.enabledFeatures = sections["featureClass"] or {name: [] for name in self.featureClassNames}
         self.settings = {**defaults(), **sections["setting"], **sections["voxelSetting"]}
@@ -348,7 +356,7 @@ class _Case:
             mask=subject.mask,
             chosen=subject.mask.array == subject.label,
             inside=subject.inside,
-            prepared=self.volume,
+            part=Part.all_of(self.volume),
             resampled=self.resampled,
             counted=self.inside,
             grid=self.parameters.steps.grid,
@@ -375,7 +383,9 @@ def _values(image: _Image, keys: list[str]) -> dict[str, Any]:
     sources = _sources(keys)
     wanted = tuple(dict.fromkeys(sources.values()))
     values = (
-        region_values(image.volume, image.inside, wanted, image.settings, pool_slices=True) if wanted else {}
+        region_values(image.volume, RegionMasks.alike(image.inside), wanted, image.settings, pool_slices=True)
+        if wanted
+        else {}
     )
     made = {key: np.array(values[source]) for key, source in sources.items()}
     if STANDARD_DEVIATION in made:

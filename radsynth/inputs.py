@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from glcm_cuda.base.checks import check_int
 from pipelines.images.masks import MaskChoice
-from pipelines.images.preprocessing import preprocess_with_mask
-from pipelines.images.volume import Volume, geometry_differences
-from pipelines.maps.inputs import Prepared
+from pipelines.images.preprocessing import preprocess_part, preprocess_with_mask
+from pipelines.images.volume import Part, Volume, geometry_differences
+from pipelines.maps.inputs import Prepared, RegionMasks
 from pipelines.shell.parameter_file import ParameterFile
 from radsynth.kinds.finding import kind_of
 from radsynth.kinds.kind import Kind, Map, Spacing
@@ -33,6 +33,8 @@ class Inputs:
         Its kind.
     channels : tuple of (Volume, mask or None)
         One, but for tensors.
+    parts : tuple of Part
+        Where each volume lies in its whole.
     moved : bool
         Whether they were resampled to another grid.
     """
@@ -40,13 +42,23 @@ class Inputs:
     source: Any
     kind: Kind
     channels: tuple[tuple[Volume, Mask | None], ...]
+    parts: tuple[Part, ...]
     moved: bool = False
 
     @classmethod
     def of(
-        cls, image: Any, mask: Any, label: int | None, spacing: Spacing, parameters: ParameterFile | None
+        cls,
+        image: Any,
+        mask: Any,
+        label: int | None,
+        spacing: Spacing,
+        parameters: ParameterFile | None,
+        *,
+        for_filters: bool = False,
     ) -> Inputs:
         """Return an image and its mask after the steps of a parameter file.
+
+        With `for_filters` it is the part of the image on which pyradiomics runs filters.
 
         Raises
         ------
@@ -59,17 +71,29 @@ class Inputs:
             if label is not None:
                 msg = f"label needs a mask, got label={label} alone"
                 raise ValueError(msg)
-            return cls(image, kind, tuple((volume, None) for volume in volumes))
+            channels = tuple((volume, None) for volume in volumes)
+            return cls(image, kind, channels, tuple(map(Part.all_of, volumes)))
         masks = masks_of(mask, image, kind, volumes, mask_choice(label, parameters))
         pairs = zip(volumes, masks, strict=True)
-        ready = [prepared(volume, inside, parameters) for volume, inside in pairs]
-        channels = tuple((one.image, one.mask) for one in ready)
-        return cls(image, kind, channels, moved=bool(geometry_differences(channels[0][0], volumes[0])))
+        ready = [prepared(volume, inside, parameters, for_filters=for_filters) for volume, inside in pairs]
+        return cls(
+            image,
+            kind,
+            tuple((one.image, one.mask) for one in ready),
+            tuple(one.part for one in ready),
+            moved=bool(geometry_differences(ready[0].part.whole, volumes[0])),
+        )
 
-    def image(self, maps: list[Map]) -> Any:
-        """Return maps, one for each channel, as an image of the source's kind."""
-        volumes = [volume for volume, _ in self.channels]
-        return self.kind.image(maps, volumes, self.source, moved=self.moved)
+    def image(self, maps: list[Map], outside: float = np.nan) -> Any:
+        """Return maps, one for each channel, as an image of the source's kind.
+
+        `outside` is the value beyond the parts that were mapped.
+        """
+        whole = [
+            part.filled(values, Part.all_of(part.volume).box, outside)
+            for part, values in zip(self.parts, maps, strict=True)
+        ]
+        return self.kind.image(whole, [part.whole for part in self.parts], self.source, moved=self.moved)
 
 
 def mask_choice(label: int | None, parameters: ParameterFile | None) -> MaskChoice:
@@ -85,8 +109,12 @@ def mask_choice(label: int | None, parameters: ParameterFile | None) -> MaskChoi
     return MaskChoice(label=label).over(MaskChoice() if parameters is None else parameters.mask_choice)
 
 
-def prepared(volume: Volume, mask: Mask, parameters: ParameterFile | None) -> Prepared:
-    """Return an image and its mask after the steps of a parameter file, if there is one.
+def prepared(
+    volume: Volume, mask: Mask, parameters: ParameterFile | None, *, for_filters: bool = False
+) -> Prepared:
+    """Return an image and its masks after the steps of a parameter file, if there is one.
+
+    With `for_filters` it is the part of the image on which pyradiomics runs filters.
 
     Raises
     ------
@@ -94,7 +122,15 @@ def prepared(volume: Volume, mask: Mask, parameters: ParameterFile | None) -> Pr
         If a step cannot be taken, or less of the mask is left than the file asks for.
     """
     if parameters is None:
-        return Prepared(image=volume, mask=mask, whole=mask)
-    image, whole = preprocess_with_mask(volume, mask, parameters.steps)
-    counted = parameters.region("of the image", whole, image.array)
-    return Prepared(image=image, mask=counted, whole=counted if parameters.resegment_shape else whole)
+        return Prepared(part=Part.all_of(volume), masks=RegionMasks.alike(mask))
+    if for_filters:
+        part, mask = preprocess_part(volume, mask, parameters.steps, parameters.crop)
+    else:
+        volume, mask = preprocess_with_mask(volume, mask, parameters.steps)
+        part = Part.all_of(volume)
+    counted = parameters.region("of the image", mask, part.volume.array)
+    return Prepared(
+        part=part,
+        masks=RegionMasks(intensity=counted, morphological=mask),
+        resegment_shape=parameters.resegment_shape,
+    )

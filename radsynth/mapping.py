@@ -14,6 +14,7 @@ from glcm_cuda import GLCMSettings
 from glcm_cuda.engines.choice import Backend
 from glcm_cuda.families.registry import requested
 from pipelines.filters.contract import Derived
+from pipelines.maps.filtering import refuse_windows_beyond
 from pipelines.shell.parameter_file import ParameterFile
 from radsynth.arguments import texts_of
 from radsynth.boxes import box_maps, on_whole
@@ -105,10 +106,11 @@ def map(
     glcm = changed(None if parameters is None else parameters.settings)
     wanted = _wanted(features, parameters)
     value = _outside(outside, mask, parameters)
-    inputs = Inputs.of(image, mask, label, spacing, parameters)
+    inputs = Inputs.of(image, mask, label, spacing, parameters, for_filters=bool(filterings))
     fitted = partial(fitted_to, inputs.channels[0][0], parameters=parameters, given=keywords)
     glcm = fitted(glcm)
     filterings = tuple(replace(one, glcm=fitted(one.glcm)) for one in filterings)
+    refuse_windows_beyond(filterings, None if parameters is None else parameters.filter_pad)
     names = names_of(wanted, filterings)
     maps: dict[str, Any] = {}
     channels = (images_of(volume, inside, glcm, filterings) for volume, inside in inputs.channels)
@@ -131,7 +133,7 @@ def _maps_of(
         volume = derived.volume
         parts = box_maps(volume, inside, names, glcm, outside=outside, backend=backend, derived=derived.name)
         maps.append({name: on_whole(part, volume, inside, glcm, outside) for name, part in parts.items()})
-    return {name: inputs.image([channel[name] for channel in maps]) for name in names}
+    return {name: inputs.image([channel[name] for channel in maps], outside) for name in names}
 
 
 def _wanted(features: str | Iterable[str] | None, parameters: ParameterFile | None) -> tuple[str, ...]:

@@ -12,16 +12,15 @@ import numpy as np
 
 from glcm_cuda import GLCMSettings
 from glcm_cuda.families.registry import requested
-from pipelines.images.shape import shapes_named
 from pipelines.images.volume import Volume
 from pipelines.maps.aggregations import AGGREGATIONS
-from pipelines.maps.inputs import MOST_LABELS, Prepared, labels_in
+from pipelines.maps.inputs import MOST_LABELS, Mask, Prepared, labels_in
 from pipelines.maps.region import aggregations_named
 from pipelines.shell.parameter_file import ParameterFile
 from radsynth.arguments import texts_of
 from radsynth.boxes import region_values
 from radsynth.filtering import Filters, filters_from, images_of, key_of, names_of
-from radsynth.inputs import Mask, mask_choice, prepared
+from radsynth.inputs import mask_choice, prepared
 from radsynth.kinds.finding import kind_of
 from radsynth.kinds.kind import Spacing
 from radsynth.masks import labels_of
@@ -98,11 +97,11 @@ def features(
     given = {*keywords, *(() if chosen is None else ("dimensions",))}
     names = names_of(wanted, filterings, region=True) if wanted else ()
     rows: dict[int, dict[str, float]] = {}
-    for volume, regions in _regions(image, mask, label, spacing, parameters):
+    for volume, regions in _regions(image, mask, label, spacing, parameters, for_filters=bool(filterings)):
         fitted = partial(fitted_to, volume, parameters=parameters, given=given)
         rows |= {one: _of_mask(region, shapes) for one, region in regions.items()}
-        masks = {one: region.mask for one, region in regions.items() if region.mask is not None}
-        together: Mask = np.logical_or.reduce(list(masks.values()))
+        masks = {one: region.masks for one, region in regions.items() if region.masks is not None}
+        together: Mask = np.logical_or.reduce([one.intensity for one in masks.values()])
         for derived, own in images_of(volume, together, glcm, filterings) if names else ():
             counting = fitted(own if chosen is None else chosen.settings(own))
             for one, inside in masks.items():
@@ -139,12 +138,17 @@ def _of_region(keywords: Mapping[str, Any]) -> dict[str, Any]:
 def _of_mask(region: Prepared, shapes: Sequence[str]) -> dict[str, float]:
     """Return the number of a region's voxels, and its features of shape."""
     assert region.mask is not None
-    assert region.whole is not None
-    return {"voxels": int(region.mask.sum()), **shapes_named(shapes, region.image, region.whole)}
+    return {"voxels": int(region.mask.sum()), **region.shapes(shapes)}
 
 
 def _regions(
-    image: Any, mask: Any, label: int | None, spacing: Spacing, parameters: ParameterFile | None
+    image: Any,
+    mask: Any,
+    label: int | None,
+    spacing: Spacing,
+    parameters: ParameterFile | None,
+    *,
+    for_filters: bool,
 ) -> Iterator[tuple[Volume, dict[int, Prepared]]]:
     """Yield an image and the regions of the labels of its mask that are chosen.
 
@@ -164,7 +168,10 @@ def _regions(
     inside = {one: labels == one for one in present} if len(present) > 1 else {present[0]: labels != 0}
     if isinstance(choice.label, int):
         inside = {choice.label: labels != 0}
-    regions = {one: prepared(volumes[0], region, parameters) for one, region in inside.items()}
+    regions = {
+        one: prepared(volumes[0], region, parameters, for_filters=for_filters)
+        for one, region in inside.items()
+    }
     if parameters is None:
         yield volumes[0], regions
     else:

@@ -1,6 +1,7 @@
 """The code in the README and in docs/: Python runs, commands parse, and those that cost little run too.
 
-The transforms of MONAI and the layer of PyTorch run in `tests/monai`.
+The transforms of MONAI and the layer of PyTorch run in `tests/monai`, the call in Slicer in
+`tests/radsynth/test_slicer.py`.
 """
 
 from __future__ import annotations
@@ -64,7 +65,8 @@ def run(page, parts, names):
 
 def test_pages_with_python_are_those_that_run():
     pages = {page for page in PAGES if python_of(page)}
-    assert pages == {"README.md", "docs/python.md", "docs/store_format.md", "docs/surrogate.md"}
+    names = ("python", "slicer", "store_format", "surrogate")
+    assert pages == {"README.md", *(f"docs/{name}.md" for name in names)}
 
 
 def test_the_examples_of_the_readme_run(folder):
@@ -152,6 +154,8 @@ def test_other_commands_name_what_is_there(words):
         extras = re.search(r"\[(.*)\]", rest[-1])[1].split(",")
         project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
         assert set(extras) <= set(project["optional-dependencies"])
+    elif rest[0] == "-c":
+        run("a command", [rest[1]], {})
     elif program == "python":
         module = rest[1].replace(".", "/") + ".py" if rest[0] == "-m" else rest[0]
         text = (ROOT / ("tests" if rest[0] == "-m" else "") / module).read_text()

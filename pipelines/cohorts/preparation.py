@@ -81,6 +81,7 @@ def _check_steps(steps: Preprocessing) -> None:
             "give at least one step: --n4, --resample, --clip, --standardize, --normalize or --clip-outliers"
         )
         raise ValueError(msg)
+    steps.refuse_lone_interpolators()
     if steps.subtract is not None:
         msg = "--subtract works on a single image; use it with `radsynth map`, not with a cohort"
         raise ValueError(msg)
@@ -96,7 +97,7 @@ def _preprocessed(case: Case, folder: Path, steps: Preprocessing) -> Row:
         before = read_image(case.image, case.choice)
         after = preprocess(before, steps)
         if case.labels is not None:
-            moved = moved_labels(read_labels(case.labels, before), before, after)
+            moved = moved_labels(read_labels(case.labels, before), before, after, steps)
             write_volume(replace(after, array=moved), labels, force=True)
         with replacing(sidecar_path(image), force=True) as sidecar:
             write_sidecar(sidecar, record)

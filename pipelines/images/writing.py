@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -186,11 +186,12 @@ class LightWriter:
             with plain.open("rb") as file:
                 return cls(header=file.read(plain.stat().st_size - empty.array.nbytes))
 
-    def write(self, array: npt.NDArray[Any], temporary: Path) -> None:
-        """Write an array to a name that `replacing` gave."""
+    def write(self, slices: Iterable[npt.NDArray[Any]], temporary: Path) -> None:
+        """Write the slices of an array, which need not be in memory together, to a name of `replacing`."""
         with _zipped(temporary, _LEAST_COMPRESSION) as target:
             target.write(self.header)
-            target.write(np.ascontiguousarray(array).data)
+            for one in slices:
+                target.write(np.ascontiguousarray(one).data)
 
 
 def _compress(plain: Path, path: Path) -> None:

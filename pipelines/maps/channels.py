@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -268,25 +268,26 @@ def _make(study: Study, settings: ChannelSettings, folder: Path, case: Case) -> 
         msg = f"nnU-Net's channels need a volume, got the 2D image {inputs.image.name}"
         raise ValueError(msg)
     image = preprocess(before, inputs.steps)
-    labels = None if case.labels is None else moved_labels(read_labels(case.labels, before), before, image)
+    labels = (
+        None
+        if case.labels is None
+        else moved_labels(read_labels(case.labels, before), before, image, inputs.steps)
+    )
     choice = inputs.mask_choice
     region = read_mask_labels(inputs.mask, before, replace(choice, label=None))
     if region.dtype == bool:
         region, choice = region.astype(np.uint8), replace(choice, label=1)
+    region = moved_labels(region, before, image, inputs.steps)
     inputs = replace(
         inputs, steps=Preprocessing(), mask_choice=MaskChoice(label=choice.label), outside_mask=float("nan")
     )
-    maps = _maps(inputs, settings, image, moved_labels(region, before, image))
+    maps = _maps(inputs, settings, image, region)
     images = folder / (TEST_IMAGES if labels is None else IMAGES)
-    files: dict[Path, Callable[[], npt.NDArray[Any]]] = {
-        image_path(images, case.patient, 0): lambda: image.array,
-        **{
-            image_path(images, case.patient, number): partial(_on_whole, one, image, settings.fill)
-            for number, one in enumerate(maps, start=1)
-        },
-    }
+    files: dict[Path, Iterable[npt.NDArray[Any]]] = {image_path(images, case.patient, 0): image.array}
+    for number, one in enumerate(maps, start=1):
+        files[image_path(images, case.patient, number)] = one.slices(image.array.shape, settings.fill)
     if labels is not None:
-        files[label_path(folder / LABELS, case.patient)] = lambda: labels
+        files[label_path(folder / LABELS, case.patient)] = labels
     _write_all(files, image)
     present = [] if labels is None else np.unique(labels[labels != 0]).tolist()
     shape = "x".join(map(str, image.array.shape))
@@ -305,21 +306,26 @@ class _Map:
     box: tuple[slice, ...]
     bins: dict[str, Any]
 
+    def slices(self, shape: tuple[int, ...], fill: float) -> Iterator[npt.NDArray[np.float32]]:
+        """Yield the slices of the map on the grid of the image, with a value where it has none."""
+        first, *plane = self.box
+        empty = np.full(shape[1:], fill, np.float32)
+        for index in range(shape[0]):
+            if not first.start <= index < first.stop:
+                yield empty
+                continue
+            values, whole = self.array[index - first.start], empty.copy()
+            whole[tuple(plane)] = np.where(np.isnan(values), empty[0, 0], values)
+            yield whole
 
-def _on_whole(one: _Map, image: Volume, fill: float) -> npt.NDArray[np.float32]:
-    """Return a map on the grid of the image, with a value where it has none."""
-    whole = np.full(image.array.shape, fill, np.float32)
-    whole[one.box] = np.where(np.isnan(one.array), np.float32(fill), one.array)
-    return whole
 
-
-def _write_all(files: Mapping[Path, Callable[[], npt.NDArray[Any]]], image: Volume) -> None:
-    """Write arrays on the grid of an image, every file or none; two at a time."""
+def _write_all(files: Mapping[Path, Iterable[npt.NDArray[Any]]], image: Volume) -> None:
+    """Write arrays, slice by slice, on the grid of an image, every file or none; two at a time."""
     writer_of = cache(partial(LightWriter.of, image))
 
-    def write(make: Callable[[], npt.NDArray[Any]], temporary: Path) -> None:
-        array = make()
-        writer_of(array.dtype).write(array, temporary)
+    def write(slices: Iterable[npt.NDArray[Any]], temporary: Path) -> None:
+        dtype = slices.dtype if isinstance(slices, np.ndarray) else np.dtype(np.float32)
+        writer_of(dtype).write(slices, temporary)
 
     with ExitStack() as stack:
         temporaries = [stack.enter_context(replacing(path, force=True)) for path in files]

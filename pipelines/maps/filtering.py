@@ -162,3 +162,27 @@ def refuse_one_level(derived: Derived, glcm: GLCMSettings, bins: Bins, features:
         "of this image type)"
     )
     raise ValueError(msg)
+
+
+def refuse_windows_beyond(filterings: Sequence[Filtering], pad: int | None) -> None:
+    """Refuse windows that reach beyond the box that filters work on, as pyradiomics does.
+
+    Parameters
+    ----------
+    filterings : sequence of Filtering
+        Filters, with the settings of windows.
+    pad : int or None
+        Voxels around the mask in the box; None for the whole image.
+
+    Raises
+    ------
+    ValueError
+        If a window reaches farther.
+    """
+    reach = max((max(one.glcm.radii) for one in filterings), default=0)
+    if pad is not None and reach > pad:
+        msg = (
+            f"windows reach {reach} voxels around the mask, filters work on {pad} (padDistance); give a "
+            f"smaller window, or padDistance {reach} in the parameter file"
+        )
+        raise ValueError(msg)

@@ -207,6 +207,18 @@ def preprocessing_options(function: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--subtract", type=FilePath(), help="Image to subtract, e.g. the pre-contrast phase.")
     @click.option("--n4", is_flag=True, help="Correct the MR bias field with N4.")
     @click.option("--resample", metavar="X,Y,Z", help="Resample to this spacing in mm; 0 keeps an axis.")
+    @click.option(
+        "--interpolator",
+        type=click.Choice(["nearest", "linear", "spline"]),
+        help="How images are resampled; spline: cubic B-spline.  [default: linear, or that of --params]",
+    )
+    @click.option(
+        "--mask-interpolator",
+        type=click.Choice(["nearest", "linear"]),
+        help="How masks are resampled with the image; linear: 0.5 or more is inside, as in IBSI.  [default: "
+        "nearest]",
+    )
+    @click.option("--round", "rounded", is_flag=True, help="Round intensities to whole numbers then (CT).")
     @click.option("--clip", type=float, nargs=2, metavar="LOW HIGH", help="Clip intensities: -160 240.")
     @click.option("--standardize", type=FilePath(), help="Intensity standard of `cohort standard`.")
     @click.option("--normalize", metavar="zscore", help="Normalise to mean 0, standard deviation 1.")
@@ -217,6 +229,9 @@ def preprocessing_options(function: Callable[..., Any]) -> Callable[..., Any]:
         subtract: Path | None,
         n4: bool,
         resample: str | None,
+        interpolator: str | None,
+        mask_interpolator: str | None,
+        rounded: bool,
         clip: tuple[float, float] | None,
         standardize: Path | None,
         normalize: Any,
@@ -224,11 +239,15 @@ def preprocessing_options(function: Callable[..., Any]) -> Callable[..., Any]:
         **named: Any,
     ) -> Any:
         from pipelines.images.preprocessing import Preprocessing
+        from pipelines.images.resampling import INTERPOLATORS, MASK_INTERPOLATORS
 
         steps = Preprocessing(
             subtract=subtract,
             n4=n4,
             spacing_mm=None if resample is None else _spacing(resample),
+            interpolator=None if interpolator is None else INTERPOLATORS[interpolator],
+            mask_interpolator=None if mask_interpolator is None else MASK_INTERPOLATORS[mask_interpolator],
+            rounded=rounded,
             clip=clip,
             standardize=standardize,
             normalize=normalize,

@@ -26,6 +26,7 @@ from pipelines.images.resampling import CornerGrid
 from pipelines.images.volume import Volume
 from pipelines.shell.feature_classes import Wanted, wanted_of
 from pipelines.shell.image_types import FILTER_SETTINGS, IMAGE_TYPES
+from pipelines.shell.own_section import KEYS, OWN_SECTION, OwnSettings, own_settings
 from pipelines.shell.yaml_values import (
     Section,
     UnfitError,
@@ -39,7 +40,7 @@ from pipelines.shell.yaml_values import (
 
 _log = logging.getLogger(__name__)
 
-SECTIONS = ("imageType", "featureClass", "setting", "voxelSetting")
+SECTIONS = ("imageType", "featureClass", "setting", "voxelSetting", OWN_SECTION)
 
 OF_FEATURES = (
     "binWidth", "binCount", "distances", "force2D", "force2Ddimension", "symmetricalGLCM", "weightingNorm",
@@ -135,6 +136,8 @@ class ParameterFile:
     resegment_mode : {"absolute", "relative", "sigma"}
         Whether these are intensities, fractions of the highest one in the mask, or standard deviations from
         the mean in the mask.
+    resegment_sigma : float, optional
+        Standard deviations from the mean in the mask beyond which voxels do not count either.
     """
 
     path: Path
@@ -151,7 +154,15 @@ class ParameterFile:
     crop: int | None = None
     resegment: tuple[float, ...] = ()
     resegment_mode: str = "absolute"
+    resegment_sigma: float | None = None
     image_types: tuple[ImageType, ...] = ()
+
+    @property
+    def filter_pad(self) -> int | None:
+        """Voxels around the mask in the box that filters work on; None for the whole image."""
+        if self.steps.grid is not None:
+            return self.steps.grid.pad
+        return None if self.steps.spacing_mm is not None else self.crop
 
     @staticmethod
     def fitted(settings: GLCMSettings, volume: Volume) -> GLCMSettings:
@@ -161,21 +172,14 @@ class ParameterFile:
     def region(
         self, name: object, mask: npt.NDArray[np.bool_], array: npt.NDArray[Any]
     ) -> npt.NDArray[np.bool_]:
-        """Return the voxels of a mask whose intensities count.
+        """Return the voxels of a mask whose intensities count: in every range that the file gives.
 
         Raises
         ------
         SmallMaskError
             If fewer are left than the file asks for; `name` is what the message calls the mask.
         """
-        if self.resegment:
-            intensities = array[mask]
-            scale, origin = {
-                "absolute": (1, 0),
-                "relative": (intensities.max(), 0),
-                "sigma": (intensities.std(), intensities.mean()),
-            }[self.resegment_mode]
-            low, high = (*(origin + scale * edge for edge in self.resegment), np.inf)[:2]
+        for low, high in self._ranges(array[mask]):
             mask = mask & (array >= low) & (array <= high)
         voxels = int(np.count_nonzero(mask))
         if voxels < self.minimum_voxels:
@@ -193,6 +197,22 @@ class ParameterFile:
             )
             raise SmallMaskError(msg)
         return mask
+
+    def _ranges(self, intensities: npt.NDArray[Any]) -> list[tuple[float, float]]:
+        """Return the ranges in which intensities count, each found over the whole mask (IBSI, IF9H)."""
+        ranges = []
+        if self.resegment:
+            scale, origin = {
+                "absolute": (1, 0),
+                "relative": (intensities.max(), 0),
+                "sigma": (intensities.std(), intensities.mean()),
+            }[self.resegment_mode]
+            low, high = (*(origin + scale * edge for edge in self.resegment), np.inf)[:2]
+            ranges.append((low, high))
+        if self.resegment_sigma is not None:
+            mean, reach = intensities.mean(), self.resegment_sigma * intensities.std()
+            ranges.append((mean - reach, mean + reach))
+        return ranges
 
 
 def read_parameter_file(path: str | os.PathLike[str], *, region: bool = False) -> ParameterFile:
@@ -230,24 +250,24 @@ def _parsed(path: Path, content: Mapping[str, Any], *, region: bool) -> Paramete
         types=sections["imageType"],
         wanted=wanted_of(sections["featureClass"], region=region),
         region=region,
+        own=own_settings(sections[OWN_SECTION]),
     )
 
 
 def sections_of(content: Mapping[str, Any]) -> dict[str, Section]:
-    """Return the four sections of a parameter file, empty where one is missing.
+    """Return pyradiomics' four sections of a parameter file and ours, empty where one is missing.
 
     Raises
     ------
     ValueError
-        If a section, or a setting, has a name that pyradiomics does not know.
+        If a section, or a setting, has an unknown name.
     """
     whole = Section(content)
     refuse_unknown("section", whole, SECTIONS)
     sections = {name: mapping(name, whole.get(name, {}), whole.place(name)) for name in SECTIONS}
-    for name, known, others in (
-        ("setting", SETTINGS, dict.fromkeys(VOXEL_SETTINGS, "voxelSetting")),
-        ("voxelSetting", VOXEL_SETTINGS, dict.fromkeys(SETTINGS, "setting")),
-    ):
+    keys = {"setting": SETTINGS, "voxelSetting": VOXEL_SETTINGS, OWN_SECTION: KEYS}
+    for name, known in keys.items():
+        others = {key: other for other, those in keys.items() if other != name for key in those}
         refuse_unknown(name, sections[name], known, elsewhere=others)
     refuse_unknown("imageType", sections["imageType"], tuple(IMAGE_TYPES))
     return sections
@@ -261,6 +281,7 @@ def parameters_of(
     types: Mapping[str, Any],
     wanted: Wanted,
     region: bool,
+    own: OwnSettings | None = None,
 ) -> ParameterFile:
     """Return what settings of pyradiomics ask for.
 
@@ -276,27 +297,25 @@ def parameters_of(
         Features.
     region : bool
         See `read_parameter_file`.
+    own : OwnSettings, optional
+        Settings that pyradiomics does not have.
 
     Raises
     ------
     ValueError
         If a value is not one that pyradiomics would accept, or asks for what is not supported.
     """
+    own = own or OwnSettings()
     values, voxel_values = _values(setting), _values(voxel)
     voxel_values.integer("voxelBatch", 1, low=1)
     outside = voxel_values.number("initValue", 0.0, words=True)
     radius = voxel_values.integer("kernelRadius", 1, low=1, high=MAX_WINDOW // 2)
     masked = voxel_values.boolean("maskedKernel", True) or region
-    window = _Window(radius=radius, masked=masked, region=region)
+    window = _Window(radius=radius, masked=masked, region=region, own=own)
     _check_padding(values, radius)
     of_types = {name: _image_type(name, types, setting, window) for name in types}
     settings = of_types["Original"].settings if "Original" in of_types else _glcm(values, window)
     image_types = tuple(of_types.values()) if of_types.keys() - {"Original"} else ()
-    if image_types and (_grid(values) or values.boolean("preCrop", False)):
-        _log.warning(
-            "filters work on the whole image; pyradiomics crops it to padDistance voxels around the mask "
-            "first (resampledPixelSpacing, preCrop), so that its values differ"
-        )
     return ParameterFile(
         path=path,
         settings=settings,
@@ -309,19 +328,21 @@ def parameters_of(
         crop=_pad(values) if values.boolean("preCrop", False) else None,
         minimum_dimensions=values.integer("minimumROIDimensions", 2, low=1, high=3),
         minimum_voxels=1 + values.integer("minimumROISize", 0, low=1),
-        steps=_steps(values),
+        steps=_steps(values, own),
         image_types=image_types,
+        resegment_sigma=own.resegment_sigma,
         **_resegmentation(values),
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Window:
-    """What ``voxelSetting`` says of windows; `region` where there are none."""
+    """What ``voxelSetting`` says of windows, `region` where there are none; and settings of our own."""
 
     radius: int
     masked: bool
     region: bool
+    own: OwnSettings
 
 
 def _values(values: Mapping[str, Any]) -> Values:
@@ -341,7 +362,8 @@ def _image_type(
             raise UnfitError(msg)
     try:
         values = _values(common.changed_by(own))
-        return ImageType(filter=IMAGE_TYPES[name](values), settings=_glcm(values, window))
+        settings = _glcm(values, window, filtered=name != "Original")
+        return ImageType(filter=IMAGE_TYPES[name](values), settings=settings)
     except (ValueError, TypeError) as error:
         if name == "Original":
             raise
@@ -350,9 +372,11 @@ def _image_type(
         raise UnfitError(msg) from None
 
 
-def _glcm(values: Values, window: _Window) -> GLCMSettings:
+def _glcm(values: Values, window: _Window, *, filtered: bool = False) -> GLCMSettings:
     """Return the settings of features."""
     fields = _bins(values) | _counting(values, window)
+    if not filtered:  # a filtered image has other intensities
+        fields |= _bin_range(values, window.own)
     fields["window"] = 2 * window.radius + 1
     if window.region:  # a region has no window, but the settings need one wider than every distance
         fields["window"] = 2 * max(fields["distance"]) + 1
@@ -360,7 +384,8 @@ def _glcm(values: Values, window: _Window) -> GLCMSettings:
         range_over="mask" if window.masked else "crop",
         masked_window=window.masked,
         directions="all",
-        bin_edges="pyradiomics",
+        bin_edges=window.own.bin_edges,
+        ngtdm_isolated=window.own.ngtdm_isolated,
         **fields,
     )
 
@@ -396,14 +421,28 @@ def _label(values: Values) -> Label:
     return tuple(dict.fromkeys(labels)) if isinstance(label, list) else int(label)
 
 
-def _steps(values: Values) -> Preprocessing:
+def _steps(values: Values, own: OwnSettings) -> Preprocessing:
     """Return the preprocessing: normalisation over the whole image, and resampling."""
-    grid = _grid(values)
+    resampling = _resampling(_grid(values), own)
     outliers, scale = values.positive("removeOutliers", math.inf), values.positive("normalizeScale", 1.0)
     if not values.boolean("normalize", False):
-        return Preprocessing(grid=grid)
+        return resampling
     clipped = None if outliers == math.inf else outliers
-    return Preprocessing(normalize="zscore", outliers=clipped, scale=scale, grid=grid)
+    return replace(resampling, normalize="zscore", outliers=clipped, scale=scale)
+
+
+def _resampling(grid: CornerGrid | None, own: OwnSettings) -> Preprocessing:
+    """Return the steps that take an image to a grid, pyradiomics' or IBSI's."""
+    if grid is None:
+        return Preprocessing(rounded=own.rounded)
+    if own.grid == "ibsi":
+        return Preprocessing(
+            spacing_mm=grid.spacing_mm,
+            interpolator=grid.interpolator,
+            mask_interpolator=own.mask_interpolator,
+            rounded=own.rounded,
+        )
+    return Preprocessing(grid=replace(grid, mask_interpolator=own.mask_interpolator), rounded=own.rounded)
 
 
 def _grid(values: Values) -> CornerGrid | None:
@@ -450,6 +489,19 @@ def _bins(values: Values) -> dict[str, Any]:
     if "binCount" in values.values:
         return {"levels": values.integer("binCount", 0, low=2, high=MAX_LEVELS)}
     return {"bin_width": width}
+
+
+def _bin_range(values: Values, own: OwnSettings) -> dict[str, Any]:
+    """Return where IBSI's bins of a fixed width begin and end: at the range of resegmentation."""
+    resegmentation = _resegmentation(values)
+    if own.bin_edges != "ibsi" or "binCount" in values.values or not resegmentation:
+        return {}
+    edges, mode = resegmentation["resegment"], resegmentation["resegment_mode"]
+    if mode != "absolute":
+        return {}
+    if len(edges) == 1:
+        values.refuse("resegmentRange", "two numbers if binEdges is ibsi and there is a binWidth")
+    return {"intensity_range": edges}
 
 
 def _counting(values: Values, window: _Window) -> dict[str, Any]:

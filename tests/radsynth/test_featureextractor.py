@@ -100,6 +100,11 @@ def test_a_parameter_file_a_dict_and_json_say_the_same(tmp_path):
         ((3,), TypeError, "a parameter file or dict is expected, got int"),
         (("nothing.yaml",), FileNotFoundError, "nothing.yaml"),
         (({"settings": {}},), ValueError, r"no section 'settings' \(did you mean 'setting'"),
+        (
+            ({"radsynth": {"grid": "ibsi"}},),
+            ValueError,
+            "section radsynth is for radsynth.map, .*: remove it",
+        ),
         (({"setting": {"binwidth": 5}},), ValueError, "setting: no 'binwidth'"),
         (({"imageType": {"Log": {}}},), ValueError, "imageType: no 'Log'"),
     ],

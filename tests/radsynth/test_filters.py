@@ -113,6 +113,37 @@ def test_the_table_has_the_values_of_the_command(case, tmp_path):
 
 
 @pytest.mark.parametrize(
+    "setting", ["resampledPixelSpacing: [1.2, 0, 2], padDistance: 2", "preCrop: true, padDistance: 2"]
+)
+def test_filters_work_on_the_box_that_pyradiomics_crops(case, tmp_path, setting):
+    image, labels, params = case
+    params.write_text(PARAMS.replace("binWidth: 9", f"binWidth: 9, {setting}"))
+    made = radsynth.map(image, "glcm_JointEntropy", mask=labels, params=params)
+    options = ("--mask", labels, "--params", params)
+    command("map", image, *options, "--feature", "glcm_JointEntropy", "-o", tmp_path / "maps.nrrd")
+    for key, values in made.items():
+        written = sitk.ReadImage(str(tmp_path / f"maps_{key}.nrrd"))
+        np.testing.assert_array_equal(array_of(values), array_of(written))
+        np.testing.assert_allclose(values.GetOrigin(), written.GetOrigin())
+    table = radsynth.features(image, labels, params=params)
+    command("roi", image, *options, "-o", tmp_path / "f.csv")
+    names = list(table.columns[1:])
+    np.testing.assert_array_equal(pd.read_csv(tmp_path / "f.csv")[names], table[names])
+    with pytest.raises(ValueError, match=r"windows reach 3 voxels around the mask, filters work on"):
+        radsynth.map(image, "glcm_JointEntropy", mask=labels, params=params, window=7)
+
+
+def test_distances_of_zones_are_from_the_border_before_resegmentation(case, tmp_path):
+    image, labels, params = case
+    params.write_text("setting: {label: 1, resegmentRange: [10, 80]}\nradsynth: {resegmentSigma: 1.2}\n")
+    table = radsynth.features(image, labels, "gldzm", params=params)
+    options = ("--mask", labels, "--params", params, "--feature", "gldzm")
+    command("roi", image, *options, "-o", tmp_path / "f.csv")
+    names = list(table.columns[1:])
+    np.testing.assert_array_equal(pd.read_csv(tmp_path / "f.csv")[names], table[names])
+
+
+@pytest.mark.parametrize(
     ("filters", "error", "words"),
     [
         ("lgo", ValueError, r"filters lgo: no filter 'lgo' \(did you mean 'log'"),
