@@ -68,7 +68,7 @@ REGIONS = {
           Original: {}
           LoG: {sigma: [2, 4]}
           Wavelet: {binWidth: 8}
-        featureClass: {shape: [Elongation], firstorder: [Mean, Kurtosis], glcm: [Idn, Imc1], glszm: [ZoneVariance]}
+        featureClass: {shape: [Elongation], firstorder: [Kurtosis], glcm: [Idn, Imc1], glszm: [ZoneVariance]}
         setting:
           normalize: true
           normalizeScale: 100
