@@ -15,7 +15,7 @@ from glcm_cuda.roi import roi_features
 from pipelines.filters.contract import Derived
 from pipelines.images.volume import Volume
 from pipelines.maps.filtering import refuse_one_level
-from pipelines.maps.inputs import Prepared
+from pipelines.maps.inputs import RegionMasks
 from radsynth.inputs import Mask
 from radsynth.kinds.kind import Map
 
@@ -84,7 +84,7 @@ def on_whole(part: Map, volume: Volume, mask: Mask | None, settings: GLCMSetting
 
 def region_values(
     volume: Volume,
-    region: Prepared,
+    masks: RegionMasks,
     features: Sequence[str],
     settings: GLCMSettings,
     pool_slices: bool,
@@ -96,8 +96,8 @@ def region_values(
     ----------
     volume : Volume
         The image; its grey levels are those of the whole.
-    region : Prepared
-        With its masks, of the volume's shape.
+    masks : RegionMasks
+        The region, of the volume's shape.
     features, settings, pool_slices
         See `glcm_cuda.roi.roi_features`.
     derived : str
@@ -108,9 +108,7 @@ def region_values(
     TypeError, ValueError
         Those of `glcm_cuda.roi.roi_features`.
     """
-    mask, shape = region.mask, region.whole
-    assert mask is not None
-    assert shape is not None
+    mask, shape = masks.intensity, masks.morphological
     bins = _bins(volume, mask, features, settings, derived)
     box = bounding_box(shape, 0)  # beyond it there is no pair inside the mask
     return roi_features(

@@ -27,7 +27,7 @@ from pipelines.images.preprocessing import preprocess_with_mask
 from pipelines.images.resampling import corner_box
 from pipelines.images.shape import shapes_named
 from pipelines.images.volume import Part, Volume, image_of
-from pipelines.maps.inputs import Prepared
+from pipelines.maps.inputs import RegionMasks
 from pipelines.shell.image_types import IMAGE_TYPES
 from pipelines.shell.own_section import OWN_SECTION
 from pipelines.shell.parameter_file import ParameterFile, sections_of
@@ -300,11 +300,6 @@ class _Image:
     is_crop: bool = False
 
     @property
-    def region(self) -> Prepared:
-        """The image and its region."""
-        return Prepared(part=Part.all_of(self.volume), mask=self.inside, whole=self.inside)
-
-    @property
     def settings(self) -> GLCMSettings:
         """Settings for the image; those whose range is over a crop take all of an image that is one."""
         settings = self.parameters.fitted(self.parameters.settings, self.volume)
@@ -361,7 +356,7 @@ class _Case:
             mask=subject.mask,
             chosen=subject.mask.array == subject.label,
             inside=subject.inside,
-            prepared=self.volume,
+            part=Part.all_of(self.volume),
             resampled=self.resampled,
             counted=self.inside,
             grid=self.parameters.steps.grid,
@@ -388,7 +383,9 @@ def _values(image: _Image, keys: list[str]) -> dict[str, Any]:
     sources = _sources(keys)
     wanted = tuple(dict.fromkeys(sources.values()))
     values = (
-        region_values(image.volume, image.region, wanted, image.settings, pool_slices=True) if wanted else {}
+        region_values(image.volume, RegionMasks.alike(image.inside), wanted, image.settings, pool_slices=True)
+        if wanted
+        else {}
     )
     made = {key: np.array(values[source]) for key, source in sources.items()}
     if STANDARD_DEVIATION in made:

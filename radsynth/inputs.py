@@ -12,7 +12,7 @@ from glcm_cuda.base.checks import check_int
 from pipelines.images.masks import MaskChoice
 from pipelines.images.preprocessing import preprocess_part, preprocess_with_mask
 from pipelines.images.volume import Part, Volume, geometry_differences
-from pipelines.maps.inputs import Prepared
+from pipelines.maps.inputs import Prepared, RegionMasks
 from pipelines.shell.parameter_file import ParameterFile
 from radsynth.kinds.finding import kind_of
 from radsynth.kinds.kind import Kind, Map, Spacing
@@ -112,7 +112,7 @@ def mask_choice(label: int | None, parameters: ParameterFile | None) -> MaskChoi
 def prepared(
     volume: Volume, mask: Mask, parameters: ParameterFile | None, *, for_filters: bool = False
 ) -> Prepared:
-    """Return an image and its mask after the steps of a parameter file, if there is one.
+    """Return an image and its masks after the steps of a parameter file, if there is one.
 
     With `for_filters` it is the part of the image on which pyradiomics runs filters.
 
@@ -122,11 +122,15 @@ def prepared(
         If a step cannot be taken, or less of the mask is left than the file asks for.
     """
     if parameters is None:
-        return Prepared(part=Part.all_of(volume), mask=mask, whole=mask)
+        return Prepared(part=Part.all_of(volume), masks=RegionMasks.alike(mask))
     if for_filters:
-        part, whole = preprocess_part(volume, mask, parameters.steps, parameters.crop)
+        part, mask = preprocess_part(volume, mask, parameters.steps, parameters.crop)
     else:
-        image, whole = preprocess_with_mask(volume, mask, parameters.steps)
-        part = Part.all_of(image)
-    counted = parameters.region("of the image", whole, part.volume.array)
-    return Prepared(part=part, mask=counted, whole=counted if parameters.resegment_shape else whole)
+        volume, mask = preprocess_with_mask(volume, mask, parameters.steps)
+        part = Part.all_of(volume)
+    counted = parameters.region("of the image", mask, part.volume.array)
+    return Prepared(
+        part=part,
+        masks=RegionMasks(intensity=counted, morphological=mask),
+        resegment_shape=parameters.resegment_shape,
+    )

@@ -12,16 +12,15 @@ import numpy as np
 
 from glcm_cuda import GLCMSettings
 from glcm_cuda.families.registry import requested
-from pipelines.images.shape import shapes_named
 from pipelines.images.volume import Volume
 from pipelines.maps.aggregations import AGGREGATIONS
-from pipelines.maps.inputs import MOST_LABELS, Prepared, labels_in
+from pipelines.maps.inputs import MOST_LABELS, Mask, Prepared, labels_in
 from pipelines.maps.region import aggregations_named
 from pipelines.shell.parameter_file import ParameterFile
 from radsynth.arguments import texts_of
 from radsynth.boxes import region_values
 from radsynth.filtering import Filters, filters_from, images_of, key_of, names_of
-from radsynth.inputs import Mask, mask_choice, prepared
+from radsynth.inputs import mask_choice, prepared
 from radsynth.kinds.finding import kind_of
 from radsynth.kinds.kind import Spacing
 from radsynth.masks import labels_of
@@ -98,16 +97,15 @@ def features(
     given = {*keywords, *(() if chosen is None else ("dimensions",))}
     names = names_of(wanted, filterings, region=True) if wanted else ()
     rows: dict[int, dict[str, float]] = {}
-    cropped = bool(filterings)
-    for volume, regions in _regions(image, mask, label, spacing, parameters, for_filters=cropped):
+    for volume, regions in _regions(image, mask, label, spacing, parameters, for_filters=bool(filterings)):
         fitted = partial(fitted_to, volume, parameters=parameters, given=given)
         rows |= {one: _of_mask(region, shapes) for one, region in regions.items()}
-        masks = [region.mask for region in regions.values() if region.mask is not None]
-        together: Mask = np.logical_or.reduce(masks)
+        masks = {one: region.masks for one, region in regions.items() if region.masks is not None}
+        together: Mask = np.logical_or.reduce([one.intensity for one in masks.values()])
         for derived, own in images_of(volume, together, glcm, filterings) if names else ():
             counting = fitted(own if chosen is None else chosen.settings(own))
-            for one, region in regions.items():
-                values = region_values(derived.volume, region, names, counting, pool, derived.name)
+            for one, inside in masks.items():
+                values = region_values(derived.volume, inside, names, counting, pool, derived.name)
                 rows[one] |= {key_of(derived.name, name): values[name] for name in names}
     return pd.DataFrame(list(rows.values()), index=pd.Index(list(rows), name="label"))
 
@@ -140,8 +138,7 @@ def _of_region(keywords: Mapping[str, Any]) -> dict[str, Any]:
 def _of_mask(region: Prepared, shapes: Sequence[str]) -> dict[str, float]:
     """Return the number of a region's voxels, and its features of shape."""
     assert region.mask is not None
-    assert region.whole is not None
-    return {"voxels": int(region.mask.sum()), **shapes_named(shapes, region.image, region.whole)}
+    return {"voxels": int(region.mask.sum()), **region.shapes(shapes)}
 
 
 def _regions(

@@ -14,7 +14,7 @@ import SimpleITK
 
 from glcm_cuda.levels.arrays import bounding_box
 from pipelines.images.resampling import CornerGrid, corner_box
-from pipelines.images.volume import Volume, geometry_differences, image_of
+from pipelines.images.volume import Part, Volume, geometry_differences, image_of
 
 PREFIX = "diagnostics_"
 
@@ -33,16 +33,14 @@ class Stages:
         The region in it.
     inside : bool array of the image's shape
         The region on the image's grid.
-    prepared : Volume
-        The image after the steps.
-    resampled, counted : bool arrays of its shape
+    part : Part
+        The image after the steps; the whole, or the box to which pyradiomics would have cropped it.
+    resampled, counted : bool arrays of the part's shape
         The region on its grid, before and after a range of intensities limits it.
     grid : CornerGrid, optional
         To which both were resampled.
     crop : int, optional
         Voxels around the region to which pyradiomics would have cropped both.
-    cropped : bool
-        Whether `prepared` is that box, or that of the grid, already.
     resegmented : bool
         Whether a range limits the region.
     """
@@ -51,26 +49,26 @@ class Stages:
     mask: Volume
     chosen: npt.NDArray[np.bool_]
     inside: npt.NDArray[np.bool_]
-    prepared: Volume
+    part: Part
     resampled: npt.NDArray[np.bool_]
     counted: npt.NDArray[np.bool_]
     grid: CornerGrid | None = None
     crop: int | None = None
-    cropped: bool = False
     resegmented: bool = False
 
     def diagnostics(self) -> dict[str, Any]:
         """Return the entries of every stage: numbers, texts, and tuples of numbers."""
         labels = replace(self.mask, array=self.mask.array.astype(np.uint32))
         told = {**of_image(self.image, "original"), **of_mask(labels, self.chosen, "original")}
-        volume, resampled, counted = self.prepared, self.resampled, self.counted
+        volume, resampled, counted = self.part.volume, self.resampled, self.counted
+        is_whole = volume.array.shape == self.part.whole.array.shape
         if self.grid is not None:
-            if not self.cropped:
+            if is_whole:
                 box = corner_box(self.image, self.inside, self.grid)
                 volume, resampled, counted = volume.cropped(box), resampled[box], counted[box]
             told |= of_image(volume, "interpolated") | of_mask(volume, resampled, "interpolated")
         elif self.crop is not None:
-            if not self.cropped:
+            if is_whole:
                 box = bounding_box(self.inside, self.crop)
                 volume, counted = volume.cropped(box), counted[box]
         elif geometry_differences(self.mask, self.image):

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,7 @@ from pipelines.images.preprocessing import (
     preprocess_with_mask,
 )
 from pipelines.images.provenance import source_record
+from pipelines.images.shape import shapes_named
 from pipelines.images.volume import Part, Volume
 from pipelines.shell.parameter_file import ParameterFile, SmallMaskError, read_parameter_file
 
@@ -38,31 +39,62 @@ Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class RegionMasks:
+    """The two masks of a region, as IBSI has them.
+
+    Parameters
+    ----------
+    intensity : bool array
+        The voxels that count.
+    morphological : bool array
+        These and those that were left out for their intensities (resegmentation).
+    """
+
+    intensity: Mask
+    morphological: Mask
+
+    @classmethod
+    def alike(cls, mask: Mask) -> Self:
+        """Return the masks of a region of which nothing was left out."""
+        return cls(intensity=mask, morphological=mask)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Prepared:
-    """An image after the steps, or the part of it that filters work on, and a region of it.
+    """An image after the steps, and a region of it.
 
     Parameters
     ----------
     part : Part
-        The image, and where it lies in the whole.
-    mask : Mask, optional
-        The voxels that count; None for all.
-    whole : Mask, optional
-        Those that make the shape, before a range of intensities limits them, unless the file says otherwise:
-        IBSI's morphological mask.
+        The image, or the part of it that filters work on.
+    masks : RegionMasks, optional
+        The region; without one all voxels count.
+    resegment_shape : bool
+        Whether the shape is that of the voxels that count, and not of all.
     diagnostics : dict
         What pyradiomics would say of image and mask, if the parameter file asks for it.
     """
 
     part: Part
-    mask: Mask | None = None
-    whole: Mask | None = None
+    masks: RegionMasks | None = None
+    resegment_shape: bool = False
     diagnostics: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def image(self) -> Volume:
-        """The image."""
+        """The image, or its part."""
         return self.part.volume
+
+    @property
+    def mask(self) -> Mask | None:
+        """The voxels that count; None for all."""
+        return None if self.masks is None else self.masks.intensity
+
+    def shapes(self, names: Sequence[str]) -> dict[str, float]:
+        """Return features of the region's shape."""
+        assert self.masks is not None
+        mask = self.masks.intensity if self.resegment_shape else self.masks.morphological
+        return shapes_named(names, self.image, mask)
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,8 +221,9 @@ class Inputs:
     def prepared(self, volume: Volume, *, for_filters: bool = False) -> Prepared:
         """Return the image after the steps, and on its grid the voxels of the mask that count.
 
-        Labels are taken together unless one is chosen; the log says which. With `for_filters` the image is
-        the part of it to which pyradiomics crops it before filters, with the parameter file's settings.
+        Labels are taken together unless one is chosen; the log says which. With `for_filters` it is the part
+        of the image that filters work on: the whole, or the box to which pyradiomics crops it with the
+        parameter file's settings.
 
         Raises
         ------
@@ -218,9 +251,9 @@ class Inputs:
     def regions(self, volume: Volume, *, for_filters: bool = False) -> Iterator[Regions]:
         """Yield the image after the steps, and on its grid the voxels of each label of the mask.
 
-        They come together, unless the steps or filters of a parameter file depend on the region: then each
-        label has an image of its own. A label without a voxel on the grid, or too small for the parameter
-        file, is left out, and the log says so. `for_filters` is that of `prepared`.
+        They come together, unless the steps of a parameter file depend on the region: then each label has an
+        image of its own. A label without a voxel on the grid, or too small for the parameter file, is left
+        out, and the log says so. With `for_filters` an image is the part that `prepared` says.
 
         Raises
         ------
@@ -242,11 +275,9 @@ class Inputs:
                 f"mask {self.mask} must have at most {MOST_LABELS} labels, got {len(present)}; is it a mask?"
             )
             raise ValueError(msg)
-        file = self.parameters
-        apart = file is not None and (self.steps.grid or for_filters or file.crop is not None)
-        groups = [[label] for label in present] if apart else [list(present)]
+        apart = self.steps.grid is not None or (for_filters and self.filter_pad is not None)
         found = 0
-        for group in groups:
+        for group in [[label] for label in present] if apart else [list(present)]:
             regions = self._labels(volume, read, group, for_filters=for_filters)
             if regions is not None:
                 found += 1
@@ -257,66 +288,66 @@ class Inputs:
 
     def _together(self, volume: Volume, read: MaskFile, *, for_filters: bool) -> Prepared:
         """Return the image after the steps, and the region of all labels that are chosen."""
-        return self._region(volume, read, None, self._one(volume, read.labels != 0, for_filters=for_filters))
+        return self._region(volume, read, None, *self._alone(volume, read.labels != 0, for_filters))
 
-    def _one(self, volume: Volume, mask: Mask, *, for_filters: bool) -> tuple[Part, Mask]:
+    def _alone(self, volume: Volume, mask: Mask, for_filters: bool) -> tuple[Part, Mask]:
         """Return the image after the steps, or the part of it that filters work on, and a mask there."""
         if for_filters:
             crop = None if self.parameters is None else self.parameters.crop
             return preprocess_part(volume, mask, self.steps, crop)
-        image, moved = preprocess_with_mask(volume, mask, self.steps)
-        return Part.all_of(image), moved
+        image, mask = preprocess_with_mask(volume, mask, self.steps)
+        return Part.all_of(image), mask
 
     def _labels(
         self, volume: Volume, read: MaskFile, labels: Sequence[int], *, for_filters: bool
     ) -> Regions | None:
         """Return the regions of some labels on one image; None if none is left."""
         regions: dict[int | None, Prepared] = {}
-        for label, (part, whole) in self._moved(volume, read, labels, for_filters=for_filters).items():
+        for label, (part, whole) in self._moved(volume, read, labels, for_filters).items():
             if not whole.any():
                 _log.warning("mask %s: no voxel of label %d is left on the resampled grid", self.mask, label)
                 continue
             try:
-                regions[label] = self._region(volume, read, label, (part, whole))
+                regions[label] = self._region(volume, read, label, part, whole)
             except SmallMaskError as error:
                 _log.warning("%s: label %d is left out", error, label)
         return Regions(next(iter(regions.values())).image, regions) if regions else None
 
     def _moved(
-        self, volume: Volume, read: MaskFile, labels: Sequence[int], *, for_filters: bool
+        self, volume: Volume, read: MaskFile, labels: Sequence[int], for_filters: bool
     ) -> dict[int, tuple[Part, Mask]]:
         """Return the image after the steps, and the voxels of each label on its grid."""
-        if self.steps.grid is not None or (for_filters and self.filter_pad is not None):
-            (label,) = labels
-            return {label: self._one(volume, read.labels == label, for_filters=for_filters)}
-        part = Part.all_of(preprocess(volume, self.steps))
-        moved = moved_labels(read.labels, volume, part.volume, self.steps)
-        return {label: (part, moved == label) for label in labels}
+        if len(labels) == 1:
+            return {labels[0]: self._alone(volume, read.labels == labels[0], for_filters)}
+        image = preprocess(volume, self.steps)
+        moved = moved_labels(read.labels, volume, image, self.steps)
+        return {label: (Part.all_of(image), moved == label) for label in labels}
 
-    def _region(
-        self, volume: Volume, read: MaskFile, label: int | None, moved: tuple[Part, Mask]
-    ) -> Prepared:
+    def _region(self, volume: Volume, read: MaskFile, label: int | None, part: Part, whole: Mask) -> Prepared:
         """Return the region of a label, or of all that are chosen, as the parameter file limits it."""
-        part, whole = moved
         if self.parameters is None:
-            return Prepared(part=part, mask=whole, whole=whole)
-        counted, diagnostics = self.parameters.region(self.mask, whole, part.volume.array), {}
-        if self.parameters.diagnostics:
-            diagnostics = Stages(
-                image=volume,
-                mask=read.original,
-                chosen=read.where(self.mask_choice, label),
-                inside=read.labels != 0 if label is None else read.labels == label,
-                prepared=part.volume,
-                resampled=whole,
-                counted=counted,
-                grid=self.steps.grid,
-                crop=self.parameters.crop,
-                cropped=part.volume is not part.whole,
-                resegmented=bool(self.parameters.resegment),
-            ).diagnostics()
-        whole = counted if self.parameters.resegment_shape else whole
-        return Prepared(part=part, mask=counted, whole=whole, diagnostics=diagnostics)
+            return Prepared(part=part, masks=RegionMasks.alike(whole))
+        counted = self.parameters.region(self.mask, whole, part.volume.array)
+        prepared = Prepared(
+            part=part,
+            masks=RegionMasks(intensity=counted, morphological=whole),
+            resegment_shape=self.parameters.resegment_shape,
+        )
+        if not self.parameters.diagnostics:
+            return prepared
+        stages = Stages(
+            image=volume,
+            mask=read.original,
+            chosen=read.where(self.mask_choice, label),
+            inside=read.labels != 0 if label is None else read.labels == label,
+            part=part,
+            resampled=whole,
+            counted=counted,
+            grid=self.steps.grid,
+            crop=self.parameters.crop,
+            resegmented=bool(self.parameters.resegment),
+        )
+        return replace(prepared, diagnostics=stages.diagnostics())
 
     def record(self) -> dict[str, Any]:
         """Return what a sidecar says of the inputs, but for the image itself."""

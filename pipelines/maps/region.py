@@ -23,11 +23,11 @@ from pipelines.filters.intensity import Original
 from pipelines.images.output_paths import check_table_output
 from pipelines.images.provenance import made_by, shown_name, sidecar_path, source_record, write_sidecar
 from pipelines.images.reading import read_image
-from pipelines.images.shape import SHAPE_IN_IBSI, shapes_named
+from pipelines.images.shape import SHAPE_IN_IBSI
 from pipelines.images.volume import Volume
 from pipelines.maps.aggregations import AGGREGATIONS
 from pipelines.maps.filtering import Filtering, checked_names, derived_images, refuse_one_level
-from pipelines.maps.inputs import Inputs, Mask, Prepared, Regions, listed, told_of
+from pipelines.maps.inputs import Inputs, Mask, Prepared, RegionMasks, Regions, listed, told_of
 from pipelines.reports.names import feature_names
 from pipelines.reports.tables import counted
 from pipelines.shell.settings import glcm_settings_from
@@ -238,19 +238,19 @@ class _Region:
 
     @property
     def mask(self) -> Mask:
-        """The voxels."""
-        assert self.prepared.mask is not None
-        return self.prepared.mask
+        """The voxels that count."""
+        return self.masks.intensity
+
+    @property
+    def masks(self) -> RegionMasks:
+        """The voxels that count, and those that make the shape."""
+        assert self.prepared.masks is not None
+        return self.prepared.masks
 
     @property
     def voxels(self) -> int:
-        """Voxels inside the mask."""
+        """Number of voxels that count."""
         return int(self.mask.sum())
-
-    def shapes(self, names: Sequence[str]) -> dict[str, float]:
-        """Return features of the region's shape."""
-        assert self.prepared.whole is not None
-        return shapes_named(names, self.prepared.image, self.prepared.whole)
 
     def __str__(self) -> str:
         return "the region" if self.label is None else f"label {self.label}"
@@ -258,7 +258,7 @@ class _Region:
     def record(self) -> dict[str, Any]:
         """Return what a sidecar says of the region."""
         bins = {"levels": self.bins.levels, "low": self.bins.low, "high": self.bins.high}
-        before = self.voxels if self.prepared.whole is None else int(self.prepared.whole.sum())
+        before = int(self.masks.morphological.sum())
         resegmented = {} if before == self.voxels else {"voxels_before_resegmentation": before}
         return {"voxels": self.voxels, **resegmented, "bins": bins, **told_of(self.prepared)}
 
@@ -292,7 +292,7 @@ class _Table:
 
     def rows(self) -> list[_Row]:
         """Return the features of every region and aggregation; refuse a mask for which none is defined."""
-        of_shape = [region.shapes(self.shapes) for region in self.regions]
+        of_shape = [region.prepared.shapes(self.shapes) for region in self.regions]
         rows = [
             self._row(region, name, shape)
             for region, shape in zip(self.regions, of_shape, strict=True)
@@ -333,8 +333,7 @@ class _Table:
         if not self.features:
             return _Row(region, name, {}, shapes)
         aggregation = AGGREGATIONS[name]
-        shape = region.prepared.whole
-        assert shape is not None
+        shape = region.masks.morphological
         box = bounding_box(shape, 0)  # beyond it there is no pair inside the mask
         values = roi_features(
             self.volume.array[box],

@@ -53,13 +53,14 @@ def own_settings(content: Mapping[str, Any]) -> OwnSettings:
         If a value is unfit.
     """
     values = Values(content, may_be_null={"resegmentSigma"})
-    ibsi_edges = values.choice("binEdges", _TOOLS[0], _TOOLS) == "ibsi"
-    sigma = values.positive("resegmentSigma", math.inf)
+    ibsi_edges = values.choice("binEdges", "pyradiomics", _TOOLS) == "ibsi"
     return OwnSettings(
-        grid=values.choice("grid", _TOOLS[0], _TOOLS),
+        grid=values.choice("grid", "pyradiomics", _TOOLS),
         mask_interpolator=values.choice("maskInterpolator", NEAREST, (NEAREST, LINEAR)),
         rounded=values.boolean("roundIntensities", False),
-        resegment_sigma=None if sigma == math.inf else sigma,
+        resegment_sigma=values.positive("resegmentSigma", math.inf)
+        if "resegmentSigma" in values.values
+        else None,
         bin_edges="ibsi" if ibsi_edges else "pyradiomics",
         ngtdm_isolated=values.boolean("ngtdmIsolated", True),
     )

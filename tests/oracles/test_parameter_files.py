@@ -61,6 +61,29 @@ REGIONS = {
         setting: {binWidth: 10, force2D: true, force2Ddimension: 0, label: 1, minimumROISize: 10}
         """,
     ),
+    "MR, resampled and filtered": (
+        "brain1",
+        """
+        imageType:
+          Original: {}
+          LoG: {sigma: [2, 4]}
+          Wavelet: {binWidth: 8}
+        featureClass: {shape: [Elongation], firstorder: [Kurtosis], glcm: [Idn, Imc1], glszm: [ZoneVariance]}
+        setting:
+          normalize: true
+          normalizeScale: 100
+          resampledPixelSpacing: [2, 2, 2]
+          binWidth: 5
+          padDistance: 8
+          weightingNorm: no_weighting
+        """,
+    ),
+    "filters of a crop": (
+        "lung1",
+        "imageType: {SquareRoot: {}, Gradient: {binWidth: 10}}\n"
+        "featureClass: {glrlm: [RunEntropy], firstorder: [Maximum], shape: [VoxelVolume]}\n"
+        "setting: {preCrop: true, padDistance: 2, resegmentRange: [-500, 400]}",
+    ),
     "CT, resegmented": (
         "lung1",
         """

@@ -356,7 +356,7 @@ def test_ibsi_bins_of_a_width_begin_where_the_range_does(tmp_path, setting, edge
         ("setting: {grid: ibsi}", "grid belongs in radsynth, got it in setting"),
         (
             "setting: {resegmentRange: [1]}\nradsynth: {binEdges: ibsi}",
-            r"resegmentRange must be two numbers for binEdges ibsi with binWidth, got \[1\] \(line 1\)",
+            r"resegmentRange must be two numbers if binEdges is ibsi and there is a binWidth, got \[1\]",
         ),
         ("setting: {resegmentRange: [1], resegmentMode: x}", "resegmentMode must be absolute, relative or"),
         ("imageType: {Original: {resampledPixelSpacing: [1, 1, 1]}}", "Spacing must be given in setting"),
