@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import nibabel
 import numpy as np
 import pandas as pd
@@ -10,6 +12,7 @@ import SimpleITK as sitk
 from helpers.commands import radsynth as command
 
 import radsynth
+from pipelines.filters.wavelet import Wavelet
 
 pytest.importorskip("pywt", reason="the extra `filters`")
 pytest.importorskip("skimage", reason="the extra `filters`")
@@ -110,6 +113,22 @@ def test_the_table_has_the_values_of_the_command(case, tmp_path):
         names = list(table.columns[1:])
         assert len(names) == columns
         np.testing.assert_array_equal(written[names], table[names])
+
+
+def test_each_image_is_derived_once_and_few_are_in_memory(case, monkeypatch):
+    alive, most, derive = weakref.WeakSet(), [], Wavelet.images
+
+    def counted(self, volume, scope):
+        for derived in derive(self, volume, scope):
+            alive.add(derived)
+            most.append(len(alive))
+            yield derived
+
+    monkeypatch.setattr(Wavelet, "images", counted)
+    radsynth.map(case[0], ["contrast", "glrlm_RunEntropy"], filters="wavelet:haar", levels=8, dimensions=3)
+    radsynth.features(case[0], case[1], ["contrast", "ngtdm"], filters="wavelet:haar", levels=8)
+    assert len(most) == 8 + 4
+    assert max(most) <= 3  # the last, the next, and what `zip` keeps
 
 
 @pytest.mark.parametrize(
