@@ -14,6 +14,7 @@ from pipelines.shell.errors import OneLineErrors
 COMMANDS = {
     "map": "Exact entropy map of an image, or maps of any of 93 texture features.",
     "inspect": "List what a file, folder or archive contains: series, phases, geometry, problems.",
+    "channels": "Images and maps of a cohort as the channels of nnU-Net.",
     "roi": "Co-occurrence features of a region of interest, as a table.",
     "cohort": "Cohort lists (CSV) from folders of DICOM or NIfTI; standards; preprocessing.",
     "download": "Download public series from the Imaging Data Commons, with their licences.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +38,8 @@ class Volume:
     forms : NiftiForms, optional
         Of a NIfTI file, its two statements of the place of the voxels, which may differ. Spacing, origin and
         direction are those of the form that ITK follows.
+    has_spacing : bool
+        Whether the file states a spacing; if not, it is 1.
     """
 
     array: npt.NDArray[Any]
@@ -47,6 +49,7 @@ class Volume:
     sources: tuple[Path, ...] = ()
     modality: str = ""
     forms: NiftiForms | None = None
+    has_spacing: bool = True
 
     @property
     def zyx_spacing_mm(self) -> tuple[float, float, float]:
@@ -65,16 +68,69 @@ class Volume:
         return replace(self, array=np.ascontiguousarray(self.array[box]), origin_mm=origin, forms=forms)
 
 
-def geometry_differences(other: Volume, volume: Volume) -> list[str]:
+def refuse_without_spacing(name: str, volume: Volume, advice: str = "") -> None:
+    """Raise ValueError if a file does not state its spacing, which something needs; `name` says what."""
+    if not volume.has_spacing:
+        msg = (
+            f"{name} needs the spacing of voxels in mm, which the image's header does not state; write it "
+            f"there (NRRD: spacings, MetaImage: ElementSpacing){advice}"
+        )
+        raise ValueError(msg)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Part:
+    """A part of an image, and where it lies in the whole.
+
+    Parameters
+    ----------
+    volume : Volume
+        The voxels in a box, at their place in space.
+    whole : Volume
+        The grid of the whole image; its voxels may not be there.
+    box : tuple of slices
+        The part's voxels on that grid.
+    """
+
+    volume: Volume
+    whole: Volume
+    box: tuple[slice, ...]
+
+    @classmethod
+    def all_of(cls, volume: Volume) -> Self:
+        """Return a part that is the whole."""
+        return cls(volume=volume, whole=volume, box=tuple(slice(0, size) for size in volume.array.shape))
+
+    def placed(self, box: tuple[slice, ...]) -> tuple[slice, ...]:
+        """Return a box of the part's voxels as one on the grid of the whole."""
+        pairs = zip(self.box, box, strict=True)
+        return tuple(slice(own.start + one.start, own.start + one.stop) for own, one in pairs)
+
+    def filled(
+        self, values: npt.NDArray[np.float32], box: tuple[slice, ...], value: float
+    ) -> npt.NDArray[np.float32]:
+        """Return an array on the grid of the whole that holds `values` in a box of the part.
+
+        Elsewhere it holds `value`. Values of the whole are returned as they are.
+        """
+        if values.shape == self.whole.array.shape:
+            return values
+        whole = np.full(self.whole.array.shape, value, np.float32)
+        whole[self.placed(box)] = values
+        return whole
+
+
+def geometry_differences(other: Volume, volume: Volume, tolerance: float | None = None) -> list[str]:
     """Return the differences between the geometries of two images, with values in the order x, y, z.
 
-    Of NIfTI images with two forms that differ, one form of each must agree: tools keep either.
+    Of NIfTI images with two forms that differ, one form of each must agree: tools keep either. A tolerance
+    replaces ours, in the unit of ITK: the distance of voxels along x, and for directions 1.
     """
     if other.array.shape != volume.array.shape:
         return [f"size {other.array.shape[::-1]} where the image has {volume.array.shape[::-1]}"]
-    differences = _place_differences(other, volume)
+    differences = _place_differences(other, volume, tolerance)
     if differences and any(
-        not _place_differences(one, two) for one in _by_forms(other) for two in _by_forms(volume)
+        not _place_differences(one, two, tolerance) for one in _by_forms(other) for two in _by_forms(volume)
     ):
         return []
     return differences
@@ -89,17 +145,20 @@ def _by_forms(volume: Volume) -> list[Volume]:
     return [volume, as_itk, *(replace(volume, **vars(place)) for place in places)]
 
 
-def _place_differences(other: Volume, volume: Volume) -> list[str]:
+def _place_differences(other: Volume, volume: Volume, tolerance: float | None) -> list[str]:
     spacing = min(volume.spacing_mm)
     tolerances = {
         "spacing_mm": _SPACING_TOLERANCE * spacing,
         "origin_mm": _ORIGIN_TOLERANCE_VOXELS * spacing,
         "direction": _DIRECTION_TOLERANCE,
     }
+    if tolerance is not None:
+        place = tolerance * volume.spacing_mm[0]
+        tolerances = {"spacing_mm": place, "origin_mm": place, "direction": tolerance}
     differences = []
-    for field, tolerance in tolerances.items():
+    for field, allowed in tolerances.items():
         one, two = getattr(other, field), getattr(volume, field)
-        if not np.allclose(one, two, rtol=0.0, atol=tolerance):
+        if not np.allclose(one, two, rtol=0.0, atol=allowed):
             differences.append(
                 f"{field.replace('_mm', '')} {_rounded(one)} where the image has {_rounded(two)}"
             )

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from glcm_cuda import GLCMSettings, feature_maps
 from glcm_cuda.base.files import replacing
+from glcm_cuda.base.steps import step
 from glcm_cuda.engines.choice import Backend, resolve_backend
 from glcm_cuda.families.feature import Feature
 from glcm_cuda.families.registry import check_features
@@ -32,7 +33,7 @@ from pipelines.images.output_paths import (
 from pipelines.images.parametric_map import check_size, check_sources, write_parametric_map
 from pipelines.images.provenance import provenance
 from pipelines.images.reading import read_image
-from pipelines.images.volume import Volume
+from pipelines.images.volume import Part, Volume
 from pipelines.images.writing import staged_map
 from pipelines.maps.filtering import (
     Filtering,
@@ -40,8 +41,9 @@ from pipelines.maps.filtering import (
     derived_images,
     map_name,
     refuse_one_level,
+    refuse_windows_beyond,
 )
-from pipelines.maps.inputs import Inputs, Mask
+from pipelines.maps.inputs import Inputs, Mask, told_of
 from pipelines.maps.spread import Spread, spread_of, with_fewer_levels
 from pipelines.reports.names import unit_of
 from pipelines.reports.tables import counted
@@ -133,7 +135,9 @@ class WrittenMaps:
     summary: str
 
 
-def write_maps(inputs: Inputs, settings: MapSettings, target: MapTarget) -> WrittenMaps:
+def write_maps(
+    inputs: Inputs, settings: MapSettings, target: MapTarget, volume: Volume | None = None
+) -> WrittenMaps:
     """Map one image and write the maps, each with its provenance: every file or none.
 
     Parameters
@@ -144,6 +148,8 @@ def write_maps(inputs: Inputs, settings: MapSettings, target: MapTarget) -> Writ
         What is computed.
     target : MapTarget
         Where the maps go.
+    volume : Volume, optional
+        What is mapped in place of the image that `inputs` names, if that has been read.
 
     Raises
     ------
@@ -153,15 +159,16 @@ def write_maps(inputs: Inputs, settings: MapSettings, target: MapTarget) -> Writ
         If the backend is "cuda" and no device can be used.
     """
     if settings.filters:
-        return _write_filtered(inputs, settings, target)
+        return _write_filtered(inputs, settings, target, volume)
     _check_mask_given(inputs, settings.glcm, crop=target.crop)
     names = [feature.name for feature in settings.features]
     target.check(names, inputs)
     with opened(inputs.image) as place:
-        volume = read_image(place, inputs.choice)
+        volume = read_image(place, inputs.choice) if volume is None else volume
         glcm = inputs.fitted(settings.glcm, volume) if settings.fit_dimensions else settings.glcm
         _check_dimensions(inputs.image, volume, glcm)
-        volume, mask = inputs.prepared(volume)
+        ready = inputs.prepared(volume)
+        volume, mask = ready.image, ready.mask
         if target.output.suffix == PARAMETRIC_MAP_SUFFIX:
             check_sources(target.output, volume, inputs.choice)
         job = _Mapping.of(inputs, volume, mask, glcm, settings)
@@ -170,11 +177,13 @@ def write_maps(inputs: Inputs, settings: MapSettings, target: MapTarget) -> Writ
             check_size(target.output, len(settings.features), voxels)
         paths = target.paths_of(names)
         with ExitStack() as stack:
-            seconds = _Writer(job, target, inputs, paths).write(stack)
+            seconds = _Writer(job, target, inputs, paths, told_of(ready)).write(stack)
     return WrittenMaps(paths=tuple(dict.fromkeys(paths.values())), summary=job.summary(seconds))
 
 
-def _write_filtered(inputs: Inputs, settings: MapSettings, target: MapTarget) -> WrittenMaps:
+def _write_filtered(
+    inputs: Inputs, settings: MapSettings, target: MapTarget, volume: Volume | None
+) -> WrittenMaps:
     """Map every derived image, one after another, each with grey levels of its own.
 
     A derived image is released when its maps are written under temporary names.
@@ -185,22 +194,24 @@ def _write_filtered(inputs: Inputs, settings: MapSettings, target: MapTarget) ->
     for one in settings.filters:
         _check_mask_given(inputs, one.glcm, crop=target.crop)
     with opened(inputs.image) as place, ExitStack() as stack:
-        volume = read_image(place, inputs.choice)
+        volume = read_image(place, inputs.choice) if volume is None else volume
         filters = [_fitted(one, inputs, volume, settings) for one in settings.filters]
-        volume, mask = inputs.prepared(volume)
-        images = checked_names(filters, volume)
+        ready = inputs.prepared(volume, for_filters=True)
+        part, mask = ready.part, ready.mask
+        refuse_windows_beyond(filters, inputs.filter_pad)
+        images = checked_names(filters, part.volume)
         names = [map_name(image, feature) for image in images for feature in settings.features]
         target.check(names, inputs)
         settings = replace(settings, backend=resolve_backend(settings.backend))  # which is told once
         paths, seconds, shown = target.paths_of(names), 0.0, target
-        for derived, one in derived_images(filters, volume, mask):
-            job = _Mapping.of(inputs, derived.volume, mask, one.glcm, settings, derived.name)
+        for derived, one in derived_images(filters, part.volume, mask):
+            job = _Mapping.of(inputs, derived.volume, mask, one.glcm, settings, derived.name, part)
             refuse_one_level(derived, one.glcm, job.bins, settings.features)
             _log.info("%s: range %g to %g, %d levels", *job.bins_told())
-            seconds += _Writer(job, shown, inputs, paths, one.record(derived)).write(stack)
+            seconds += _Writer(job, shown, inputs, paths, told_of(ready) | one.record(derived)).write(stack)
             shown = replace(target, preview=None)  # the preview shows the first image
         summary = (
-            f"{'x'.join(map(str, volume.array.shape))} voxels, {counted(len(images), 'image')}, "
+            f"{'x'.join(map(str, part.whole.array.shape))} voxels, {counted(len(images), 'image')}, "
             f"{counted(len(settings.features), 'feature')}, {seconds:.2f} s on {job.backend}"
         )
     return WrittenMaps(paths=tuple(paths.values()), summary=summary)
@@ -240,6 +251,7 @@ class _Mapping:
     """An image whose bins are known, and the part of it that is mapped.
 
     With a mask that is the box that the windows around the mask reach; its levels are those of the whole.
+    `part` says of an image that filters derived from a part of the whole where that lies.
     """
 
     volume: Volume
@@ -249,6 +261,7 @@ class _Mapping:
     backend: Literal["cpu", "cuda"]
     bins: Bins
     box: tuple[slice, ...]
+    part: Part
     derived: str = ""
 
     @classmethod
@@ -260,6 +273,7 @@ class _Mapping:
         glcm: GLCMSettings,
         settings: MapSettings,
         derived: str = "",
+        part: Part | None = None,
     ) -> _Mapping:
         """Find the bins and the box; refuse what cannot be mapped. `derived` is a filtered image's name."""
         try:
@@ -277,6 +291,7 @@ class _Mapping:
             backend=resolve_backend(settings.backend),
             bins=bins,
             box=whole if mask is None else bounding_box(mask, max(glcm.radii)),
+            part=part or Part.all_of(volume),
             derived=derived,
         )
 
@@ -288,6 +303,11 @@ class _Mapping:
     def box_voxels(self) -> int:
         """Number of voxels that are mapped."""
         return self.volume.array[self.box].size
+
+    @property
+    def place(self) -> tuple[slice, ...]:
+        """The box on the grid of the whole image."""
+        return self.part.placed(self.box)
 
     @property
     def boxed_mask(self) -> Mask | None:
@@ -312,6 +332,7 @@ class _Mapping:
                 groups[-1] += part
         return groups
 
+    @step("maps")
     def maps(self, features: tuple[Feature, ...]) -> dict[str, Map]:
         """Return maps of the box, by feature."""
         several = f"{len(features)} of {len(self.features)} maps"
@@ -369,13 +390,13 @@ class _Mapping:
         assert spread is not None
         return bins, spread
 
+    def on_image(self, part: Map) -> Map:
+        """Return a map of the box as one of the image that is mapped, NaN beyond the box."""
+        return Part.all_of(self.volume).filled(part, self.box, np.nan)
+
     def on_whole(self, part: Map, outside: float) -> Map:
-        """Return a map of the box as one of the image, with a value beyond the box."""
-        if part.shape == self.volume.array.shape:
-            return part
-        whole = np.full(self.volume.array.shape, outside, np.float32)
-        whole[self.box] = part
-        return whole
+        """Return a map of the box as one of the whole image, with a value beyond the box."""
+        return self.part.filled(part, self.box, outside)
 
     def summary(self, seconds: float) -> str:
         """Return a line about the maps, which took some seconds."""
@@ -395,7 +416,7 @@ class _Writer:
     target: MapTarget
     inputs: Inputs
     paths: Mapping[str, Path]
-    filter_record: Mapping[str, Any] = field(default_factory=dict)
+    record: Mapping[str, Any]
 
     def path_of(self, feature: Feature) -> Path:
         """Return where the map of a feature goes."""
@@ -408,7 +429,7 @@ class _Writer:
 
     @cached_property
     def details(self) -> dict[str, Any]:
-        return {**self.inputs.record(), **self._outside_record(), **self.filter_record}
+        return {**self.inputs.record(), **self._outside_record(), **self.record}
 
     def write(self, stack: ExitStack) -> float:
         """Map and write, every file or none; return the seconds of the maps (compiling included).
@@ -452,7 +473,7 @@ class _Writer:
         with replacing(path, force=self.target.force) as temporary:
             write_preview(
                 self.job.volume,
-                self.job.on_whole(part, np.nan),
+                self.job.on_image(part),
                 temporary,
                 self.job.settings,
                 region=self.job.mask,
@@ -489,7 +510,7 @@ class _Writer:
             )
 
     def _grid(self) -> Volume:
-        return self.job.volume.cropped(self.job.box) if self.target.crop else self.job.volume
+        return self.job.volume.cropped(self.job.box) if self.target.crop else self.job.part.whole
 
     def _staged(self, feature: Feature, values: Map) -> AbstractContextManager[None]:
         path, record = self.path_of(feature), self._record(feature)
@@ -522,5 +543,5 @@ class _Writer:
         if self.job.mask is not None:
             record["outside"] = "NaN" if np.isnan(self.inputs.outside) else self.inputs.outside
         if self.target.crop:
-            record["crop"] = [[part.start, part.stop] for part in self.job.box]
+            record["crop"] = [[part.start, part.stop] for part in self.job.place]
         return record

@@ -7,19 +7,21 @@ import functools
 import io
 import logging
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import click
 
-from pipelines.shell.errors import OneLineErrors, one_line
+from pipelines.reports.command_line import running_command
+from pipelines.shell.errors import OneLineErrors, one_line_errors
+from pipelines.shell.messages import telling, usage_as_json
+from pipelines.shell.usage import COMMON_OPTIONS, messages_of, words_of, write_options
 
 if TYPE_CHECKING:
     from glcm_cuda.families.feature import Feature
-
-_PACKAGES = ("glcm_cuda", "surrogate", "pipelines")
+    from pipelines.images.dicom.series import Choice
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -32,21 +34,35 @@ class Command(OneLineErrors):
     in the program and keeps its traceback.
     """
 
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Return the command's own parameters, and those that every command has."""
+        *own, asked_help = super().get_params(ctx)
+        return [*own, *COMMON_OPTIONS, asked_help]
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse; with ``--json`` a wrong call is told in JSON too."""
+        try:
+            return super().parse_args(ctx, list(args))
+        except click.ClickException as error:
+            if "--json" in args:
+                click.echo(usage_as_json(ctx.command_path.split(), error))
+            raise
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run with the log of our packages alone on stderr, and with any name of a file on stdout."""
-        with _logging_to_stderr(), _library_warnings_hidden(), _encodable_output():
+        with ExitStack() as stack:
+            stack.enter_context(_encodable_output())
+            with one_line_errors(ctx):
+                messages = messages_of(ctx)
+                words = words_of(ctx)
+                stack.enter_context(telling(messages, words, ctx.params))
+            stack.enter_context(running_command(words))
+            stack.enter_context(_library_warnings_hidden())
             return super().invoke(ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the options as click does, but settings under their own headings."""
-        sections: dict[str, list[tuple[str, str]]] = {}
-        for parameter in self.get_params(ctx):
-            record = parameter.get_help_record(ctx)
-            if record is not None and isinstance(parameter, click.Option):
-                sections.setdefault(getattr(parameter, "section", "Options"), []).append(record)
-        for title, records in sections.items():
-            with formatter.section(title):
-                formatter.write_dl(records)
+        write_options(self, ctx, formatter)
 
 
 class FilePath(click.Path):
@@ -62,28 +78,6 @@ class FilePath(click.Path):
             msg = f"{name} is empty; give a path"
             raise click.UsageError(msg, ctx)
         return super().convert(value, param, ctx)
-
-
-class _StderrHandler(logging.Handler):
-    def emit(self, record: logging.LogRecord) -> None:
-        click.echo(one_line(self.format(record)), err=True)
-
-
-@contextmanager
-def _logging_to_stderr() -> Iterator[None]:
-    """Show on stderr what our packages log from INFO on, while a command runs."""
-    handler = _StderrHandler()
-    loggers = [logging.getLogger(name) for name in _PACKAGES]
-    before = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.addHandler(handler)
-        logger.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, before, strict=True):
-            logger.removeHandler(handler)
-            logger.setLevel(level)
 
 
 @contextmanager
@@ -156,12 +150,69 @@ def reading_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return packed
 
 
+def refuse_options_of_one_image(paths: Mapping[str, Path | None], choice: Choice) -> None:
+    """Raise ValueError if an option is given that a cohort has no use for.
+
+    Parameters
+    ----------
+    paths : mapping
+        Options and their values.
+    choice : Choice
+        Of a volume; a cohort's CSV has columns for it.
+    """
+    for option, value in paths.items():
+        if value is not None:
+            msg = f"{option} applies to a single image, got a cohort"
+            raise ValueError(msg)
+    if choice.to_dict():
+        options = " and ".join(f"--{name.replace('_', '-')}" for name in choice.to_dict())
+        msg = f"{options}: for a single image, got a cohort; its CSV has the columns series and phase"
+        raise ValueError(msg)
+
+
+class Ended(Protocol):
+    """How a run through a cohort ended."""
+
+    def summary(self) -> str:
+        """Return a line about it."""
+
+    def finish(self) -> None:
+        """Raise an error if cases failed."""
+
+
+def echo_outcome(output: Path, outcome: Ended) -> None:
+    """Print where the outputs of a cohort are, if there are any, and a line about them; then end.
+
+    Raises
+    ------
+    CasesFailedError
+        If cases failed.
+    """
+    if output.exists():
+        click.echo(output)
+    click.echo(outcome.summary())
+    outcome.finish()
+
+
 def preprocessing_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of preprocessing; the command receives them as `steps`."""
 
     @click.option("--subtract", type=FilePath(), help="Image to subtract, e.g. the pre-contrast phase.")
     @click.option("--n4", is_flag=True, help="Correct the MR bias field with N4.")
     @click.option("--resample", metavar="X,Y,Z", help="Resample to this spacing in mm; 0 keeps an axis.")
+    @click.option(
+        "--interpolator",
+        type=click.Choice(["nearest", "linear", "spline"]),
+        help="How images are resampled; spline: cubic B-spline.  [default: linear, or that of --params]",
+    )
+    @click.option(
+        "--mask-interpolator",
+        type=click.Choice(["nearest", "linear"]),
+        help="How masks are resampled with the image; linear: 0.5 or more is inside, as in IBSI.  [default: "
+        "nearest]",
+    )
+    @click.option("--round", "rounded", is_flag=True, help="Round intensities to whole numbers then (CT).")
+    @click.option("--clip", type=float, nargs=2, metavar="LOW HIGH", help="Clip intensities: -160 240.")
     @click.option("--standardize", type=FilePath(), help="Intensity standard of `cohort standard`.")
     @click.option("--normalize", metavar="zscore", help="Normalise to mean 0, standard deviation 1.")
     @click.option("--clip-outliers", type=float, help="Clip beyond this many standard deviations.")
@@ -171,17 +222,26 @@ def preprocessing_options(function: Callable[..., Any]) -> Callable[..., Any]:
         subtract: Path | None,
         n4: bool,
         resample: str | None,
+        interpolator: str | None,
+        mask_interpolator: str | None,
+        rounded: bool,
+        clip: tuple[float, float] | None,
         standardize: Path | None,
         normalize: Any,
         clip_outliers: float | None,
         **named: Any,
     ) -> Any:
         from pipelines.images.preprocessing import Preprocessing
+        from pipelines.images.resampling import INTERPOLATORS, MASK_INTERPOLATORS
 
         steps = Preprocessing(
             subtract=subtract,
             n4=n4,
             spacing_mm=None if resample is None else _spacing(resample),
+            interpolator=None if interpolator is None else INTERPOLATORS[interpolator],
+            mask_interpolator=None if mask_interpolator is None else MASK_INTERPOLATORS[mask_interpolator],
+            rounded=rounded,
+            clip=clip,
             standardize=standardize,
             normalize=normalize,
             outliers=clip_outliers,
@@ -207,16 +267,22 @@ def _spacing(text: str) -> tuple[float, float, float]:
 def mask_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that choose voxels of a mask; the command receives them as `mask_choice`."""
 
-    @click.option("--mask-label", type=int, help="Use only the mask's voxels with this label.")
+    @click.option(
+        "--mask-label",
+        metavar="N[,N...]|all",
+        help="Use only the mask's voxels with this label, these, or all labels.  [default: all, or that of "
+        "--params]",
+    )
     @click.option("--segment", help="Segment, structure or named label of the mask: number or name.")
     @click.option("--resample-mask", is_flag=True, help="Resample the mask to the image grid (nearest).")
     @functools.wraps(function)
     def packed(
-        *arguments: Any, mask_label: int | None, segment: str | None, resample_mask: bool, **named: Any
+        *arguments: Any, mask_label: str | None, segment: str | None, resample_mask: bool, **named: Any
     ) -> Any:
-        from pipelines.images.masks import MaskChoice
+        from pipelines.images.masks import MaskChoice, label_of
 
-        mask_choice = MaskChoice(label=mask_label, segment=segment, resample=resample_mask)
+        label = None if mask_label is None else label_of(mask_label)
+        mask_choice = MaskChoice(label=label, segment=segment, resample=resample_mask)
         return function(*arguments, mask_choice=mask_choice, **named)
 
     return packed

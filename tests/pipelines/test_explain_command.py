@@ -422,6 +422,7 @@ def test_the_table_holds_what_the_library_gives(folder, tmp_path):
 
 
 @pytest.mark.usefixtures("undrawn")
+@pytest.mark.slow
 def test_the_seed_chooses_the_patches(folder, tmp_path):
     tables = []
     for name, seed in (("a", 4), ("b", 4), ("c", 5)):

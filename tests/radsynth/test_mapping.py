@@ -65,6 +65,8 @@ def test_outside_is_nan_or_what_is_given(array, labels):
         ({"settings": {"levels": 8}}, TypeError, "settings must be radsynth.Settings, got dict"),
         ({"window": 4}, ValueError, "window must be odd, got 4"),
         ({"features": 3}, TypeError, "features must be a name or several, got 3"),
+        ({"features": np.zeros(3)}, TypeError, "features must be a name or several, got ndarray of float64"),
+        ({"features": b"contrast"}, TypeError, "features must be a name or several, got b'contrast'"),
         ({"features": "entropie"}, ValueError, "no feature 'entropie'"),
         ({"features": []}, ValueError, "features must name at least one"),
         ({"outside": 0}, ValueError, "outside needs a mask"),
@@ -89,6 +91,7 @@ def test_unfit_arguments_beside_a_mask(array, labels, tmp_path):
         ({"outside": 1e39}, ValueError, "outside must be a number that fits in float32"),
         ({"params": params, "settings": radsynth.Settings()}, ValueError, "settings and params are mutually"),
         ({"params": tmp_path / "none.yaml"}, FileNotFoundError, "none.yaml"),
+        ({"params": {"setting": {}}}, TypeError, "params must be a path, got dict"),
     ]
     for arguments, error, words in cases:
         with pytest.raises(error, match=words):
@@ -224,9 +227,34 @@ def test_files_are_written_whole_and_not_replaced(array, tmp_path):
     assert sitk.GetArrayFromImage(radsynth.read(path)).min() == array.min() + 1
     with pytest.raises(ValueError, match="must end in"):
         radsynth.write(array, tmp_path / "image.png")
+    for function, arguments in ((radsynth.write, (array, 3)), (radsynth.read, (None,))):
+        with pytest.raises(TypeError, match="path must be a path, got"):
+            function(*arguments)
 
 
 def test_names_that_are_not_there():
     assert {"map", "features", "synthesize", "read", "write", "Settings"} <= set(dir(radsynth))
     with pytest.raises(AttributeError, match="'radsynth' has no attribute 'mapp'"):
         radsynth.mapp  # noqa: B018
+
+
+def test_regions_of_a_parameter_file_have_labels_and_shape(rng, tmp_path):
+    image, labels = rng.integers(0, 60, (4, 6, 7)), np.zeros((4, 6, 7), np.uint8)
+    labels[1:3, 1:4, :5], labels[3, 4:, 5:] = 1, 4
+    params = tmp_path / "Params.yaml"
+
+    def table(text, **keywords):
+        params.write_text(text)
+        return radsynth.features(image, labels, params=params, spacing=(2.0, 1.0, 1.5), **keywords)
+
+    of_all = table("featureClass: {shape: [VoxelVolume], firstorder: [Mean]}\nsetting: {label: all}")
+    assert of_all.index.tolist() == [1, 4]
+    assert of_all["shape_VoxelVolume"].tolist() == [30 * 3.0, 4 * 3.0]
+    assert of_all["firstorder_Mean"].tolist() == [image[labels == one].mean() for one in (1, 4)]
+    shape = table("featureClass: {shape: [Flatness]}\nsetting: {label: 4, minimumROIDimensions: 1}")
+    assert shape.loc[4].to_dict() == {"voxels": 4, "shape_Flatness": 0}
+    mean = table("featureClass: {shape: [Flatness]}\nsetting: {label: [4, 1]}", features=["firstorder_Mean"])
+    assert mean.columns.tolist() == ["voxels", "firstorder_Mean"]
+    params.write_text("setting: {label: [1, 4], correctMask: true}")
+    maps = radsynth.map(image, "firstorder_Mean", mask=labels, params=params, outside=-1)
+    assert ((maps >= 0) == (labels > 0)).all()

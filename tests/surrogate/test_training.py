@@ -128,6 +128,7 @@ def test_another_run_in_the_folder_needs_force(finished, store, tmp_path):
     assert not (copy / "fold1.keras").exists()
 
 
+@pytest.mark.slow
 def test_one_fold_learns_from_everybody(tmp_path, caplog):
     path = write_store(tmp_path / "s.h5", {"only": 300})
     with pytest.raises(ValueError, match="2 folds need 2 patients or more, the store has 1; give --folds 1"):
@@ -290,6 +291,7 @@ def test_folds_by_group_hold_out_whole_groups(store, tmp_path):
     assert len(folds) == len({fold for _, fold in folds}) == 2
 
 
+@pytest.mark.slow
 def test_one_network_learns_several_features(store, tmp_path, rng):
     names = ("joint_entropy", "contrast", "correlation", "idm", "joint_energy")
     network = NetworkSettings(architecture="equality", hidden=(32,))

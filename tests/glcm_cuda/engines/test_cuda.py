@@ -49,9 +49,9 @@ def volume(rng):
     "fields",
     [
         {"window": 13, "levels": 4},
-        {"window": 17, "levels": 4},
+        pytest.param({"window": 17, "levels": 4}, marks=slow_if_simulated),
         pytest.param({"window": 15, "aggregate": "merge", "symmetric": False}, marks=slow_if_simulated),
-        {"dimensions": 3, "window": (3, 3, 15)},
+        pytest.param({"dimensions": 3, "window": (3, 3, 15)}, marks=slow_if_simulated),
         pytest.param({"dimensions": 3, "window": (3, 3, 15), "distance": 2}, marks=slow_if_simulated),
     ],
     ids=str,
@@ -69,15 +69,8 @@ def test_blocks_whose_sums_fill_the_shared_memory():
         assert {march.block for march in marches(GLCMSettings(window=window))} == {block}
 
 
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {},
-        pytest.param({"dimensions": 3, "window": 3}, marks=slow_if_simulated),
-        pytest.param({"aggregate": "merge"}, marks=slow_if_simulated),
-    ],
-    ids=str,
-)
+@slow_if_simulated
+@pytest.mark.parametrize("fields", [{}, {"dimensions": 3, "window": 3}, {"aggregate": "merge"}], ids=str)
 def test_slabs_do_not_change_a_bit(monkeypatch, rng, volume, fields):
     chosen = GLCMSettings(**fields)
     mask = rng.random(volume.shape) < 0.8

@@ -29,7 +29,13 @@ MOST_REGISTERS = {"mcc": 192, "matrix": 168, "differences": 168}
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES, ids=str)
-@pytest.mark.parametrize(("family", "stage"), kernel_counts.COUNTED)
+@pytest.mark.parametrize(
+    ("family", "stage"),
+    [
+        pytest.param(*each, marks=() if each == ("glrlm", "matrix") else pytest.mark.slow)
+        for each in kernel_counts.COUNTED
+    ],
+)
 def test_no_spills_and_no_local_memory(architecture, family, stage):
     for kernel, signature in kernel_counts.counted_kernels(family, stage):
         log = kernel_counts.linked(kernel, signature, architecture)[1]

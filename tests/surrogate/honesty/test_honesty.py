@@ -80,6 +80,7 @@ def test_an_exact_model_has_a_perfect_card(analytic):
     assert "Trained on c " in text
 
 
+@pytest.mark.slow
 def test_errors_and_their_coverage_are_those_of_the_predictions(store):
     model = build_model(GLCM, NetworkSettings(architecture="equality", hidden=(4,)))
     card = card_of(model, store)

@@ -67,8 +67,8 @@ def kernels_of(chosen):
         {},
         pytest.param({"window": 11}, marks=pytest.mark.slow),
         pytest.param({"window": 255}, marks=pytest.mark.slow),
-        {"aggregate": "merge", "symmetric": False},
-        {"dimensions": 3},
+        pytest.param({"aggregate": "merge", "symmetric": False}, marks=pytest.mark.slow),
+        pytest.param({"dimensions": 3}, marks=pytest.mark.slow),
     ],
     ids=str,
 )
@@ -93,7 +93,7 @@ def test_less_usual_settings_need_no_local_memory(fields):
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES, ids=str)
-@pytest.mark.parametrize("name", ["contrast", "all but MCC"])
+@pytest.mark.parametrize("name", ["contrast", pytest.param("all but MCC", marks=pytest.mark.slow)])
 def test_other_features_need_no_local_memory(architecture, name):
     """Registers for two blocks of 128 threads, for four without ranks."""
     kernel, signature = kernel_counts.other_kernels()[name]

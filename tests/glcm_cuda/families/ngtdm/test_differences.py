@@ -85,6 +85,7 @@ def test_smooth_levels_in_a_large_window(rng):
     assert_equal(found(levels[None], chosen), expected(levels[None], chosen, np.ones((1, 12, 13), bool)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fields", [{}, {"dimensions": 3, "window": 3}], ids=str)
 def test_as_many_levels_as_there_can_be(rng, fields):
     levels = rng.integers(0, 65_536, (3, 5, 6)).astype(np.uint16)
