@@ -38,7 +38,6 @@ from radsynth.extraction.configuration import (
     STANDARD_DEVIATION,
     are_computed,
     computed_as,
-    crop_distance,
     defaults,
     parameters_from,
     shapes_in,
@@ -257,7 +256,7 @@ class RadiomicsFeatureExtractor:
             result.update(case.shapes(own_shapes))
         elif shapes:
             result.update(by_pyradiomics(case.subject, settings, shapes))
-        volume, inside = case.filtered(crop_distance(settings))
+        volume, inside = case.filtered()
         for derived, one in images_of(types, volume, inside):
             image = _Image(derived.volume, inside, one.parameters)
             result.update(_features(image, derived.name, textures, voxelBased))
@@ -334,18 +333,15 @@ class _Case:
         values = shapes_named(names, self.volume, inside)
         return {f"original_{name}": np.array(value) for name, value in values.items()}
 
-    def filtered(self, pad: int | None) -> tuple[Volume, Mask]:
-        """Return what pyradiomics filters, and the voxels of it that count: after resampling a box, else all.
-
-        `pad` is the distance around the mask to which the image is cropped; None for not.
-        """
-        grid = self.parameters.steps.grid
-        if grid is None and pad is None:
-            return self.volume, self.inside
+    def filtered(self) -> tuple[Volume, Mask]:
+        """Return what pyradiomics filters, and the voxels of it that count: all, or a box around the mask."""
+        grid, pad = self.parameters.steps.grid, self.parameters.crop
         if grid is not None:
             box = corner_box(self.subject.image, self.subject.inside, grid)
+        elif pad is not None:
+            box = bounding_box(self.resampled, pad)
         else:
-            box = bounding_box(self.resampled, pad or 0)
+            return self.volume, self.inside
         return self.volume.cropped(box), self.inside[box]
 
     def diagnostics(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from glcm_cuda.base.steps import step
 from glcm_cuda.levels.arrays import refuse_not_finite
 from pipelines.images.archives import opened
 from pipelines.images.dicom.regions import is_region, on_grid, read_region
@@ -146,6 +147,7 @@ def read_mask(
     return mask
 
 
+@step("reading")
 def read_mask_labels(
     path: str | os.PathLike[str], volume: Volume, choice: MaskChoice | None = None
 ) -> npt.NDArray[Any]:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from glcm_cuda import GLCMSettings, feature_maps
 from glcm_cuda.base.files import replacing
+from glcm_cuda.base.steps import step
 from glcm_cuda.engines.choice import Backend, resolve_backend
 from glcm_cuda.families.feature import Feature
 from glcm_cuda.families.registry import check_features
@@ -331,6 +332,7 @@ class _Mapping:
                 groups[-1] += part
         return groups
 
+    @step("maps")
     def maps(self, features: tuple[Feature, ...]) -> dict[str, Map]:
         """Return maps of the box, by feature."""
         several = f"{len(features)} of {len(self.features)} maps"

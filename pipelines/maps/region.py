@@ -15,6 +15,7 @@ import numpy as np
 from glcm_cuda import GLCMSettings
 from glcm_cuda.base.checks import nearest
 from glcm_cuda.base.files import replacing
+from glcm_cuda.base.steps import step
 from glcm_cuda.families.feature import Feature
 from glcm_cuda.levels.arrays import bounding_box
 from glcm_cuda.levels.bins import Bins, find_bins
@@ -290,6 +291,7 @@ class _Table:
     derived: str = ""
     filter_record: Mapping[str, Any] = field(default_factory=dict)
 
+    @step("features")
     def rows(self) -> list[_Row]:
         """Return the features of every region and aggregation; refuse a mask for which none is defined."""
         of_shape = [region.prepared.shapes(self.shapes) for region in self.regions]

@@ -125,11 +125,6 @@ def plain(name: str, value: Any) -> Any:
     return value
 
 
-def crop_distance(settings: Mapping[str, Any]) -> int | None:
-    """Return to how many voxels around the mask the image is cropped first; None if it is not."""
-    return int(settings.get("padDistance", DEFAULTS["padDistance"])) if settings.get("preCrop") else None
-
-
 def shapes_in(features: Mapping[str, Any]) -> dict[str, list[str]]:
     """Return the classes of shape that are enabled, with the features that are named."""
     return {name: list(given or ()) for name, given in features.items() if name in SHAPES}
