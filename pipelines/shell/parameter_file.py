@@ -312,7 +312,8 @@ def parameters_of(
     radius = voxel_values.integer("kernelRadius", 1, low=1, high=MAX_WINDOW // 2)
     masked = voxel_values.boolean("maskedKernel", True) or region
     window = _Window(radius=radius, masked=masked, region=region, own=own)
-    _check_padding(values, radius)
+    steps = _steps(values, own)
+    _check_padding(values, radius, steps)
     of_types = {name: _image_type(name, types, setting, window) for name in types}
     settings = of_types["Original"].settings if "Original" in of_types else _glcm(values, window)
     image_types = tuple(of_types.values()) if of_types.keys() - {"Original"} else ()
@@ -321,14 +322,14 @@ def parameters_of(
         settings=settings,
         features=wanted.features,
         shapes=wanted.shapes,
-        mask_choice=_mask_choice(values),
+        mask_choice=_mask_choice(values, steps),
         diagnostics=values.boolean("additionalInfo", True),
         resegment_shape=values.boolean("resegmentShape", False),
         outside=outside,
         crop=_pad(values) if values.boolean("preCrop", False) else None,
         minimum_dimensions=values.integer("minimumROIDimensions", 2, low=1, high=3),
         minimum_voxels=1 + values.integer("minimumROISize", 0, low=1),
-        steps=_steps(values, own),
+        steps=steps,
         image_types=image_types,
         resegment_sigma=own.resegment_sigma,
         **_resegmentation(values),
@@ -390,22 +391,22 @@ def _glcm(values: Values, window: _Window, *, filtered: bool = False) -> GLCMSet
     )
 
 
-def _check_padding(values: Values, radius: int) -> None:
+def _check_padding(values: Values, radius: int, steps: Preprocessing) -> None:
     """Refuse a crop that windows reach beyond, so that pyradiomics cuts them."""
-    pad = _pad(values)
-    if pad < radius and (values.boolean("preCrop", False) or _grid(values)):
+    crops = steps.grid is not None or (values.boolean("preCrop", False) and steps.spacing_mm is None)
+    if crops and _pad(values) < radius:
         values.refuse("padDistance", "at least kernelRadius if the image is cropped or resampled")
 
 
-def _mask_choice(values: Values) -> MaskChoice:
+def _mask_choice(values: Values, steps: Preprocessing) -> MaskChoice:
     """Return which voxels of the mask count: of one label, of several, or of all.
 
-    Where the image is resampled, pyradiomics starts from the grid of the mask and corrects nothing.
+    Where it resamples the image, pyradiomics starts from the grid of the mask and corrects nothing.
     """
     return MaskChoice(
         label=_label(values),
         channel=values.integer("label_channel", 0, low=0),
-        resample=values.boolean("correctMask", False) and _grid(values) is None,
+        resample=values.boolean("correctMask", False) and steps.grid is None,
         within=True,
         tolerance=values.positive("geometryTolerance", 0.0) or None,
     )

@@ -272,6 +272,10 @@ def test_the_section_of_our_own(tmp_path):
     rounded = "setting: {resampledPixelSpacing: [1, 1, 1]}\nradsynth: {roundIntensities: true}"
     steps = read_parameter_file(written(tmp_path, rounded)).steps
     assert (steps.rounded, steps.spacing_mm, steps.grid.interpolator) == (True, None, "sitkBSpline")
+    wide = "setting: {resampledPixelSpacing: [1, 1, 1], correctMask: true}\nvoxelSetting: {kernelRadius: 6}\n"
+    found = read_parameter_file(written(tmp_path, f"{wide}radsynth: {{grid: ibsi}}"))
+    assert found.filter_pad is None  # on IBSI's grid nothing is cropped, and masks lie on the image's
+    assert found.mask_choice.resample
 
 
 @pytest.mark.parametrize(
