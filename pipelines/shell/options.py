@@ -267,16 +267,22 @@ def _spacing(text: str) -> tuple[float, float, float]:
 def mask_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that choose voxels of a mask; the command receives them as `mask_choice`."""
 
-    @click.option("--mask-label", type=int, help="Use only the mask's voxels with this label.")
+    @click.option(
+        "--mask-label",
+        metavar="N[,N...]|all",
+        help="Use only the mask's voxels with this label, these, or all labels.  [default: all, or that of "
+        "--params]",
+    )
     @click.option("--segment", help="Segment, structure or named label of the mask: number or name.")
     @click.option("--resample-mask", is_flag=True, help="Resample the mask to the image grid (nearest).")
     @functools.wraps(function)
     def packed(
-        *arguments: Any, mask_label: int | None, segment: str | None, resample_mask: bool, **named: Any
+        *arguments: Any, mask_label: str | None, segment: str | None, resample_mask: bool, **named: Any
     ) -> Any:
-        from pipelines.images.masks import MaskChoice
+        from pipelines.images.masks import MaskChoice, label_of
 
-        mask_choice = MaskChoice(label=mask_label, segment=segment, resample=resample_mask)
+        label = None if mask_label is None else label_of(mask_label)
+        mask_choice = MaskChoice(label=label, segment=segment, resample=resample_mask)
         return function(*arguments, mask_choice=mask_choice, **named)
 
     return packed

@@ -243,6 +243,8 @@ def changed_settings(base: GLCMSettings, given: Mapping[str, Any]) -> GLCMSettin
         fields["bin_width"] = None
     if given.keys() & {*_RANGES, "range_over"}:
         fields |= dict.fromkeys(_replaced_ranges(given))
+    if given.get("aggregate") == "mean":
+        fields["weighting"] = None
     if given.get("dimensions") == 3:
         fields["slice_axis"] = 0
     return type(base).from_dict({**fields, **given})
