@@ -174,7 +174,7 @@ test-core: ## help of every command, a map and a region in a new environment wit
 	rm -rf $(CORE)
 	$(PYTHON) -m venv $(CORE)
 	$(CORE)/bin/pip install --quiet -c constraints.txt -e .
-	$(CORE)/bin/python tests/core.py
+	$(CORE)/bin/python -P tests/core.py
 
 test-clean: ## the set-up of the README from nothing, and the whole chain with it
 	rm -rf .venv-clean runs/clean
