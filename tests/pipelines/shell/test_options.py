@@ -183,7 +183,7 @@ def test_exit_codes_of_click_pass():
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (["map"], "Error: Missing argument 'INPUT' (see radsynth map --help)"),
+        (["map"], "Error: Missing argument 'INPUT...' (see radsynth map --help)"),
         (["map", "a", "-o", "b", "--levels", "x"], "'x' is not a valid integer"),
         (["map", "a", "-o", "b", "--levles", "3"], "No such option '--levles'"),
         (["map", "", "-o", "b"], "Error: INPUT is empty; give a path (see radsynth map --help)"),
