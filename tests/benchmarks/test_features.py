@@ -68,3 +68,19 @@ def test_another_checkout_is_a_tool_of_its_own():
     here = BENCHMARKS.parent
     tool = features._before(here)
     assert (tool.name, tool.arguments) == ("radsynth-before", (str(here.resolve()),))
+
+
+def test_the_groups_of_an_image_are_together(monkeypatch):
+    def measured(tools, images, configurations, groups, turns):
+        names = [
+            (image.name, one.name, group) for image in images for one in configurations for group in groups
+        ]
+        cases = [dict(zip(("image", "configuration", "family"), each, strict=True)) for each in names]
+        return {"turns": turns, "cases": cases}
+
+    monkeypatch.setattr(features, "measure", measured)
+    found = features._measured([], [features.random_walk()], features.FULL, features.FULL_MCC, 2)
+    assert found["turns"] == 2
+    assert [case["family"] for case in found["cases"]] == 4 * list(GROUPS)
+    assert [one.name for one in features.FULL] == [one.name for one in features.FULL_MCC]
+    assert [case["configuration"] for case in found["cases"][::3]] == [one.name for one in features.FULL]
