@@ -152,7 +152,7 @@ test-monai: $(MONAI)/.made ## tensors, and the transforms of MONAI in MONAI and 
 NOTEBOOKS := .venv-notebooks
 $(NOTEBOOKS)/.made: tests/notebooks/requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(NOTEBOOKS)
-	$(NOTEBOOKS)/bin/pip install --quiet -r $< -e .
+	$(NOTEBOOKS)/bin/pip install --quiet -r $< -e '.[surrogate,filters,report]'
 	touch $@
 
 test-notebooks: $(NOTEBOOKS)/.made ## the notebooks of examples/notebooks, run again
@@ -174,7 +174,7 @@ test-core: ## help of every command, a map and a region in a new environment wit
 	rm -rf $(CORE)
 	$(PYTHON) -m venv $(CORE)
 	$(CORE)/bin/pip install --quiet -c constraints.txt -e .
-	$(CORE)/bin/python tests/core.py
+	$(CORE)/bin/python -P tests/core.py
 
 test-clean: ## the set-up of the README from nothing, and the whole chain with it
 	rm -rf .venv-clean runs/clean

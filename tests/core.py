@@ -1,4 +1,4 @@
-"""What `make test-core` runs in an environment that has the core alone: python tests/core.py."""
+"""What `make test-core` runs in an environment that has the core alone: python -P tests/core.py."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def main() -> None:
         assert "--help" in run(name, "--help"), name
     folder = Path(tempfile.mkdtemp())
     image, mask, table = folder / "image.nii.gz", folder / "mask.nii.gz", folder / "table.csv"
-    voxels = np.random.default_rng(0).integers(0, 200, (3, 16, 16)).astype(np.int16)
+    voxels = np.random.default_rng(0).integers(0, 200, (5, 16, 16)).astype(np.int16)
     SimpleITK.WriteImage(SimpleITK.GetImageFromArray(voxels), image)
     SimpleITK.WriteImage(SimpleITK.GetImageFromArray((voxels > 60).astype(np.uint8)), mask)
-    assert "3x16x16 voxels" in run("map", image, "--mask", mask, "-o", folder / "map.nii.gz")
+    assert "5x16x16 voxels" in run("map", image, "--mask", mask, "-o", folder / "map.nii.gz")
     assert "137 features" in run("roi", image, "--mask", mask, "-o", table)
-    assert "16x16x3 voxels" in run("inspect", image)
+    assert "16x16x5 voxels" in run("inspect", image)
     run("map", image, "-o", folder / "edges.nii.gz", "--filter", "log:sigma=2")
     preview = run("map", image, "-o", folder / "again.nii.gz", "--preview", folder / "p.png", refused=True)
     assert "pip install 'radsynth[report]'" in preview

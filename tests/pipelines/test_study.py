@@ -77,8 +77,7 @@ def test_maps_of_a_cohort_are_those_of_one_image_each(cohort, tmp_path):
         record, own = (
             json.loads(sidecar_path(path).read_text()) for path in (made, tmp_path / f"{case}.nii.gz")
         )
-        of_the_run = {name: own[name] for name in ("created", "command")}
-        assert {**record, **of_the_run} == own
+        assert {**record, **{name: own[name] for name in ("command", "created")}} == own
 
 
 @pytest.mark.parametrize("several", [True, False])
