@@ -152,7 +152,7 @@ test-monai: $(MONAI)/.made ## tensors, and the transforms of MONAI in MONAI and 
 NOTEBOOKS := .venv-notebooks
 $(NOTEBOOKS)/.made: tests/notebooks/requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(NOTEBOOKS)
-	$(NOTEBOOKS)/bin/pip install --quiet -r $< -e .
+	$(NOTEBOOKS)/bin/pip install --quiet -r $< -e '.[surrogate,filters,report]'
 	touch $@
 
 test-notebooks: $(NOTEBOOKS)/.made ## the notebooks of examples/notebooks, run again

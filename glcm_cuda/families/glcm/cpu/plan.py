@@ -69,7 +69,6 @@ def plan_of(
     held = [(offset, box) for offset, box in found if box is not None]
     offsets, boxes = np.array([offset for offset, _ in held]).reshape(-1, 3), tuple(box for _, box in held)
     edges: tuple[int, int, int] = tuple(radii.tolist())
-    terms = np.arange(len(logs)) * logs
 
     def counter(counted: Counted, box: Box) -> Counter:
         """Return the way to count codes of a kind in one direction."""
@@ -77,7 +76,7 @@ def plan_of(
         if box in fitting:
             return named.counter(counted, box, fitting, number_of_levels, scale)
         if histograms.fits(box, counted.kind, number_of_levels, symmetric=settings.symmetric):
-            return histograms.counter(counted, box, number_of_levels, scale, terms)
+            return histograms.counter(counted, box, number_of_levels, scale)
         return sliding.counter(counted, edges, number_of_levels, scale, logs)
 
     wanted = _counted(needs, symmetric=settings.symmetric)
@@ -94,7 +93,7 @@ def plan_of(
         radii=edges,
         needs=needs,
         scale=scale,
-        terms=terms,
+        terms=np.arange(len(logs)) * logs,
         inverses=np.pad(inverse_table(number_of_levels, scale), ((0, 0), (0, 1))),
     )
 

@@ -29,7 +29,7 @@ def sums_by(way, counted, levels, settings, offset):
     if way == "named":
         count = named.counter(counted, box, [box], LEVELS, scale)
     elif way == "histograms":
-        count = histograms.counter(counted, box, LEVELS, scale, np.arange(len(logs)) * logs)
+        count = histograms.counter(counted, box, LEVELS, scale)
     else:
         count = sliding.counter(counted, edges, LEVELS, scale, logs)
     count(sums, ends, offset[np.newaxis], band)
