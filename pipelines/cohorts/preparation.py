@@ -21,7 +21,7 @@ from pipelines.images.preprocessing import (
     moved_labels,
     preprocess,
 )
-from pipelines.images.provenance import sidecar_path, source_record, write_sidecar
+from pipelines.images.provenance import made_by, sidecar_path, source_record, write_sidecar
 from pipelines.images.reading import read_image
 from pipelines.images.volume import Volume
 from pipelines.images.writing import write_volume
@@ -100,7 +100,7 @@ def _preprocessed(case: Case, folder: Path, steps: Preprocessing) -> Row:
             moved = moved_labels(read_labels(case.labels, before), before, after, steps)
             write_volume(replace(after, array=moved), labels, force=True)
         with replacing(sidecar_path(image), force=True) as sidecar:
-            write_sidecar(sidecar, record)
+            write_sidecar(sidecar, record | made_by())
             write_volume(after, image, force=True)
     return Row(
         patient=case.patient,
@@ -118,6 +118,8 @@ def _is_there(image: Path, record: dict[str, Any]) -> bool:
         written: dict[str, Any] = json.loads(sidecar_path(image).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
+    for name in ("command", "software", "created"):  # `made_by`: not what was done
+        written.pop(name, None)
     return image.exists() and written == json.loads(json.dumps(record))
 
 

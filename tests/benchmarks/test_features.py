@@ -26,7 +26,7 @@ def test_the_groups_are_the_family():
 def test_the_regions_of_all_tools_fit():
     image = features.random_walk()
     names = {"radsynth", features.BEFORE, *(tool.name for tool in features.PEERS)}
-    for configuration in (*features.FULL, *features.QUICK):
+    for configuration in (*features.FULL, *features.FULL_MCC, *features.QUICK):
         assert set(configuration.regions) == names
         for shape in configuration.regions.values():
             assert (np.add(shape, 2 * np.array(configuration.radii)) <= image.array.shape).all()
