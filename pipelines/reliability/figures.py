@@ -105,14 +105,16 @@ def draw_curve(series: Mapping[str, Sequence[tuple[str, float, float]]], feature
     """
     figure = new_figure(10.0, 4.2, f"{feature}: levels, windows and range")
     bounds, noise = figure.subplots(1, 2)
+    names = {point[0] for points in series.values() for point in points}
+    bins = sorted(names, key=lambda name: float(name.split()[-1]))
     for name, points in series.items():
         dashed = "--" if name.startswith("range over the mask") else "-"
-        places, style = range(len(points)), {"linestyle": dashed, "marker": "o", "markersize": 4}
+        places = [bins.index(point[0]) for point in points]
+        style: dict[str, Any] = {"linestyle": dashed, "marker": "o", "markersize": 4}
         bounds.plot(places, [100 * point[1] for point in points], label=name, **style)
         noise.plot(places, [point[2] for point in points], **style)
     bounds.set_ylabel("% of the voxels at floor or ceiling")
     noise.set_ylabel("spread in the mask / noise of the map")
-    bins = [point[0] for point in next(iter(series.values()))]
     for ax in (bounds, noise):
         ax.set_xticks(range(len(bins)), bins)
         ax.set_xlabel("grey levels, or width of a bin")

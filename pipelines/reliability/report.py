@@ -206,11 +206,12 @@ def _pictures(analysis: Analysis, path: Path) -> Iterator[str]:
         return
     case = analysis.case
     axis = case.settings.slice_axis if case.image.ndim == 3 else None
-    box, spacing = bounding_box(case.mask, _SURROUNDINGS), list(case.spacing_mm)
+    place, spacing = _slice_of(case.mask, axis), list(case.spacing_mm)
     del spacing[axis or 0]
-    place = _slice_of(case.mask[box], axis)
-    pictures = [_picture(analysis, name, box, place) for name in chosen]
-    draw_maps(case.image[box][place], case.mask[box][place], pictures, spacing[0] / spacing[1], path)
+    frame = bounding_box(case.mask[place], _SURROUNDINGS)
+    pictures = [_picture(analysis, name, place, frame) for name in chosen]
+    image, mask = case.image[place][frame], case.mask[place][frame]
+    draw_maps(image, mask, pictures, spacing[0] / spacing[1], path)
     yield html_figure(
         path, "The maps that repeat best and worst, before and after the change that moves them most."
     )
@@ -224,21 +225,23 @@ def _slice_of(mask: npt.NDArray[np.bool_], axis: int | None) -> tuple[Any, ...]:
     return tuple(int(np.argmax(counts)) if other == axis else slice(None) for other in range(3))
 
 
-def _picture(analysis: Analysis, name: str, box: tuple[slice, ...], place: tuple[Any, ...]) -> MapPicture:
+def _picture(analysis: Analysis, name: str, place: tuple[Any, ...], frame: tuple[slice, ...]) -> MapPicture:
+    """Return a map in a frame of a slice, before and after the change that moves it most."""
     row = [feature.name for feature in analysis.features].index(name)
     found = analysis.agreements[name]
     low = {key: one.low for key, one in found.items() if key[0] not in OF_SETTINGS and np.isfinite(one.low)}
     _, perturbation = min(low, key=lambda key: low[key])
     after = np.load(analysis.paths[perturbation], mmap_mode="r")[row]
-    mask = analysis.case.mask[box]
-    before, changed = (_in_slice(values, mask, place) for values in (analysis.maps[row], after))
+    before, changed = (
+        _in_volume(values, analysis.case.mask)[place][frame] for values in (analysis.maps[row], after)
+    )
     return MapPicture(title=name, perturbation=perturbation, before=before, after=changed)
 
 
-def _in_slice(values: npt.NDArray[np.float32], mask: npt.NDArray[np.bool_], place: tuple[Any, ...]) -> Any:
+def _in_volume(values: npt.NDArray[np.float32], mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
     volume = np.full(mask.shape, np.nan, np.float32)
     volume[mask] = values
-    return volume[place]
+    return volume
 
 
 def _curve(analysis: Analysis, path: Path) -> Iterator[str]:

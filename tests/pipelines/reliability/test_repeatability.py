@@ -19,8 +19,16 @@ SHROUT_FLEISS = np.array(
 def test_the_table_of_shrout_and_fleiss():
     icc, low, high = icc_a1(SHROUT_FLEISS)
     assert icc == pytest.approx(0.2898, abs=5e-5)  # published: 0.29
-    # The interval of pingouin 0.5 and of the R package psych for ICC(2,1).
-    assert (low, high) == pytest.approx((0.0188, 0.7611), abs=5e-4)
+    assert (low, high) == pytest.approx((0.02, 0.76), abs=5e-3)  # pingouin 0.7.0; psych in R: 0.019, 0.76
+
+
+def test_the_values_of_pingouin():
+    """`pingouin.intraclass_corr` 0.7.0, ICC(A,1), of the same numbers: 0.876653, 0.75 to 0.93."""
+    rng = np.random.default_rng(0)
+    values = rng.normal(0.0, 1.0, 500)
+    icc, low, high = icc_a1(np.stack([values, values + 0.3 + rng.normal(0.0, 0.5, 500)], axis=1))
+    assert icc == pytest.approx(0.876653, abs=5e-7)
+    assert (low, high) == pytest.approx((0.75, 0.93), abs=5e-3)
 
 
 def test_an_icc_worked_by_hand():
