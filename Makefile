@@ -20,7 +20,7 @@ BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := demo
 .DELETE_ON_ERROR:
-.PHONY: demo groundtruth train synthesize evaluate benchmark real test test-sim test-slow test-ptx coverage test-release test-oracles test-monai \
+.PHONY: demo groundtruth train synthesize evaluate benchmark real test test-sim test-slow test-ptx coverage test-release test-oracles test-monai test-notebooks \
     test-oldest test-clean test-gpu gpu-tests gpu-benchmark fuzz crash lint format help clean
 
 help: ## say what the targets do
@@ -120,7 +120,7 @@ fuzz: $(VENV)/.test ## the API against the oracle, damaged files through the com
 crash: $(VENV)/.test ## commands killed at random moments, run again and compared: KILLS=20 SEED=0
 	$(FUZZER) -m fuzz.kills --times $(KILLS) --seed $(SEED)
 
-test-release: test-oracles test-monai test-oldest test-clean ## what needs environments of its own
+test-release: test-oracles test-monai test-notebooks test-oldest test-clean ## what needs environments of its own
 
 ORACLES := .venv-oracles
 $(ORACLES)/.made: tests/oracles/requirements.txt
@@ -140,6 +140,15 @@ $(MONAI)/.made: tests/monai/requirements.txt pyproject.toml
 
 test-monai: $(MONAI)/.made ## tensors, and the transforms of MONAI in MONAI and TorchIO themselves
 	$(MONAI)/bin/python -m pytest -q -c tests/monai/pytest.ini tests/monai
+
+NOTEBOOKS := .venv-notebooks
+$(NOTEBOOKS)/.made: tests/notebooks/requirements.txt pyproject.toml
+	$(PYTHON) -m venv $(NOTEBOOKS)
+	$(NOTEBOOKS)/bin/pip install --quiet -r $< -e .
+	touch $@
+
+test-notebooks: $(NOTEBOOKS)/.made ## the notebooks of examples/notebooks, run again
+	$(NOTEBOOKS)/bin/python -m pytest -q -c tests/notebooks/pytest.ini tests/notebooks
 
 OLDEST := .venv-oldest
 $(OLDEST)/.made: pyproject.toml
@@ -188,4 +197,4 @@ format: $(VENV)/.test ## format the code
 	$(BIN)/ruff format .
 
 clean: ## remove what the targets made
-	rm -rf $(VENV) $(ORACLES) $(MONAI) $(OLDEST) .venv-clean runs build *.egg-info
+	rm -rf $(VENV) $(ORACLES) $(MONAI) $(NOTEBOOKS) $(OLDEST) .venv-clean runs build *.egg-info

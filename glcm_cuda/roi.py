@@ -12,7 +12,7 @@ import numpy.typing as npt
 from glcm_cuda.families.feature import Feature
 from glcm_cuda.families.region import Levels, Region
 from glcm_cuda.families.registry import REGION_FAMILIES, requested
-from glcm_cuda.levels.arrays import bounding_box
+from glcm_cuda.levels.arrays import bounding_box, mask_array
 from glcm_cuda.levels.bins import OUTSIDE, Bins
 from glcm_cuda.levels.quantize import bin_levels
 from glcm_cuda.levels.volume import MaskedVolume
@@ -28,6 +28,7 @@ def roi_features(
     bins: Bins | None = None,
     spacing: tuple[float, float, float] = (1.0, 1.0, 1.0),
     pool_slices: bool = False,
+    morphological_mask: npt.ArrayLike | None = None,
 ) -> dict[str, float]:
     """Features of a region, of any family.
 
@@ -52,6 +53,9 @@ def roi_features(
     pool_slices : bool
         Pool the counts of all slices instead of averaging the features of the slices. Ignored with
         ``dimensions=3``, where neighbours may be in two slices.
+    morphological_mask : array of the image's shape, optional
+        The region before voxels were left out for their intensities (IBSI's G5KJ), from whose border the
+        distances of ``gldzm`` are counted. It holds all of `mask`; by default it is `mask`.
 
     Returns
     -------
@@ -62,7 +66,8 @@ def roi_features(
     Raises
     ------
     TypeError, ValueError
-        As in `feature_maps`; also if MCC would need a matrix of more than 4096 levels.
+        As in `feature_maps`; also if MCC would need a matrix of more than 4096 levels, or a voxel of `mask`
+        lies outside the morphological mask.
 
     References
     ----------
@@ -79,10 +84,14 @@ def roi_features(
         msg = f"slice_axis={settings.slice_axis} needs a volume, got shape {np.shape(image)}"
         raise ValueError(msg)
     bins = volume.bins(settings, bins)
-    intensities, levels = (np.moveaxis(array, settings.slice_axis, 0) for array in _counted(volume, bins))
+    shape = _shape(
+        volume, None if morphological_mask is None else mask_array(morphological_mask, np.shape(image))
+    )
+    intensities, levels, shape = _counted(volume, bins, shape)
     region = Region(
-        intensities=intensities,
-        levels=np.ascontiguousarray(levels),
+        intensities=np.moveaxis(intensities, settings.slice_axis, 0),
+        levels=np.ascontiguousarray(np.moveaxis(levels, settings.slice_axis, 0)),
+        morphology=np.moveaxis(shape, settings.slice_axis, 0),
         bins=bins,
         settings=settings,
         pool_slices=pool_slices,
@@ -92,15 +101,33 @@ def roi_features(
     return {name: values[feature] for name, feature in wanted.items()}
 
 
-def _counted(volume: MaskedVolume, bins: Bins) -> tuple[npt.NDArray[np.generic], Levels]:
-    """Return intensities and levels of the box around the mask, beyond which nothing counts."""
+def _shape(volume: MaskedVolume, given: npt.NDArray[np.generic] | None) -> npt.NDArray[np.bool_]:
+    """Return the morphological mask; without one the mask, or all of the image."""
+    inside = np.ones(volume.image.shape, bool) if volume.mask is None else volume.mask != 0
+    if given is None:
+        return inside
+    shape: npt.NDArray[np.bool_] = given.reshape(volume.image.shape) != 0
+    beyond = int(np.count_nonzero(inside & ~shape))
+    if beyond:
+        msg = (
+            f"morphological_mask must hold all of the mask, got {beyond} of its voxels outside; is it the "
+            "mask before resegmentation?"
+        )
+        raise ValueError(msg)
+    return shape
+
+
+def _counted(
+    volume: MaskedVolume, bins: Bins, shape: npt.NDArray[np.bool_]
+) -> tuple[npt.NDArray[np.generic], Levels, npt.NDArray[np.bool_]]:
+    """Return intensities, levels and morphological mask of the box around it, beyond which nothing counts."""
     image, mask = volume.image, volume.mask
     if mask is None:
-        return image, bin_levels(image, bins, np.int32)
-    box = bounding_box(mask, 0)
+        return image, bin_levels(image, bins, np.int32), shape
+    box = bounding_box(shape, 0)
     levels = bin_levels(image[box], bins, np.int32)
     levels[mask[box] == 0] = OUTSIDE
-    return image[box], levels
+    return image[box], levels, shape[box]
 
 
 def _values(region: Region, chosen: tuple[Feature, ...]) -> dict[Feature, float]:

@@ -1,4 +1,4 @@
-"""``radsynth map``: exact feature maps of one image."""
+"""``radsynth map``: exact feature maps of one image, or of every image of a study."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pipelines.shell.options import (
     Command,
     FilePath,
     backend_option,
+    echo_outcome,
     feature_option,
     features_from,
     filter_option,
@@ -21,6 +22,7 @@ from pipelines.shell.options import (
     params_option,
     preprocessing_options,
     reading_options,
+    refuse_options_of_one_image,
 )
 from pipelines.shell.settings import glcm_settings_from, settings_options
 
@@ -32,14 +34,15 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=Command)
-@click.argument("source", metavar="INPUT", type=FilePath())
+@click.argument("sources", metavar="INPUT...", nargs=-1, required=True, type=FilePath())
 @click.option(
     "-o",
     "--output",
     required=True,
     type=FilePath(),
     help="Map to write: .nii, .nii.gz, .nrrd or .mha, or for DICOM input also .dcm (a Parametric Map). With "
-    "several features, each file name gets the feature's name. OUTPUT.json records how the map was made.",
+    "several features, each file name gets the feature's name. OUTPUT.json records how the map was made. For "
+    "several images, a folder.",
 )
 @feature_option("joint_entropy, or those of --params")
 @click.option("--mask", "mask_path", type=FilePath(), help="Mask: the map is limited to its non-zero voxels.")
@@ -68,7 +71,7 @@ if TYPE_CHECKING:
 @reading_options
 @force_option
 def command(
-    source: Path,
+    sources: Sequence[Path],
     output: Path,
     features: Sequence[str],
     mask_path: Path | None,
@@ -84,10 +87,14 @@ def command(
     force: bool,
     **options: Any,
 ) -> None:
-    """Compute exact maps of one image: of entropy, or of any of 93 texture features.
+    """Compute exact maps of images: of entropy, or of any of 93 texture features.
 
     INPUT is NIfTI, NRRD, MHA or MHD, a DICOM file or folder, or a zip archive of one of these. If it contains
     several series or phases, `radsynth inspect` lists them. Maps have the grid of the image.
+
+    For a study, INPUT is a cohort's CSV, several images, or (if OUTPUT is no map) a folder of images. Each
+    map is OUTPUT/CASE_IMAGE_FAMILY_FEATURE.nii.gz, in the mask or the labels of the cohort if there are any.
+    The same command continues where a run stopped. OUTPUT/failed.csv lists cases that failed, exit code 3.
 
     \b
     Example:
@@ -95,19 +102,29 @@ def command(
       entropy.nii.gz
       60x256x256 voxels, range 0 to 219, 64 levels, 1.01 s on cpu
     """
+    from pipelines.cohorts.sources import cases_of, is_study
+    from pipelines.images.output_paths import MAP_SUFFIXES, PARAMETRIC_MAP_SUFFIX
     from pipelines.maps.exact import MapSettings, MapTarget, write_maps
     from pipelines.maps.filtering import filterings_of
     from pipelines.maps.inputs import Inputs
+    from pipelines.maps.study import Study, map_study
+    from pipelines.shell.parameter_file import read_parameter_file
 
+    several = is_study(sources, alone=output.name.endswith((*MAP_SUFFIXES, PARAMETRIC_MAP_SUFFIX)))
     inputs = Inputs(
-        image=source,
+        image=sources[0],
         choice=choice,
         mask=mask_path,
         mask_choice=mask_choice,
         steps=steps,
         outside_mask=outside,
     )
-    inputs = inputs.following(params)
+    if several:
+        single = {"--mask": mask_path, "--preview": preview, "--subtract": steps.subtract}
+        refuse_options_of_one_image(single, choice.of_one_volume)
+        inputs = inputs.with_parameters(None if params is None else read_parameter_file(params))
+    else:
+        inputs = inputs.following(params)
     settings = MapSettings(
         glcm=glcm_settings_from(options, inputs.settings),
         features=features_from(features, inputs.features or "joint_entropy"),
@@ -115,6 +132,11 @@ def command(
         backend=backend,
         fit_dimensions=options["dimensions"] is None,
     )
+    if several:
+        study = Study(cases=cases_of(sources), common=inputs)
+        outcome = map_study(study, settings, output, crop=crop, force=force)
+        echo_outcome(output, outcome)
+        return
     target = MapTarget(output=output, preview=preview, crop=crop, force=force)
     written = write_maps(inputs, settings, target)
     for path in written.paths:

@@ -1,4 +1,4 @@
-"""``radsynth roi``: features of a region, as a table."""
+"""``radsynth roi``: features of a region, or of those of a study, as a table."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pipelines.maps.aggregations import AGGREGATIONS
 from pipelines.shell.options import (
     Command,
     FilePath,
+    echo_outcome,
     feature_option,
     features_from,
     filter_option,
@@ -21,6 +22,7 @@ from pipelines.shell.options import (
     params_option,
     preprocessing_options,
     reading_options,
+    refuse_options_of_one_image,
 )
 from pipelines.shell.settings import settings_options
 
@@ -34,9 +36,12 @@ _WITHOUT = ("window", "masked_window", "dimensions", "aggregate")
 
 
 @click.command(cls=Command)
-@click.argument("source", metavar="IMAGE", type=FilePath())
+@click.argument("sources", metavar="IMAGE...", nargs=-1, required=True, type=FilePath())
 @click.option(
-    "--mask", "mask_path", required=True, type=FilePath(), help="Mask: the region is its non-zero voxels."
+    "--mask",
+    "mask_path",
+    type=FilePath(),
+    help="Mask: the region is its non-zero voxels. Needed for one image; a study has its own masks.",
 )
 @mask_options
 @click.option(
@@ -70,8 +75,8 @@ _WITHOUT = ("window", "masked_window", "dimensions", "aggregate")
 @reading_options
 @force_option
 def command(
-    source: Path,
-    mask_path: Path,
+    sources: Sequence[Path],
+    mask_path: Path | None,
     mask_choice: MaskChoice,
     output: Path,
     features: Sequence[str],
@@ -90,12 +95,17 @@ def command(
     (gldzm), and statistics and dependences in full (stat, ngldm). Grey levels cover the intensity range of
     the region, unless --range-over image is given.
 
+    For a study, IMAGE is a cohort's CSV, several images, or a folder of images, and masks are the column mask
+    or labels of the CSV, or label images beside the images. The table has a row for each case and label. The
+    same command continues where a run stopped. Cases that fail are listed in OUTPUT.failed.csv, exit code 3.
+
     \b
     Example:
       radsynth roi breast.nii.gz --mask lesion.nii.gz -o features.csv --aggregation 3d-mean
       features.csv
       137 features of 4137 voxels, range 0 to 219, 64 levels; 3d-mean
     """
+    from pipelines.cohorts.sources import cases_of, is_study
     from pipelines.maps.filtering import filterings_of
     from pipelines.maps.inputs import Inputs
     from pipelines.maps.region import (
@@ -105,15 +115,30 @@ def command(
         region_settings,
         write_table,
     )
+    from pipelines.maps.study import Study, region_study
+    from pipelines.shell.parameter_file import read_parameter_file
 
-    inputs = Inputs(image=source, choice=choice, mask=mask_path, mask_choice=mask_choice, steps=steps)
-    inputs = inputs.following(params, region=True)
+    several = is_study(sources, alone=mask_path is not None)
+    if not several and mask_path is None:
+        msg = "Missing option '--mask'"
+        raise click.UsageError(msg)
+    inputs = Inputs(image=sources[0], choice=choice, mask=mask_path, mask_choice=mask_choice, steps=steps)
+    if several:
+        single = {"--mask": mask_path, "--subtract": steps.subtract}
+        refuse_options_of_one_image(single, choice.of_one_volume)
+        inputs = inputs.with_parameters(None if params is None else read_parameter_file(params, region=True))
+    else:
+        inputs = inputs.following(params, region=True)
     settings = RegionSettings(
         glcm=region_settings(options, inputs.settings),
         features=features_from(features, inputs.features or "all", region=True),
         aggregations=aggregations_named(aggregations),
         filters=filterings_of(filters, inputs, partial(region_settings, options)),
     )
+    if several:
+        study = Study(cases=cases_of(sources), common=inputs)
+        echo_outcome(output, region_study(study, settings, output, names, force=force))
+        return
     summary = write_table(inputs, settings, TableTarget(output=output, names=names, force=force))
     click.echo(output)
     click.echo(summary)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from pipelines.shell.options import Command, FilePath, force_option, mask_options, reading_options
+from pipelines.shell.options import (
+    Command,
+    FilePath,
+    force_option,
+    mask_options,
+    reading_options,
+    refuse_options_of_one_image,
+)
 
 if TYPE_CHECKING:
     from pipelines.images.dicom.series import Choice
@@ -110,7 +116,7 @@ def command(
     synthesis = Synthesis(tile, runtime, fallback is not None)
     if source.suffix.lower() == ".csv":
         single = {"--preview": preview, "--error-map": error_map, "--mask": mask_path}
-        _refuse_options_of_one_image(single, choice)
+        refuse_options_of_one_image(single, choice)
         click.echo(synthesize_cohort(source, output, model_path, synthesis, force=force))
         return
     inputs = Inputs(image=source, choice=choice, mask=mask_path, mask_choice=mask_choice)
@@ -121,17 +127,6 @@ def command(
     click.echo(written.summary)
     for path in written.failed:
         click.echo(f"{CHECK_FAILED}: {path}; do not use it, or give --fallback exact for the exact map")
-
-
-def _refuse_options_of_one_image(paths: Mapping[str, Path | None], choice: Choice) -> None:
-    for option, value in paths.items():
-        if value is not None:
-            msg = f"{option} applies to a single image, got a cohort"
-            raise ValueError(msg)
-    if choice.to_dict():
-        options = " and ".join(f"--{name.replace('_', '-')}" for name in choice.to_dict())
-        msg = f"{options}: for a single image, got a cohort; its CSV has the columns series and phase"
-        raise ValueError(msg)
 
 
 if __name__ == "__main__":

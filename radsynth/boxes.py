@@ -8,9 +8,14 @@ import numpy as np
 
 from glcm_cuda import GLCMSettings, feature_maps, find_bins
 from glcm_cuda.engines.choice import Backend
+from glcm_cuda.families.registry import features_named
 from glcm_cuda.levels.arrays import bounding_box
+from glcm_cuda.levels.bins import Bins
 from glcm_cuda.roi import roi_features
+from pipelines.filters.contract import Derived
 from pipelines.images.volume import Volume
+from pipelines.maps.filtering import refuse_one_level
+from pipelines.maps.inputs import RegionMasks
 from radsynth.inputs import Mask
 from radsynth.kinds.kind import Map
 
@@ -28,6 +33,7 @@ def box_maps(
     *,
     outside: float,
     backend: Backend = "auto",
+    derived: str = "",
 ) -> dict[str, Map]:
     """Return maps of features, by the names that ask for them, in the box of the mask.
 
@@ -41,13 +47,15 @@ def box_maps(
         See `glcm_cuda.feature_maps`.
     outside : float
         Value outside the mask.
+    derived : str
+        Name of the image, if a filter derived it.
 
     Raises
     ------
     TypeError, ValueError, RuntimeError
         Those of `glcm_cuda.feature_maps`.
     """
-    bins = find_bins(volume.array, settings, mask)
+    bins = _bins(volume, mask, features, settings, derived)
     box = tuple(slice(None) for _ in volume.array.shape) if mask is None else mask_box(mask, settings)
     inside = None if mask is None else mask[box]
     maps = feature_maps(
@@ -75,7 +83,12 @@ def on_whole(part: Map, volume: Volume, mask: Mask | None, settings: GLCMSetting
 
 
 def region_values(
-    volume: Volume, mask: Mask, features: Sequence[str], settings: GLCMSettings, pool_slices: bool
+    volume: Volume,
+    masks: RegionMasks,
+    features: Sequence[str],
+    settings: GLCMSettings,
+    pool_slices: bool,
+    derived: str = "",
 ) -> dict[str, float]:
     """Return features of a region, by the names that ask for them.
 
@@ -83,24 +96,44 @@ def region_values(
     ----------
     volume : Volume
         The image; its grey levels are those of the whole.
-    mask : bool array of the volume's shape
-        The region.
+    masks : RegionMasks
+        The region, of the volume's shape.
     features, settings, pool_slices
         See `glcm_cuda.roi.roi_features`.
+    derived : str
+        Name of the image, if a filter derived it.
 
     Raises
     ------
     TypeError, ValueError
         Those of `glcm_cuda.roi.roi_features`.
     """
-    bins = find_bins(volume.array, settings, mask)
-    box = bounding_box(mask, 0)  # beyond it there is no pair inside the mask
+    mask, shape = masks.intensity, masks.morphological
+    bins = _bins(volume, mask, features, settings, derived)
+    box = bounding_box(shape, 0)  # beyond it there is no pair inside the mask
     return roi_features(
         volume.array[box],
         features,
         settings,
         mask=mask[box],
         pool_slices=pool_slices,
+        morphological_mask=shape[box],
         bins=bins,
         spacing=volume.zyx_spacing_mm,
     )
+
+
+def _bins(
+    volume: Volume, mask: Mask | None, features: Sequence[str], settings: GLCMSettings, derived: str
+) -> Bins:
+    """Return the bins of an image; messages about a derived one begin with its name."""
+    if not derived:
+        return find_bins(volume.array, settings, mask)
+    try:
+        bins = find_bins(volume.array, settings, mask)
+    except ValueError as error:
+        msg = f"{derived}: {error}"
+        raise ValueError(msg) from None
+    named = features_named(features, region=True)
+    refuse_one_level(Derived(name=derived, volume=volume), settings, bins, named)
+    return bins

@@ -21,10 +21,13 @@ import numpy as np
 import SimpleITK
 
 from glcm_cuda import GLCMSettings
+from glcm_cuda.levels.arrays import bounding_box
 from pipelines.images.preprocessing import preprocess_with_mask
 from pipelines.images.resampling import corner_box
 from pipelines.images.volume import Volume, image_of
+from pipelines.maps.inputs import RegionMasks
 from pipelines.shell.image_types import IMAGE_TYPES
+from pipelines.shell.own_section import OWN_SECTION
 from pipelines.shell.parameter_file import ParameterFile, sections_of
 from pipelines.shell.yaml_values import read_yaml
 from radsynth.boxes import box_maps, mask_box, on_whole, region_values
@@ -32,6 +35,7 @@ from radsynth.extraction.configuration import (
     CLASSES,
     STANDARD_DEVIATION,
     computed_as,
+    crop_distance,
     defaults,
     parameters_from,
     shapes_in,
@@ -39,6 +43,7 @@ from radsynth.extraction.configuration import (
 )
 from radsynth.extraction.diagnostics import configuration, of_image, of_mask, versions
 from radsynth.extraction.handing_over import by_pyradiomics, refuse_without_pyradiomics
+from radsynth.extraction.image_types import image_types_from, images_of
 from radsynth.extraction.subject import Subject, read_subject
 from radsynth.inputs import Mask
 
@@ -75,7 +80,7 @@ class RadiomicsFeatureExtractor:
 
     Notes
     -----
-    Shape, and image types other than Original, are handed to pyradiomics if it is installed, else refused.
+    Shape is handed to pyradiomics if it is installed, else refused.
 
     Examples
     --------
@@ -109,6 +114,12 @@ class RadiomicsFeatureExtractor:
 
     def _apply(self, content: Mapping[str, Any]) -> None:
         sections = sections_of(content)
+        if sections[OWN_SECTION]:
+            msg = (
+                f"section {OWN_SECTION} is for radsynth.map, radsynth.features and the commands; the "
+                "extractor takes pyradiomics' sections alone: remove it"
+            )
+            raise ValueError(msg)
         self.enabledImagetypes = sections["imageType"] or {"Original": {}}
         self.enabledFeatures = sections["featureClass"] or {name: [] for name in self.featureClassNames}
         self.settings = {**defaults(), **sections["setting"], **sections["voxelSetting"]}
@@ -148,6 +159,9 @@ class RadiomicsFeatureExtractor:
         self, imageType: str, enabled: bool = True, customArgs: Mapping[str, Any] | None = None
     ) -> None:
         """Enable an image type, with settings of its own, or disable it; an unknown one is logged."""
+        if customArgs is not None and not isinstance(customArgs, Mapping):
+            msg = f"customArgs must be a dict of settings, got {customArgs!r}"
+            raise TypeError(msg)
         if imageType not in IMAGE_TYPES:
             _log.warning("Image type %s is not recognized", imageType)
         elif enabled:
@@ -215,7 +229,7 @@ class RadiomicsFeatureExtractor:
         LookupError
             If a feature is unknown.
         ImportError
-            If shape or filtered images are asked for and pyradiomics is not installed.
+            If shape is asked for and pyradiomics is not installed, or a filter lacks its library.
         """
         given = {"label": label, "label_channel": label_channel}
         settings = {**self.settings, **{name: value for name, value in given.items() if value is not None}}
@@ -223,29 +237,24 @@ class RadiomicsFeatureExtractor:
             settings["voxelBased"] = True
         shapes = {} if voxelBased else shapes_in(self.enabledFeatures)
         textures = textures_in(self.enabledFeatures)
-        filtered = [name for name in self.enabledImagetypes if name != "Original"] if textures else []
-        handed = [*shapes, *(f"imageType {name}" for name in filtered)]
+        handed = ", ".join(shapes)
         if handed:
-            refuse_without_pyradiomics(", ".join(handed))
-        own = self.enabledImagetypes.get("Original") or {}
-        parameters = parameters_from(settings, own, voxel_based=voxelBased)
+            refuse_without_pyradiomics(handed)
+        parameters = parameters_from(settings, voxel_based=voxelBased)
+        enabled = self.enabledImagetypes if textures else {}
+        types = image_types_from(settings, enabled, voxel_based=voxelBased)
         case = _Case.of(read_subject(imageFilepath, maskFilepath, settings), parameters)
         result: Result = OrderedDict()
         if settings.get("additionalInfo", False):
-            result.update(versions(", ".join(handed) or None))
+            result.update(versions(handed or None))
             result.update(configuration(settings, self.enabledImagetypes))
             result.update(case.diagnostics())
         if shapes:
-            result.update(by_pyradiomics(case.subject, settings, {}, shapes, voxel_based=False))
-        for name, custom in self.enabledImagetypes.items():
-            if not textures:
-                continue
-            if name == "Original":
-                result.update(_features(case, "original", textures, voxelBased))
-            else:
-                types = {name: custom}
-                theirs = by_pyradiomics(case.subject, settings, types, textures, voxel_based=voxelBased)
-                result.update(theirs)
+            result.update(by_pyradiomics(case.subject, settings, shapes))
+        volume, inside = case.filtered(crop_distance(settings))
+        for derived, one in images_of(types, volume, inside):
+            image = _Image(derived.volume, inside, one.parameters)
+            result.update(_features(image, derived.name, textures, voxelBased))
         return result
 
     def computeFeatures(self, image: Any, mask: Any, imageTypeName: str, **kwargs: Any) -> Result:
@@ -266,25 +275,22 @@ class RadiomicsFeatureExtractor:
             As `execute`.
         """
         voxel_based = bool(kwargs.get("voxelBased", False))
-        parameters = parameters_from(kwargs, {}, voxel_based=voxel_based)
+        parameters = parameters_from(kwargs, voxel_based=voxel_based)
         subject = read_subject(image, mask, kwargs)
-        case = _Case(subject, parameters, subject.image, subject.inside, subject.inside, is_crop=True)
-        return _features(case, imageTypeName, textures_in(self.enabledFeatures), voxel_based)
+        image = _Image(subject.image, subject.inside, parameters, is_crop=True)
+        return _features(image, imageTypeName, textures_in(self.enabledFeatures), voxel_based)
 
 
 @dataclass(frozen=True, eq=False)
-class _Case:
-    """A subject after the steps that its settings ask for.
+class _Image:
+    """An image whose features are computed, and the voxels that count.
 
-    `resampled` is its region after resampling, `inside` what resegmentation leaves of that. `is_crop` says
-    whether the image was cropped by the caller, so that maps have its size.
+    `is_crop` says whether the image was cropped by the caller, so that maps have its size.
     """
 
-    subject: Subject
-    parameters: ParameterFile
     volume: Volume
-    resampled: Mask
     inside: Mask
+    parameters: ParameterFile
     is_crop: bool = False
 
     @property
@@ -295,11 +301,39 @@ class _Case:
             return replace(settings, range_over="image")
         return settings
 
+
+@dataclass(frozen=True, eq=False)
+class _Case:
+    """A subject after the steps that its settings ask for.
+
+    `resampled` is its region after resampling, `inside` what resegmentation leaves of that.
+    """
+
+    subject: Subject
+    parameters: ParameterFile
+    volume: Volume
+    resampled: Mask
+    inside: Mask
+
     @classmethod
     def of(cls, subject: Subject, parameters: ParameterFile) -> _Case:
         volume, resampled = preprocess_with_mask(subject.image, subject.inside, parameters.steps)
         inside = parameters.region("of the image", resampled, volume.array)
         return cls(subject, parameters, volume, resampled, inside)
+
+    def filtered(self, pad: int | None) -> tuple[Volume, Mask]:
+        """Return what pyradiomics filters, and the voxels of it that count: after resampling a box, else all.
+
+        `pad` is the distance around the mask to which the image is cropped; None for not.
+        """
+        grid = self.parameters.steps.grid
+        if grid is None and pad is None:
+            return self.volume, self.inside
+        if grid is not None:
+            box = corner_box(self.subject.image, self.subject.inside, grid)
+        else:
+            box = bounding_box(self.resampled, pad or 0)
+        return self.volume.cropped(box), self.inside[box]
 
     def diagnostics(self) -> dict[str, Any]:
         """Return what is said of image and mask at each stage."""
@@ -321,10 +355,10 @@ class _Case:
         return told
 
 
-def _features(case: _Case, prefix: str, textures: Mapping[str, list[str]], voxel_based: bool) -> Result:
+def _features(image: _Image, prefix: str, textures: Mapping[str, list[str]], voxel_based: bool) -> Result:
     """Return values or maps of features under their keys."""
     keys = [f"{family}_{name}" for family, names in textures.items() for name in names]
-    made = _maps(case, keys) if voxel_based else _values(case, keys)
+    made = _maps(image, keys) if voxel_based else _values(image, keys)
     return OrderedDict((f"{prefix}_{key}", made[key]) for key in keys if key in made)
 
 
@@ -334,11 +368,13 @@ def _sources(keys: list[str]) -> dict[str, str]:
     return {key: source for key, source in sources.items() if source is not None}
 
 
-def _values(case: _Case, keys: list[str]) -> dict[str, Any]:
+def _values(image: _Image, keys: list[str]) -> dict[str, Any]:
     sources = _sources(keys)
     wanted = tuple(dict.fromkeys(sources.values()))
     values = (
-        region_values(case.volume, case.inside, wanted, case.settings, pool_slices=True) if wanted else {}
+        region_values(image.volume, RegionMasks.alike(image.inside), wanted, image.settings, pool_slices=True)
+        if wanted
+        else {}
     )
     made = {key: np.array(values[source]) for key, source in sources.items()}
     if STANDARD_DEVIATION in made:
@@ -346,18 +382,17 @@ def _values(case: _Case, keys: list[str]) -> dict[str, Any]:
     return made
 
 
-def _maps(case: _Case, keys: list[str]) -> dict[str, SimpleITK.Image]:
+def _maps(image: _Image, keys: list[str]) -> dict[str, SimpleITK.Image]:
     """Return maps on the grid of the crop; those of deprecated features hold `initValue` alone."""
-    sources, settings, outside = _sources(keys), case.settings, case.parameters.outside
+    sources, settings, outside = _sources(keys), image.settings, image.parameters.outside
     wanted = tuple(dict.fromkeys(sources.values()))
-    maps = box_maps(case.volume, case.inside, wanted, settings, outside=outside) if wanted else {}
-    box = mask_box(case.inside, settings)
-    if case.is_crop:
-        maps = {
-            name: on_whole(part, case.volume, case.inside, settings, outside) for name, part in maps.items()
-        }
-        box = tuple(slice(0, size) for size in case.volume.array.shape)
-    grid, inside = case.volume.cropped(box), case.inside[box]
+    volume, inside = image.volume, image.inside
+    maps = box_maps(volume, inside, wanted, settings, outside=outside) if wanted else {}
+    box = mask_box(inside, settings)
+    if image.is_crop:
+        maps = {name: on_whole(part, volume, inside, settings, outside) for name, part in maps.items()}
+        box = tuple(slice(0, size) for size in volume.array.shape)
+    grid, inside = volume.cropped(box), inside[box]
     empty = np.full(inside.shape, outside)
     made = {}
     for key in keys:

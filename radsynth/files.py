@@ -12,6 +12,7 @@ from pipelines.images.output_paths import check_map_path
 from pipelines.images.reading import read_image
 from pipelines.images.volume import image_of
 from pipelines.images.writing import write_volume
+from radsynth.arguments import path_of
 from radsynth.kinds.finding import kind_of
 from radsynth.kinds.kind import Spacing
 
@@ -34,7 +35,7 @@ def read(
     ValueError, OSError
         If it is no such image; see `pipelines.images.reading.read_image`.
     """
-    return image_of(read_image(path, Choice(series=series, phase=phase)))
+    return image_of(read_image(path_of("path", path), Choice(series=series, phase=phase)))
 
 
 def write(image: Any, path: str | os.PathLike[str], *, spacing: Spacing = None, force: bool = False) -> None:
@@ -58,9 +59,10 @@ def write(image: Any, path: str | os.PathLike[str], *, spacing: Spacing = None, 
     OSError
         If the file exists, or cannot be written.
     """
-    check_map_path(path, force=force)
+    target = path_of("path", path)
+    check_map_path(target, force=force)
     volumes = kind_of(image, "image").volumes(image, "image", spacing)
     if len(volumes) > 1:
         msg = f"image must have one channel, got {len(volumes)}; write them one by one, as image[:1]"
         raise ValueError(msg)
-    write_volume(volumes[0], path, force=force)
+    write_volume(volumes[0], target, force=force)

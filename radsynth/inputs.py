@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipelines.images.preprocessing import preprocess_with_mask
-from pipelines.images.volume import Volume, geometry_differences
+from pipelines.images.preprocessing import preprocess_part, preprocess_with_mask
+from pipelines.images.volume import Part, Volume, geometry_differences
+from pipelines.maps.inputs import RegionMasks
 from pipelines.shell.parameter_file import ParameterFile
 from radsynth.kinds.finding import kind_of
 from radsynth.kinds.kind import Kind, Map, Spacing
@@ -30,6 +31,8 @@ class Inputs:
         Its kind.
     channels : tuple of (Volume, mask or None)
         One, but for tensors.
+    parts : tuple of Part
+        Where each volume lies in its whole.
     moved : bool
         Whether they were resampled to another grid.
     """
@@ -37,13 +40,23 @@ class Inputs:
     source: Any
     kind: Kind
     channels: tuple[tuple[Volume, Mask | None], ...]
+    parts: tuple[Part, ...]
     moved: bool = False
 
     @classmethod
     def of(
-        cls, image: Any, mask: Any, label: int | None, spacing: Spacing, parameters: ParameterFile | None
+        cls,
+        image: Any,
+        mask: Any,
+        label: int | None,
+        spacing: Spacing,
+        parameters: ParameterFile | None,
+        *,
+        for_filters: bool = False,
     ) -> Inputs:
         """Return an image and its mask after the steps of a parameter file.
+
+        With `for_filters` it is the part of the image on which pyradiomics runs filters.
 
         Raises
         ------
@@ -56,21 +69,38 @@ class Inputs:
             if label is not None:
                 msg = f"label needs a mask, got label={label} alone"
                 raise ValueError(msg)
-            return cls(image, kind, tuple((volume, None) for volume in volumes))
+            channels = tuple((volume, None) for volume in volumes)
+            return cls(image, kind, channels, tuple(map(Part.all_of, volumes)))
         chosen = parameters.label if label is None and parameters is not None else label
         masks = masks_of(mask, image, kind, volumes, chosen)
         pairs = zip(volumes, masks, strict=True)
-        channels = tuple(prepared(volume, inside, parameters) for volume, inside in pairs)
-        return cls(image, kind, channels, moved=bool(geometry_differences(channels[0][0], volumes[0])))
+        ready = [prepared(volume, inside, parameters, for_filters=for_filters) for volume, inside in pairs]
+        return cls(
+            image,
+            kind,
+            tuple((part.volume, masks.intensity) for part, masks in ready),
+            tuple(part for part, _ in ready),
+            moved=bool(geometry_differences(ready[0][0].whole, volumes[0])),
+        )
 
-    def image(self, maps: list[Map]) -> Any:
-        """Return maps, one for each channel, as an image of the source's kind."""
-        volumes = [volume for volume, _ in self.channels]
-        return self.kind.image(maps, volumes, self.source, moved=self.moved)
+    def image(self, maps: list[Map], outside: float = np.nan) -> Any:
+        """Return maps, one for each channel, as an image of the source's kind.
+
+        `outside` is the value beyond the parts that were mapped.
+        """
+        whole = [
+            part.filled(values, Part.all_of(part.volume).box, outside)
+            for part, values in zip(self.parts, maps, strict=True)
+        ]
+        return self.kind.image(whole, [part.whole for part in self.parts], self.source, moved=self.moved)
 
 
-def prepared(volume: Volume, mask: Mask, parameters: ParameterFile | None) -> tuple[Volume, Mask]:
-    """Return an image and its mask after the steps of a parameter file, if there is one.
+def prepared(
+    volume: Volume, mask: Mask, parameters: ParameterFile | None, *, for_filters: bool = False
+) -> tuple[Part, RegionMasks]:
+    """Return an image and its masks after the steps of a parameter file, if there is one.
+
+    With `for_filters` it is the part of the image on which pyradiomics runs filters.
 
     Raises
     ------
@@ -78,6 +108,11 @@ def prepared(volume: Volume, mask: Mask, parameters: ParameterFile | None) -> tu
         If a step cannot be taken, or less of the mask is left than the file asks for.
     """
     if parameters is None:
-        return volume, mask
-    volume, mask = preprocess_with_mask(volume, mask, parameters.steps)
-    return volume, parameters.region("of the image", mask, volume.array)
+        return Part.all_of(volume), RegionMasks.alike(mask)
+    if for_filters:
+        part, mask = preprocess_part(volume, mask, parameters.steps, parameters.crop)
+    else:
+        volume, mask = preprocess_with_mask(volume, mask, parameters.steps)
+        part = Part.all_of(volume)
+    counted = parameters.region("of the image", mask, part.volume.array)
+    return part, RegionMasks(intensity=counted, morphological=mask)

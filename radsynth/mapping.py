@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,8 +13,12 @@ import numpy as np
 from glcm_cuda import GLCMSettings
 from glcm_cuda.engines.choice import Backend
 from glcm_cuda.families.registry import requested
+from pipelines.filters.contract import Derived
+from pipelines.maps.filtering import refuse_windows_beyond
 from pipelines.shell.parameter_file import ParameterFile
+from radsynth.arguments import texts_of
 from radsynth.boxes import box_maps, on_whole
+from radsynth.filtering import Filters, filters_from, images_of, key_of, names_of
 from radsynth.inputs import Inputs
 from radsynth.kinds.kind import Spacing
 from radsynth.settings import fitted_to, parameters_from, settings_from
@@ -28,6 +34,7 @@ def map(
     label: int | None = None,
     settings: GLCMSettings | None = None,
     params: str | os.PathLike[str] | None = None,
+    filters: Filters = None,
     spacing: Spacing = None,
     outside: float | None = None,
     backend: Backend = "auto",
@@ -53,6 +60,9 @@ def map(
     params : path, optional
         Parameter file of pyradiomics, instead of settings; needs a mask. Its steps (normalisation,
         resampling, resegmentation) are taken first, and resampling changes the grid of the maps.
+    filters : str or iterable of str, optional
+        Filters whose images are mapped in place of the image itself: ``["original", "log:sigma=2,4"]``
+        (docs/filters.md). By default those of `params`.
     spacing : sequence of float, optional
         Distance of neighbouring voxels in mm for arrays and tensors, in the order of their axes.
     outside : float, optional
@@ -66,7 +76,8 @@ def map(
     -------
     image of the kind of `image`, or dict of such images
         float32. One image if `features` is the name of one feature; else a dict with the names that were
-        given, or the features' own names where a family or all were asked for. A path gives SimpleITK images.
+        given, or the features' own names where a family or all were asked for. With filters always a dict,
+        with pyradiomics' keys: ``"log-sigma-2-0-mm-3D_glcm_Contrast"``. A path gives SimpleITK images.
 
     Raises
     ------
@@ -86,29 +97,50 @@ def map(
     (3, 4, 5)
     >>> list(radsynth.map(image, ["contrast", "glrlm_RunEntropy"], levels=8, backend="cpu"))
     ['contrast', 'glrlm_RunEntropy']
+    >>> list(radsynth.map(image, "contrast", filters=["square", "gradient"], levels=8))
+    ['square_glcm_Contrast', 'gradient_glcm_Contrast']
     """
     parameters = parameters_from(params, mask, settings)
-    glcm = settings_from(settings, parameters, keywords, "map")
+    changed = partial(settings_from, settings, keywords=keywords, caller="map")
+    filterings = filters_from(filters, parameters, changed)
+    glcm = changed(None if parameters is None else parameters.settings)
     wanted = _wanted(features, parameters)
     value = _outside(outside, mask, parameters)
-    inputs = Inputs.of(image, mask, label, spacing, parameters)
-    channels = []
-    for volume, inside in inputs.channels:
-        fitted = fitted_to(volume, glcm, parameters, keywords)
-        parts = box_maps(volume, inside, wanted, fitted, outside=value, backend=backend)
-        channels.append({name: on_whole(part, volume, inside, fitted, value) for name, part in parts.items()})
-    maps = {name: inputs.image([channel[name] for channel in channels]) for name in wanted}
-    return maps[wanted[0]] if _is_single(features, parameters) else maps
+    inputs = Inputs.of(image, mask, label, spacing, parameters, for_filters=bool(filterings))
+    fitted = partial(fitted_to, inputs.channels[0][0], parameters=parameters, given=keywords)
+    glcm = fitted(glcm)
+    filterings = tuple(replace(one, glcm=fitted(one.glcm)) for one in filterings)
+    refuse_windows_beyond(filterings, None if parameters is None else parameters.filter_pad)
+    names = names_of(wanted, filterings)
+    maps: dict[str, Any] = {}
+    channels = (images_of(volume, inside, glcm, filterings) for volume, inside in inputs.channels)
+    for of_channels in zip(*channels, strict=True):
+        made = _maps_of(inputs, of_channels, names, value, backend)
+        maps |= {key_of(of_channels[0][0].name, name): made[name] for name in names}
+    return maps[wanted[0]] if _is_single(features, parameters) and not filterings else maps
+
+
+def _maps_of(
+    inputs: Inputs,
+    channels: tuple[tuple[Derived, GLCMSettings], ...],
+    names: tuple[str, ...],
+    outside: float,
+    backend: Backend,
+) -> dict[str, Any]:
+    """Return maps of an image that was derived from each channel, as images of the kind of the inputs."""
+    maps = []
+    for (derived, glcm), (_, inside) in zip(channels, inputs.channels, strict=True):
+        volume = derived.volume
+        parts = box_maps(volume, inside, names, glcm, outside=outside, backend=backend, derived=derived.name)
+        maps.append({name: on_whole(part, volume, inside, glcm, outside) for name, part in parts.items()})
+    return {name: inputs.image([channel[name] for channel in maps], outside) for name in names}
 
 
 def _wanted(features: str | Iterable[str] | None, parameters: ParameterFile | None) -> tuple[str, ...]:
     """Return the names that ask for features, in their order; of a family, those of its features."""
     if features is None:
         features = "joint_entropy" if parameters is None else parameters.features
-    if isinstance(features, (bytes, os.PathLike)) or not isinstance(features, Iterable):
-        msg = f"features must be a name or several, got {features!r}"
-        raise TypeError(msg)
-    return tuple(requested(features))
+    return tuple(requested(texts_of("features", features, "a name or several")))
 
 
 def _is_single(features: str | Iterable[str] | None, parameters: ParameterFile | None) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,11 +14,13 @@ from glcm_cuda import GLCMSettings
 from glcm_cuda.families.registry import requested
 from pipelines.images.volume import Volume
 from pipelines.maps.aggregations import AGGREGATIONS
-from pipelines.maps.inputs import MOST_LABELS, labels_in
+from pipelines.maps.inputs import MOST_LABELS, RegionMasks, labels_in
 from pipelines.maps.region import aggregations_named
 from pipelines.shell.parameter_file import ParameterFile
+from radsynth.arguments import texts_of
 from radsynth.boxes import region_values
-from radsynth.inputs import Mask, prepared
+from radsynth.filtering import Filters, filters_from, images_of, key_of, names_of
+from radsynth.inputs import prepared
 from radsynth.kinds.finding import kind_of
 from radsynth.kinds.kind import Spacing
 from radsynth.masks import labels_of
@@ -36,6 +39,7 @@ def features(
     aggregation: str | None = None,
     settings: GLCMSettings | None = None,
     params: str | os.PathLike[str] | None = None,
+    filters: Filters = None,
     spacing: Spacing = None,
     **keywords: Any,
 ) -> pd.DataFrame:
@@ -43,7 +47,7 @@ def features(
 
     Parameters
     ----------
-    image, mask, settings, params, spacing, keywords
+    image, mask, settings, params, filters, spacing, keywords
         See `radsynth.map`. The range of grey levels is that of the region, unless `range_over` says
         otherwise. Of a tensor's channels there may be one.
     features : str or iterable of str, optional
@@ -58,7 +62,8 @@ def features(
     -------
     pandas.DataFrame
         A row for each region, with its label as index (`label`), the number of its voxels, and a column for
-        each feature, named as it was asked for. NaN where a feature is not defined.
+        each feature, named as it was asked for; with filters for each feature of each image, named as
+        pyradiomics' keys (``"wavelet-LLH_glcm_Contrast"``). NaN where a feature is not defined.
 
     Raises
     ------
@@ -78,24 +83,39 @@ def features(
     import pandas as pd  # slow to load
 
     parameters = parameters_from(params, mask, settings, region=True)
-    glcm = settings_from(settings, parameters, _of_region(keywords), "features")
-    if "range_over" not in keywords and glcm.range_over == "image":
-        glcm = replace(glcm, range_over="mask")
+    chosen = None if aggregation is None else AGGREGATIONS[aggregations_named([aggregation])[0]]
+    changed = partial(_settings, settings, keywords)
+    filterings = filters_from(filters, parameters, changed)
+    glcm = changed(None if parameters is None else parameters.settings)
     if features is None:
         features = "all" if parameters is None else parameters.features
-    wanted = tuple(requested(features, region=True))
-    pool = parameters is not None  # pyradiomics pools the slices of 2D matrices
-    if aggregation is not None:
-        (name,) = aggregations_named([aggregation])
-        glcm, pool = AGGREGATIONS[name].settings(glcm), AGGREGATIONS[name].pool_slices
-    given = {*keywords, *(() if aggregation is None else ("dimensions",))}
-    volume, regions = _regions(image, mask, label, spacing, parameters)
-    rows = []
-    for inside in regions.values():
-        ready, counted = prepared(volume, inside, parameters)
-        fitted = fitted_to(ready, glcm, parameters, given)
-        rows.append({"voxels": int(counted.sum()), **region_values(ready, counted, wanted, fitted, pool)})
-    return pd.DataFrame(rows, index=pd.Index(list(regions), name="label"))
+    wanted = tuple(requested(texts_of("features", features, "a name or several"), region=True))
+    # pyradiomics pools the slices of 2D matrices
+    pool = parameters is not None if chosen is None else chosen.pool_slices
+    given = {*keywords, *(() if chosen is None else ("dimensions",))}
+    volume, regions = _regions(image, mask, label, spacing, parameters, for_filters=bool(filterings))
+    fitted = partial(fitted_to, volume, parameters=parameters, given=given)
+    names = names_of(wanted, filterings, region=True)
+    rows: dict[int, dict[str, float]] = {
+        one: {"voxels": int(masks.intensity.sum())} for one, masks in regions.items()
+    }
+    together = np.logical_or.reduce([masks.intensity for masks in regions.values()])
+    for derived, own in images_of(volume, together, glcm, filterings):
+        counting = fitted(own if chosen is None else chosen.settings(own))
+        for one, masks in regions.items():
+            values = region_values(derived.volume, masks, names, counting, pool, derived.name)
+            rows[one] |= {key_of(derived.name, name): values[name] for name in names}
+    return pd.DataFrame(list(rows.values()), index=pd.Index(list(rows), name="label"))
+
+
+def _settings(
+    settings: GLCMSettings | None, keywords: Mapping[str, Any], of_file: GLCMSettings | None
+) -> GLCMSettings:
+    """Return the settings of a region: the range is over the mask unless the user says otherwise."""
+    glcm = settings_from(settings, of_file, _of_region(keywords), "features")
+    if "range_over" not in keywords and glcm.range_over == "image":
+        return replace(glcm, range_over="mask")
+    return glcm
 
 
 def _of_region(keywords: Mapping[str, Any]) -> dict[str, Any]:
@@ -114,9 +134,18 @@ def _of_region(keywords: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _regions(
-    image: Any, mask: Any, label: int | None, spacing: Spacing, parameters: ParameterFile | None
-) -> tuple[Volume, dict[int, Mask]]:
-    """Return an image and the voxels of each label of its mask; of one label if that is chosen."""
+    image: Any,
+    mask: Any,
+    label: int | None,
+    spacing: Spacing,
+    parameters: ParameterFile | None,
+    *,
+    for_filters: bool,
+) -> tuple[Volume, dict[int, RegionMasks]]:
+    """Return an image and the voxels of each label of its mask; of one label if that is chosen.
+
+    Both are what the steps of a parameter file, which chooses a label, make of them.
+    """
     kind = kind_of(image, "image")
     volumes = kind.volumes(image, "image", spacing)
     if len(volumes) > 1:
@@ -125,11 +154,12 @@ def _regions(
     chosen = parameters.label if label is None and parameters is not None else label
     (labels,) = labels_of(mask, image, kind, volumes, chosen)
     if chosen is not None:
-        return volumes[0], {chosen: labels != 0}
+        part, masks = prepared(volumes[0], labels != 0, parameters, for_filters=for_filters)
+        return part.volume, {chosen: masks}
     present = labels_in(labels)
     if not present:  # fractions, which are no labels
-        return volumes[0], {1: labels != 0}
+        return volumes[0], {1: RegionMasks.alike(labels != 0)}
     if len(present) > MOST_LABELS:
         msg = f"mask must have at most {MOST_LABELS} labels, got {len(present)}; is it a mask?"
         raise ValueError(msg)
-    return volumes[0], {one: labels == one for one in present}
+    return volumes[0], {one: RegionMasks.alike(labels == one) for one in present}

@@ -12,6 +12,7 @@ from glcm_cuda.base.checks import nearest
 from pipelines.images.volume import Volume
 from pipelines.shell.parameter_file import ParameterFile, read_parameter_file
 from pipelines.shell.settings import changed_settings
+from radsynth.arguments import path_of
 
 _NAMES = tuple(field.name for field in dataclasses.fields(GLCMSettings))
 
@@ -34,18 +35,18 @@ def parameters_from(
     if settings is not None:
         msg = "settings and params are mutually exclusive; give keywords such as levels=32 beside params"
         raise ValueError(msg)
-    return read_parameter_file(params, region=region)
+    return read_parameter_file(path_of("params", params), region=region)
 
 
 def settings_from(
-    settings: GLCMSettings | None, parameters: ParameterFile | None, keywords: Mapping[str, Any], caller: str
+    settings: GLCMSettings | None, of_file: GLCMSettings | None, keywords: Mapping[str, Any], caller: str
 ) -> GLCMSettings:
     """Return settings, of a parameter file or by default, changed by keywords.
 
     Parameters
     ----------
-    settings, parameters
-        At most one of them.
+    settings, of_file
+        Those that were given, and those of a parameter file; at most one of them.
     keywords : mapping
         Fields of `GLCMSettings`; each replaces what it contradicts.
     caller : str
@@ -68,8 +69,7 @@ def settings_from(
     if {"levels", "bin_width"} <= keywords.keys():
         msg = "levels and bin_width are mutually exclusive; give one of them"
         raise ValueError(msg)
-    base = settings or (parameters.settings if parameters is not None else GLCMSettings())
-    return changed_settings(base, keywords)
+    return changed_settings(settings or of_file or GLCMSettings(), keywords)
 
 
 def fitted_to(

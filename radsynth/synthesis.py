@@ -18,6 +18,7 @@ from pipelines.maps.synthetic import (
     load,
     report,
 )
+from radsynth.arguments import path_of
 from radsynth.inputs import Inputs, Mask
 from radsynth.kinds.kind import Spacing
 from surrogate import synthesize_features
@@ -63,7 +64,7 @@ def synthesize(
     TypeError, ValueError, OSError
         If an argument is unfit; see `radsynth.map`.
     """
-    trained, synthesis = load(Path(model)), Synthesis(tile, runtime, fallback)
+    trained, synthesis = load(path_of("model", model)), Synthesis(tile, runtime, fallback)
     inputs = Inputs.of(image, mask, label, spacing, None)
     channels = [_mapped(volume, inside, trained, synthesis) for volume, inside in inputs.channels]
     announce_without_card(trained)

@@ -18,7 +18,8 @@ else:  # how long an example takes says how busy the machine is
     hypothesis.settings.register_profile("without deadline", deadline=None)
     hypothesis.settings.load_profile("without deadline")
 
-collect_ignore = ["oracles", "monai"]  # they need the tools: make test-oracles, make test-monai
+# They need the tools: make test-oracles, make test-monai, make test-notebooks
+collect_ignore = ["oracles", "monai", "notebooks"]
 
 DATA = Path(os.environ.get("RADSYNTH_DATA", Path(__file__).parents[1] / ".." / "shared" / "data")).resolve()
 

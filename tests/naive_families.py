@@ -165,8 +165,9 @@ def border_distances(levels, dimensions):
     return distances
 
 
-def zone_distances(levels, dimensions):
-    distance = border_distances(levels, dimensions)
+def zone_distances(levels, dimensions, whole=None):
+    """Count zones by level and distance from the border of a region, of which `whole` holds all voxels."""
+    distance = border_distances(whole or levels, dimensions)
     return Counter(
         (levels[zone[0]], min(distance[place] for place in zone)) for zone in zones(levels, dimensions)
     )

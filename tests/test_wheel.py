@@ -57,7 +57,8 @@ def test_the_wheel_holds_every_module(wheel):
     with zipfile.ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if ".dist-info/" not in name}
     modules = {path.relative_to(ROOT).as_posix() for name in PACKAGES for path in (ROOT / name).rglob("*.py")}
-    assert packed == modules | {f"{name}/py.typed" for name in PACKAGES}
+    data = {f"{name}/py.typed" for name in PACKAGES} | {"radsynth/adapters/slicer/TextureMap.xml"}
+    assert packed == modules | data
 
 
 @pytest.mark.parametrize("call", ["radsynth map", "python -m pipelines.map"])

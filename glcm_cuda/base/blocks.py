@@ -1,4 +1,4 @@
-"""Blocks of a volume: whole slices, or rows of one slice, with the halo that their windows reach into."""
+"""Blocks of a volume: whole slices, or rows of a few, with the halo that their windows reach into."""
 
 from __future__ import annotations
 
@@ -9,11 +9,21 @@ Block = tuple[slice, slice]
 """Range of slices and range of rows; a block always has full rows."""
 
 
-def blocks(shape: tuple[int, int, int], voxels: int) -> Iterator[Block]:
-    """Yield the blocks of a volume in order, each with at most `voxels` voxels, but at least one row."""
+def blocks(shape: tuple[int, int, int], voxels: int, together: int = 1) -> Iterator[Block]:
+    """Yield the blocks of a volume in order, each with at most `voxels` voxels, but at least one row.
+
+    Blocks have `together` slices, or a multiple of it, as far as the volume has them, and at least a row of
+    each.
+
+    Examples
+    --------
+    >>> [(z.stop - z.start, y.stop - y.start) for z, y in blocks((6, 4, 10), 80, together=4)]
+    [(4, 2), (4, 2), (2, 2), (2, 2)]
+    """
     depth, height, width = shape
-    rows = max(1, voxels // width)
-    thickness = max(1, rows // height)
+    together = min(together, depth)
+    rows = max(1, voxels // (width * together))
+    thickness = max(1, rows // height) * together
     for z in range(0, depth, thickness):
         for y in range(0, height, rows):
             yield slice(z, min(z + thickness, depth)), slice(y, min(y + rows, height))

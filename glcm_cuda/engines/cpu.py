@@ -53,7 +53,9 @@ def map_volume(
     """
     stages: list[CPUStage] = stages_of(task, "cpu")
     settings, shape = task.settings, out.shape[1:]
-    for block in blocks(shape, min(_voxels_of_block(stage, shape[2]) for stage in stages)):
+    voxels = min(_voxels_of_block(stage, shape[2]) for stage in stages)
+    together = max(stage.together for stage in stages)
+    for block in blocks(shape, voxels, together):
         part = with_halo(block, settings.radii, shape)
         origin, maps = start_in(part, block), out[(slice(None), *block)]
         counted = mask[part] != 0 if mask is not None and settings.masked_window else None

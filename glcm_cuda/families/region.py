@@ -44,6 +44,9 @@ class Region:
         Whether 2D matrices of all slices are summed.
     voxel_volume : float
         Volume of a voxel, in mm^3.
+    morphology : (Z, Y, X) bool array, optional
+        IBSI's morphological mask: the region before voxels were left out for their intensities. By default
+        the region itself.
     """
 
     intensities: npt.NDArray[np.generic]
@@ -52,15 +55,22 @@ class Region:
     settings: GLCMSettings
     pool_slices: bool = False
     voxel_volume: float = 1.0
+    morphology: npt.NDArray[np.bool_] | None = None
 
     def parts(self) -> Iterator[Levels]:
         """Yield the levels of all voxels that are counted together: of the region, or of each slice."""
+        for levels, _ in self.parts_in_shape():
+            yield levels
+
+    def parts_in_shape(self) -> Iterator[tuple[Levels, npt.NDArray[np.bool_]]]:
+        """Yield the levels as `parts` does, each with the morphological mask there."""
+        shape = self.levels != OUTSIDE if self.morphology is None else self.morphology
         if self.settings.dimensions == 3 or self.pool_slices:
-            yield self.levels
+            yield self.levels, shape
             return
         for z in range(len(self.levels)):
             if (self.levels[z] != OUTSIDE).any():
-                yield self.levels[z : z + 1]
+                yield self.levels[z : z + 1], shape[z : z + 1]
 
 
 def both_ends(

@@ -77,6 +77,10 @@ class CPUStage(Stage, Protocol):
     def entering(self) -> int:
         """Number of pairs, runs or the like that enter a window when it moves on by one voxel."""
 
+    @property
+    def together(self) -> int:
+        """Slices of a block that are mapped in the time of one, at least 1."""
+
     def map(self, source: Source, origin: tuple[int, int], out: npt.NDArray[np.float32]) -> None:
         """Write the maps of a block.
 
@@ -122,6 +126,11 @@ class CUDAStage(Stage, Protocol):
 
 class _ChosenStage:
     """Base of the stages, on any backend."""
+
+    @property
+    def together(self) -> int:
+        """One slice, unless a stage overrides this."""
+        return 1
 
     def __init__(self, task: Task, chosen: Chosen) -> None:
         self._task = task

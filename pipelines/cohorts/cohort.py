@@ -17,6 +17,9 @@ COLUMNS = ("patient", "group", "image", "labels")
 CHOICE_COLUMNS = ("series", "phase")
 """Optional columns: which volume of a DICOM folder is meant."""
 
+MASK_COLUMN = "mask"
+"""Optional column: where maps and features of regions are computed, in place of the labels."""
+
 PHANTOM_COLUMN = "phantom"
 """Optional column: whether the image is synthetic, not of a patient."""
 
@@ -41,6 +44,8 @@ class Case:
         Whether the image is synthetic, not of a patient.
     tissues : dict of int to str
         Names of the labels.
+    mask : Path, optional
+        Where maps and features of regions are computed, in place of the labels.
     """
 
     patient: str
@@ -50,6 +55,12 @@ class Case:
     choice: Choice = field(default_factory=Choice)
     phantom: bool = False
     tissues: dict[int, str] = field(default_factory=dict)
+    mask: Path | None = None
+
+    @property
+    def region(self) -> Path | None:
+        """Where maps and features of regions are computed: the mask, or else the labels."""
+        return self.labels if self.mask is None else self.mask
 
     @property
     def chosen_image(self) -> str:
@@ -64,8 +75,8 @@ def read_cohort(path: str | os.PathLike[str]) -> list[Case]:
     Parameters
     ----------
     path : path
-        CSV in UTF-8 with a header; the columns series, phase, phantom and tissues are optional, others are
-        ignored.
+        CSV in UTF-8 with a header; the columns series, phase, mask, phantom and tissues are optional,
+        others are ignored.
         Paths are relative to the CSV. Without a value of phantom the patient's name tells a phantom.
 
     Returns
@@ -91,13 +102,13 @@ def read_cohort(path: str | os.PathLike[str]) -> list[Case]:
     if not cases:
         msg = f"cohort {path} must list at least one case, got none"
         raise ValueError(msg)
-    _check_unique(path, cases)
+    check_unique(f"cohort {path}", cases)
     return cases
 
 
 def case_files(cases: Iterable[Case]) -> list[Path]:
-    """Images and labels of the cases."""
-    return [path for case in cases for path in (case.image, case.labels) if path is not None]
+    """Images, labels and masks of the cases."""
+    return [path for case in cases for path in (case.image, case.labels, case.mask) if path is not None]
 
 
 def phantom_text(phantom: bool | None) -> str:
@@ -119,7 +130,7 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
                         f"{len(columns) + len(row[None])}; put quotes around values with a comma"
                     )
                     raise ValueError(msg)
-                read = (*COLUMNS, *CHOICE_COLUMNS, PHANTOM_COLUMN, TISSUES_COLUMN)
+                read = (*COLUMNS, *CHOICE_COLUMNS, MASK_COLUMN, PHANTOM_COLUMN, TISSUES_COLUMN)
                 yield reader.line_num, {name: row.get(name, "").strip() for name in read}
     except (UnicodeDecodeError, csv.Error) as error:
         msg = f"cohort {path} must be a CSV file in UTF-8, got a file that cannot be read as one ({error})"
@@ -157,6 +168,7 @@ def _case(path: Path, line: int, row: dict[str, str]) -> Case:
         choice=Choice(series=row["series"] or None, phase=_phase(where, row["phase"])),
         phantom=_phantom(where, row[PHANTOM_COLUMN], patient),
         tissues=_tissues(where, row[TISSUES_COLUMN]),
+        mask=_existing(path, line, "mask", row[MASK_COLUMN]) if row[MASK_COLUMN] else None,
     )
 
 
@@ -192,17 +204,18 @@ def _existing(path: Path, line: int, name: str, value: str) -> Path:
     return absolute
 
 
-def _check_unique(path: Path, cases: list[Case]) -> None:
+def check_unique(name: str, cases: Iterable[Case]) -> None:
+    """Raise ValueError if two cases have one name, or names that differ in upper and lower case alone."""
     seen: dict[str, str] = {}
     for case in cases:
         other = seen.get(case.patient.casefold())
         if other == case.patient:
-            msg = f"cohort {path} must list each patient once, got {case.patient} twice"
+            msg = f"{name} must list each patient once, got {case.patient} twice"
             raise ValueError(msg)
         if other is not None:
             msg = (
-                f"cohort {path}: patient names must differ in more than case, got {other} and "
-                f"{case.patient}: on some systems their files would share a name; rename one"
+                f"{name}: patient names must differ in more than case, got {other} and {case.patient}: "
+                "on some systems their files would share a name; rename one"
             )
             raise ValueError(msg)
         seen[case.patient.casefold()] = case.patient

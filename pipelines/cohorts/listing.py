@@ -7,7 +7,7 @@ import logging
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -22,7 +22,9 @@ from pipelines.reports.tables import counted
 
 _log = logging.getLogger(__name__)
 
-_SUFFIXES = (*MAP_SUFFIXES, ".mhd")
+IMAGE_SUFFIXES = (*MAP_SUFFIXES, ".mhd")
+"""Of the files that are listed beside DICOM."""
+
 _ENTITY = re.compile(r"(?:^|_)(sub|ses)-([^_/]+)")
 # Words that mark a label image in file names, as BIDS and common tools use them.
 _LABELS = re.compile(r"(?:^|[_.-])(dseg|seg|segmentation|mask|label|labels|roi)(?=[_.-]|$)", re.IGNORECASE)
@@ -137,6 +139,40 @@ def rows_of(
     return [row if keep_ids else _anonymous(row) for row in rows]
 
 
+def volumes_in(folder: Path) -> list[Row]:
+    """Return the volumes in a folder: DICOM under hashes of the patients' IDs, other files by their names."""
+    contents = contents_of(folder)
+    for problem in contents.problems:
+        _log.warning("%s", problem)
+    return [*map(_anonymous, _dicom_rows(contents, None, None)), *_file_rows(folder, None)]
+
+
+def rows_of_files(files: Sequence[Path], groups: Mapping[str, str] | None = None) -> Iterator[Row]:
+    """Yield the images among files with the label images that belong to them.
+
+    Parameters
+    ----------
+    files : sequence of Path
+        Images and label images; files of other formats are left out.
+    groups : mapping, optional
+        Group of each patient.
+    """
+    known = [path for path in files if path.name.lower().endswith(IMAGE_SUFFIXES)]
+    labels = [path for path in known if _LABELS.search(_stem(path))]
+    for image in known:
+        if image in labels:
+            continue
+        entities = dict(_ENTITY.findall(_stem(image)))
+        patient = f"sub-{entities['sub']}" if "sub" in entities else _IMAGE.sub("", _stem(image))
+        yield Row(
+            patient=patient,
+            image=image,
+            group=(groups or {}).get(patient, _UNKNOWN),
+            labels=_labels_of(image, labels),
+            about={"session": entities.get("ses", ""), "description": _stem(image).rpartition("_")[2]},
+        )
+
+
 def write_rows(rows: Sequence[Row], path: Path, *, force: bool = False) -> None:
     """Write a cohort's CSV, with the paths of images and labels relative to it."""
 
@@ -223,22 +259,8 @@ def _number_in(contents: Contents, series: Found, folder: Path) -> int:
 
 
 def _file_rows(folder: Path, wanted: str | None) -> Iterator[Row]:
-    files = [path for path in files_below(folder) if path.name.lower().endswith(_SUFFIXES)]
-    images = [path for path in files if not _LABELS.search(_stem(path))]
-    labels = [path for path in files if _LABELS.search(_stem(path))]
-    groups = _groups(folder)
-    for image in images:
-        if not _contains(image.name, wanted):
-            continue
-        entities = dict(_ENTITY.findall(_stem(image)))
-        patient = f"sub-{entities['sub']}" if "sub" in entities else _IMAGE.sub("", _stem(image))
-        yield Row(
-            patient=patient,
-            image=image,
-            group=groups.get(patient, _UNKNOWN),
-            labels=_labels_of(image, labels),
-            about={"session": entities.get("ses", ""), "description": _stem(image).rpartition("_")[2]},
-        )
+    rows = rows_of_files(list(files_below(folder)), _groups(folder))
+    return (row for row in rows if _contains(row.image.name, wanted))
 
 
 def _labels_of(image: Path, labels: Sequence[Path]) -> Path | None:
@@ -262,7 +284,9 @@ def _groups(folder: Path) -> dict[str, str]:
 
 
 def _stem(path: Path) -> str:
-    suffix = next(end for end in sorted(_SUFFIXES, key=len, reverse=True) if path.name.lower().endswith(end))
+    suffix = next(
+        end for end in sorted(IMAGE_SUFFIXES, key=len, reverse=True) if path.name.lower().endswith(end)
+    )
     return path.name[: -len(suffix)]
 
 

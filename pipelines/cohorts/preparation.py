@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from glcm_cuda.base.files import replacing
-from pipelines.cohorts.attempts import Attempts, naming
+from pipelines.cohorts.attempts import naming
 from pipelines.cohorts.cohort import Case, case_files, read_cohort
 from pipelines.cohorts.listing import Row, write_rows
+from pipelines.cohorts.runner import FAILED, each_case
 from pipelines.images.intensity_standard import learn_standard, write_standard
 from pipelines.images.masks import read_labels
 from pipelines.images.output_paths import refuse_output
@@ -27,7 +28,7 @@ from pipelines.images.writing import write_volume
 from pipelines.shell.outputs import refuse_foreign_folder, refuse_inputs
 from pipelines.shell.progress import progress_bar
 
-_OWN_FILES = ("cohort.csv", "*.nii.gz", "*.nii.gz.json")
+_OWN_FILES = ("cohort.csv", FAILED, "*.nii.gz", "*.nii.gz.json")
 
 
 def write_cohort_standard(cohort: Path, output: Path, *, force: bool) -> None:
@@ -63,21 +64,24 @@ def preprocess_cohort(cohort: Path, folder: Path, steps: Preprocessing, *, force
     cases = read_cohort(cohort)
     table = folder / "cohort.csv"
     refuse_inputs([table], [cohort, *case_files(cases)])
-    attempts, rows = Attempts(len(cases)), []
-    with progress_bar("Preprocessing", len(cases)) as progress:
-        for done, case in enumerate(cases, start=1):
-            with attempts.of(case.patient):
-                rows.append(_preprocessed(case, folder, steps))
-            progress(done, len(cases))
-    attempts.finish()
+    rows: list[Row] = []
+    each_case(
+        "Preprocessing",
+        cases,
+        lambda case: rows.append(_preprocessed(case, folder, steps)),
+        folder / FAILED,
+    )
     write_rows(rows, table, force=True)
     return table
 
 
 def _check_steps(steps: Preprocessing) -> None:
     if steps.is_off:
-        msg = "give at least one step: --n4, --resample, --standardize, --normalize or --clip-outliers"
+        msg = (
+            "give at least one step: --n4, --resample, --clip, --standardize, --normalize or --clip-outliers"
+        )
         raise ValueError(msg)
+    steps.refuse_lone_interpolators()
     if steps.subtract is not None:
         msg = "--subtract works on a single image; use it with `radsynth map`, not with a cohort"
         raise ValueError(msg)
@@ -93,7 +97,7 @@ def _preprocessed(case: Case, folder: Path, steps: Preprocessing) -> Row:
         before = read_image(case.image, case.choice)
         after = preprocess(before, steps)
         if case.labels is not None:
-            moved = moved_labels(read_labels(case.labels, before), before, after)
+            moved = moved_labels(read_labels(case.labels, before), before, after, steps)
             write_volume(replace(after, array=moved), labels, force=True)
         with replacing(sidecar_path(image), force=True) as sidecar:
             write_sidecar(sidecar, record)

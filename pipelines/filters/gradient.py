@@ -15,7 +15,7 @@ import SimpleITK
 
 from pipelines.filters.contract import Derived, Scope
 from pipelines.filters.intensity import refuse_not_finite
-from pipelines.images.volume import Volume, image_of
+from pipelines.images.volume import Volume, image_of, refuse_without_spacing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +35,10 @@ class Gradient:
         return ("gradient",)
 
     def check(self, volume: Volume, scope: Scope) -> None:
-        """Refuse an image that is not finite."""
+        """Refuse an image that is not finite, and one without the spacing that is used."""
         refuse_not_finite("gradient", volume)
+        if self.use_spacing:
+            refuse_without_spacing("gradient", volume, ", or take the gradient per voxel (use_spacing=no)")
 
     def images(self, volume: Volume, scope: Scope) -> Iterator[Derived]:
         """Derive the image: central differences, at the border with the border's voxel repeated; float32."""

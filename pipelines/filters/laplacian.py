@@ -19,7 +19,7 @@ import SimpleITK
 
 from pipelines.filters.contract import Derived, Scope
 from pipelines.filters.intensity import refuse_not_finite
-from pipelines.images.volume import Volume, image_of
+from pipelines.images.volume import Volume, image_of, refuse_without_spacing
 
 _FEWEST_VOXELS = 4
 """Along an axis: the recursion begins with four."""
@@ -49,8 +49,12 @@ class Laplacian:
         return tuple(map(_name, self.sigma))
 
     def check(self, volume: Volume, scope: Scope) -> None:
-        """Refuse an image that is too small along an axis, where pyradiomics warns and leaves maps out."""
+        """Refuse an image without spacing, and one that is too small along an axis.
+
+        There pyradiomics warns and leaves maps out.
+        """
         refuse_not_finite("log", volume)
+        refuse_without_spacing("log", volume)
         size, spacing = np.array(volume.array.shape[::-1]), np.array(volume.spacing_mm)
         for sigma in self.sigma:
             fewest = np.maximum(np.ceil(sigma / spacing) + 1, _FEWEST_VOXELS).astype(int)
@@ -59,7 +63,7 @@ class Laplacian:
                 msg = (
                     f"log with sigma {sigma:g} mm needs at least {fewest[axis]} voxels along {'xyz'[axis]}, "
                     f"{spacing[axis]:g} mm apart, got {size[axis]}; give "
-                    "a smaller sigma (4 voxels are the least) or a larger image"
+                    "a smaller sigma (4 voxels are the least) or a larger image (of a crop: padDistance)"
                 )
                 raise ValueError(msg)
 

@@ -19,6 +19,7 @@ from glcm_cuda.base.checks import check_choice, check_int
 from pipelines.filters.contract import Derived, Scope
 from pipelines.filters.intensity import refuse_not_finite
 from pipelines.filters.libraries import library
+from pipelines.filters.thin import tell_thin
 from pipelines.images.volume import Volume
 
 METHODS = ("default", "ror", "uniform", "nri_uniform", "var")
@@ -54,9 +55,12 @@ class LocalBinaryPattern2D:
         return ("lbp-2D",)
 
     def check(self, volume: Volume, scope: Scope) -> None:
-        """Refuse an image that is not finite, or a missing library."""
+        """Refuse an image that is not finite, or a missing library; say if the circle is larger."""
         library("skimage.feature", "lbp-2D")
         refuse_not_finite("lbp-2D", volume)
+        deep = volume.array.ndim == 3
+        axes = (axis for axis in range(volume.array.ndim) if not (deep and axis == scope.slice_axis))
+        tell_thin("lbp-2D", 2 * math.ceil(self.radius) + 1, volume, axes, "samples beyond it are 0")
 
     def images(self, volume: Volume, scope: Scope) -> Iterator[Derived]:
         """Derive the image, in float64.

@@ -29,6 +29,7 @@ from scipy import ndimage, special
 from glcm_cuda.base.checks import check_int
 from pipelines.filters.contract import Derived, Scope
 from pipelines.filters.intensity import refuse_not_finite
+from pipelines.filters.thin import tell_thin
 from pipelines.images.volume import Volume
 
 Floats = npt.NDArray[np.float64]
@@ -67,11 +68,12 @@ class LocalBinaryPattern3D:
         return (*(f"lbp-3D-m{level}" for level in range(1, self.levels + 1)), "lbp-3D-k")
 
     def check(self, volume: Volume, scope: Scope) -> None:
-        """Refuse a 2D image, and one that is not finite."""
+        """Refuse a 2D image, and one that is not finite; say if the sphere is larger."""
         if volume.array.ndim != 3:
             msg = "lbp-3D needs a volume, got a 2D image; lbp-2D works on both"
             raise ValueError(msg)
         refuse_not_finite("lbp-3D", volume)
+        tell_thin("lbp-3D", 2 * math.ceil(self.radius) + 1, volume, range(3), "samples beyond it are 0")
 
     def images(self, volume: Volume, scope: Scope) -> Iterator[Derived]:
         """Derive the images, in float64; voxels that are not needed are NaN."""

@@ -97,7 +97,7 @@ FILTERS: dict[str, _Kind] = {
 """The filters, by the names of specifications."""
 
 
-def filter_of(text: str) -> ImageFilter:
+def filter_of(text: str, argument: str = "--filter") -> ImageFilter:
     """Return the filter that a specification describes.
 
     Parameters
@@ -105,11 +105,13 @@ def filter_of(text: str) -> ImageFilter:
     text : str
         ``NAME``, or ``NAME:SETTING=VALUE,...``. A value may hold commas; the main setting's name may be left
         out.
+    argument : str
+        What messages call the argument.
 
     Raises
     ------
     ValueError
-        If there is no such filter or setting, or a value is unfit; the message begins with the text.
+        If there is no such filter or setting, or a value is unfit; the message begins with the argument.
     ModuleNotFoundError
         If the filter needs a library that is not installed.
 
@@ -129,7 +131,7 @@ def filter_of(text: str) -> ImageFilter:
             raise ValueError(msg)
         return kind.make(**settings)
     except (ValueError, TypeError) as error:
-        msg = f"--filter {text}: {error}"
+        msg = f"{argument} {text}: {error}"
         raise ValueError(msg) from None
 
 

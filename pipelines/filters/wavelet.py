@@ -10,7 +10,7 @@ PyWavelets, swtn; pyradiomics, imageoperations.py: getWaveletImage, _swt3.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
@@ -21,6 +21,7 @@ from glcm_cuda.base.checks import check_int, nearest
 from pipelines.filters.contract import Array, Derived, Scope
 from pipelines.filters.intensity import refuse_not_finite
 from pipelines.filters.libraries import library
+from pipelines.filters.thin import tell_thin
 from pipelines.images.volume import Volume
 
 
@@ -60,8 +61,11 @@ class Wavelet:
         )
 
     def check(self, volume: Volume, scope: Scope) -> None:
-        """Refuse an image that is not finite."""
+        """Refuse an image that is not finite; say it if it is thinner than the wavelet is long."""
         refuse_not_finite("wavelet", volume)
+        length = library("pywt", "wavelet").Wavelet(self.name).dec_len
+        axes = scope.axes(volume.array.ndim)
+        tell_thin(f"wavelet {self.name}", length, volume, axes, "it is repeated beyond its ends")
 
     def images(self, volume: Volume, scope: Scope) -> Iterator[Derived]:
         """Derive the images, in float64, or float32 where the image is; about three are in memory at once."""
@@ -86,9 +90,18 @@ def check_wavelet(name: str) -> None:
     """Raise ValueError if PyWavelets has no such discrete wavelet."""
     known = library("pywt", "wavelet").wavelist(kind="discrete")
     if name not in known:
-        hint = nearest(name, known) or "; pywt.wavelist(kind='discrete') lists them"
+        hint = nearest(name, known) or f"; the discrete wavelets are {_families(known)}"
         msg = f"no wavelet {name!r}{hint}"
         raise ValueError(msg)
+
+
+def _families(names: Sequence[str]) -> str:
+    """Return names of wavelets, of each family the first and the last."""
+    families: dict[str, list[str]] = {}
+    for name in names:
+        families.setdefault(name.rstrip("0123456789."), []).append(name)
+    ends = (list(dict.fromkeys((family[0], family[-1]))) for family in families.values())
+    return ", ".join(" to ".join(pair) for pair in ends)
 
 
 def _named(level: int, letters: str) -> str:

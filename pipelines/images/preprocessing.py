@@ -11,11 +11,22 @@ import numpy.typing as npt
 import SimpleITK
 
 from glcm_cuda.base.checks import check_choice
+from glcm_cuda.levels.arrays import bounding_box
 from pipelines.images.intensity_standard import read_standard, standardized
 from pipelines.images.provenance import source_record
 from pipelines.images.reading import read_image
-from pipelines.images.resampling import CornerGrid, Mask, nearest_on_grid, on_corner_grid, on_spacing
-from pipelines.images.volume import Volume, geometry_differences, image_of
+from pipelines.images.resampling import (
+    INTERPOLATORS,
+    LINEAR,
+    NEAREST,
+    CornerGrid,
+    Mask,
+    in_corner_box,
+    labels_on_grid,
+    on_corner_grid,
+    on_spacing,
+)
+from pipelines.images.volume import Part, Volume, geometry_differences, image_of
 
 N4_SHRINK = 4
 """N4 estimates the smooth bias field from every fourth voxel in the plane, as its authors advise."""
@@ -35,8 +46,16 @@ class Preprocessing:
     n4 : bool
         Correct the bias field of MR images with N4.
     spacing_mm : tuple of 3 floats, optional
-        New spacing of voxels along x, y and z; 0 keeps an axis. Interpolation is linear, on a grid with the
-        centre of the old one (IBSI); masks take the nearest voxel.
+        New spacing of voxels along x, y and z; 0 keeps an axis. The grid has the centre of the old one
+        (IBSI).
+    interpolator : str, optional
+        SimpleITK's name of what is used for the image; by default sitkLinear.
+    mask_interpolator : {"sitkNearestNeighbor", "sitkLinear"}, optional
+        For masks, linear with a threshold of 0.5; by default each voxel takes the nearest.
+    rounded : bool
+        Round intensities to whole numbers after resampling, as IBSI does for CT; a half to the even one.
+    clip : tuple of 2 floats, optional
+        Lowest and highest intensity, such as those of a window of CT; others become these.
     standardize : Path, optional
         Intensity standard (`learn_standard`) to which the histogram is mapped, piecewise linearly.
     normalize : {"zscore"}, optional
@@ -57,6 +76,10 @@ class Preprocessing:
     subtract: Path | None = None
     n4: bool = False
     spacing_mm: tuple[float, float, float] | None = None
+    interpolator: str | None = None
+    mask_interpolator: str | None = None
+    rounded: bool = False
+    clip: tuple[float, float] | None = None
     standardize: Path | None = None
     normalize: Literal["zscore"] | None = None
     outliers: float | None = None
@@ -72,6 +95,9 @@ class Preprocessing:
         if self.spacing_mm is not None and not all(0 <= edge < np.inf for edge in self.spacing_mm):
             msg = f"--resample must be spacings in mm of 0 (keep the axis) or more, got {self.spacing_mm}"
             raise ValueError(msg)
+        if self.clip is not None and not -np.inf < self.clip[0] < self.clip[1] < np.inf:
+            msg = f"--clip must be a lower and a higher intensity, got {self.clip[0]:g} and {self.clip[1]:g}"
+            raise ValueError(msg)
 
     @property
     def is_off(self) -> bool:
@@ -81,12 +107,23 @@ class Preprocessing:
     def over(self, others: Preprocessing) -> Preprocessing:
         """Return these steps where they are on, and those of `others` elsewhere.
 
-        A spacing replaces a grid.
+        A spacing replaces a grid, interpolators replace those of a grid.
         """
         default = Preprocessing()
         own = {name: value for name, value in vars(self).items() if value != getattr(default, name)}
         grid = others.grid if self.spacing_mm is None else None
+        if grid is not None:
+            names = own.keys() & {"interpolator", "mask_interpolator"}
+            grid = replace(grid, **{name: own.pop(name) for name in names})
         return replace(others, **{"grid": grid, **own})
+
+    def refuse_lone_interpolators(self) -> None:
+        """Raise ValueError if an interpolator is given and nothing is resampled."""
+        given = {"--interpolator": self.interpolator, "--mask-interpolator": self.mask_interpolator}
+        for option in (option for option, name in given.items() if name is not None):
+            if self.spacing_mm is None:
+                msg = f"{option} needs --resample X,Y,Z, got none; give the new spacing"
+                raise ValueError(msg)
 
     @property
     def files(self) -> list[Path]:
@@ -101,7 +138,17 @@ class Preprocessing:
         if self.n4:
             steps["n4"] = {"shrink": N4_SHRINK, "iterations": list(N4_ITERATIONS), "mask": "Otsu"}
         if self.spacing_mm is not None:
-            steps["resample"] = {"spacing_mm": list(self.spacing_mm), "interpolation": "linear"}
+            words = {name: word for word, name in INTERPOLATORS.items()}
+            name, of_mask = self.interpolator or LINEAR, self.mask_interpolator or NEAREST
+            steps["resample"] = {
+                "spacing_mm": list(self.spacing_mm),
+                "interpolation": words.get(name, name),
+                **({} if of_mask == NEAREST else {"mask_interpolation": words[of_mask]}),
+            }
+        if self.rounded:
+            steps["round"] = True
+        if self.clip is not None:
+            steps["clip"] = list(self.clip)
         if self.standardize is not None:
             steps["standardize"] = source_record(self.standardize, "standard")
         if self.normalize is not None:
@@ -113,6 +160,8 @@ class Preprocessing:
         if self.grid is not None:
             spacing, interpolation = list(self.grid.spacing_mm), self.grid.interpolator
             steps["resample"] = {"spacing_mm": spacing, "interpolation": interpolation, "grid": "corner"}
+            if self.grid.mask_interpolator != NEAREST:
+                steps["resample"]["mask_interpolation"] = self.grid.mask_interpolator
         return {"preprocessing": steps} if steps else {}
 
 
@@ -130,6 +179,7 @@ def preprocess(volume: Volume, steps: Preprocessing) -> Volume:
     if steps.grid is not None:
         msg = "resampling to pyradiomics' grid needs a mask, got none"
         raise ValueError(msg)
+    steps.refuse_lone_interpolators()
     if steps.is_off:
         return volume
     volume = replace(volume, array=volume.array.astype(np.result_type(volume.array, np.float32)))
@@ -138,7 +188,11 @@ def preprocess(volume: Volume, steps: Preprocessing) -> Volume:
     if steps.n4:
         volume = _corrected(volume)
     if steps.spacing_mm is not None:
-        volume = on_spacing(volume, steps.spacing_mm)
+        volume = on_spacing(volume, steps.spacing_mm, steps.interpolator or LINEAR)
+    if steps.rounded:
+        volume = _rounded(volume)
+    if steps.clip is not None:
+        volume = replace(volume, array=np.clip(volume.array, *steps.clip))
     if steps.standardize is not None:
         volume = replace(volume, array=standardized(volume.array, read_standard(steps.standardize)))
     if steps.normalize is not None:
@@ -152,21 +206,53 @@ def preprocess(volume: Volume, steps: Preprocessing) -> Volume:
 
 
 def preprocess_with_mask(volume: Volume, mask: Mask, steps: Preprocessing) -> tuple[Volume, Mask]:
-    """Return the image after the steps, and its mask on the new grid, each voxel from the nearest.
+    """Return the image after the steps, and its mask on the new grid.
 
-    Errors are those of `preprocess`.
+    Errors are those of `preprocess` and `labels_on_grid`.
     """
-    image = preprocess(volume, replace(steps, grid=None))
+    if steps.grid is None:
+        image = preprocess(volume, steps)
+        return image, moved_labels(mask, volume, image, steps) != 0
+    image = preprocess(volume, replace(steps, grid=None, rounded=False))
+    image, mask = on_corner_grid(image, mask, steps.grid)
+    return _rounded(image) if steps.rounded else image, mask
+
+
+def preprocess_part(
+    volume: Volume, mask: Mask, steps: Preprocessing, crop: int | None = None
+) -> tuple[Part, Mask]:
+    """Return the part of the image after the steps on which pyradiomics runs filters, and its mask there.
+
+    Parameters
+    ----------
+    volume, mask, steps
+        See `preprocess_with_mask`, whose errors these are.
+    crop : int, optional
+        Voxels around the mask to which an image that is not resampled is cropped (preCrop, padDistance). By
+        default it is not.
+    """
     if steps.grid is not None:
-        return on_corner_grid(image, mask, steps.grid)
-    return image, moved_labels(mask, volume, image) != 0
+        image = preprocess(volume, replace(steps, grid=None, rounded=False))
+        part, mask = in_corner_box(image, mask, steps.grid)
+        return (replace(part, volume=_rounded(part.volume)) if steps.rounded else part), mask
+    image, mask = preprocess_with_mask(volume, mask, steps)
+    if crop is None or steps.spacing_mm is not None:
+        return Part.all_of(image), mask
+    box = bounding_box(mask, crop)
+    return Part(volume=image.cropped(box), whole=image, box=box), mask[box]
 
 
-def moved_labels(labels: npt.NDArray[Any], before: Volume, after: Volume) -> npt.NDArray[Any]:
-    """Return labels on the grid that the image has after the steps, each voxel from the nearest."""
+def moved_labels(
+    labels: npt.NDArray[Any], before: Volume, after: Volume, steps: Preprocessing
+) -> npt.NDArray[Any]:
+    """Return labels on the grid that the image has after the steps; see `labels_on_grid`."""
     if not geometry_differences(before, after):
         return labels
-    return nearest_on_grid("the mask", replace(before, array=labels), after)
+    return labels_on_grid(labels, before, after, steps.mask_interpolator or NEAREST)
+
+
+def _rounded(volume: Volume) -> Volume:
+    return replace(volume, array=np.rint(volume.array))
 
 
 def _subtracted(volume: Volume, path: Path) -> Volume:

@@ -90,7 +90,7 @@ def read_volume(path: Path, choice: Choice | None = None) -> Volume:
         raise ValueError(msg)
     if _format_of(path) == "NiftiImageIO":
         return _read_nifti(path)
-    return straightened(path, volume_of(_read_file(path)))
+    return replace(straightened(path, volume_of(_read_file(path))), has_spacing=_states_spacing(path))
 
 
 def _read_nifti(path: Path) -> Volume:
@@ -199,6 +199,11 @@ def _tell_difference(path: Path, forms: NiftiForms, volume: Volume, followed: st
 
 def _written(numbers: tuple[float, ...]) -> str:
     return "x".join(f"{number:.4g}" for number in numbers)
+
+
+def _states_spacing(path: Path) -> bool:
+    """Whether the header of an NRRD or MetaImage file states a spacing, for which ITK takes 1 otherwise."""
+    return nrrd.states_spacing(path) if nrrd.is_nrrd(path) else metaimage.states_spacing(path)
 
 
 def _read_file(path: Path) -> SimpleITK.Image:

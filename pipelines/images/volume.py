@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +38,8 @@ class Volume:
     forms : NiftiForms, optional
         Of a NIfTI file, its two statements of the place of the voxels, which may differ. Spacing, origin and
         direction are those of the form that ITK follows.
+    has_spacing : bool
+        Whether the file states a spacing; if not, it is 1.
     """
 
     array: npt.NDArray[Any]
@@ -47,6 +49,7 @@ class Volume:
     sources: tuple[Path, ...] = ()
     modality: str = ""
     forms: NiftiForms | None = None
+    has_spacing: bool = True
 
     @property
     def zyx_spacing_mm(self) -> tuple[float, float, float]:
@@ -63,6 +66,58 @@ class Volume:
         x, y, z = (*first, 0)[:3]
         forms = None if self.forms is None else self.forms.cropped((x, y, z))
         return replace(self, array=np.ascontiguousarray(self.array[box]), origin_mm=origin, forms=forms)
+
+
+def refuse_without_spacing(name: str, volume: Volume, advice: str = "") -> None:
+    """Raise ValueError if a file does not state its spacing, which something needs; `name` says what."""
+    if not volume.has_spacing:
+        msg = (
+            f"{name} needs the spacing of voxels in mm, which the image's header does not state; write it "
+            f"there (NRRD: spacings, MetaImage: ElementSpacing){advice}"
+        )
+        raise ValueError(msg)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Part:
+    """A part of an image, and where it lies in the whole.
+
+    Parameters
+    ----------
+    volume : Volume
+        The voxels in a box, at their place in space.
+    whole : Volume
+        The grid of the whole image; its voxels may not be there.
+    box : tuple of slices
+        The part's voxels on that grid.
+    """
+
+    volume: Volume
+    whole: Volume
+    box: tuple[slice, ...]
+
+    @classmethod
+    def all_of(cls, volume: Volume) -> Self:
+        """Return a part that is the whole."""
+        return cls(volume=volume, whole=volume, box=tuple(slice(0, size) for size in volume.array.shape))
+
+    def placed(self, box: tuple[slice, ...]) -> tuple[slice, ...]:
+        """Return a box of the part's voxels as one on the grid of the whole."""
+        pairs = zip(self.box, box, strict=True)
+        return tuple(slice(own.start + one.start, own.start + one.stop) for own, one in pairs)
+
+    def filled(
+        self, values: npt.NDArray[np.float32], box: tuple[slice, ...], value: float
+    ) -> npt.NDArray[np.float32]:
+        """Return an array on the grid of the whole that holds `values` in a box of the part.
+
+        Elsewhere it holds `value`. Values of the whole are returned as they are.
+        """
+        if values.shape == self.whole.array.shape:
+            return values
+        whole = np.full(self.whole.array.shape, value, np.float32)
+        whole[self.placed(box)] = values
+        return whole
 
 
 def geometry_differences(other: Volume, volume: Volume) -> list[str]:

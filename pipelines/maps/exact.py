@@ -32,7 +32,7 @@ from pipelines.images.output_paths import (
 from pipelines.images.parametric_map import check_size, check_sources, write_parametric_map
 from pipelines.images.provenance import provenance
 from pipelines.images.reading import read_image
-from pipelines.images.volume import Volume
+from pipelines.images.volume import Part, Volume
 from pipelines.images.writing import staged_map
 from pipelines.maps.filtering import (
     Filtering,
@@ -40,6 +40,7 @@ from pipelines.maps.filtering import (
     derived_images,
     map_name,
     refuse_one_level,
+    refuse_windows_beyond,
 )
 from pipelines.maps.inputs import Inputs, Mask
 from pipelines.maps.spread import Spread, spread_of, with_fewer_levels
@@ -133,7 +134,9 @@ class WrittenMaps:
     summary: str
 
 
-def write_maps(inputs: Inputs, settings: MapSettings, target: MapTarget) -> WrittenMaps:
+def write_maps(
+    inputs: Inputs, settings: MapSettings, target: MapTarget, volume: Volume | None = None
+) -> WrittenMaps:
     """Map one image and write the maps, each with its provenance: every file or none.
 
     Parameters
@@ -144,6 +147,8 @@ def write_maps(inputs: Inputs, settings: MapSettings, target: MapTarget) -> Writ
         What is computed.
     target : MapTarget
         Where the maps go.
+    volume : Volume, optional
+        What is mapped in place of the image that `inputs` names, if that has been read.
 
     Raises
     ------
@@ -153,12 +158,12 @@ def write_maps(inputs: Inputs, settings: MapSettings, target: MapTarget) -> Writ
         If the backend is "cuda" and no device can be used.
     """
     if settings.filters:
-        return _write_filtered(inputs, settings, target)
+        return _write_filtered(inputs, settings, target, volume)
     _check_mask_given(inputs, settings.glcm, crop=target.crop)
     names = [feature.name for feature in settings.features]
     target.check(names, inputs)
     with opened(inputs.image) as place:
-        volume = read_image(place, inputs.choice)
+        volume = read_image(place, inputs.choice) if volume is None else volume
         glcm = inputs.fitted(settings.glcm, volume) if settings.fit_dimensions else settings.glcm
         check_dimensions(inputs.image, volume, glcm)
         volume, mask = inputs.prepared(volume)
@@ -174,7 +179,9 @@ def write_maps(inputs: Inputs, settings: MapSettings, target: MapTarget) -> Writ
     return WrittenMaps(paths=tuple(dict.fromkeys(paths.values())), summary=job.summary(seconds))
 
 
-def _write_filtered(inputs: Inputs, settings: MapSettings, target: MapTarget) -> WrittenMaps:
+def _write_filtered(
+    inputs: Inputs, settings: MapSettings, target: MapTarget, volume: Volume | None
+) -> WrittenMaps:
     """Map every derived image, one after another, each with grey levels of its own.
 
     A derived image is released when its maps are written under temporary names.
@@ -185,22 +192,23 @@ def _write_filtered(inputs: Inputs, settings: MapSettings, target: MapTarget) ->
     for one in settings.filters:
         _check_mask_given(inputs, one.glcm, crop=target.crop)
     with opened(inputs.image) as place, ExitStack() as stack:
-        volume = read_image(place, inputs.choice)
+        volume = read_image(place, inputs.choice) if volume is None else volume
         filters = [_fitted(one, inputs, volume, settings) for one in settings.filters]
-        volume, mask = inputs.prepared(volume)
-        images = checked_names(filters, volume)
+        part, mask = inputs.prepared_for_filters(volume)
+        refuse_windows_beyond(filters, inputs.filter_pad)
+        images = checked_names(filters, part.volume)
         names = [map_name(image, feature) for image in images for feature in settings.features]
         target.check(names, inputs)
         settings = replace(settings, backend=resolve_backend(settings.backend))  # which is told once
         paths, seconds, shown = target.paths_of(names), 0.0, target
-        for derived, one in derived_images(filters, volume, mask):
-            job = _Mapping.of(inputs, derived.volume, mask, one.glcm, settings, derived.name)
+        for derived, one in derived_images(filters, part.volume, mask):
+            job = _Mapping.of(inputs, derived.volume, mask, one.glcm, settings, derived.name, part)
             refuse_one_level(derived, one.glcm, job.bins, settings.features)
             _log.info("%s: range %g to %g, %d levels", *job.bins_told())
             seconds += _Writer(job, shown, inputs, paths, one.record(derived)).write(stack)
             shown = replace(target, preview=None)  # the preview shows the first image
         summary = (
-            f"{'x'.join(map(str, volume.array.shape))} voxels, {counted(len(images), 'image')}, "
+            f"{'x'.join(map(str, part.whole.array.shape))} voxels, {counted(len(images), 'image')}, "
             f"{counted(len(settings.features), 'feature')}, {seconds:.2f} s on {job.backend}"
         )
     return WrittenMaps(paths=tuple(paths.values()), summary=summary)
@@ -241,6 +249,7 @@ class _Mapping:
     """An image whose bins are known, and the part of it that is mapped.
 
     With a mask that is the box that the windows around the mask reach; its levels are those of the whole.
+    `part` says of an image that filters derived from a part of the whole where that lies.
     """
 
     volume: Volume
@@ -250,6 +259,7 @@ class _Mapping:
     backend: Literal["cpu", "cuda"]
     bins: Bins
     box: tuple[slice, ...]
+    part: Part
     derived: str = ""
 
     @classmethod
@@ -261,6 +271,7 @@ class _Mapping:
         glcm: GLCMSettings,
         settings: MapSettings,
         derived: str = "",
+        part: Part | None = None,
     ) -> _Mapping:
         """Find the bins and the box; refuse what cannot be mapped. `derived` is a filtered image's name."""
         try:
@@ -278,6 +289,7 @@ class _Mapping:
             backend=resolve_backend(settings.backend),
             bins=bins,
             box=whole if mask is None else bounding_box(mask, max(glcm.radii)),
+            part=part or Part.all_of(volume),
             derived=derived,
         )
 
@@ -289,6 +301,11 @@ class _Mapping:
     def box_voxels(self) -> int:
         """Number of voxels that are mapped."""
         return self.volume.array[self.box].size
+
+    @property
+    def place(self) -> tuple[slice, ...]:
+        """The box on the grid of the whole image."""
+        return self.part.placed(self.box)
 
     @property
     def boxed_mask(self) -> Mask | None:
@@ -370,13 +387,13 @@ class _Mapping:
         assert spread is not None
         return bins, spread
 
+    def on_image(self, part: Map) -> Map:
+        """Return a map of the box as one of the image that is mapped, NaN beyond the box."""
+        return Part.all_of(self.volume).filled(part, self.box, np.nan)
+
     def on_whole(self, part: Map, outside: float) -> Map:
-        """Return a map of the box as one of the image, with a value beyond the box."""
-        if part.shape == self.volume.array.shape:
-            return part
-        whole = np.full(self.volume.array.shape, outside, np.float32)
-        whole[self.box] = part
-        return whole
+        """Return a map of the box as one of the whole image, with a value beyond the box."""
+        return self.part.filled(part, self.box, outside)
 
     def summary(self, seconds: float) -> str:
         """Return a line about the maps, which took some seconds."""
@@ -453,7 +470,7 @@ class _Writer:
         with replacing(path, force=self.target.force) as temporary:
             write_preview(
                 self.job.volume,
-                self.job.on_whole(part, np.nan),
+                self.job.on_image(part),
                 temporary,
                 self.job.settings,
                 region=self.job.mask,
@@ -490,7 +507,7 @@ class _Writer:
             )
 
     def _grid(self) -> Volume:
-        return self.job.volume.cropped(self.job.box) if self.target.crop else self.job.volume
+        return self.job.volume.cropped(self.job.box) if self.target.crop else self.job.part.whole
 
     def _staged(self, feature: Feature, values: Map) -> AbstractContextManager[None]:
         path, record = self.path_of(feature), self._record(feature)
@@ -523,5 +540,5 @@ class _Writer:
         if self.job.mask is not None:
             record["outside"] = "NaN" if np.isnan(self.inputs.outside) else self.inputs.outside
         if self.target.crop:
-            record["crop"] = [[part.start, part.stop] for part in self.job.box]
+            record["crop"] = [[part.start, part.stop] for part in self.job.place]
         return record

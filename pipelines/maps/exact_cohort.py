@@ -22,8 +22,9 @@ from glcm_cuda.store.layout import CaseRecord, CaseSource
 from glcm_cuda.store.patches import Samples, sample_voxels, take_samples
 from glcm_cuda.store.reading import PatchStore
 from glcm_cuda.store.writing import StoreWriter
-from pipelines.cohorts.attempts import Attempts, naming
+from pipelines.cohorts.attempts import naming
 from pipelines.cohorts.cohort import Case, case_files, read_cohort
+from pipelines.cohorts.runner import each_case, failed_beside
 from pipelines.cohorts.tissues import tissues_text
 from pipelines.images.dicom.series import Choice
 from pipelines.images.masks import read_labels
@@ -187,8 +188,10 @@ def write_store(
 
     Raises
     ------
+    CasesFailedError
+        At the end, if cases failed: they are listed in ``<path>.failed.csv``, and the store is not written.
     TypeError, ValueError, OSError
-        If an input is unfit, or an output exists or cannot be written.
+        If an output exists or cannot be written.
     """
     writer = StoreWriter(
         path, plan.settings, seed=plan.seed, samples_per_case=plan.samples_per_case, force=force
@@ -199,13 +202,12 @@ def write_store(
     if maps is not None and not force:
         _refuse_other_maps(cases, maps, plan)
     sources: list[CaseSource] = []
-    attempts = Attempts(len(cases))
-    with progress_bar("Exact maps", len(cases)) as progress:
-        for done, case in enumerate(cases, start=1):
-            with attempts.of(case.patient):
-                sources.append(_add(writer, case, plan, maps))
-            progress(done, len(cases))
-    attempts.finish()
+    each_case(
+        "Exact maps",
+        cases,
+        lambda case: sources.append(_add(writer, case, plan, maps)),
+        failed_beside(path),
+    )
     writer.finish(sources)
     with PatchStore(path) as store:
         verified = store.verify(VERIFIED_SAMPLES, plan.seed)

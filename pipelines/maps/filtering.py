@@ -16,6 +16,7 @@ from pipelines.filters.contract import Derived, ImageFilter, Scope
 from pipelines.filters.specification import filter_of, refuse_same_names
 from pipelines.images.volume import Volume
 from pipelines.maps.inputs import Inputs, Mask
+from pipelines.shell.parameter_file import ParameterFile
 
 _PATTERNS = "lbp-"
 """Begins the names of images that hold a few small numbers."""
@@ -76,10 +77,34 @@ def filterings_of(
     ValueError, TypeError, ModuleNotFoundError
         Those of `filter_of` and `settings`.
     """
-    if specifications:
-        glcm = settings(inputs.settings)
-        return tuple(Filtering(filter=filter_of(text), glcm=glcm) for text in specifications)
-    types = () if inputs.parameters is None else inputs.parameters.image_types
+    return filterings_from([filter_of(text) for text in specifications], inputs.parameters, settings)
+
+
+def filterings_from(
+    filters: Sequence[ImageFilter],
+    parameters: ParameterFile | None,
+    settings: Callable[[GLCMSettings | None], GLCMSettings],
+) -> tuple[Filtering, ...]:
+    """Return filters with their settings, or else those of a parameter file.
+
+    Parameters
+    ----------
+    filters : sequence of ImageFilter
+        They replace those of the file.
+    parameters : ParameterFile, optional
+        The file.
+    settings : callable
+        Returns the settings of maps from those of the file, or of none.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Those of `settings`.
+    """
+    if filters:
+        glcm = settings(None if parameters is None else parameters.settings)
+        return tuple(Filtering(filter=one, glcm=glcm) for one in filters)
+    types = () if parameters is None else parameters.image_types
     return tuple(Filtering(filter=one.filter, glcm=settings(one.settings)) for one in types)
 
 
@@ -133,6 +158,31 @@ def refuse_one_level(derived: Derived, glcm: GLCMSettings, bins: Bins, features:
     values = derived.volume.array
     msg = (
         f"{derived.name} has values from {np.nanmin(values):g} to {np.nanmax(values):g}, one level with a "
-        f"bin width of {glcm.bin_width:g}; give --bin-width 1, or binWidth in the section of this image type"
+        f"bin width of {glcm.bin_width:g}; give one of 1 (--bin-width, bin_width, or binWidth in the section "
+        "of this image type)"
     )
     raise ValueError(msg)
+
+
+def refuse_windows_beyond(filterings: Sequence[Filtering], pad: int | None) -> None:
+    """Refuse windows that reach beyond the box that filters work on, as pyradiomics does.
+
+    Parameters
+    ----------
+    filterings : sequence of Filtering
+        Filters, with the settings of windows.
+    pad : int or None
+        Voxels around the mask in the box; None for the whole image.
+
+    Raises
+    ------
+    ValueError
+        If a window reaches farther.
+    """
+    reach = max((max(one.glcm.radii) for one in filterings), default=0)
+    if pad is not None and reach > pad:
+        msg = (
+            f"windows reach {reach} voxels around the mask, filters work on {pad} (padDistance); give a "
+            f"smaller window, or padDistance {reach} in the parameter file"
+        )
+        raise ValueError(msg)

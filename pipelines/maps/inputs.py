@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +18,11 @@ from pipelines.images.preprocessing import (
     Preprocessing,
     moved_labels,
     preprocess,
+    preprocess_part,
     preprocess_with_mask,
 )
 from pipelines.images.provenance import source_record
-from pipelines.images.volume import Volume
+from pipelines.images.volume import Part, Volume
 from pipelines.shell.parameter_file import ParameterFile, read_parameter_file
 
 _log = logging.getLogger(__name__)
@@ -35,6 +36,27 @@ MOST_LABELS = 4096
 Mask = npt.NDArray[np.bool_]
 
 _LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RegionMasks:
+    """The two masks of a region, as IBSI has them.
+
+    Parameters
+    ----------
+    intensity : bool array
+        The voxels that count.
+    morphological : bool array
+        These and those that were left out for their intensities (resegmentation).
+    """
+
+    intensity: Mask
+    morphological: Mask
+
+    @classmethod
+    def alike(cls, mask: Mask) -> Self:
+        """Return the masks of a region of which nothing was left out."""
+        return cls(intensity=mask, morphological=mask)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +115,12 @@ class Inputs:
         if self.mask is None:
             msg = "--params needs --mask FILE, as in pyradiomics"
             raise ValueError(msg)
-        parameters = read_parameter_file(path, region=region)
+        return self.with_parameters(read_parameter_file(path, region=region))
+
+    def with_parameters(self, parameters: ParameterFile | None) -> Inputs:
+        """Return the inputs with what a parameter file says where the options say nothing."""
+        if parameters is None:
+            return self
         choice = self.mask_choice
         if choice.label is None and choice.segment is None:
             choice = replace(choice, label=parameters.label)
@@ -152,19 +179,51 @@ class Inputs:
         """
         if self.mask is None:
             return preprocess(volume, self.steps), None
-        labels = read_mask_labels(self.mask, volume, self.mask_choice)
+        volume, mask = preprocess_with_mask(volume, self._one_mask(self.mask, volume), self.steps)
+        return volume, self._counted(mask, volume)
+
+    def prepared_for_filters(self, volume: Volume) -> tuple[Part, Mask | None]:
+        """Return the part of the image after the steps that filters work on, and the mask there.
+
+        It is the whole image, or the box to which pyradiomics crops it with the parameter file's settings.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+            Those of `prepared`.
+        """
+        if self.mask is None:
+            return Part.all_of(preprocess(volume, self.steps)), None
+        crop = None if self.parameters is None else self.parameters.crop
+        part, mask = preprocess_part(volume, self._one_mask(self.mask, volume), self.steps, crop)
+        return part, self._counted(mask, part.volume)
+
+    @property
+    def filter_pad(self) -> int | None:
+        """Voxels around the mask in the box that filters work on; None if that is the whole image."""
+        if self.parameters is None:
+            return None
+        return replace(self.parameters, steps=self.steps).filter_pad
+
+    def _one_mask(self, path: Path, volume: Volume) -> Mask:
+        """Return the chosen voxels of the mask; the log says which labels are taken together."""
+        labels = read_mask_labels(path, volume, self.mask_choice)
         present = labels_in(labels)
         if len(present) > 1:
             _log.warning(
-                "mask %s: labels %s are taken together; --mask-label chooses one", self.mask, listed(present)
+                "mask %s: labels %s are taken together; --mask-label chooses one", path, listed(present)
             )
-        return self._masked(volume, labels != 0)
+        mask: Mask = labels != 0
+        return mask
 
-    def regions(self, volume: Volume) -> tuple[Volume, dict[int | None, Mask]]:
+    def regions(
+        self, volume: Volume, *, for_filters: bool = False
+    ) -> tuple[Volume, dict[int | None, RegionMasks]]:
         """Return the image after the steps, and on its grid the voxels of each label of the mask.
 
         The key is None where one label was chosen, or the mask has no more than one. A label without a voxel
-        on the grid is left out; the log says so.
+        on the grid is left out; the log says so. With `for_filters` the image is the part of it that
+        `prepared_for_filters` says.
 
         Raises
         ------
@@ -177,26 +236,31 @@ class Inputs:
         labels = read_mask_labels(self.mask, volume, self.mask_choice)
         present = labels_in(labels)
         if len(present) < 2:
-            volume, mask = self._masked(volume, labels != 0)
-            return volume, {None: mask}
+            if for_filters:
+                crop = None if self.parameters is None else self.parameters.crop
+                part, mask = preprocess_part(volume, labels != 0, self.steps, crop)
+                volume = part.volume
+            else:
+                volume, mask = preprocess_with_mask(volume, labels != 0, self.steps)
+            return volume, {None: RegionMasks(intensity=self._counted(mask, volume), morphological=mask)}
         if len(present) > MOST_LABELS:
             msg = (
                 f"mask {self.mask} must have at most {MOST_LABELS} labels, got {len(present)}; is it a mask?"
             )
             raise ValueError(msg)
         image = preprocess(volume, self.steps)
-        labels = moved_labels(labels, volume, image)
+        labels = moved_labels(labels, volume, image, self.steps)
         regions: dict[int | None, Mask] = {label: labels == label for label in present}
         lost = [label for label, mask in regions.items() if not mask.any()]
         for label in lost:
             _log.warning("mask %s: no voxel of label %s is left on the resampled grid", self.mask, label)
-        return image, {label: mask for label, mask in regions.items() if label not in lost}
+        return image, {label: RegionMasks.alike(mask) for label, mask in regions.items() if label not in lost}
 
-    def _masked(self, volume: Volume, mask: Mask) -> tuple[Volume, Mask]:
-        volume, mask = preprocess_with_mask(volume, mask, self.steps)
-        if self.parameters is not None:
-            mask = self.parameters.region(self.mask, mask, volume.array)
-        return volume, mask
+    def _counted(self, mask: Mask, volume: Volume) -> Mask:
+        """Return the voxels of a mask whose intensities count."""
+        if self.parameters is None:
+            return mask
+        return self.parameters.region(self.mask, mask, volume.array)
 
     def record(self) -> dict[str, Any]:
         """Return what a sidecar says of the inputs, but for the image itself."""

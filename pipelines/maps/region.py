@@ -26,7 +26,7 @@ from pipelines.images.reading import read_image
 from pipelines.images.volume import Volume
 from pipelines.maps.aggregations import AGGREGATIONS
 from pipelines.maps.filtering import Filtering, checked_names, derived_images, refuse_one_level
-from pipelines.maps.inputs import Inputs, Mask, listed
+from pipelines.maps.inputs import Inputs, Mask, RegionMasks, listed
 from pipelines.reports.names import feature_names
 from pipelines.reports.tables import counted
 from pipelines.shell.settings import glcm_settings_from
@@ -100,16 +100,37 @@ def write_table(inputs: Inputs, settings: RegionSettings, target: TableTarget) -
         If an input, a setting or the output is unfit, or no feature is defined.
     """
     check_table_output(target.output, *inputs.files, force=target.force)
-    parts = [_Part.of(table, target.names) for table in _tables(inputs, settings)]
-    record = parts[0].record if not settings.filters else _joined_record(parts)
+    table = region_table(inputs, settings, target.names)
     with (
         replacing(sidecar_path(target.output), force=target.force) as sidecar,
         replacing(target.output, force=target.force) as temporary,
     ):
-        write_sidecar(sidecar, record)
-        _write_rows(temporary, parts)
+        write_sidecar(sidecar, table.record)
+        write_rows(temporary, table.rows)
+    return table.summary
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegionTable:
+    """Features of regions: rows of cells by column, how they were made, and a line about them."""
+
+    rows: list[dict[str, Any]]
+    record: dict[str, Any]
+    summary: str
+
+
+def region_table(inputs: Inputs, settings: RegionSettings, names: str) -> RegionTable:
+    """Compute the features of a region.
+
+    Parameters and errors are those of `write_table`; `names` says how columns are called.
+    """
+    parts = [_Part.of(table, names) for table in _tables(inputs, settings)]
     images = f"{counted(len(parts), 'image')}: " if settings.filters else ""
-    return f"{images}{parts[0].summary}"
+    return RegionTable(
+        rows=_joined_rows(parts),
+        record=parts[0].record if not settings.filters else _joined_record(parts),
+        summary=f"{images}{parts[0].summary}",
+    )
 
 
 def region_settings(options: Mapping[str, Any], base: GLCMSettings | None) -> GLCMSettings:
@@ -197,13 +218,18 @@ class _Region:
     `label` is that of the voxels where a mask has several, else None.
     """
 
-    mask: Mask
+    masks: RegionMasks
     label: int | None
     bins: Bins
 
     @property
+    def mask(self) -> Mask:
+        """The voxels that count."""
+        return self.masks.intensity
+
+    @property
     def voxels(self) -> int:
-        """Voxels inside the mask."""
+        """Number of voxels that count."""
         return int(self.mask.sum())
 
     def __str__(self) -> str:
@@ -212,7 +238,9 @@ class _Region:
     def record(self) -> dict[str, Any]:
         """Return what a sidecar says of the region."""
         bins = {"levels": self.bins.levels, "low": self.bins.low, "high": self.bins.high}
-        return {"voxels": self.voxels, "bins": bins}
+        before = int(self.masks.morphological.sum())
+        resegmented = {} if before == self.voxels else {"voxels_before_resegmentation": before}
+        return {"voxels": self.voxels, **resegmented, "bins": bins}
 
 
 @dataclass(frozen=True)
@@ -276,7 +304,8 @@ class _Table:
 
     def _row(self, region: _Region, name: str) -> _Row:
         aggregation = AGGREGATIONS[name]
-        box = bounding_box(region.mask, 0)  # beyond it there is no pair inside the mask
+        shape = region.masks.morphological
+        box = bounding_box(shape, 0)  # beyond it there is no pair inside the mask
         values = roi_features(
             self.volume.array[box],
             [feature.name for feature in self.features],
@@ -285,6 +314,7 @@ class _Table:
             pool_slices=aggregation.pool_slices,
             bins=region.bins,
             spacing=self.volume.zyx_spacing_mm,
+            morphological_mask=shape[box],
         )
         return _Row(region, name, values)
 
@@ -341,12 +371,12 @@ def _tables(inputs: Inputs, settings: RegionSettings) -> Iterator[_Table]:
     aggregations = settings.aggregations or (_common_aggregation(glcm, filters, pool_slices=pooled),)
     for one in filters or [Filtering(filter=Original(), glcm=glcm)]:
         _check_dimensions(inputs.image, volume, one.glcm, aggregations)
-    volume, masks = inputs.regions(volume)
+    volume, masks = inputs.regions(volume, for_filters=bool(filters))
     if not filters:
         yield _table(inputs, volume, masks, glcm, settings.features, aggregations)
         return
     checked_names(filters, volume)
-    together = np.logical_or.reduce(list(masks.values()))
+    together = np.logical_or.reduce([one.intensity for one in masks.values()])
     for derived, one in derived_images(filters, volume, together):
         image, name = derived.volume, derived.name
         table = _table(inputs, image, masks, one.glcm, settings.features, aggregations, name)
@@ -370,7 +400,7 @@ def _common_aggregation(glcm: GLCMSettings, filters: Sequence[Filtering], *, poo
 def _table(
     inputs: Inputs,
     volume: Volume,
-    masks: Mapping[int | None, Mask],
+    masks: Mapping[int | None, RegionMasks],
     glcm: GLCMSettings,
     features: tuple[Feature, ...],
     aggregations: tuple[str, ...],
@@ -378,14 +408,14 @@ def _table(
 ) -> _Table:
     """Find the bins of every region of an image."""
     try:
-        bins = {label: find_bins(volume.array, glcm, mask) for label, mask in masks.items()}
+        bins = {label: find_bins(volume.array, glcm, one.intensity) for label, one in masks.items()}
     except ValueError as error:
         msg = f"{inputs.image}: {derived}{': ' if derived else ''}{error}"
         raise ValueError(msg) from None
     return _Table(
         inputs=inputs,
         volume=volume,
-        regions=tuple(_Region(mask=mask, label=label, bins=bins[label]) for label, mask in masks.items()),
+        regions=tuple(_Region(masks=one, label=label, bins=bins[label]) for label, one in masks.items()),
         settings=glcm,
         features=features,
         aggregations=aggregations,
@@ -469,12 +499,18 @@ def _joined_record(parts: Sequence[_Part]) -> dict[str, Any]:
     return {**shared, "images": images}
 
 
-def _write_rows(path: Path, parts: Sequence[_Part]) -> None:
-    rows = [
+def _joined_rows(parts: Sequence[_Part]) -> list[dict[str, Any]]:
+    """Return the cells of every row, those of all images side by side."""
+    return [
         first | {name: cell for part in parts for name, cell in part.cells[index].items()}
         for index, first in enumerate(parts[0].first)
     ]
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows as CSV, with the columns in the order in which the rows have them."""
+    columns = dict.fromkeys(name for row in rows for name in row)
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer = csv.DictWriter(file, list(columns), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)

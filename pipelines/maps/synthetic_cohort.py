@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from glcm_cuda.base.files import replacing
-from pipelines.cohorts.attempts import Attempts
 from pipelines.cohorts.cohort import (
     CHOICE_COLUMNS,
     COLUMNS,
@@ -21,6 +20,7 @@ from pipelines.cohorts.cohort import (
     phantom_text,
     read_cohort,
 )
+from pipelines.cohorts.runner import FAILED, each_case
 from pipelines.cohorts.runs import read_run, synthetic_column
 from pipelines.cohorts.tissues import TISSUES_COLUMN, tissues_text
 from pipelines.images.dicom.series import Choice
@@ -39,13 +39,12 @@ from pipelines.maps.synthetic import (
 )
 from pipelines.reports.tables import counted
 from pipelines.shell.outputs import refuse_foreign_folder, refuse_inputs
-from pipelines.shell.progress import progress_bar
 from surrogate.exact import ENTROPY
 from surrogate.honesty.checks import refuse_other_settings
 
 _log = logging.getLogger(__name__)
 
-_OWN_FILES = ("index.csv", "*_synthetic.nii.gz", "*_synthetic.nii.gz.json")
+_OWN_FILES = ("index.csv", FAILED, "*_synthetic.nii.gz", "*_synthetic.nii.gz.json")
 
 
 @dataclass(frozen=True)
@@ -86,14 +85,14 @@ def synthesize_cohort(cohort: Path, folder: Path, run: Path, synthesis: Synthesi
         kept = len(jobs) - len(wanted)
         _log.info("%d of %s are already mapped and are kept", kept, counted(len(jobs), "patient"))
     models = _models(run, {job.model for job in wanted}, features)
-    attempts = Attempts(len(wanted))
-    with progress_bar("Synthetic maps", len(wanted)) as progress:
-        for done, job in enumerate(wanted, start=1):
-            with attempts.of(job.case.patient):
-                files = MapFiles(maps=job.outputs, force=True)
-                write_maps(_source(job.case), models[job.model], synthesis, files, fold=job.fold)
-            progress(done, len(wanted))
-    attempts.finish()
+    by_patient = {job.case.patient: job for job in wanted}
+
+    def make(case: Case) -> None:
+        job = by_patient[case.patient]
+        files = MapFiles(maps=job.outputs, force=True)
+        write_maps(_source(case), models[job.model], synthesis, files, fold=job.fold)
+
+    each_case("Synthetic maps", [job.case for job in wanted], make, folder / FAILED)
     index = _write_index(jobs, folder, features)
     _tell_failed(jobs)
     return index

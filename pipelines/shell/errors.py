@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import click
 
 BAD_INPUT = 2
+SOME_FAILED = 3
 INTERRUPTED = 130
 TERMINATED = 143
 
@@ -26,6 +27,14 @@ class BadInput(click.ClickException):
     """An error that the user can fix: shown as one line, exit code 2."""
 
     exit_code = BAD_INPUT
+
+
+class _SomeFailed(BadInput):
+    exit_code = SOME_FAILED
+
+
+class CasesFailedError(ValueError):
+    """Some cases of a cohort failed, and what the others gave is kept: shown as one line, exit code 3."""
 
 
 class Terminated(KeyboardInterrupt):
@@ -103,6 +112,8 @@ def _told_in_one_line(ctx: click.Context) -> Iterator[None]:
         raise click.exceptions.Exit(TERMINATED if terminated else INTERRUPTED) from None
     except (click.exceptions.Exit, click.Abort, BrokenPipeError):
         raise  # not errors: click ends quietly, also if the reader of our output went away
+    except CasesFailedError as error:
+        raise _SomeFailed(describe(error)) from error
     except (ValueError, TypeError, OSError, ImportError, MemoryError, RuntimeError) as error:
         raise BadInput(describe(error)) from error
 

@@ -7,10 +7,10 @@ import functools
 import io
 import logging
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import click
 
@@ -18,6 +18,7 @@ from pipelines.shell.errors import OneLineErrors, one_line
 
 if TYPE_CHECKING:
     from glcm_cuda.families.feature import Feature
+    from pipelines.images.dicom.series import Choice
 
 _PACKAGES = ("glcm_cuda", "surrogate", "pipelines")
 
@@ -156,12 +157,69 @@ def reading_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return packed
 
 
+def refuse_options_of_one_image(paths: Mapping[str, Path | None], choice: Choice) -> None:
+    """Raise ValueError if an option is given that a cohort has no use for.
+
+    Parameters
+    ----------
+    paths : mapping
+        Options and their values.
+    choice : Choice
+        Of a volume; a cohort's CSV has columns for it.
+    """
+    for option, value in paths.items():
+        if value is not None:
+            msg = f"{option} applies to a single image, got a cohort"
+            raise ValueError(msg)
+    if choice.to_dict():
+        options = " and ".join(f"--{name.replace('_', '-')}" for name in choice.to_dict())
+        msg = f"{options}: for a single image, got a cohort; its CSV has the columns series and phase"
+        raise ValueError(msg)
+
+
+class Ended(Protocol):
+    """How a run through a cohort ended."""
+
+    def summary(self) -> str:
+        """Return a line about it."""
+
+    def finish(self) -> None:
+        """Raise an error if cases failed."""
+
+
+def echo_outcome(output: Path, outcome: Ended) -> None:
+    """Print where the outputs of a cohort are, if there are any, and a line about them; then end.
+
+    Raises
+    ------
+    CasesFailedError
+        If cases failed.
+    """
+    if output.exists():
+        click.echo(output)
+    click.echo(outcome.summary())
+    outcome.finish()
+
+
 def preprocessing_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of preprocessing; the command receives them as `steps`."""
 
     @click.option("--subtract", type=FilePath(), help="Image to subtract, e.g. the pre-contrast phase.")
     @click.option("--n4", is_flag=True, help="Correct the MR bias field with N4.")
     @click.option("--resample", metavar="X,Y,Z", help="Resample to this spacing in mm; 0 keeps an axis.")
+    @click.option(
+        "--interpolator",
+        type=click.Choice(["nearest", "linear", "spline"]),
+        help="How images are resampled; spline: cubic B-spline.  [default: linear, or that of --params]",
+    )
+    @click.option(
+        "--mask-interpolator",
+        type=click.Choice(["nearest", "linear"]),
+        help="How masks are resampled with the image; linear: 0.5 or more is inside, as in IBSI.  [default: "
+        "nearest]",
+    )
+    @click.option("--round", "rounded", is_flag=True, help="Round intensities to whole numbers then (CT).")
+    @click.option("--clip", type=float, nargs=2, metavar="LOW HIGH", help="Clip intensities: -160 240.")
     @click.option("--standardize", type=FilePath(), help="Intensity standard of `cohort standard`.")
     @click.option("--normalize", metavar="zscore", help="Normalise to mean 0, standard deviation 1.")
     @click.option("--clip-outliers", type=float, help="Clip beyond this many standard deviations.")
@@ -171,17 +229,26 @@ def preprocessing_options(function: Callable[..., Any]) -> Callable[..., Any]:
         subtract: Path | None,
         n4: bool,
         resample: str | None,
+        interpolator: str | None,
+        mask_interpolator: str | None,
+        rounded: bool,
+        clip: tuple[float, float] | None,
         standardize: Path | None,
         normalize: Any,
         clip_outliers: float | None,
         **named: Any,
     ) -> Any:
         from pipelines.images.preprocessing import Preprocessing
+        from pipelines.images.resampling import INTERPOLATORS, MASK_INTERPOLATORS
 
         steps = Preprocessing(
             subtract=subtract,
             n4=n4,
             spacing_mm=None if resample is None else _spacing(resample),
+            interpolator=None if interpolator is None else INTERPOLATORS[interpolator],
+            mask_interpolator=None if mask_interpolator is None else MASK_INTERPOLATORS[mask_interpolator],
+            rounded=rounded,
+            clip=clip,
             standardize=standardize,
             normalize=normalize,
             outliers=clip_outliers,

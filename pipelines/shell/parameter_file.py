@@ -27,6 +27,7 @@ from pipelines.images.preprocessing import Preprocessing
 from pipelines.images.resampling import CornerGrid
 from pipelines.images.volume import Volume
 from pipelines.shell.image_types import FILTER_SETTINGS, IMAGE_TYPES
+from pipelines.shell.own_section import KEYS, OWN_SECTION, OwnSettings, own_settings
 from pipelines.shell.yaml_values import (
     Values,
     expected,
@@ -39,7 +40,7 @@ from pipelines.shell.yaml_values import (
 
 _log = logging.getLogger(__name__)
 
-SECTIONS = ("imageType", "featureClass", "setting", "voxelSetting")
+SECTIONS = ("imageType", "featureClass", "setting", "voxelSetting", OWN_SECTION)
 
 COMPUTED = (
     "binWidth", "binCount", "distances", "force2D", "force2Ddimension", "symmetricalGLCM", "weightingNorm",
@@ -124,6 +125,9 @@ class ParameterFile:
         Along how many axes a mask must extend, and how many voxels it must hold.
     steps : Preprocessing
         Preprocessing of image and mask.
+    crop : int, optional
+        Voxels around the mask to which the image is cropped before filters, if it is not resampled
+        (preCrop, padDistance).
     resegment : tuple of 0 to 2 floats
         Lowest and highest intensity that counts inside the mask; empty for all.
     image_types : tuple of ImageType
@@ -131,6 +135,8 @@ class ParameterFile:
     resegment_mode : {"absolute", "relative", "sigma"}
         Whether these are intensities, fractions of the highest one in the mask, or standard deviations from
         the mean in the mask.
+    resegment_sigma : float, optional
+        Standard deviations from the mean in the mask beyond which voxels do not count either.
     """
 
     path: Path
@@ -141,9 +147,18 @@ class ParameterFile:
     minimum_dimensions: int = 2
     minimum_voxels: int = 1
     steps: Preprocessing = field(default_factory=Preprocessing)
+    crop: int | None = None
     resegment: tuple[float, ...] = ()
     resegment_mode: str = "absolute"
+    resegment_sigma: float | None = None
     image_types: tuple[ImageType, ...] = ()
+
+    @property
+    def filter_pad(self) -> int | None:
+        """Voxels around the mask in the box that filters work on; None for the whole image."""
+        if self.steps.grid is not None:
+            return self.steps.grid.pad
+        return None if self.steps.spacing_mm is not None else self.crop
 
     @staticmethod
     def fitted(settings: GLCMSettings, volume: Volume) -> GLCMSettings:
@@ -153,21 +168,14 @@ class ParameterFile:
     def region(
         self, name: object, mask: npt.NDArray[np.bool_], array: npt.NDArray[Any]
     ) -> npt.NDArray[np.bool_]:
-        """Return the voxels of a mask whose intensities count.
+        """Return the voxels of a mask whose intensities count: in every range that the file gives.
 
         Raises
         ------
         ValueError
             If fewer are left than the file asks for; `name` is what the message calls the mask.
         """
-        if self.resegment:
-            intensities = array[mask]
-            scale, origin = {
-                "absolute": (1, 0),
-                "relative": (intensities.max(), 0),
-                "sigma": (intensities.std(), intensities.mean()),
-            }[self.resegment_mode]
-            low, high = (*(origin + scale * edge for edge in self.resegment), np.inf)[:2]
+        for low, high in self._ranges(array[mask]):
             mask = mask & (array >= low) & (array <= high)
         voxels = int(np.count_nonzero(mask))
         if voxels < self.minimum_voxels:
@@ -185,6 +193,22 @@ class ParameterFile:
             )
             raise ValueError(msg)
         return mask
+
+    def _ranges(self, intensities: npt.NDArray[Any]) -> list[tuple[float, float]]:
+        """Return the ranges in which intensities count, each found over the whole mask (IBSI, IF9H)."""
+        ranges = []
+        if self.resegment:
+            scale, origin = {
+                "absolute": (1, 0),
+                "relative": (intensities.max(), 0),
+                "sigma": (intensities.std(), intensities.mean()),
+            }[self.resegment_mode]
+            low, high = (*(origin + scale * edge for edge in self.resegment), np.inf)[:2]
+            ranges.append((low, high))
+        if self.resegment_sigma is not None:
+            mean, reach = intensities.mean(), self.resegment_sigma * intensities.std()
+            ranges.append((mean - reach, mean + reach))
+        return ranges
 
 
 def read_parameter_file(path: str | os.PathLike[str], *, region: bool = False) -> ParameterFile:
@@ -222,23 +246,23 @@ def _parsed(path: Path, content: Mapping[str, Any], *, region: bool) -> Paramete
         types=sections["imageType"],
         features=_features(sections["featureClass"]),
         region=region,
+        own=own_settings(sections[OWN_SECTION]),
     )
 
 
 def sections_of(content: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the four sections of a parameter file, empty where one is missing.
+    """Return pyradiomics' four sections of a parameter file and ours, empty where one is missing.
 
     Raises
     ------
     ValueError
-        If a section, or a setting, has a name that pyradiomics does not know.
+        If a section, or a setting, has an unknown name.
     """
     refuse_unknown("section", content, SECTIONS)
     sections = {name: mapping(name, content.get(name)) for name in SECTIONS}
-    for name, known, others in (
-        ("setting", SETTINGS, dict.fromkeys(VOXEL_SETTINGS, "voxelSetting")),
-        ("voxelSetting", VOXEL_SETTINGS, dict.fromkeys(SETTINGS, "setting")),
-    ):
+    keys = {"setting": SETTINGS, "voxelSetting": VOXEL_SETTINGS, OWN_SECTION: KEYS}
+    for name, known in keys.items():
+        others = {key: other for other, those in keys.items() if other != name for key in those}
         refuse_unknown(name, sections[name], known, elsewhere=others)
     refuse_unknown("imageType", sections["imageType"], tuple(IMAGE_TYPES))
     return sections
@@ -252,6 +276,7 @@ def parameters_of(
     types: Mapping[str, Any],
     features: tuple[str, ...],
     region: bool,
+    own: OwnSettings | None = None,
 ) -> ParameterFile:
     """Return what settings of pyradiomics ask for.
 
@@ -267,27 +292,25 @@ def parameters_of(
         Names of features.
     region : bool
         See `read_parameter_file`.
+    own : OwnSettings, optional
+        Settings that pyradiomics does not have.
 
     Raises
     ------
     ValueError
         If a value is not one that pyradiomics would accept, or asks for what is not supported.
     """
+    own = own or OwnSettings()
     values, voxel_values = _values(setting), _values(voxel)
     voxel_values.integer("voxelBatch", 1, low=1)
     outside = voxel_values.number("initValue", 0.0)
     radius = voxel_values.integer("kernelRadius", 1, low=1)
     masked = voxel_values.boolean("maskedKernel", True) or region
-    window = _Window(radius=radius, masked=masked, region=region)
+    window = _Window(radius=radius, masked=masked, region=region, own=own)
     _refuse_preprocessing(values, radius)
     of_types = {name: _image_type(name, types[name], setting, window) for name in types}
     settings = of_types["Original"].settings if "Original" in of_types else _glcm(values, window)
     image_types = tuple(of_types.values()) if of_types.keys() - {"Original"} else ()
-    if image_types and (_grid(values) or values.boolean("preCrop", False)):
-        _log.warning(
-            "filters work on the whole image; pyradiomics crops it to padDistance voxels around the mask "
-            "first (resampledPixelSpacing, preCrop), so that its values differ"
-        )
     return ParameterFile(
         path=path,
         settings=settings,
@@ -296,19 +319,22 @@ def parameters_of(
         outside=outside,
         minimum_dimensions=values.integer("minimumROIDimensions", 2, low=1, high=3),
         minimum_voxels=1 + values.integer("minimumROISize", 0, low=1),
-        steps=_steps(values),
+        steps=_steps(values, own),
+        crop=_pad(values) if values.boolean("preCrop", False) else None,
         image_types=image_types,
+        resegment_sigma=own.resegment_sigma,
         **_resegmentation(values),
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Window:
-    """What ``voxelSetting`` says of windows; `region` where there are none."""
+    """What ``voxelSetting`` says of windows, `region` where there are none; and settings of our own."""
 
     radius: int
     masked: bool
     region: bool
+    own: OwnSettings
 
 
 def _values(values: Mapping[str, Any]) -> Values:
@@ -330,7 +356,8 @@ def _image_type(name: str, content: Any, setting: Mapping[str, Any], window: _Wi
     values = _values({**setting, **own})
     try:
         _refuse_preprocessing(_values(own), window.radius)
-        return ImageType(filter=IMAGE_TYPES[name](values), settings=_glcm(values, window))
+        settings = _glcm(values, window, filtered=name != "Original")
+        return ImageType(filter=IMAGE_TYPES[name](values), settings=settings)
     except (ValueError, TypeError) as error:
         if name == "Original":
             raise
@@ -338,9 +365,11 @@ def _image_type(name: str, content: Any, setting: Mapping[str, Any], window: _Wi
         raise ValueError(msg) from None
 
 
-def _glcm(values: Values, window: _Window) -> GLCMSettings:
+def _glcm(values: Values, window: _Window, *, filtered: bool = False) -> GLCMSettings:
     """Return the settings of features."""
     fields = _bins(values) | _counting(values)
+    if not filtered:  # a filtered image has other intensities
+        fields |= _bin_range(values, window.own)
     fields["window"] = 2 * window.radius + 1
     if window.region:  # a region has no window, but the settings need one wider than every distance
         fields["window"] = 2 * max(fields["distance"]) + 1
@@ -348,7 +377,8 @@ def _glcm(values: Values, window: _Window) -> GLCMSettings:
         range_over="mask" if window.masked else "crop",
         masked_window=window.masked,
         directions="all",
-        bin_edges="pyradiomics",
+        bin_edges=window.own.bin_edges,
+        ngtdm_isolated=window.own.ngtdm_isolated,
         **fields,
     )
 
@@ -358,7 +388,7 @@ def _refuse_preprocessing(values: Values, radius: int) -> None:
     _refuse_if("correctMask", values.boolean("correctMask", False), "resample the mask to the image", "true")
     channel = values.integer("label_channel", 0, low=0)
     _refuse_if("label_channel", channel != 0, "write that channel of the mask to a file", channel)
-    pad = values.integer("padDistance", 5, low=0)
+    pad = _pad(values)
     if pad < radius and (values.boolean("preCrop", False) or _grid(values)):
         msg = f"padDistance must be at least kernelRadius if the image is cropped or resampled, got {pad}"
         raise ValueError(msg)
@@ -370,11 +400,11 @@ def _refuse_if(name: str, refused: bool, advice: str, value: Any) -> None:
         raise ValueError(msg)
 
 
-def _steps(values: Values) -> Preprocessing:
+def _steps(values: Values, own: OwnSettings) -> Preprocessing:
     """Return the preprocessing: normalisation over the whole image, and resampling."""
-    grid = _grid(values)
+    resampling = _resampling(_grid(values), own)
     if not values.boolean("normalize", False):
-        return Preprocessing(grid=grid)
+        return resampling
     outliers = values.number("removeOutliers", math.inf)
     if not outliers > 0:
         raise ValueError(expected("removeOutliers", "a number above 0", values.values["removeOutliers"]))
@@ -382,7 +412,21 @@ def _steps(values: Values) -> Preprocessing:
     if not 0 < scale < math.inf:
         raise ValueError(expected("normalizeScale", "a number above 0", values.values["normalizeScale"]))
     clipped = None if outliers == math.inf else outliers
-    return Preprocessing(normalize="zscore", outliers=clipped, scale=scale, grid=grid)
+    return replace(resampling, normalize="zscore", outliers=clipped, scale=scale)
+
+
+def _resampling(grid: CornerGrid | None, own: OwnSettings) -> Preprocessing:
+    """Return the steps that take an image to a grid, pyradiomics' or IBSI's."""
+    if grid is None:
+        return Preprocessing(rounded=own.rounded)
+    if own.grid == "ibsi":
+        return Preprocessing(
+            spacing_mm=grid.spacing_mm,
+            interpolator=grid.interpolator,
+            mask_interpolator=own.mask_interpolator,
+            rounded=own.rounded,
+        )
+    return Preprocessing(grid=replace(grid, mask_interpolator=own.mask_interpolator), rounded=own.rounded)
 
 
 def _grid(values: Values) -> CornerGrid | None:
@@ -395,7 +439,11 @@ def _grid(values: Values) -> CornerGrid | None:
     if name not in INTERPOLATORS:
         raise ValueError(expected("interpolator", f"one of {', '.join(INTERPOLATORS)}", name))
     x, y, z = map(float, spacing)
-    return CornerGrid(spacing_mm=(x, y, z), interpolator=name, pad=values.integer("padDistance", 5, low=0))
+    return CornerGrid(spacing_mm=(x, y, z), interpolator=name, pad=_pad(values))
+
+
+def _pad(values: Values) -> int:
+    return values.integer("padDistance", 5, low=0)
 
 
 def _is_spacing(value: Any) -> bool:
@@ -421,6 +469,20 @@ def _bins(values: Values) -> dict[str, Any]:
     if not (math.isfinite(width) and width > 0):
         raise ValueError(expected("binWidth", "a positive number", values.values["binWidth"]))
     return {"bin_width": width}
+
+
+def _bin_range(values: Values, own: OwnSettings) -> dict[str, Any]:
+    """Return where IBSI's bins of a fixed width begin and end: at the range of resegmentation."""
+    resegmentation = _resegmentation(values)
+    if own.bin_edges != "ibsi" or "binCount" in values.values or not resegmentation:
+        return {}
+    edges, mode = resegmentation["resegment"], resegmentation["resegment_mode"]
+    if mode != "absolute":
+        return {}
+    if len(edges) == 1:
+        msg = f"binEdges ibsi with binWidth needs both ends of resegmentRange, got {list(edges)}"
+        raise ValueError(msg)
+    return {"intensity_range": edges}
 
 
 def _counting(values: Values) -> dict[str, Any]:

@@ -1,7 +1,8 @@
-"""The progress bar."""
+"""The progress of a command: a bar, or lines for a program that shows it."""
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -11,12 +12,19 @@ import click
 
 _BAR_AFTER_SECONDS = 2.0
 
+_VARIABLE = "RADSYNTH_PROGRESS"
+"""Environment variable; ``lines`` asks for lines in place of a bar."""
+
+_STEPS = 100
+"""Most lines of one bar."""
+
 
 @contextmanager
 def progress_bar(label: str, total: int | None = None) -> Iterator[Callable[[int, int], None]]:
     """Yield a callable ``(done, total)`` that draws a bar on stderr.
 
-    Nothing is drawn in the first two seconds, nor if stderr is not a terminal.
+    Nothing is drawn in the first two seconds, nor if stderr is not a terminal. If the environment has
+    ``RADSYNTH_PROGRESS=lines``, it writes lines such as ``progress 0.25 map`` instead.
 
     Parameters
     ----------
@@ -25,6 +33,9 @@ def progress_bar(label: str, total: int | None = None) -> Iterator[Callable[[int
     total : int, optional
         Number of steps; the callable's own `total` wins.
     """
+    if os.environ.get(_VARIABLE) == "lines":
+        yield _Lines(label, total).report
+        return
     start = time.monotonic()
     shown = 0
     bar: click._termui_impl.ProgressBar[int] | None = None
@@ -40,3 +51,18 @@ def progress_bar(label: str, total: int | None = None) -> Iterator[Callable[[int
             shown = done
 
         yield report
+
+
+class _Lines:
+    """Progress as lines, each one step further than the last."""
+
+    def __init__(self, label: str, total: int | None) -> None:
+        self.label, self.total = label, total
+        self.step = -1
+
+    def report(self, done: int, of: int) -> None:
+        """Write a line if a step was made."""
+        step = _STEPS * done // max(1, of or self.total or 1)
+        if step > self.step:
+            self.step = step
+            click.echo(f"progress {step / _STEPS:.2f} {self.label}", err=True)

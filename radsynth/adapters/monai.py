@@ -15,6 +15,8 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform, Transform
 
 from glcm_cuda import GLCMSettings
+from radsynth.arguments import texts_of
+from radsynth.filtering import Filters
 from radsynth.mapping import map as texture_map
 
 
@@ -29,6 +31,8 @@ class TextureMap(Transform):
         See `radsynth.map`.
     outside : float
         Value outside a mask. It is 0, not NaN, by default, as few networks take NaN.
+    filters : str or iterable of str, optional
+        See `radsynth.map`; the features of each derived image stand together.
     **keywords
         Fields of `Settings`: ``levels=32``.
 
@@ -44,12 +48,14 @@ class TextureMap(Transform):
         settings: GLCMSettings | None = None,
         *,
         outside: float = 0.0,
+        filters: Filters = None,
         **keywords: Any,
     ) -> None:
         super().__init__()
-        self.features = (features,) if isinstance(features, str) else tuple(features)
+        self.features = texts_of("features", features, "a name or several")
         self.settings = settings
         self.outside = outside
+        self.filters = None if filters is None else texts_of("filters", filters, "specifications")
         self.keywords = keywords
 
     def __call__(self, data: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
@@ -67,9 +73,18 @@ class TextureMap(Transform):
         TypeError, ValueError
             Those of `radsynth.map`.
         """
+        if not isinstance(data, torch.Tensor):
+            msg = f"data must be a tensor (C, H, W, D), got {type(data).__name__}"
+            raise TypeError(msg)
         outside = None if mask is None else self.outside
         maps = texture_map(
-            data, self.features, mask=mask, settings=self.settings, outside=outside, **self.keywords
+            data,
+            self.features,
+            mask=mask,
+            settings=self.settings,
+            filters=self.filters,
+            outside=outside,
+            **self.keywords,
         )
         joined: torch.Tensor = torch.cat(list(maps.values()))
         return joined.copy_meta_from(data) if hasattr(joined, "copy_meta_from") else joined
@@ -82,7 +97,7 @@ class TextureMapd(MapTransform):
     ----------
     keys : str or sequence of str
         Keys of the images.
-    features, settings, outside, keywords
+    features, settings, outside, filters, keywords
         See `TextureMap`.
     mask_key : str, optional
         Key of the mask; without one the whole image is mapped.
@@ -101,11 +116,12 @@ class TextureMapd(MapTransform):
         mask_key: Hashable | None = None,
         output_postfix: str | None = None,
         outside: float = 0.0,
+        filters: Filters = None,
         allow_missing_keys: bool = False,
         **keywords: Any,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.transform = TextureMap(features, settings, outside=outside, **keywords)
+        self.transform = TextureMap(features, settings, outside=outside, filters=filters, **keywords)
         self.mask_key = mask_key
         self.output_postfix = output_postfix
 

@@ -65,7 +65,11 @@ def defaults() -> dict[str, Any]:
 
 
 def parameters_from(
-    settings: Mapping[str, Any], own: Mapping[str, Any], *, voxel_based: bool
+    settings: Mapping[str, Any],
+    own: Mapping[str, Any] | None = None,
+    image_type: str = "Original",
+    *,
+    voxel_based: bool,
 ) -> ParameterFile:
     """Return what the settings of an extractor ask for.
 
@@ -75,8 +79,10 @@ def parameters_from(
     ----------
     settings : mapping
         Of sections ``setting`` and ``voxelSetting`` together.
-    own : mapping
-        Settings for the image type Original alone.
+    own : mapping, optional
+        Settings for an image type alone. Of those that are given, the log names what is unknown.
+    image_type : str
+        Its name.
     voxel_based : bool
         Whether maps are asked for.
 
@@ -85,17 +91,19 @@ def parameters_from(
     ValueError
         If a setting has an unfit value, or asks for what is not supported; the message names it.
     """
-    for name in settings:
+    for name in settings if own is None else own:
         if name not in (*SETTINGS, *VOXEL_SETTINGS, "voxelBased"):
             hint = nearest(name, (*SETTINGS, *VOXEL_SETTINGS))
             _log.warning("setting %r is unknown to pyradiomics and changes nothing%s", name, hint)
     used = {name: plain(name, value) for name, value in settings.items() if name not in _WITH_THE_SUBJECT}
-    special = {name: plain(name, value) for name, value in own.items() if name not in _WITH_THE_SUBJECT}
+    special = {
+        name: plain(name, value) for name, value in (own or {}).items() if name not in _WITH_THE_SUBJECT
+    }
     return parameters_of(
         Path("the extractor"),
         _only(used, SETTINGS),
         _only(used | special, VOXEL_SETTINGS),
-        types={"Original": _only(special, SETTINGS)},
+        types={image_type: _only(special, SETTINGS)},
         features=(),
         region=not voxel_based,
     )
@@ -115,6 +123,11 @@ def plain(name: str, value: Any) -> Any:
         names = {getattr(SimpleITK, one): one for one in INTERPOLATORS}
         return names.get(value, value)
     return value
+
+
+def crop_distance(settings: Mapping[str, Any]) -> int | None:
+    """Return to how many voxels around the mask the image is cropped first; None if it is not."""
+    return int(settings.get("padDistance", DEFAULTS["padDistance"])) if settings.get("preCrop") else None
 
 
 def shapes_in(features: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -146,6 +159,9 @@ def _names_of(family: str, given: Any) -> list[str]:
     """Return the features of a class that are named, or all that are not deprecated."""
     known = [feature.pyradiomics for feature in _TEXTURES[family].features if feature.pyradiomics]
     known.sort(key="{}FeatureValue".format)  # pyradiomics sorts its methods: MeanAbsoluteDeviation, then Mean
+    if not isinstance(given, list | tuple | set | None):
+        msg = f"{family} must be a list of features, got {given!r}"
+        raise TypeError(msg)
     names = [str(name) for name in given or ()]
     for name in names:
         if name in SAME_AS.get(family, {}):

@@ -17,28 +17,21 @@ def refuse_without_pyradiomics(what: str) -> None:
 
 
 def by_pyradiomics(
-    subject: Subject,
-    settings: Mapping[str, Any],
-    image_types: Mapping[str, Any],
-    features: Mapping[str, list[str]],
-    *,
-    voxel_based: bool,
+    subject: Subject, settings: Mapping[str, Any], features: Mapping[str, list[str]]
 ) -> dict[str, Any]:
-    """Return what pyradiomics computes of a subject, without its diagnostics.
+    """Return what pyradiomics computes of a subject's region, without its diagnostics.
 
     Parameters
     ----------
     subject : Subject
         Image and mask.
-    settings, image_types, features : mapping
-        The extractor's settings, and the image types and feature classes that are handed over.
-    voxel_based : bool
-        Whether maps are asked for.
+    settings, features : mapping
+        The extractor's settings, and the feature classes that are handed over.
     """
     from radiomics.featureextractor import RadiomicsFeatureExtractor  # optional
 
     theirs = RadiomicsFeatureExtractor(**{**settings, "additionalInfo": False, "correctMask": False})
-    theirs.enabledImagetypes = dict(image_types)
+    theirs.enabledImagetypes = {}
     theirs.enabledFeatures = dict(features)
-    result: dict[str, Any] = theirs.execute(*subject.images(), label=subject.label, voxelBased=voxel_based)
+    result: dict[str, Any] = theirs.execute(*subject.images(), label=subject.label)
     return result

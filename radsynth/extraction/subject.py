@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,7 @@ def read_subject(image: Any, mask: Any, settings: Mapping[str, Any]) -> Subject:
     TypeError, ValueError, OSError
         If one cannot be read, the label is not there, or the mask is on another grid.
     """
+    _check(settings)
     volume = _volume(image, "imageFilepath")
     labels = _labels(mask, int(settings.get("label_channel") or 0))
     label = settings.get("label", 1)
@@ -90,6 +92,19 @@ def read_subject(image: Any, mask: Any, settings: Mapping[str, Any]) -> Subject:
     _refuse_beyond(subject)
     corrected = replace(volume, array=nearest_on_grid("mask", labels, volume))
     return replace(subject, corrected=corrected)
+
+
+def _check(settings: Mapping[str, Any]) -> None:
+    """Refuse settings of image and mask that are of the wrong kind."""
+    for name, kind, words in (
+        ("label", Integral, "a whole number"),
+        ("label_channel", Integral, "a whole number"),
+        ("geometryTolerance", Real, "a number"),
+    ):
+        value = settings.get(name)
+        if value is not None and not isinstance(value, kind):
+            msg = f"{name} must be {words}, got {value!r}"
+            raise TypeError(msg)
 
 
 def _volume(image: Any, name: str) -> Volume:

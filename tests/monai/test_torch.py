@@ -116,6 +116,18 @@ def test_masks_of_other_kinds_are_refused(files):
         radsynth.map(tensor.to(torch.complex64))
 
 
+def test_transforms_name_unfit_arguments():
+    for make, words in (
+        (lambda: TextureMap(3), "features must be a name or several, got 3"),
+        (lambda: TextureMapd("image", filters=3), "filters must be specifications, got 3"),
+        (lambda: TextureMap()(np.zeros((1, 2, 3, 4))), r"data must be a tensor \(C, H, W, D\), got ndarray"),
+    ):
+        with pytest.raises(TypeError, match=words):
+            make()
+    with pytest.raises(ValueError, match="image must be a tensor"):
+        TextureMap()(torch.zeros(3, 4, 5))
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.bool, torch.float64])
 def test_types_of_tensors(files, dtype):
     _, image, _ = files
@@ -156,6 +168,28 @@ def test_the_dictionary_transform_in_a_pipeline(files):
     np.testing.assert_array_equal(replaced["image"][0], expected(image))
     with pytest.raises(KeyError):
         TextureMapd("none")(result)
+
+
+def test_filters_of_every_channel(files):
+    _, image, mask = files
+    keywords = {"filters": ["original", "log:sigma=2,3"], "settings": SETTINGS}
+    tensor, spacing = torch.from_numpy(np.stack([image, image[::-1]])), (1, 2, 3)
+    made = radsynth.map(tensor, "contrast", mask=torch.from_numpy(mask)[None], spacing=spacing, **keywords)
+    for channel, array in enumerate((image, image[::-1])):
+        alone = radsynth.map(array.T, "contrast", mask=mask.T, spacing=spacing[::-1], **keywords)
+        assert list(alone) == list(made)
+        for key, values in alone.items():
+            np.testing.assert_array_equal(made[key][channel], values.T)
+
+
+def test_filters_in_the_dictionary_transform(files):
+    paths, image, _ = files
+    loaded = load(paths)
+    made = TextureMapd("image", ["joint_entropy", "contrast"], SETTINGS, filters=("square", "original"))(
+        loaded
+    )
+    assert made["image"].shape == (4, *image.shape)
+    np.testing.assert_array_equal(made["image"][3], expected(image, features="contrast"))
 
 
 def test_in_torchio(files):

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
+import scipy.ndimage
+import scipy.special
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 DATA = Path(os.environ.get("RADSYNTH_DATA", Path(__file__).parents[2] / ".." / "shared" / "data")).resolve()
@@ -28,6 +31,18 @@ def compare():
         np.testing.assert_allclose(found, expected, rtol=rtol, atol=atol, err_msg=f"{tool} {feature}")
 
     return hold
+
+
+@pytest.fixture
+def _old_names(monkeypatch):
+    """Put back what pyradiomics imports and SciPy has removed."""
+    module = ModuleType("scipy.ndimage.interpolation")
+    module.map_coordinates = scipy.ndimage.map_coordinates
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(
+        scipy.special, "sph_harm", lambda m, n, theta, phi: scipy.special.sph_harm_y(n, m, phi, theta),
+        raising=False,
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="session")

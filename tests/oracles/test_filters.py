@@ -7,13 +7,10 @@ are float64.
 
 from __future__ import annotations
 
-import sys
-from types import ModuleType
+import json
 
 import numpy as np
 import pytest
-import scipy.ndimage
-import scipy.special
 import SimpleITK as sitk
 from radiomics import imageoperations
 from radiomics.featureextractor import RadiomicsFeatureExtractor
@@ -24,6 +21,7 @@ from glcm_cuda.families.registry import features_named
 from glcm_cuda.roi import roi_features
 from pipelines.filters.contract import Scope
 from pipelines.filters.specification import filter_of
+from pipelines.images.preprocessing import preprocess_part
 from pipelines.images.volume import image_of, volume_of
 from pipelines.shell.parameter_file import read_parameter_file
 
@@ -79,18 +77,6 @@ def make(request):
     return lambda dtype: request.param(request.getfixturevalue("data_dir"), dtype)
 
 
-@pytest.fixture
-def _old_names(monkeypatch):
-    """Put back what pyradiomics imports and SciPy has removed."""
-    module = ModuleType("scipy.ndimage.interpolation")
-    module.map_coordinates = scipy.ndimage.map_coordinates
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setattr(
-        scipy.special, "sph_harm", lambda m, n, theta, phi: scipy.special.sph_harm_y(n, m, phi, theta),
-        raising=False,
-    )  # fmt: skip
-
-
 @pytest.mark.usefixtures("_old_names")
 @pytest.mark.parametrize("dtype", [sitk.sitkInt16, sitk.sitkFloat64], ids=["int16", "float64"])
 @pytest.mark.parametrize("where", SCOPES)
@@ -113,6 +99,51 @@ def test_images_are_those_of_pyradiomics(compare, make, text, where, dtype):
         scale = np.abs(expected[name]).max()
         pair = values[inner], expected[name][inner]
         compare("pyradiomics", name, *pair, RTOL, RTOL * scale, row=f"image {image_type}")
+
+
+CROPS = {
+    "resampled": {"resampledPixelSpacing": [1.1, 1.2, 2], "interpolator": "sitkBSpline"},
+    "linear, padded by 2": {
+        "resampledPixelSpacing": [0.6, 0, 0],
+        "interpolator": "sitkLinear",
+        "padDistance": 2,
+    },
+    "normalised": {"normalize": True, "normalizeScale": 100, "resampledPixelSpacing": [1, 1, 1]},
+    "cropped": {"preCrop": True, "padDistance": 3},
+    "as it is": {},
+}
+"""Settings with which pyradiomics crops the image before the filters, but for the last."""
+
+
+@pytest.mark.usefixtures("_old_names")
+@pytest.mark.parametrize("dtype", [sitk.sitkInt16, sitk.sitkFloat64], ids=["int16", "float64"])
+@pytest.mark.parametrize("setting", CROPS.values(), ids=CROPS)
+def test_filters_work_on_the_box_of_pyradiomics(compare, tmp_path, dtype, setting):
+    """The image and the mask that its filters get, to the bit, and what they make of them."""
+    image = phantom(None, dtype)
+    inside = np.zeros(image.GetSize()[::-1], np.uint8)
+    inside[4:9, 7:15, 6:16] = 1
+    mask = sitk.GetImageFromArray(inside)
+    mask.CopyInformation(image)
+    params = tmp_path / "p.yaml"
+    params.write_text(json.dumps({"setting": {**setting, "minimumROIDimensions": 1}}))
+    settings = RadiomicsFeatureExtractor(str(params)).settings
+    theirs, their_mask = RadiomicsFeatureExtractor.loadImage(image, mask, None, **settings)
+    file = read_parameter_file(params)
+    part, moved = preprocess_part(volume_of(image), inside == 1, file.steps, file.crop)
+    np.testing.assert_array_equal(part.volume.array, sitk.GetArrayFromImage(theirs))
+    np.testing.assert_array_equal(moved, sitk.GetArrayFromImage(their_mask) == 1)
+    np.testing.assert_array_equal(part.volume.spacing_mm, theirs.GetSpacing())
+    np.testing.assert_allclose(part.volume.origin_mm, theirs.GetOrigin(), rtol=1e-14)
+    assert [one.stop - one.start for one in part.box] == list(part.volume.array.shape)
+    for text, (image_type, told) in CASES.items():
+        if text.startswith("lbp-3d"):  # held above, to the rounding of its sums
+            continue
+        expected = getattr(imageoperations, f"get{image_type}Image")(theirs, their_mask, **told)
+        found = filter_of(text).images(part.volume, Scope())
+        for derived, (their_image, name, _) in zip(found, expected, strict=True):
+            pair = derived.volume.array, sitk.GetArrayFromImage(their_image)
+            compare("pyradiomics", name, *pair, 0, 0, row=f"crop {image_type}")
 
 
 PARAMETERS = """
@@ -158,12 +189,15 @@ def executed(path, region, *, voxels):
 
 
 @pytest.mark.usefixtures("_old_names")
+@pytest.mark.parametrize("crop", ["", "resampledPixelSpacing: [1, 1, 2]", "preCrop: true, padDistance: 2"])
 @pytest.mark.parametrize("voxels", [True, False], ids=["voxels", "segment"])
-def test_parameter_files_with_image_types_give_every_key(compare, parameters, region, voxels):
+def test_parameter_files_with_image_types_give_every_key(compare, parameters, region, voxels, crop):
+    parameters.write_text(PARAMETERS.replace("binWidth: 20}", f"binWidth: 20, {crop}}}"))
     expected = executed(parameters, region, voxels=voxels)
     file = read_parameter_file(parameters, region=not voxels)
-    volume, inside = volume_of(region[0]), sitk.GetArrayFromImage(region[1]) == 1
-    found = {}
+    whole = volume_of(region[0]), sitk.GetArrayFromImage(region[1]) == 1
+    part, inside = preprocess_part(*whole, file.steps, file.crop)
+    volume, found = part.volume, {}
     for one in file.image_types:
         scope = Scope(flat=one.settings.dimensions == 2, slice_axis=one.settings.slice_axis, needed=inside)
         for derived in one.filter.images(volume, scope):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,9 +14,11 @@ from glcm_cuda import GLCMSettings, feature_maps
 from glcm_cuda.roi import roi_features
 from pipelines.filters.contract import Scope
 from pipelines.filters.specification import filter_of
+from pipelines.images.preprocessing import preprocess_part
 from pipelines.images.reading import read_image
-from pipelines.images.volume import Volume
+from pipelines.images.volume import Volume, geometry_differences
 from pipelines.images.writing import write_volume
+from pipelines.shell.parameter_file import read_parameter_file
 
 pytest.importorskip("pywt", reason="the extra `filters`")
 pytest.importorskip("skimage", reason="the extra `filters`")
@@ -137,6 +140,68 @@ def test_a_parameter_file_with_image_types_runs(tmp_path, image, mask, volume, i
         np.testing.assert_array_equal(found[inside], maps["glrlm_RunEntropy"][inside])
 
 
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "resampledPixelSpacing: [1.1, 1.3, 0], interpolator: sitkLinear, padDistance: 2",
+        "preCrop: true, padDistance: 1",
+    ],
+)
+def test_filters_work_on_the_box_that_pyradiomics_crops(tmp_path, image, mask, volume, inside, setting):
+    """Maps lie on the whole image all the same, or with --crop on the box that windows reach."""
+    inside[:, :, 5:] = False
+    write_volume(Volume(inside.astype(np.uint8), *GEOMETRY), mask, force=True)
+    params = tmp_path / "p.yaml"
+    params.write_text(
+        f"imageType: {{Original: {{}}, Square: {{}}, Wavelet: {{}}}}\n"
+        f"setting: {{binCount: 8, {setting}}}\nfeatureClass: {{glcm: [Contrast]}}\n"
+    )
+    file = read_parameter_file(params)
+    part, moved = preprocess_part(volume, inside, file.steps, file.crop)
+    assert part.volume.array.size < part.whole.array.size
+    given = (image, "--mask", mask, "--params", params)
+    result = radsynth("map", *given, "-o", tmp_path / "m.nrrd", "--backend", "cpu")
+    assert result.exit_code == 0, result.output
+    edges = "x".join(map(str, part.whole.array.shape))
+    assert result.stdout.splitlines()[-1].startswith(f"{edges} voxels, 10 images, 1 feature, ")
+    preview = tmp_path / "p.png"
+    options = ("-o", tmp_path / "c.nrrd", "--backend", "cpu", "--crop", "--preview", preview)
+    assert radsynth("map", *given, *options).exit_code == 0
+    assert preview.exists()
+    result = radsynth("roi", *given, "-o", tmp_path / "t.csv")
+    assert result.exit_code == 0, result.output
+    (row,) = csv.DictReader((tmp_path / "t.csv").read_text().splitlines())
+    for text, name in (("square", "square"), ("wavelet", "wavelet-HLL"), ("original", "original")):
+        values = derived(text, part.volume, Scope())[name]
+        settings = GLCMSettings.from_dict(
+            {**GLCMSettings.preset("pyradiomics").to_dict(), "levels": 8, "bin_width": None}
+        )
+        expected = feature_maps(values, ["contrast"], settings, mask=moved, backend="cpu")["contrast"]
+        found = read_image(tmp_path / f"m_{name}_glcm_Contrast.nrrd")
+        assert not geometry_differences(replace(part.whole, array=found.array), found)
+        np.testing.assert_array_equal(found.array[part.box][moved], expected[moved])
+        assert not found.array[part.box][~moved].any()
+        assert np.count_nonzero(found.array) == np.count_nonzero(expected[moved])
+        cropped = read_image(tmp_path / f"c_{name}_glcm_Contrast.nrrd")
+        box = tuple(
+            slice(*edges)
+            for edges in json.loads((tmp_path / f"c_{name}_glcm_Contrast.nrrd.json").read_text())["crop"]
+        )
+        np.testing.assert_array_equal(cropped.array, found.array[box])
+        assert not geometry_differences(found.cropped(box), cropped)
+        region = roi_features(values, ["contrast"], settings, mask=moved)
+        assert float(row[f"{name}_glcm_Contrast"]) == region["contrast"]
+
+
+def test_windows_beyond_the_box_of_filters_are_refused(tmp_path, image, mask):
+    params = tmp_path / "p.yaml"
+    params.write_text("imageType: {Square: {}}\nsetting: {preCrop: true, padDistance: 2}\n" + CLASSES)
+    given = ("map", image, "--mask", mask, "--params", params, "-o", tmp_path / "m.nrrd", "--window", 7)
+    assert_refused(
+        radsynth(*given), "windows reach 3 voxels around the mask, filters work on 2 (padDistance)"
+    )
+
+
 def test_columns_of_regions_begin_with_the_image(tmp_path, image, mask, volume, inside):
     output = tmp_path / "t.csv"
     filters = ("--filter", "original", "--filter", "gradient")
@@ -171,6 +236,10 @@ def test_every_feature_of_a_region_has_a_column(tmp_path, image, mask):
     [
         (("--filter", "lgo:2"), "--filter lgo:2: no filter 'lgo' (did you mean 'log'?)"),
         (("--filter", "wavelet:cof1"), "no wavelet 'cof1' (did you mean 'coif1'?)"),
+        (
+            ("--filter", "wavelet:mexh"),
+            "no wavelet 'mexh'; the discrete wavelets are bior1.1 to bior6.8, coif1",
+        ),
         (("--filter", "log:sigma=40"), "log with sigma 40 mm needs at least 59 voxels along x, 0.7 mm apart"),
         (("--filter", "square", "--filter", "square"), "two filters give an image the name square"),
         (("--filter", "lbp-2d", "--bin-width", "25"), "lbp-2D has values from 0 to 9, one level with a bin"),
@@ -182,6 +251,63 @@ def test_refused_in_one_line_and_nothing_written(tmp_path, image, mask, command,
     result = radsynth(command, image, "--mask", mask, "-o", output, *options, *backend)
     assert_refused(result, message)
     assert not output.parent.exists() or not list(output.parent.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "header"),
+    [
+        (
+            "i.nrrd",
+            "NRRD0004\ntype: short\ndimension: 3\nsizes: 10 12 6\nendian: little\nencoding: raw\n{}\n",
+        ),
+        (
+            "i.mha",
+            "ObjectType = Image\nNDims = 3\nDimSize = 10 12 6\nElementType = MET_SHORT\n"
+            "{}ElementDataFile = LOCAL\n",
+        ),
+    ],
+)
+def test_filters_in_mm_need_a_spacing(tmp_path, volume, name, header):
+    path, output = tmp_path / name, tmp_path / "m.nrrd"
+    path.write_bytes(header.format("").encode() + volume.array.tobytes())
+    line = "needs the spacing of voxels in mm, which the image's header does not state"
+    for text in ("log:2", "gradient", "ibsi-log:2"):
+        assert_refused(radsynth("map", path, "-o", output, "--filter", text), line)
+    assert_refused(radsynth("map", path, "-o", output, "--resample", "1"), f"resampling {line}")
+    result = radsynth("map", path, "-o", output, "--filter", "gradient:use_spacing=no")
+    assert result.exit_code == 0, result.output
+    stated = "spacings: 1 1 2\n" if name == "i.nrrd" else "ElementSpacing = 1 1 2\n"
+    path.write_bytes(header.format(stated).encode() + volume.array.tobytes())
+    assert radsynth("map", path, "-o", tmp_path / "l.nrrd", "--filter", "gradient").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (
+            "wavelet:coif1",
+            "wavelet coif1 reaches over 6 voxels, the image has 2 along z; it is repeated beyond",
+        ),
+        (
+            "lbp-2d:radius=5.5",
+            "lbp-2D reaches over 13 voxels, the image has 12 along y; samples beyond it are 0",
+        ),
+        ("lbp-3d", "lbp-3D reaches over 3 voxels, the image has 2 along z; samples beyond it are 0"),
+        (
+            "ibsi-mean:size=5",
+            "ibsi-mean reaches over 5 voxels, the image has 2 along z; beyond it: boundary mir",
+        ),
+        ("ibsi-laws:kernels=L3L3L3,energy=2", "ibsi-laws reaches over 5 voxels, the image has 2 along z"),
+        ("ibsi-wavelet:haar,level=2", "ibsi-wavelet reaches over 4 voxels, the image has 2 along z"),
+        ("square", ""),
+        ("gradient", ""),
+    ],
+)
+def test_images_that_are_thinner_than_a_kernel_are_told(tmp_path, volume, text, line, caplog):
+    thin = replace(volume, array=volume.array[:2])
+    filter_of(text).check(thin, Scope())
+    assert caplog.text.count("reaches over") == bool(line)
+    assert line in caplog.text
 
 
 def test_maps_before_a_refused_image_are_not_kept(tmp_path, image, mask):

@@ -12,6 +12,7 @@ import pytest
 import SimpleITK as sitk
 from helpers.commands import radsynth as command
 
+import radsynth
 from radsynth.featureextractor import RadiomicsFeatureExtractor
 
 needs_none = pytest.mark.skipif(importlib.util.find_spec("radiomics") is not None, reason="it is installed")
@@ -99,6 +100,11 @@ def test_a_parameter_file_a_dict_and_json_say_the_same(tmp_path):
         ((3,), TypeError, "a parameter file or dict is expected, got int"),
         (("nothing.yaml",), FileNotFoundError, "nothing.yaml"),
         (({"settings": {}},), ValueError, r"no section 'settings' \(did you mean 'setting'"),
+        (
+            ({"radsynth": {"grid": "ibsi"}},),
+            ValueError,
+            "section radsynth is for radsynth.map, .*: remove it",
+        ),
         (({"setting": {"binwidth": 5}},), ValueError, "setting: no 'binwidth'"),
         (({"imageType": {"Log": {}}},), ValueError, "imageType: no 'Log'"),
     ],
@@ -163,6 +169,7 @@ def test_results_say_who_computed_them(images):
     [
         ({"weightingNorm": "euclidean"}, "weightingNorm euclidean is not supported"),
         ({"binCount": 1}, "binCount must be a whole number of 2 or more"),
+        ({"distances": 2}, "distances must be a list of whole numbers, got 2"),
         ({"label": 9}, r"Label \(9\) not present in mask; labels present: \[1, 2\]"),
         ({"minimumROISize": 500}, "the extractor requires at least 501"),
     ],
@@ -214,7 +221,19 @@ def test_unfit_images_and_features_are_refused(images):
     for arguments, error, words in cases:
         with pytest.raises(error, match=words):
             extractor().execute(*arguments)
+    for settings, words in (
+        ({"label": "1"}, "label must be a whole number, got '1'"),
+        ({"geometryTolerance": "1"}, "geometryTolerance must be a number, got '1'"),
+    ):
+        with pytest.raises(TypeError, match=words):
+            extractor(**settings).execute(*images)
+    assert extractor(label=np.uint8(2)).execute(*images)
     made = extractor()
+    with pytest.raises(TypeError, match="customArgs must be a dict of settings, got 2"):
+        made.enableImageTypeByName("LoG", customArgs=2)
+    made.enableFeaturesByName(glcm="JointEntropy")
+    with pytest.raises(TypeError, match="glcm must be a list of features, got 'JointEntropy'"):
+        made.execute(*images)
     made.enableFeaturesByName(glcm=["JointEntropie"])
     with pytest.raises(LookupError, match=r"glcm_JointEntropie \(did you mean 'JointEntropy'"):
         made.execute(*images)
@@ -235,7 +254,61 @@ def test_what_is_not_ours_is_refused_by_name(images):
     with pytest.raises(ImportError, match="shape is computed by pyradiomics, which is not installed"):
         made.execute(*images)
     assert list(made.execute(*images, voxelBased=True)) == KEYS
-    filtered = extractor()
-    filtered.enableImageTypeByName("Wavelet")
-    with pytest.raises(ImportError, match="imageType Wavelet is computed by pyradiomics"):
-        filtered.execute(*images)
+
+
+PARAMS = """\
+imageType: {Original: {}, LoG: {sigma: [1.5], binWidth: 4}, Square: {binWidth: 20}}
+featureClass: {firstorder: [Mean], glcm: [Contrast]}
+setting: {binWidth: 9, label: 2, additionalInfo: false}
+voxelSetting: {initValue: -3}
+"""
+
+
+def test_filtered_images_are_those_of_the_package(images, tmp_path):
+    params = tmp_path / "Params.yaml"
+    params.write_text(PARAMS)
+    made = RadiomicsFeatureExtractor(params)
+    (row,) = radsynth.features(*images, params=params).drop(columns="voxels").to_dict("records")
+    assert {key: float(value) for key, value in made.execute(*images).items()} == row
+    made.enableImageTypeByName("LoG", customArgs={"sigma": (1.5,), "binWidth": 4, "initValue": -9})
+    found = made.execute(*images, voxelBased=True)
+    maps = radsynth.map(images[0], mask=images[1], params=params)
+    assert sorted(found) == sorted(maps)
+    labels = images[1]
+    for key, image in found.items():
+        x, y, z = labels.TransformPhysicalPointToIndex(image.GetOrigin())
+        box = tuple(slice(low, low + size) for low, size in zip((x, y, z), image.GetSize(), strict=True))
+        inside = sitk.GetArrayFromImage(labels[box]) == 2
+        values, wanted = sitk.GetArrayFromImage(image), sitk.GetArrayFromImage(maps[key][box])
+        np.testing.assert_array_equal(values[inside], wanted[inside])
+        assert (values[~inside] == (-9 if key.startswith("log") else -3)).all()
+
+
+def test_the_log_without_sigma_makes_no_image_as_in_pyradiomics(images, caplog):
+    made = extractor()
+    made.enableImageTypes(LoG={}, Square={"binWdith": 3})
+    keys = [key.replace("original", "square") for key in KEYS]
+    assert list(made.execute(*images)) == [*KEYS, *keys]
+    assert "imageType LoG makes no image: it has no sigma" in caplog.text
+    assert "setting 'binWdith' is unknown to pyradiomics" in caplog.text
+    assert list(extractor(sigma=[2.0]).execute(*images)) == KEYS
+
+
+@pytest.mark.parametrize(
+    ("types", "words"),
+    [
+        ({"LoG": 2}, "imageType LoG must be a mapping of names to values, got 2"),
+        ({"Loog": {}}, r"imageType: no 'Loog' \(did you mean 'LoG'"),
+        ({"LoG": {"sigma": "2"}}, "imageType LoG: sigma must be a list of widths in mm"),
+        ({"Square": {"kernelRadius": 2}}, "imageType Square: kernelRadius must be given for all image types"),
+        ({"Square": {"preCrop": True}}, "imageType Square: preCrop must be given for all image types"),
+        ({"Square": {"normalize": True}}, "imageType Square: normalize must be given"),
+        ({"LoG": {"sigma": [99.0]}}, "log with sigma 99 mm needs at least 111 voxels along x"),
+    ],
+)
+def test_unfit_image_types_are_refused(images, types, words):
+    made = extractor()
+    made.enableImageTypes(**types)
+    with pytest.raises(ValueError, match=words) as caught:
+        made.execute(*images, voxelBased=True)
+    assert "\n" not in str(caught.value)

@@ -65,6 +65,8 @@ def test_outside_is_nan_or_what_is_given(array, labels):
         ({"settings": {"levels": 8}}, TypeError, "settings must be radsynth.Settings, got dict"),
         ({"window": 4}, ValueError, "window must be odd, got 4"),
         ({"features": 3}, TypeError, "features must be a name or several, got 3"),
+        ({"features": np.zeros(3)}, TypeError, "features must be a name or several, got ndarray of float64"),
+        ({"features": b"contrast"}, TypeError, "features must be a name or several, got b'contrast'"),
         ({"features": "entropie"}, ValueError, "no feature 'entropie'"),
         ({"features": []}, ValueError, "features must name at least one"),
         ({"outside": 0}, ValueError, "outside needs a mask"),
@@ -89,6 +91,7 @@ def test_unfit_arguments_beside_a_mask(array, labels, tmp_path):
         ({"outside": 1e39}, ValueError, "outside must be a number that fits in float32"),
         ({"params": params, "settings": radsynth.Settings()}, ValueError, "settings and params are mutually"),
         ({"params": tmp_path / "none.yaml"}, FileNotFoundError, "none.yaml"),
+        ({"params": {"setting": {}}}, TypeError, "params must be a path, got dict"),
     ]
     for arguments, error, words in cases:
         with pytest.raises(error, match=words):
@@ -224,6 +227,9 @@ def test_files_are_written_whole_and_not_replaced(array, tmp_path):
     assert sitk.GetArrayFromImage(radsynth.read(path)).min() == array.min() + 1
     with pytest.raises(ValueError, match="must end in"):
         radsynth.write(array, tmp_path / "image.png")
+    for function, arguments in ((radsynth.write, (array, 3)), (radsynth.read, (None,))):
+        with pytest.raises(TypeError, match="path must be a path, got"):
+            function(*arguments)
 
 
 def test_names_that_are_not_there():

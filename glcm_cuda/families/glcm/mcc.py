@@ -45,16 +45,16 @@ from glcm_cuda.families.windows import (
     window_of,
 )
 
-_RELATIVE, _NOTHING = 2.0**-28, 2.0**-40
+RELATIVE, NOTHING = 2.0**-28, 2.0**-40
 """Relative precision of a value; value below which it is 0."""
 
 _MOST_REDUCED = 12
 """Most rows of a matrix that is reduced at once: that takes less time than to look for parts first."""
 
-_SMALL, _GROW = 2.0**-200, 2.0**200
+SMALL, GROW = 2.0**-200, 2.0**200
 """Size below which minors are multiplied, and by what."""
 
-_MOST_STEPS = 100
+MOST_STEPS = 100
 """Steps of Laguerre's method that are never reached: the slowest gain, at a root of many, is a bit a step."""
 
 
@@ -336,7 +336,7 @@ def largest_size(diagonal, beside, edge):  # type: ignore[no-untyped-def]
     """Return the largest absolute value of the eigenvalues of a tridiagonal matrix T, at most 1.
 
     `beside` holds the squares beside the diagonal. The value is found to a relative precision of
-    `_RELATIVE`, finer than a float32; below `_NOTHING` it is 0.
+    `RELATIVE`, finer than a float32; below `NOTHING` it is 0.
     """
     size, roots = np.uint64(edge), 2.0 * edge
     # The root of the sum of squares is an upper bound.
@@ -346,8 +346,8 @@ def largest_size(diagonal, beside, edge):  # type: ignore[no-untyped-def]
     for i in range(size - np.uint64(1)):
         squares += 2.0 * beside[i]
     x = min(math.sqrt(squares), 1.0)
-    for _ in range(_MOST_STEPS):
-        if x < _NOTHING:
+    for _ in range(MOST_STEPS):
+        if x < NOTHING:
             return 0.0
         # Leading minors of x - T and of x + T with their first two derivatives, each from the two minors
         # before. They are positive above the largest root; one that is not means that x is the root, as far
@@ -373,19 +373,19 @@ def largest_size(diagonal, beside, edge):  # type: ignore[no-untyped-def]
             if min(up, down) <= 0.0:
                 return x
             # Only ratios are used: keep small numbers from vanishing.
-            if up < _SMALL:
-                up, up_first, up_second = up * _GROW, up_first * _GROW, up_second * _GROW
-                up_before, up_first_before = up_before * _GROW, up_first_before * _GROW
-                up_second_before *= _GROW
-            if down < _SMALL:
-                down, down_first, down_second = down * _GROW, down_first * _GROW, down_second * _GROW
-                down_before, down_first_before = down_before * _GROW, down_first_before * _GROW
-                down_second_before *= _GROW
+            if up < SMALL:
+                up, up_first, up_second = up * GROW, up_first * GROW, up_second * GROW
+                up_before, up_first_before = up_before * GROW, up_first_before * GROW
+                up_second_before *= GROW
+            if down < SMALL:
+                down, down_first, down_second = down * GROW, down_first * GROW, down_second * GROW
+                down_before, down_first_before = down_before * GROW, down_first_before * GROW
+                down_second_before *= GROW
         up_slope, down_slope = up_first / up, down_first / down
         slope = up_slope + down_slope
         curve = up_slope * up_slope - up_second / up + down_slope * down_slope - down_second / down
         # The largest root lies at most roots / slope below x.
-        if roots <= _RELATIVE * x * slope:
+        if roots <= RELATIVE * x * slope:
             return x
         x -= roots / (slope + math.sqrt((roots - 1.0) * max(roots * curve - slope * slope, 0.0)))
     return x

@@ -15,13 +15,16 @@ from glcm_cuda.levels.bins import OUTSIDE
 
 
 def values(region: Region, features: Sequence[Feature]) -> list[list[float]]:
-    """Return the features of the matrix of the region, or of each slice."""
+    """Return the features of the matrix of the region, or of each slice.
+
+    Distances are counted from the border of the morphological mask (IBSI, 6.9).
+    """
     rows = []
-    for levels in region.parts():
+    for levels, shape in region.parts_in_shape():
         zones, zone_levels = zones_of(levels, region.settings)
         inside = levels != OUTSIDE
         nearest = np.full(len(zone_levels), np.iinfo(np.int64).max)
-        np.minimum.at(nearest, zones, border_distances(inside, region.settings.dimensions)[inside])
+        np.minimum.at(nearest, zones, border_distances(shape, region.settings.dimensions)[inside])
         cells = cells_of(zone_levels, nearest)
         rows.append(values_of(cells, features, len(zones), region.settings.log_unit))
     return rows

@@ -34,8 +34,9 @@ from pipelines.filters.ibsi.responses import (
 )
 from pipelines.filters.intensity import refuse_not_finite
 from pipelines.filters.libraries import library
+from pipelines.filters.thin import tell_thin
 from pipelines.filters.wavelet import check_wavelet
-from pipelines.images.volume import Volume
+from pipelines.images.volume import Volume, refuse_without_spacing
 
 _SAME_SPACING = 1e-3
 """Largest relative difference of spacings that count as equal."""
@@ -82,6 +83,7 @@ class Mean:
     def check(self, volume: Volume, scope: Scope) -> None:
         """Refuse an image that is not finite."""
         refuse_not_finite("ibsi-mean", volume)
+        _tell_thin(self, self.size, volume, scope)
 
     def images(self, volume: Volume, scope: Scope) -> Iterator[Derived]:
         """Derive the image."""
@@ -125,8 +127,9 @@ class LaplacianOfGaussian:
         return tuple(f"ibsi-log-sigma-{str(sigma).replace('.', '-')}-mm" for sigma in self.sigma)
 
     def check(self, volume: Volume, scope: Scope) -> None:
-        """Refuse an image whose voxels are not as long along all axes, and one that is not finite."""
+        """Refuse an image whose voxels are not as long along all axes, or not known, or not finite."""
         refuse_not_finite("ibsi-log", volume)
+        refuse_without_spacing("ibsi-log", volume)
         spacings = _spacings(volume, scope)
         if max(spacings) > (1 + _SAME_SPACING) * min(spacings):
             told = ", ".join(f"{spacing:g}" for spacing in spacings)
@@ -135,6 +138,8 @@ class LaplacianOfGaussian:
                 "give --resample, or --dimensions 2"
             )
             raise ValueError(msg)
+        reach = max(_reach(self.cutoff, sigma / spacings[0]) for sigma in self.sigma)
+        _tell_thin(self, 2 * reach + 1, volume, scope)
 
     def images(self, volume: Volume, scope: Scope) -> Iterator[Derived]:
         """Derive the images."""
@@ -153,7 +158,7 @@ class LaplacianOfGaussian:
 
         The kernel of the manual is a sum over the axes of products of these.
         """
-        reach = math.floor(self.cutoff * sigma + 0.5)
+        reach = _reach(self.cutoff, sigma)
         places = np.arange(-reach, reach + 1.0)
         gaussian = np.exp(-(places**2) / (2 * sigma**2)) / (math.sqrt(2 * math.pi) * sigma)
         return gaussian, (places**2 / sigma**2 - 1) / sigma**2 * gaussian
@@ -166,6 +171,11 @@ class LaplacianOfGaussian:
             "cutoff": self.cutoff,
             "boundary": self.boundary,
         }
+
+
+def _reach(cutoff: float, sigma: float) -> int:
+    """Return how many voxels the kernel of a width in voxels reaches to either side."""
+    return math.floor(cutoff * sigma + 0.5)
 
 
 def _spacings(volume: Volume, scope: Scope) -> list[float]:
@@ -216,6 +226,8 @@ class Laws:
         """Refuse an image that is not finite, or has another number of axes."""
         refuse_not_finite("ibsi-laws", volume)
         refuse_other_axes(f"ibsi-laws {self.kernels}", len(self._parts()), volume, scope)
+        longest = max(len(LAWS[part][1]) for part in self._parts())
+        _tell_thin(self, max(longest, 2 * self.energy + 1), volume, scope)
 
     def images(self, volume: Volume, scope: Scope) -> Iterator[Derived]:
         """Derive the image."""
@@ -233,6 +245,13 @@ class Laws:
     def to_dict(self) -> dict[str, Any]:
         """Return the settings."""
         return {"type": "ibsi-laws", **vars(self)}
+
+
+def _tell_thin(
+    one: Mean | LaplacianOfGaussian | Laws | SeparableWavelet, length: int, volume: Volume, scope: Scope
+) -> None:
+    axes = scope.axes(volume.array.ndim)
+    tell_thin(one.to_dict()["type"], length, volume, axes, f"beyond it: boundary {one.boundary}")
 
 
 def _told(pooling: str) -> list[str]:
@@ -286,6 +305,8 @@ class SeparableWavelet:
         refuse_not_finite("ibsi-wavelet", volume)
         if self.band:
             refuse_other_axes(f"ibsi-wavelet band {self.band}", len(self.band), volume, scope)
+        length = library("pywt", "ibsi-wavelet").Wavelet(self.name).dec_len
+        _tell_thin(self, 2 ** (self.level - 1) * length, volume, scope)
 
     def images(self, volume: Volume, scope: Scope) -> Iterator[Derived]:
         """Derive the images."""

@@ -58,6 +58,11 @@ class Choice:
     allow_gaps: bool = False
     correct_tilt: bool = False
 
+    @property
+    def of_one_volume(self) -> Choice:
+        """What names one volume, without what holds for all that are read."""
+        return replace(self, allow_gaps=False, correct_tilt=False)
+
     def to_dict(self) -> dict[str, Any]:
         """Return the choice as sidecars record it."""
         return {name: value for name, value in vars(self).items() if value not in (None, False)}

@@ -65,6 +65,11 @@ def check_header(path: Path) -> VoxelData:
     return header.voxel_data([int(size) for size in sizes])
 
 
+def states_spacing(path: Path) -> bool:
+    """Whether the header of a file that `check_header` passed states the spacing of voxels."""
+    return bool({"ElementSpacing", "ElementSize"} & set(_Header(path).fields))
+
+
 def data_files(path: Path) -> tuple[Path, ...]:
     """Return the files other than the header that hold the voxels of an .mhd file."""
     header = _Header(path)

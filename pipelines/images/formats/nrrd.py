@@ -95,6 +95,15 @@ def segments_of(path: Path) -> list[NamedSegment]:
     return segments
 
 
+def states_spacing(path: Path) -> bool:
+    """Whether the header of a file states the spacing of voxels along all axes; NaN says that it does not."""
+    fields = _Header(path).fields
+    if fields.get("spacedirections"):
+        return True
+    words = fields.get("spacings", "").split()
+    return bool(words) and not any(word.lower() == "nan" for word in words)
+
+
 class _Header:
     """The fields of a header, by their names in lower case without spaces, and its key/value pairs."""
 

@@ -24,6 +24,7 @@ class Stage:
 
     slowness = 1
     entering = 5
+    together = 1
 
     def __init__(self, task, chosen):
         self.task, self.chosen = task, chosen

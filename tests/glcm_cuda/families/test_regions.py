@@ -167,6 +167,44 @@ def test_border_distances(rng, dimensions):
     assert not found[~inside].any()
 
 
+@pytest.mark.parametrize("space", SPACES)
+def test_distances_of_zones_are_from_the_border_before_resegmentation(rng, space):
+    """IBSI's morphological mask: zones are those of the voxels left, distances those of all of the region."""
+    dimensions, pool_slices = SPACES[space]
+    shape = rng.random((5, 7, 8)) < 0.9
+    shape[1:4, 1:6, 1:7] = True
+    inside = shape & (rng.random(shape.shape) < 0.8)
+    inside[2] = False
+    levels = rng.integers(0, 3, shape.shape)
+    settings = GLCMSettings(levels=3, intensity_range=(0, 3), dimensions=dimensions)
+    found = roi_features(
+        levels, "gldzm", settings, mask=inside, morphological_mask=shape, pool_slices=pool_slices
+    )
+    together = dimensions == 3 or pool_slices
+    sets = []
+    for part in [range(5)] if together else [[z] for z in range(5)]:
+        counted, whole = (
+            oracle.counted(levels + 1, one, [part, range(7), range(8)]) for one in (inside, shape)
+        )
+        if counted:
+            matrix = oracle.zone_distances(counted, dimensions, whole)
+            sets.append(oracle.of_matrix(matrix, len(counted)))
+    assert len(sets) == (1 if together else 4)
+    expected = oracle.mean_of(sets)
+    for key, name in oracle.names_of("gldzm").items():
+        assert found[f"gldzm_{name}"] == pytest.approx(expected[key], rel=1e-12), name
+
+
+def test_a_morphological_mask_that_lacks_voxels_is_refused():
+    mask = np.ones((2, 3, 4), bool)
+    smaller = mask.copy()
+    smaller[0, 0, :2] = False
+    with pytest.raises(ValueError, match="must hold all of the mask, got 2 of its voxels outside"):
+        roi_features(mask, "gldzm", mask=mask, morphological_mask=smaller)
+    with pytest.raises(ValueError, match=r"must have the image's shape \(2, 3, 4\), got \(2, 3\)"):
+        roi_features(mask, "gldzm", mask=mask, morphological_mask=mask[:, :, 0])
+
+
 @pytest.mark.slow  # every family is compiled
 @pytest.mark.parametrize("aggregate", ["mean", "merge"])
 def test_a_window_over_all_of_a_region_has_its_features(rng, aggregate):

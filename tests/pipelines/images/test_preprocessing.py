@@ -272,7 +272,7 @@ def test_a_cohort_is_preprocessed_and_continues(rng, tmp_path, monkeypatch):
     (tmp_path / "1.nii.gz").write_bytes(whole[:-50])
     steps = ("--resample", "0.5,0.5,0", "--normalize", "zscore")
     failed = radsynth("cohort", "preprocess", "c.csv", "-o", "out", *steps)
-    assert failed.exit_code == 2
+    assert failed.exit_code == 3
     assert "patient p1: " in failed.stderr
     assert "the other 2 are done and kept" in failed.stderr
     before = (tmp_path / "out" / "p0.nii.gz").stat().st_mtime_ns

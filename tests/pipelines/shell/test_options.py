@@ -495,3 +495,12 @@ def test_progress_is_drawn_on_a_terminal_after_two_seconds(monkeypatch, stream, 
         progress(4, 4)
     assert ("mapping" in stderr.getvalue() and "100%" in stderr.getvalue()) == drawn
     assert drawn or stderr.getvalue() == ""
+
+
+def test_progress_is_lines_where_a_program_asks_for_them(monkeypatch, capsys):
+    monkeypatch.setenv("RADSYNTH_PROGRESS", "lines")
+    with progress_module.progress_bar("mapping") as progress:
+        for done in range(0, 1001, 2):
+            progress(done, 1000)
+    lines = capsys.readouterr().err.splitlines()
+    assert (len(lines), lines[0], lines[25]) == (101, "progress 0.00 mapping", "progress 0.25 mapping")

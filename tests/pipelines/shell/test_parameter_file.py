@@ -222,6 +222,59 @@ def test_a_mask_of_which_too_little_is_left_is_refused(tmp_path):
         file.region("m", np.ones((1, 3), bool), np.array([[2, 4, 6]]))
 
 
+def test_voxels_count_in_every_range(tmp_path):
+    """Each range is found over the whole mask, as IBSI says."""
+    text = "setting: {resegmentRange: [-50, 50], minimumROIDimensions: 1}\nradsynth: {resegmentSigma: 1}"
+    file = read_parameter_file(written(tmp_path, text))
+    array = np.array([[-60, -20, 0, 10, 40, 90]])
+    mean, deviation = array.mean(), array.std()
+    assert (round(mean, 1), round(deviation, 1)) == (10.0, 46.9)
+    assert array[file.region("m", np.ones(array.shape, bool), array)].tolist() == [-20, 0, 10, 40]
+    alone = "setting: {minimumROIDimensions: 1}\nradsynth: {resegmentSigma: 1}"
+    file = read_parameter_file(written(tmp_path, alone))
+    assert array[file.region("m", np.ones(array.shape, bool), array)].tolist() == [-20, 0, 10, 40]
+    wide = read_parameter_file(written(tmp_path, alone.replace("Sigma: 1", "Sigma: 1.5")))
+    assert array[wide.region("m", np.ones(array.shape, bool), array)].tolist() == [-60, -20, 0, 10, 40]
+
+
+def test_the_section_of_our_own(tmp_path):
+    text = """
+    setting: {resampledPixelSpacing: [1, 1, 0], resegmentRange: [400, -500], binWidth: 25}
+    radsynth: {grid: ibsi, maskInterpolator: sitkLinear, roundIntensities: true, binEdges: ibsi,
+        ngtdmIsolated: false}
+    """
+    found = read_parameter_file(written(tmp_path, text))
+    assert found.steps == Preprocessing(
+        spacing_mm=(1, 1, 0), interpolator="sitkBSpline", mask_interpolator="sitkLinear", rounded=True
+    )
+    expected = {"bin_edges": "ibsi", "ngtdm_isolated": False, "intensity_range": (-500, 400)}
+    assert {name: getattr(found.settings, name) for name in expected} == expected
+    assert read_parameter_file(written(tmp_path, "radsynth: {}")).settings == GLCMSettings.preset(
+        "pyradiomics"
+    )
+    rounded = "setting: {resampledPixelSpacing: [1, 1, 1]}\nradsynth: {roundIntensities: true}"
+    steps = read_parameter_file(written(tmp_path, rounded)).steps
+    assert (steps.rounded, steps.spacing_mm, steps.grid.interpolator) == (True, None, "sitkBSpline")
+
+
+@pytest.mark.parametrize(
+    ("setting", "edges"),
+    [
+        ("resegmentRange: [-5, 5]", (-5, 5)),
+        ("resegmentRange: [-5, 5], binCount: 8", None),
+        ("resegmentRange: [-5, 5], resegmentMode: sigma", None),
+        ("binWidth: 5", None),
+    ],
+)
+def test_ibsi_bins_of_a_width_begin_where_the_range_does(tmp_path, setting, edges):
+    text = (
+        f"imageType: {{Original: {{}}, Square: {{}}}}\nsetting: {{{setting}}}\nradsynth: {{binEdges: ibsi}}"
+    )
+    original, filtered = read_parameter_file(written(tmp_path, text)).image_types
+    assert original.settings.intensity_range == edges
+    assert filtered.settings.intensity_range is None  # its intensities are others
+
+
 # What is refused
 
 
@@ -246,6 +299,17 @@ def test_a_mask_of_which_too_little_is_left_is_refused(tmp_path):
         ("setting: {preCrop: true, padDistance: 0}", "padDistance must be at least kernelRadius"),
         ("setting: {resegmentRange: 3}", "resegmentRange must be a list of one or two numbers, got 3"),
         ("setting: {resegmentRange: [1, 2, 3]}", "resegmentRange must be a list of one or two numbers"),
+        ("radsynth: {Grid: ibsi}", r"radsynth: no 'Grid' \(did you mean 'grid'\?\)"),
+        ("radsynth: {grid: corner}", "grid must be pyradiomics or ibsi, got 'corner'"),
+        ("radsynth: {maskInterpolator: sitkBSpline}", "must be sitkNearestNeighbor or sitkLinear, got"),
+        ("radsynth: {roundIntensities: 1}", "roundIntensities must be true or false, got 1"),
+        ("radsynth: {resegmentSigma: 0}", "resegmentSigma must be a number above 0, got 0"),
+        ("radsynth: {binEdges: mine}", "binEdges must be pyradiomics or ibsi, got 'mine'"),
+        ("setting: {grid: ibsi}", "grid belongs in radsynth, got it in setting"),
+        (
+            "setting: {resegmentRange: [1]}\nradsynth: {binEdges: ibsi}",
+            r"binEdges ibsi with binWidth needs both ends of resegmentRange, got \[1.0\]",
+        ),
         ("setting: {resegmentRange: [1], resegmentMode: x}", "resegmentMode must be absolute, relative or"),
         ("imageType: {Original: {resampledPixelSpacing: [1, 1, 1]}}", "Spacing must be given in setting"),
         ("imageType: {Original: {resegmentRange: [1]}}", "resegmentRange must be given in setting"),
@@ -337,14 +401,6 @@ def test_image_types_have_settings_of_their_own(tmp_path):
     assert [one.settings.bin_width for one in found.image_types] == [20, 5, 20, 1]
     assert [one.settings.dimensions for one in found.image_types] == [3, 3, 3, 2]
     assert found.settings == original.settings
-
-
-@pytest.mark.parametrize("text", ["resampledPixelSpacing: [1, 1, 1]", "preCrop: true"])
-def test_filters_of_images_that_pyradiomics_crops_are_said_to_differ(tmp_path, caplog, text):
-    read_parameter_file(written(tmp_path, f"imageType: {{Original: {{}}}}\nsetting: {{{text}}}"))
-    assert "filters work on the whole image" not in caplog.text
-    read_parameter_file(written(tmp_path, f"imageType: {{Square: {{}}}}\nsetting: {{{text}}}"))
-    assert "filters work on the whole image; pyradiomics crops it" in caplog.text
 
 
 def test_the_original_image_alone_is_no_filter(tmp_path):

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from numba import njit
+from numba.core.config import DISABLE_JIT
 
 from glcm_cuda.base.cache import can_cache, versioned
 from glcm_cuda.families.counted_cpu import CPUCountedStage
-from glcm_cuda.families.glcm.cpu import lanes, sums, tally
+from glcm_cuda.families.glcm.cpu import lanes, mcc_lanes, patches, sums, tally
 from glcm_cuda.families.glcm.mcc import MCC, count_mcc
 from glcm_cuda.families.glcm.scales import check_levels
-from glcm_cuda.families.offsets import directions
+from glcm_cuda.families.offsets import directions, radii_within
 from glcm_cuda.families.stage import CPUStage, LevelStage, Source
 
 
@@ -30,13 +31,35 @@ class _Stage(LevelStage):
 
 
 class EntropyStage(_Stage):
-    """Joint entropy: by vector lanes for small 2D windows, by a sliding tally for all others."""
+    """Joint entropy: by vector lanes for small 2D windows, by patches in space, else by a sliding tally."""
 
     slowness = 1
 
+    @property
+    def _loops(self) -> Any:
+        """The module that maps: `lanes`, `patches` or `tally`."""
+        task = self._task
+        return next(
+            (loops for loops in (lanes, patches) if loops.fits(task.settings, task.bins.levels)), tally
+        )
+
+    @property
+    def entering(self) -> int:
+        """Number of pairs that enter a window, fewer where they enter several windows at once."""
+        at_once = patches.GAIN if self._loops is patches else 1
+        return max(1, super().entering // at_once)
+
+    @property
+    def together(self) -> int:
+        """Slices of a patch, or 1."""
+        return patches.SIDE if self._loops is patches else 1
+
     def map(self, source: Source, origin: tuple[int, int], out: npt.NDArray[np.float32]) -> None:
         """Write the map; see `CPUStage.map`."""
-        loops = lanes if lanes.fits(self._task.settings, self._task.bins.levels) else tally
+        loops, radii = self._loops, self._task.settings.radii
+        # Windows that reach beyond the image on both sides: the tally cuts them.
+        if loops is patches and tuple(radii_within(self._task.settings, source.levels.shape)) != radii:
+            loops = tally
         for plane, _ in self._chosen:
             loops.map_levels(source.levels, out[plane], self._task, origin)
 
@@ -73,7 +96,7 @@ class MCCStage(CPUCountedStage):
     """The maximal correlation coefficient: a singular value for every matrix."""
 
     counted = MCC
-    count_rows = staticmethod(_compiled_mcc)
+    count_rows = staticmethod(_compiled_mcc if DISABLE_JIT else mcc_lanes.compiled)
 
 
 STAGES: dict[str, type[CPUStage]] = {"entropy": EntropyStage, "sums": SumsStage, "mcc": MCCStage}

@@ -167,7 +167,7 @@ def fill_codes(codes, levels, offsets, radii, z, top, kind, number_of_levels, sy
                         code = _code_of(a, b, kind, last_half, number_of_levels, symmetric)
                     # In a symmetric matrix pairs of equal levels keep their codes, which `is_distinct` needs.
                     if numbered and code >= (number_of_levels if symmetric else 0):
-                        code, next_number = _number(code, names, next_number)
+                        code, next_number = number_code(code, names, next_number)
                     codes[column, k, plane, row] = code if code != NO_PAIR else absent
 
 
@@ -186,7 +186,7 @@ def _code_of(a, b, kind, last_half, number_of_levels, symmetric):  # type: ignor
 
 
 @njit
-def _number(code, names, next_number):  # type: ignore[no-untyped-def]
+def number_code(code, names, next_number):  # type: ignore[no-untyped-def]
     """Return the number of a code, `next_number` if the code is new, and the next free number.
 
     `names` is a hash table with open addressing, (size, 2) int64: code, or NO_PAIR in a free slot, and
