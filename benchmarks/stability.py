@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import json
 import logging
 import os
 import time
@@ -101,14 +102,14 @@ def rows_of(folder: Path, table: str) -> list[dict[str, str]]:
 
 
 def verdict_counts(runs: dict[tuple[str, str], Path]) -> str:
-    """Return how many maps are kept, doubtful and dropped, by case and setting."""
+    """Return how many maps are kept, and how long a run took, by case and setting."""
     rows = []
     for (name, setting), folder in runs.items():
         words = [row["verdict"] for row in rows_of(folder, "verdict.csv")]
         seconds = (folder / "seconds.txt").read_text().strip()
-        counts = [str(words.count(word)) for word in ("keep", "doubtful", "drop")]
-        rows.append([name, setting, *counts, seconds])
-    return markdown_table(["image", "levels and range", "keep", "doubtful", "drop", "seconds"], rows)
+        voxels = json.loads((folder / "report" / "stability.json").read_text())["voxels"]
+        rows.append([name, setting, str(voxels), str(words.count("keep")), seconds])
+    return markdown_table(["image", "levels and range", "voxels", "maps kept", "seconds"], rows)
 
 
 def saturation_table(runs: dict[tuple[str, str], Path]) -> str:

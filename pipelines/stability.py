@@ -13,6 +13,7 @@ from pipelines.shell.options import (
     Command,
     FilePath,
     backend_option,
+    echo_outcome,
     feature_option,
     features_from,
     force_option,
@@ -20,6 +21,7 @@ from pipelines.shell.options import (
     params_option,
     preprocessing_options,
     reading_options,
+    refuse_options_of_one_image,
 )
 from pipelines.shell.settings import glcm_settings_from, settings_options
 
@@ -33,7 +35,7 @@ _KINDS = ("noise", "shift", "resample", "mask", "bins", "window", "range")
 
 _THRESHOLDS = {
     "keep": (0.75, "Keep: lower bound of the ICC from which a map is kept."),
-    "drop": (0.5, "Drop: lower bound of the ICC below which a map is dropped."),
+    "drop": (0.5, "Drop: ICC below which a map is dropped."),
     "rank": (0.75, "Doubtful: rank correlation under other settings below this."),
     "at_bounds": (0.25, "Doubtful: part of the voxels at floor or ceiling above this."),
     "local_sd": (0.95, "Doubtful: r with a monotone function of the local standard deviation from this on."),
@@ -53,7 +55,10 @@ def _threshold_options(function: Any) -> Any:
 @click.command(cls=Command)
 @click.argument("source", metavar="IMAGE", type=FilePath())
 @click.option(
-    "--mask", "mask_path", required=True, type=FilePath(), help="Mask: its non-zero voxels are judged."
+    "--mask",
+    "mask_path",
+    type=FilePath(),
+    help="Mask: its non-zero voxels are judged. Of a cohort, its CSV's.",
 )
 @mask_options
 @click.option(
@@ -96,7 +101,7 @@ def _threshold_options(function: Any) -> Any:
 @force_option
 def command(
     source: Path,
-    mask_path: Path,
+    mask_path: Path | None,
     mask_choice: MaskChoice,
     second_path: Path | None,
     second_mask: Path | None,
@@ -117,21 +122,37 @@ def command(
     Each map is computed again from the image with added noise, shifted, resampled, with another mask and
     with other settings, and from a second scan if there is one. The report has the agreement of every map
     under every change, clusters of maps that say the same, a verdict (keep, doubtful, drop), and a parameter
-    file of the maps that survive, which `radsynth map --params` takes.
+    file of the maps that survive, which `radsynth map --params` takes. IMAGE may be a cohort's CSV: then
+    every case has a report, and verdicts.csv says in how many each map is kept.
 
     \b
     Example:
       radsynth stability tumour.nii.gz --mask mask.nii.gz -o stability
       stability/report/report.html
-      93 maps, 4137 voxels, 11 perturbations: 41 keep, 23 doubtful, 29 drop
+      93 maps, 4137 voxels, 11 perturbations: 23 keep, 67 doubtful, 3 drop
     """
+    from pipelines.cohorts.sources import cases_of, is_study
     from pipelines.maps.inputs import Inputs
+    from pipelines.maps.study import Study
+    from pipelines.reliability.cohort import judge_study
     from pipelines.reliability.study import StudySettings, run_stability
     from pipelines.reliability.verdict import Thresholds
+    from pipelines.shell.parameter_file import read_parameter_file
 
     limits = {name: options.pop(f"limit_{name}") for name in _THRESHOLDS}
     inputs = Inputs(image=source, choice=choice, mask=mask_path, mask_choice=mask_choice, steps=steps)
-    inputs = inputs.following(params)
+    several = is_study([source], alone=True)
+    if several:
+        single = {
+            "--mask": mask_path,
+            "--retest": second_path,
+            "--mask2": second_mask,
+            "--subtract": steps.subtract,
+        }
+        refuse_options_of_one_image(single, choice.of_one_volume)
+        inputs = inputs.with_parameters(None if params is None else read_parameter_file(params))
+    else:
+        inputs = inputs.following(params)
     if second_mask is not None and second_path is None:
         msg = "--mask2 needs --retest IMAGE"
         raise ValueError(msg)
@@ -148,9 +169,13 @@ def command(
     second = (
         None if second_path is None else replace(inputs, image=second_path, mask=second_mask or mask_path)
     )
-    page, summary = run_stability(inputs, second, settings, output, force=force)
-    click.echo(page)
-    click.echo(summary)
+    if several:
+        study = Study(cases=cases_of([source]), common=inputs)
+        echo_outcome(output, judge_study(study, settings, output, force=force))
+        return
+    judged = run_stability(inputs, second, settings, output, force=force)
+    click.echo(judged.page)
+    click.echo(judged.summary)
 
 
 def _kinds(names: Sequence[str]) -> tuple[str, ...]:

@@ -40,7 +40,8 @@ _SURROUNDINGS = 10
 _HOW_TO_READ = (
     "ICC(A,1) asks whether a voxel has the same value again, against the differences between voxels of the "
     "mask. Neighbouring windows share voxels: the interval counts one independent observation per window's "
-    "worth of voxels. Changes of settings are judged by rank, since many features change their scale with "
+    "worth of voxels. It is wide where all voxels moved alike: two measurements tell little of how much "
+    "such offsets vary. Changes of settings are judged by rank, since many features change their scale with "
     "them. What repeats need not mean anything; what does not repeat cannot."
 )
 
@@ -156,7 +157,7 @@ def _scope(outcome: Outcome) -> str:
 def _thresholds_told(limits: Thresholds) -> str:
     return (
         f"keep: lower bound of the ICC of {limits.keep:g} or more under every change of the acquisition "
-        f"(noise, shift, resampling, mask, retest); drop: one below {limits.drop:g}, or a constant map. "
+        f"(noise, shift, resampling, mask, retest); drop: an ICC below {limits.drop:g}, or a constant map. "
         f"Doubtful: between the two, rank correlation below {limits.rank:g} under a change of the settings, "
         f"more than {100 * limits.at_bounds:g} % of the voxels within 5 % of floor or ceiling, or r of "
         f"{limits.local_sd:g} or more with a monotone function of the local standard deviation. Maps of a "

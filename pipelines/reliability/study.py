@@ -72,9 +72,18 @@ class StudySettings:
     fit_dimensions: bool = True
 
 
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """What a run found: its page, a line, and the word of the verdict by feature."""
+
+    page: Path
+    summary: str
+    verdicts: dict[str, str]
+
+
 def run_stability(
     inputs: Inputs, second: Inputs | None, settings: StudySettings, output: Path, *, force: bool
-) -> tuple[Path, str]:
+) -> Judged:
     """Judge the maps of one image, and write tables, figures and a page.
 
     Parameters
@@ -93,8 +102,8 @@ def run_stability(
 
     Returns
     -------
-    (report, summary)
-        Path of the page, and a line.
+    Judged
+        The page, a line, and the verdicts.
 
     Raises
     ------
@@ -131,7 +140,11 @@ def run_stability(
     )
     with replacing_folder(output / REPORT, marker="report.html", force=force) as folder:
         page = write_report(outcome, folder)
-    return output / REPORT / page.name, _summary(outcome.analysis)
+    return Judged(
+        page=output / REPORT / page.name,
+        summary=_summary(outcome.analysis),
+        verdicts={name: one.word for name, one in outcome.analysis.verdicts.items()},
+    )
 
 
 def _case_of(inputs: Inputs, settings: StudySettings) -> tuple[Case, Volume]:
@@ -142,7 +155,7 @@ def _case_of(inputs: Inputs, settings: StudySettings) -> tuple[Case, Volume]:
         check_dimensions(inputs.image, volume, glcm)
         volume, mask = inputs.prepared(volume)
     if mask is None:
-        msg = f"stability needs a mask, got none for {inputs.image}"
+        msg = f"stability needs a mask, got none for {inputs.image}; give --mask FILE"
         raise ValueError(msg)
     voxels = int(np.count_nonzero(mask))
     if voxels < FEWEST_VOXELS:

@@ -21,9 +21,12 @@ class Thresholds:
 
     Parameters
     ----------
-    keep, drop : float
-        Lower bound of the ICC under every change of the acquisition (noise, shift, resampling, mask, retest)
-        from which a map is kept, and below which it is dropped.
+    keep : float
+        A map is kept if the lower bound of its ICC is at least this under every change of the acquisition
+        (noise, shift, resampling, mask, retest).
+    drop : float
+        It is dropped if its ICC itself is below this under one of them. Bounds are far below the ICC where
+        all voxels moved by the same, since two measurements tell little of how much such offsets vary.
     rank : float
         Rank correlation under every change of the settings below which a map is doubtful. Many features
         change their scale with the settings by definition, which absolute agreement would hold against them.
@@ -127,7 +130,8 @@ def _of_acquisition(agreements: Mapping[str, Agreement], thresholds: Thresholds)
         if one.reason:
             yield (DROP if one.constant else DOUBTFUL), f"{name}: {one.reason}"
         elif one.low < thresholds.keep:
-            yield (DROP if one.low < thresholds.drop else DOUBTFUL), f"{name}: ICC from {one.low:.2f}"
+            word = DROP if one.icc < thresholds.drop else DOUBTFUL
+            yield word, f"{name}: ICC {one.icc:.2f}, from {one.low:.2f}"
 
 
 def _of_settings(agreements: Mapping[str, Agreement], thresholds: Thresholds) -> Findings:

@@ -173,6 +173,22 @@ def test_a_feature_that_settings_exclude_has_a_row_that_says_why(tmp_path):
     assert rows["firstorder_Mean"]["lowest_icc_low"] != ""
 
 
+def test_a_cohort_has_a_report_for_each_case_and_a_table(tmp_path):
+    saved(tmp_path, texture((1, 12, 12)), np.ones((1, 12, 12)))
+    rows = "patient,group,image,mask,labels\nA,x,image.nrrd,mask.nrrd,\nB,x,image.nrrd,,\n"
+    (tmp_path / "cohort.csv").write_text(rows)
+    given = ("--feature", "firstorder_Mean", "--perturb", "shift", "--backend", "cpu")
+    result = radsynth("stability", tmp_path / "cohort.csv", "-o", tmp_path / "out", *given)
+    assert result.exit_code == 3, result.output
+    assert "stability needs a mask" in (tmp_path / "out" / "failed.csv").read_text()
+    assert (tmp_path / "out" / "A" / "report" / "report.html").is_file()
+    table = (tmp_path / "out" / "verdicts.csv").read_text().splitlines()
+    assert table[0] == "feature,cases,keep,doubtful,drop"
+    assert len(table) == 2
+    refused = radsynth("stability", tmp_path / "cohort.csv", "--retest", "x", "-o", tmp_path / "other")
+    assert_refused(refused, "--retest applies to a single image")
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [

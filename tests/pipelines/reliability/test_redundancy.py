@@ -125,8 +125,15 @@ def agreements(low, rank=1.0, kind="noise"):
     ("found", "at_ceiling", "r", "word", "reason"),
     [
         (agreements(0.8), 0.0, 0.0, "keep", None),
-        (agreements(0.7), 0.0, 0.0, "doubtful", "noise: ICC from 0.70"),
-        (agreements(0.4), 0.0, 0.0, "drop", "noise: ICC from 0.40"),
+        (agreements(0.7), 0.0, 0.0, "doubtful", "noise: ICC 0.70, from 0.70"),
+        (agreements(0.4), 0.0, 0.0, "drop", "noise: ICC 0.40, from 0.40"),
+        (
+            {("noise", "noise"): Agreement(voxels=9, icc=0.97, low=0.1)},
+            0.0,
+            0.0,
+            "doubtful",
+            "0.97, from 0.10",
+        ),
         (agreements(0.8), 0.3, 0.0, "doubtful", "30 % of the voxels at floor or ceiling"),
         (agreements(0.8), 0.0, 0.97, "doubtful", "local standard deviation under another name"),
         (agreements(0.8) | agreements(0.1, 0.9, "bins"), 0.0, 0.0, "keep", None),
