@@ -1,9 +1,10 @@
 """Which maps repeat in open images: runs `radsynth stability` on each, and prints the tables of the page.
 
-    python benchmarks/stability.py -o DIR [--case NAME ...] [--setting NAME ...] > tables.md
+    python benchmarks/stability.py -o DIR [--case NAME ...] > tables.md
 
-Runs are kept in DIR and continued. Of the images that RADSYNTH_DATA has; the phantom is made here, with a
-second scan of the same anatomy. docs/results/stability.md holds what it printed.
+Settings are those of the preset. Runs are kept in DIR and continued. The images are those that RADSYNTH_DATA
+has; the phantom is made here, with a second scan of the same anatomy. docs/results/stability.md holds what it
+printed.
 """
 
 from __future__ import annotations
@@ -26,13 +27,11 @@ from pipelines.cohorts.phantom_images import FIELD_OF_VIEW_MM, LESION, SLICE_THI
 from pipelines.images.volume import Volume
 from pipelines.images.writing import write_volume
 from pipelines.maps.inputs import Inputs
-from pipelines.reliability.perturbations import CHOSEN, OF_SETTINGS
 from pipelines.reliability.study import StudySettings, run_stability
 from pipelines.reports.tables import markdown_table
 
 DATA = Path(os.environ.get("RADSYNTH_DATA", Path(__file__).parents[1] / ".." / "shared" / "data"))
 PHANTOM = "phantom-malignant-01"
-FIXED = tuple(kind for kind in CHOSEN if kind not in OF_SETTINGS)
 
 
 @dataclass(frozen=True)
@@ -58,13 +57,6 @@ CASES = {
     ),
 }
 
-SETTINGS = {
-    "64 levels, image": (GLCMSettings(), CHOSEN),
-    "32 levels, mask": (GLCMSettings(levels=32, range_over="mask"), FIXED),
-    "16 levels, mask": (GLCMSettings(levels=16, range_over="mask"), FIXED),
-}
-"""Settings, and what is perturbed; the first is the preset."""
-
 
 def phantom(folder: Path) -> Case:
     """Write a phantom, its lesion and a second scan of it."""
@@ -81,14 +73,13 @@ def phantom(folder: Path) -> Case:
     return Case(paths[0], paths[2], paths[1])
 
 
-def run(name: str, case: Case, setting: str, folder: Path) -> Path:
-    """Run one case with one setting; return the folder of its report."""
-    glcm, kinds = SETTINGS[setting]
-    output = folder / f"{name}, {setting}"
+def run(name: str, case: Case, folder: Path) -> Path:
+    """Run one case; return its folder."""
+    output = folder / name
     if not (output / "report" / "report.html").exists():
         inputs = Inputs(image=case.image, mask=case.mask)
         second = None if case.second is None else Inputs(image=case.second, mask=case.mask)
-        settings = StudySettings(glcm=glcm, features=FEATURES, kinds=kinds, backend="cpu")
+        settings = StudySettings(glcm=GLCMSettings(), features=FEATURES, backend="cpu")
         start = time.perf_counter()
         run_stability(inputs, second, settings, output, force=True)
         (output / "seconds.txt").write_text(f"{time.perf_counter() - start:.0f}\n")
@@ -101,48 +92,52 @@ def rows_of(folder: Path, table: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def verdict_counts(runs: dict[tuple[str, str], Path]) -> str:
-    """Return how many maps are kept, and how long a run took, by case and setting."""
+def cases_table(runs: dict[str, Path]) -> str:
+    """Return how many maps are kept, what the joint entropy uses of its range, and how long a run took."""
     rows = []
-    for (name, setting), folder in runs.items():
-        words = [row["verdict"] for row in rows_of(folder, "verdict.csv")]
-        seconds = (folder / "seconds.txt").read_text().strip()
+    for name, folder in runs.items():
+        verdicts, own = rows_of(folder, "verdict.csv"), rows_of(folder, "curve.csv")[0]
+        entropy = next(row for row in verdicts if row["feature"] == "joint_entropy")
+        kept = sum(row["verdict"] == "keep" for row in verdicts)
         voxels = json.loads((folder / "report" / "stability.json").read_text())["voxels"]
-        rows.append([name, setting, str(voxels), str(words.count("keep")), seconds])
-    return markdown_table(["image", "levels and range", "voxels", "maps kept", "seconds"], rows)
-
-
-def saturation_table(runs: dict[tuple[str, str], Path]) -> str:
-    """Return what the joint entropy uses of its range at the setting of each run."""
-    rows = []
-    for (name, setting), folder in runs.items():
-        own = rows_of(folder, "curve.csv")[0]
-        entropy = next(row for row in rows_of(folder, "verdict.csv") if row["feature"] == "joint_entropy")
-        shares = [f"{100 * float(own[key]):.0f} %" for key in ("at_floor", "at_ceiling")]
+        figures = [f"{float(entropy['local_sd_r']):.2f}", f"{float(entropy['lowest_icc_low']):.2f}"]
         levels = [f"{own['levels_in_mask']} of {own['of_levels']}", own["levels_in_window"]]
-        figures = [f"{float(own['spread_to_noise']):.1f}", f"{float(entropy['local_sd_r']):.2f}"]
-        rows.append([name, setting, *levels, *shares, *figures, f"{float(entropy['lowest_icc_low']):.2f}"])
-    header = [
-        "image",
-        "levels and range",
-        "levels in the mask",
-        "in the window",
-        "at the floor",
-        "at the ceiling",
-    ]
-    return markdown_table([*header, "spread / noise", "r local SD", "lowest bound"], rows)
+        seconds = (folder / "seconds.txt").read_text().strip()
+        rows.append([name, str(voxels), str(kept), *levels, *figures, seconds])
+    header = ["image", "voxels", "maps kept", "levels in the mask", "in the window"]
+    return markdown_table([*header, "entropy: r local SD", "lowest bound", "seconds"], rows)
 
 
-def survivors_table(runs: dict[tuple[str, str], Path], setting: str) -> str:
-    """Return for each feature in how many images it is kept, and its lowest bound in each."""
-    folders = {name: folder for (name, of), folder in runs.items() if of == setting}
-    tables = {name: rows_of(folder, "verdict.csv") for name, folder in folders.items()}
+TRIED = [("image", 64), ("mask", 8), ("mask", 16), ("mask", 32), ("mask", 64), ("mask", 128)]
+
+
+def curve_table(runs: dict[str, Path]) -> str:
+    """Return the share of voxels at floor or ceiling, and spread over noise, of the joint entropy."""
+    rows = []
+    for name, folder in runs.items():
+        curve = [row for row in rows_of(folder, "curve.csv") if row["window"] == "5"]
+        points = {(row["range_over"], row["bins"]): row for row in curve}
+        cells = [points[over, f"{levels} levels"] for over, levels in TRIED]
+        figures = [f"{_at_bounds(cell):.0f} %, {float(cell['spread_to_noise']):.1f}" for cell in cells]
+        rows.append([name, *figures])
+    return markdown_table(["image", *(f"{levels}, {over}" for over, levels in TRIED)], rows)
+
+
+def _at_bounds(row: dict[str, str]) -> float:
+    return 100 * (float(row["at_floor"]) + float(row["at_ceiling"]))
+
+
+def survivors_table(runs: dict[str, Path]) -> str:
+    """Return for each map in how many images it is kept, and its lowest bound in each."""
+    tables = {
+        name: {row["feature"]: row for row in rows_of(folder, "verdict.csv")} for name, folder in runs.items()
+    }
     rows = []
     for feature in (one.name for one in FEATURES):
-        of_feature = [next(r for r in table if r["feature"] == feature) for table in tables.values()]
-        kept = sum(row["verdict"] == "keep" for row in of_feature)
-        like_sd = sum(float(row["local_sd_r"] or 0) >= 0.95 for row in of_feature)
-        bounds = [f"{float(row['lowest_icc_low'] or 'nan'):.2f}" for row in of_feature]
+        found = [table[feature] for table in tables.values()]
+        kept = sum(row["verdict"] == "keep" for row in found)
+        like_sd = sum(float(row["local_sd_r"] or 0) >= 0.95 for row in found)
+        bounds = [f"{float(row['lowest_icc_low'] or 'nan'):.2f}" for row in found]
         rows.append([feature, str(kept), str(like_sd), *bounds])
     rows.sort(key=lambda row: (-int(row[1]), -min(map(float, row[3:]))))
     return markdown_table(["map", "kept in", "like local SD in", *tables], rows)
@@ -154,19 +149,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--case", action="append", choices=[*CASES, "phantom"])
-    parser.add_argument("--setting", action="append", choices=list(SETTINGS))
+    parser.add_argument("--case", action="append", choices=["phantom", *CASES])
     given = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    cases = {"phantom": phantom(given.output / "phantom")} | CASES
-    runs = {
-        (name, setting): run(name, cases[name], setting, given.output)
-        for setting in given.setting or SETTINGS
-        for name in given.case or cases
-    }
-    print(verdict_counts(runs), saturation_table(runs), sep="\n\n")
-    for setting in dict.fromkeys(setting for _, setting in runs):
-        print(f"\n### {setting}\n\n{survivors_table(runs, setting)}")
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("pipelines").setLevel(logging.INFO)
+    cases = {"phantom": phantom(given.output / "phantom images")} | CASES
+    runs = {name: run(name, cases[name], given.output) for name in given.case or cases}
+    print(cases_table(runs), curve_table(runs), survivors_table(runs), sep="\n\n")
 
 
 if __name__ == "__main__":
