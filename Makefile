@@ -21,19 +21,22 @@ BIN := $(VENV)/bin
 .DEFAULT_GOAL := demo
 .DELETE_ON_ERROR:
 .PHONY: demo groundtruth train synthesize evaluate benchmark real test test-sim test-slow test-ptx coverage test-release test-oracles test-monai test-notebooks \
-    test-oldest test-clean test-gpu gpu-tests gpu-benchmark fuzz crash lint format help clean
+    test-oldest test-core test-clean constraints test-gpu gpu-tests gpu-benchmark fuzz crash lint format help clean
 
 help: ## say what the targets do
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-$(VENV)/.base: pyproject.toml
+# Extras without which hardly a test file runs
+TESTED := dicom,filters,report
+
+$(VENV)/.base: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet -e '.[$(TENSORFLOW)]'
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[$(TENSORFLOW),report]'
 	touch $@
 
 $(VENV)/.test: $(VENV)/.base
-	$(BIN)/pip install --quiet -e '.[$(TENSORFLOW),cuda,onnx,idc,filters,test,lint]'
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[$(TENSORFLOW),cuda,$(TESTED),onnx,idc,test,lint]'
 	touch $@
 
 # Synthetic maps that failed their check, by the files beside them
@@ -120,7 +123,12 @@ fuzz: $(VENV)/.test ## the API against the oracle, damaged files through the com
 crash: $(VENV)/.test ## commands killed at random moments, run again and compared: KILLS=20 SEED=0
 	$(FUZZER) -m fuzz.kills --times $(KILLS) --seed $(SEED)
 
-test-release: test-oracles test-monai test-notebooks test-oldest test-clean ## what needs environments of its own
+# The versions of an environment that passes the tests, for its own Python and system alone
+constraints: $(VENV)/.test ## write constraints.txt, so that `make` is the same tomorrow
+	$(BIN)/pip list --format=freeze --exclude-editable --exclude pip --exclude setuptools \
+	    | sed 's/$$/; python_version == "3.11" and sys_platform == "linux"/' > constraints.txt
+
+test-release: test-oracles test-monai test-notebooks test-oldest test-core test-clean ## what needs environments of its own
 
 ORACLES := .venv-oracles
 $(ORACLES)/.made: tests/oracles/requirements.txt
@@ -135,7 +143,7 @@ test-oracles: $(ORACLES)/.made ## maps against pyradiomics, scikit-image, mahota
 MONAI := .venv-monai
 $(MONAI)/.made: tests/monai/requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(MONAI)
-	$(MONAI)/bin/pip install --quiet -r $< -e .
+	$(MONAI)/bin/pip install --quiet -r $< -e '.[surrogate]'
 	touch $@
 
 test-monai: $(MONAI)/.made ## tensors, and the transforms of MONAI in MONAI and TorchIO themselves
@@ -144,7 +152,7 @@ test-monai: $(MONAI)/.made ## tensors, and the transforms of MONAI in MONAI and 
 NOTEBOOKS := .venv-notebooks
 $(NOTEBOOKS)/.made: tests/notebooks/requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(NOTEBOOKS)
-	$(NOTEBOOKS)/bin/pip install --quiet -r $< -e .
+	$(NOTEBOOKS)/bin/pip install --quiet -r $< -e '.[surrogate,filters,report]'
 	touch $@
 
 test-notebooks: $(NOTEBOOKS)/.made ## the notebooks of examples/notebooks, run again
@@ -154,12 +162,19 @@ OLDEST := .venv-oldest
 $(OLDEST)/.made: pyproject.toml
 	$(PYTHON) -m venv $(OLDEST)
 	$(OLDEST)/bin/pip install --quiet uv
-	$(OLDEST)/bin/uv pip install --quiet --python $(OLDEST)/bin/python --resolution lowest-direct -e '.[$(TENSORFLOW),test]'
+	$(OLDEST)/bin/uv pip install --quiet --python $(OLDEST)/bin/python --resolution lowest-direct -e '.[$(TENSORFLOW),$(TESTED),test]'
 	touch $@
 
 # Old libraries warn of what newer ones have mended, so that warnings are no errors here
 test-oldest: $(OLDEST)/.made ## the quick tests with the oldest versions that pyproject.toml allows
 	$(OLDEST)/bin/python -m pytest -q -W default -m "not slow" $(PARALLEL)
+
+CORE := .venv-core
+test-core: ## help of every command, a map and a region in a new environment without extras
+	rm -rf $(CORE)
+	$(PYTHON) -m venv $(CORE)
+	$(CORE)/bin/pip install --quiet -c constraints.txt -e .
+	$(CORE)/bin/python -P tests/core.py
 
 test-clean: ## the set-up of the README from nothing, and the whole chain with it
 	rm -rf .venv-clean runs/clean
@@ -197,4 +212,4 @@ format: $(VENV)/.test ## format the code
 	$(BIN)/ruff format .
 
 clean: ## remove what the targets made
-	rm -rf $(VENV) $(ORACLES) $(MONAI) $(NOTEBOOKS) $(OLDEST) .venv-clean runs build *.egg-info
+	rm -rf $(VENV) $(ORACLES) $(MONAI) $(NOTEBOOKS) $(OLDEST) $(CORE) .venv-clean runs build *.egg-info

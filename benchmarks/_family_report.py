@@ -1,4 +1,4 @@
-"""The table of `benchmarks/families.py`."""
+"""The table of `benchmarks/families.py`, and how each tool is described."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def markdown(document: Mapping[str, Any]) -> str:
             + _table(document, times, image["name"], by_family=place == 0)
             for place, image in enumerate(document["images"])
         ),
-        "\n".join(_described(document, tool) for tool in document["tools"]),
+        "\n".join(described(document, tool) for tool in document["tools"]),
         machine_line(document["machine"]),
     ]
     return "\n\n".join(parts)
 
 
-def _described(document: Mapping[str, Any], tool: Mapping[str, Any]) -> str:
+def described(document: Mapping[str, Any], tool: Mapping[str, Any]) -> str:
     """Return a tool's versions, how its values compare, and why it was not measured to the end."""
     versions = ", ".join(f"{name} {version}" for name, version in tool["versions"].items())
     parts = [tool["problem"], _verdict(document, tool["name"])]

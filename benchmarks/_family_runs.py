@@ -1,4 +1,4 @@
-"""Measurements of `benchmarks/families.py`: regions, checks of values, turns, first maps."""
+"""Measurements of `families.py` and `features.py`: regions, checks of values, turns, first maps."""
 
 from __future__ import annotations
 
@@ -22,6 +22,15 @@ from _peer_tools import Adapter, Tool, ToolError
 from glcm_cuda.families.registry import features_named
 
 FAMILIES = ("firstorder", "glrlm", "glszm", "gldm", "ngtdm")
+
+GROUPS = {
+    "joint entropy": ("glcm_JointEntropy",),
+    "the other 22": tuple(
+        one.full_name for one in features_named("glcm") if one.name not in ("joint_entropy", "mcc")
+    ),
+    "MCC": ("glcm_MCC",),
+}
+"""Parts of the family glcm that are measured by themselves, in `benchmarks/features.py`."""
 
 TOLERANCE = 2e-7
 """Largest difference that counts as agreement, relative above 1: maps of RadSynth are float32."""
@@ -117,8 +126,8 @@ def measure(
 ) -> dict[str, Any]:
     """Return the tools and all times; the first tool is the one that the others are compared with.
 
-    Another that is missing or fails is reported in the results and on standard error; the rest go on. Raises
-    ToolError if the first fails.
+    `families` names families or `GROUPS`. Another tool that is missing or fails is reported in the results
+    and on standard error; the rest go on. Raises ToolError if the first fails.
     """
     entries = [Entry(tool) for tool in tools]
     cases = []
@@ -175,9 +184,10 @@ def _probed(
     entries: Sequence[Entry], subject: Subject, configuration: Configuration, family: str, folder: Path
 ) -> list[Run]:
     """Return the runs of the tools that work; compilation and the first map of a region are not timed."""
+    features = features_named(GROUPS.get(family, family))
     common = {
-        "family": family,
-        "features": [feature.pyradiomics for feature in features_named(family)],
+        "family": features[0].family,
+        "features": [feature.pyradiomics for feature in features],
         "dimensions": configuration.dimensions,
         "radius": configuration.radius,
         "bin_width": subject.bin_width(configuration.levels),
@@ -255,13 +265,16 @@ family, dimensions, radius, levels = sys.argv[1], *map(int, sys.argv[2:])
 settings = GLCMSettings(dimensions=dimensions, window=2 * radius + 1, levels=levels)
 image = np.random.default_rng(0).integers(0, 100, (3, 9, 9), np.int16)
 start = time.process_time()
-feature_maps(image, family, settings, backend="cpu")
+feature_maps(image, family.split(), settings, backend="cpu")
 print(time.process_time() - start)
 """
 
 
 def first_map(configuration: Configuration, family: str) -> float:
-    """Return the seconds of the processor that a first map takes, compiling, with an empty cache of code."""
+    """Return the seconds of the processor that a first map takes, compiling, with an empty cache of code.
+
+    `family` is a family or the names of features, with spaces between them.
+    """
     fields = (family, configuration.dimensions, configuration.radius, configuration.levels)
     with tempfile.TemporaryDirectory() as cache:
         done = subprocess.run(

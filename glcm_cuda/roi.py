@@ -49,7 +49,8 @@ def roi_features(
     bins : Bins, optional
         Bins of the grey levels; by default they are found in `image` (`find_bins`).
     spacing : (float, float, float)
-        Distance of neighbouring voxels along z, y and x, in mm. It matters to total energy alone.
+        Distance of neighbouring voxels along z, y and x, in mm. It matters to total energy, and to
+        `weighting`.
     pool_slices : bool
         Pool the counts of all slices instead of averaging the features of the slices. Ignored with
         ``dimensions=3``, where neighbours may be in two slices.
@@ -95,7 +96,7 @@ def roi_features(
         bins=bins,
         settings=settings,
         pool_slices=pool_slices,
-        voxel_volume=math.prod(spacing),
+        spacing=_along_slices(spacing, settings.slice_axis),
     )
     values = _values(region, tuple(dict.fromkeys(wanted.values())))
     return {name: values[feature] for name, feature in wanted.items()}
@@ -128,6 +129,12 @@ def _counted(
     levels = bin_levels(image[box], bins, np.int32)
     levels[mask[box] == 0] = OUTSIDE
     return image[box], levels, shape[box]
+
+
+def _along_slices(spacing: tuple[float, float, float], slice_axis: int) -> tuple[float, float, float]:
+    """Return spacings in the order in which the axes are counted: the one across the slices first."""
+    others = [edge for axis, edge in enumerate(spacing) if axis != slice_axis]
+    return spacing[slice_axis], others[0], others[1]
 
 
 def _values(region: Region, chosen: tuple[Feature, ...]) -> dict[Feature, float]:

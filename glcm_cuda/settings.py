@@ -40,6 +40,9 @@ _PRESETS: dict[str, dict[str, Any]] = {
     "itk": {**_AS_THEY_ARE, "symmetric": False, "aggregate": "merge"},
 }
 
+NORMS = ("manhattan", "euclidean", "infinity")
+"""How the length of an offset may be measured, in mm, where directions are weighted by it."""
+
 PRESETS = tuple(_PRESETS)
 """Names of the presets; docs/conventions.md says which tool or paper each one reproduces."""
 
@@ -69,6 +72,9 @@ class GLCMSettings:
         Count every pair in both orders.
     aggregate : {"mean", "merge"}
         Mean of the feature over the directions, or the feature of their pooled counts.
+    weighting : {None, "manhattan", "euclidean", "infinity"}
+        With ``aggregate="merge"``, for regions: weight the counts of each direction by the length of its
+        offset in mm, in this norm (pyradiomics' weightingNorm; docs/definition.md, section 7).
     log_base : {2, 10, "e"}
         Base of the logarithm in all entropies: bits, hartleys or nats.
     bin_width : float or None
@@ -122,6 +128,7 @@ class GLCMSettings:
     slice_axis: int = 0
     symmetric: bool = True
     aggregate: Literal["mean", "merge"] = "mean"
+    weighting: Literal["manhattan", "euclidean", "infinity"] | None = None
     log_base: Literal[2, 10, "e"] = 2
     bin_width: float | None = None
     bin_edges: Literal["ibsi", "pyradiomics"] = "ibsi"
@@ -149,6 +156,9 @@ class GLCMSettings:
                 raise TypeError(msg)
         if self.dimensions == 3 and self.slice_axis != 0:
             msg = f"slice_axis={self.slice_axis} requires dimensions=2, got dimensions=3"
+            raise ValueError(msg)
+        if self.weighting is not None and self.aggregate != "merge":
+            msg = f"weighting={self.weighting!r} requires aggregate='merge', got {self.aggregate!r}"
             raise ValueError(msg)
         object.__setattr__(self, "intensity_shift", _checked_finite("intensity_shift", self.intensity_shift))
         self._check_bins()
@@ -282,6 +292,7 @@ _CHOICES: dict[str, tuple[object, ...]] = {
     "directions": ("scaled", "all"),
     "slice_axis": (0, 1, 2),
     "aggregate": ("mean", "merge"),
+    "weighting": (None, *NORMS),
     "log_base": (2, 10, "e"),
     "bin_edges": ("ibsi", "pyradiomics"),
     "range_over": ("image", "mask", "crop"),

@@ -10,7 +10,7 @@ from pipelines.shell.options import Command, force_option
 from pipelines.shell.outputs import refuse_file
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, needs=("scipy", "matplotlib"))
 @click.option(
     "-o", "--output", required=True, type=click.Path(path_type=Path), help="Folder for the results."
 )

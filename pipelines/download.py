@@ -10,7 +10,7 @@ import click
 from pipelines.shell.options import Command
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, needs=("idc_index",))
 @click.option("--collection", required=True, help="Name of the collection, e.g. ispy2.")
 @click.option("--description", metavar="REGEX", help="Only series whose description matches this expression.")
 @click.option("--modality", help="Only this modality, e.g. MR.")

@@ -10,7 +10,7 @@ from pipelines.shell.options import Command, force_option
 from pipelines.shell.outputs import refuse_file
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, needs=("scipy", "matplotlib"))
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
     "-o",

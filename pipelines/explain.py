@@ -10,7 +10,7 @@ from pipelines.shell.options import Command, FilePath, force_option
 from pipelines.shell.outputs import refuse_file
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, needs=("keras", "matplotlib"))
 @click.argument("model_path", metavar="MODEL", type=FilePath())
 @click.argument("store_path", metavar="STORE", type=FilePath())
 @click.option("-o", "--output", required=True, type=FilePath(), help="Folder for the figures and the table.")

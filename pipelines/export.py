@@ -9,7 +9,7 @@ import click
 from pipelines.shell.options import Command, force_option
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, needs=("keras",))
 @click.argument("model_path", metavar="MODEL", type=click.Path(path_type=Path))
 @click.option(
     "-o",

@@ -10,7 +10,7 @@ from pipelines.shell.options import Command, FilePath, force_option
 from pipelines.shell.progress import progress_bar
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, needs=("scipy",))
 @click.option("-o", "--output", required=True, type=FilePath(), help="Output folder for the cohort.")
 @click.option(
     "--size",

@@ -129,9 +129,11 @@ def command(
         inputs = inputs.with_parameters(None if params is None else read_parameter_file(params, region=True))
     else:
         inputs = inputs.following(params, region=True)
+    textures = features or inputs.features != ()  # a parameter file may ask for shape alone
     settings = RegionSettings(
         glcm=region_settings(options, inputs.settings),
-        features=features_from(features, inputs.features or "all", region=True),
+        features=features_from(features, inputs.features or "all", region=True) if textures else (),
+        shapes=() if features else inputs.shapes,
         aggregations=aggregations_named(aggregations),
         filters=filterings_of(filters, inputs, partial(region_settings, options)),
     )

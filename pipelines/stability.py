@@ -52,7 +52,7 @@ def _threshold_options(function: Any) -> Any:
     return function
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, needs=("scipy", "matplotlib"))
 @click.argument("source", metavar="IMAGE", type=FilePath())
 @click.option(
     "--mask",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pipelines.images.masks import MaskChoice
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, needs=("keras", "scipy"))
 @click.argument("source", metavar="INPUT", type=FilePath())
 @click.option(
     "-o",

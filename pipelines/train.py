@@ -73,7 +73,7 @@ def _options_of(
     return decorate
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, needs=("keras", "scipy", "matplotlib"))
 @click.argument("store", type=click.Path(path_type=Path))
 @click.option(
     "-o", "--output", "run", required=True, type=click.Path(path_type=Path), help="Folder for the run."

@@ -22,9 +22,11 @@ import SimpleITK
 
 from glcm_cuda import GLCMSettings
 from glcm_cuda.levels.arrays import bounding_box
+from pipelines.images.diagnostics import Stages
 from pipelines.images.preprocessing import preprocess_with_mask
 from pipelines.images.resampling import corner_box
-from pipelines.images.volume import Volume, image_of
+from pipelines.images.shape import shapes_named
+from pipelines.images.volume import Part, Volume, image_of
 from pipelines.maps.inputs import RegionMasks
 from pipelines.shell.image_types import IMAGE_TYPES
 from pipelines.shell.own_section import OWN_SECTION
@@ -34,14 +36,14 @@ from radsynth.boxes import box_maps, mask_box, on_whole, region_values
 from radsynth.extraction.configuration import (
     CLASSES,
     STANDARD_DEVIATION,
+    are_computed,
     computed_as,
-    crop_distance,
     defaults,
     parameters_from,
     shapes_in,
     textures_in,
 )
-from radsynth.extraction.diagnostics import configuration, of_image, of_mask, versions
+from radsynth.extraction.diagnostics import configuration, versions
 from radsynth.extraction.handing_over import by_pyradiomics, refuse_without_pyradiomics
 from radsynth.extraction.image_types import image_types_from, images_of
 from radsynth.extraction.subject import Subject, read_subject
@@ -80,7 +82,7 @@ class RadiomicsFeatureExtractor:
 
     Notes
     -----
-    Shape is handed to pyradiomics if it is installed, else refused.
+    Shape that needs a mesh is handed to pyradiomics if it is installed, else refused.
 
     Examples
     --------
@@ -236,8 +238,9 @@ class RadiomicsFeatureExtractor:
         if voxelBased:
             settings["voxelBased"] = True
         shapes = {} if voxelBased else shapes_in(self.enabledFeatures)
+        own_shapes = shapes if are_computed(shapes) else {}
         textures = textures_in(self.enabledFeatures)
-        handed = ", ".join(shapes)
+        handed = "" if own_shapes else ", ".join(shapes)
         if handed:
             refuse_without_pyradiomics(handed)
         parameters = parameters_from(settings, voxel_based=voxelBased)
@@ -249,9 +252,11 @@ class RadiomicsFeatureExtractor:
             result.update(versions(handed or None))
             result.update(configuration(settings, self.enabledImagetypes))
             result.update(case.diagnostics())
-        if shapes:
+        if own_shapes:
+            result.update(case.shapes(own_shapes))
+        elif shapes:
             result.update(by_pyradiomics(case.subject, settings, shapes))
-        volume, inside = case.filtered(crop_distance(settings))
+        volume, inside = case.filtered()
         for derived, one in images_of(types, volume, inside):
             image = _Image(derived.volume, inside, one.parameters)
             result.update(_features(image, derived.name, textures, voxelBased))
@@ -321,38 +326,40 @@ class _Case:
         inside = parameters.region("of the image", resampled, volume.array)
         return cls(subject, parameters, volume, resampled, inside)
 
-    def filtered(self, pad: int | None) -> tuple[Volume, Mask]:
-        """Return what pyradiomics filters, and the voxels of it that count: after resampling a box, else all.
+    def shapes(self, wanted: Mapping[str, list[str]]) -> dict[str, Any]:
+        """Return features of shape under their keys."""
+        inside = self.inside if self.parameters.resegment_shape else self.resampled
+        names = [f"{name}_{feature}" for name, given in wanted.items() for feature in given]
+        values = shapes_named(names, self.volume, inside)
+        return {f"original_{name}": np.array(value) for name, value in values.items()}
 
-        `pad` is the distance around the mask to which the image is cropped; None for not.
-        """
-        grid = self.parameters.steps.grid
-        if grid is None and pad is None:
-            return self.volume, self.inside
+    def filtered(self) -> tuple[Volume, Mask]:
+        """Return what pyradiomics filters, and the voxels of it that count: all, or a box around the mask."""
+        grid, pad = self.parameters.steps.grid, self.parameters.crop
         if grid is not None:
             box = corner_box(self.subject.image, self.subject.inside, grid)
+        elif pad is not None:
+            box = bounding_box(self.resampled, pad)
         else:
-            box = bounding_box(self.resampled, pad or 0)
+            return self.volume, self.inside
         return self.volume.cropped(box), self.inside[box]
 
     def diagnostics(self) -> dict[str, Any]:
         """Return what is said of image and mask at each stage."""
-        subject, grid = self.subject, self.parameters.steps.grid
-        labels = subject.mask
-        told = {
-            **of_image(subject.image, "original"),
-            **of_mask(labels, labels.array == subject.label, "original"),
-        }
-        volume, resampled, inside = self.volume, self.resampled, self.inside
-        if grid is not None:
-            box = corner_box(subject.image, subject.inside, grid)
-            volume, resampled, inside = volume.cropped(box), resampled[box], inside[box]
-            told |= of_image(volume, "interpolated") | of_mask(volume, resampled, "interpolated")
-        elif subject.corrected is not None:
-            told |= of_mask(volume, resampled, "corrected")
-        if self.parameters.resegment:
-            told |= of_mask(volume, inside, "resegmented")
-        return told
+        subject = self.subject
+        stages = Stages(
+            image=subject.image,
+            mask=subject.mask,
+            chosen=subject.mask.array == subject.label,
+            inside=subject.inside,
+            part=Part.all_of(self.volume),
+            resampled=self.resampled,
+            counted=self.inside,
+            grid=self.parameters.steps.grid,
+            crop=self.parameters.crop,
+            resegmented=bool(self.parameters.resegment),
+        )
+        return stages.diagnostics()
 
 
 def _features(image: _Image, prefix: str, textures: Mapping[str, list[str]], voxel_based: bool) -> Result:

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from glcm_cuda.base.checks import check_int
+from pipelines.images.masks import MaskChoice
 from pipelines.images.preprocessing import preprocess_part, preprocess_with_mask
 from pipelines.images.volume import Part, Volume, geometry_differences
-from pipelines.maps.inputs import RegionMasks
+from pipelines.maps.inputs import Prepared, RegionMasks
 from pipelines.shell.parameter_file import ParameterFile
 from radsynth.kinds.finding import kind_of
 from radsynth.kinds.kind import Kind, Map, Spacing
@@ -71,16 +73,15 @@ class Inputs:
                 raise ValueError(msg)
             channels = tuple((volume, None) for volume in volumes)
             return cls(image, kind, channels, tuple(map(Part.all_of, volumes)))
-        chosen = parameters.label if label is None and parameters is not None else label
-        masks = masks_of(mask, image, kind, volumes, chosen)
+        masks = masks_of(mask, image, kind, volumes, mask_choice(label, parameters))
         pairs = zip(volumes, masks, strict=True)
         ready = [prepared(volume, inside, parameters, for_filters=for_filters) for volume, inside in pairs]
         return cls(
             image,
             kind,
-            tuple((part.volume, masks.intensity) for part, masks in ready),
-            tuple(part for part, _ in ready),
-            moved=bool(geometry_differences(ready[0][0].whole, volumes[0])),
+            tuple((one.image, one.mask) for one in ready),
+            tuple(one.part for one in ready),
+            moved=bool(geometry_differences(ready[0].part.whole, volumes[0])),
         )
 
     def image(self, maps: list[Map], outside: float = np.nan) -> Any:
@@ -95,9 +96,22 @@ class Inputs:
         return self.kind.image(whole, [part.whole for part in self.parts], self.source, moved=self.moved)
 
 
+def mask_choice(label: int | None, parameters: ParameterFile | None) -> MaskChoice:
+    """Return which voxels of a mask count: those of a label, else those that a parameter file chooses.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the label is no whole number above 0.
+    """
+    if label is not None:
+        check_int("label", label, 1)
+    return MaskChoice(label=label).over(MaskChoice() if parameters is None else parameters.mask_choice)
+
+
 def prepared(
     volume: Volume, mask: Mask, parameters: ParameterFile | None, *, for_filters: bool = False
-) -> tuple[Part, RegionMasks]:
+) -> Prepared:
     """Return an image and its masks after the steps of a parameter file, if there is one.
 
     With `for_filters` it is the part of the image on which pyradiomics runs filters.
@@ -108,11 +122,15 @@ def prepared(
         If a step cannot be taken, or less of the mask is left than the file asks for.
     """
     if parameters is None:
-        return Part.all_of(volume), RegionMasks.alike(mask)
+        return Prepared(part=Part.all_of(volume), masks=RegionMasks.alike(mask))
     if for_filters:
         part, mask = preprocess_part(volume, mask, parameters.steps, parameters.crop)
     else:
         volume, mask = preprocess_with_mask(volume, mask, parameters.steps)
         part = Part.all_of(volume)
     counted = parameters.region("of the image", mask, part.volume.array)
-    return part, RegionMasks(intensity=counted, morphological=mask)
+    return Prepared(
+        part=part,
+        masks=RegionMasks(intensity=counted, morphological=mask),
+        resegment_shape=parameters.resegment_shape,
+    )

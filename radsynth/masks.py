@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from glcm_cuda.base.checks import check_int
 from glcm_cuda.levels.arrays import refuse_not_finite
-from pipelines.images.masks import MaskChoice, read_mask_labels
-from pipelines.images.volume import Volume, geometry_differences
+from pipelines.images.masks import MaskChoice, chosen_labels, placed_labels, read_mask_labels
+from pipelines.images.volume import Volume
 from pipelines.maps.inputs import labels_in, listed
 from radsynth.kinds.finding import kind_of
 from radsynth.kinds.kind import Kind
@@ -25,7 +24,7 @@ _ADVICE = "give the mask in the image's kind"
 
 
 def masks_of(
-    mask: Any, image: Any, kind: Kind, volumes: tuple[Volume, ...], label: int | None
+    mask: Any, image: Any, kind: Kind, volumes: tuple[Volume, ...], choice: MaskChoice
 ) -> list[npt.NDArray[np.bool_]]:
     """Return the voxels of a mask that count, for each channel of an image.
 
@@ -33,8 +32,10 @@ def masks_of(
 
     Parameters
     ----------
-    mask, label
+    mask
         See `radsynth.map`.
+    choice : MaskChoice
+        Which of its voxels.
     image, kind, volumes
         The image that the mask belongs to, its kind, and its channels.
 
@@ -43,7 +44,7 @@ def masks_of(
     TypeError, ValueError, OSError
         Those of `labels_of`.
     """
-    found = labels_of(mask, image, kind, volumes, label)
+    found = labels_of(mask, image, kind, volumes, choice)
     present = labels_in(found[0])
     if len(present) > 1:
         _log.warning("mask: labels %s are taken together; label=... chooses one", listed(present))
@@ -51,7 +52,7 @@ def masks_of(
 
 
 def labels_of(
-    mask: Any, image: Any, kind: Kind, volumes: tuple[Volume, ...], label: int | None
+    mask: Any, image: Any, kind: Kind, volumes: tuple[Volume, ...], choice: MaskChoice
 ) -> list[npt.NDArray[Any]]:
     """Return the labels of a mask on the grid of an image, for each of its channels; 0 outside.
 
@@ -60,7 +61,7 @@ def labels_of(
     Returns
     -------
     list of arrays of the volumes' shape
-        True and False if a label was chosen.
+        True and False if one label was chosen.
 
     Raises
     ------
@@ -69,19 +70,20 @@ def labels_of(
     ValueError, OSError
         If it has another geometry or shape, no voxel inside, or cannot be read.
     """
-    if label is not None:
-        check_int("label", label, 1)
     own = kind_of(mask, "mask")
     _check_kinds(mask, own, image, kind)
     if isinstance(mask, (str, os.PathLike)):
-        found = read_mask_labels(Path(mask), volumes[0], MaskChoice(label=label))
+        found = read_mask_labels(Path(mask), volumes[0], choice)
         return [found] * len(volumes)
     parts = own.volumes(mask, "mask", None)
     if len(parts) not in (1, len(volumes)):
         msg = f"mask must have 1 channel or the image's {len(volumes)}, got {len(parts)}"
         raise ValueError(msg)
     placed = own.is_placed(mask) and kind.is_placed(image)
-    chosen = [_chosen(_on_grid(part, volumes[0], placed=placed), label) for part in parts]
+    chosen = [
+        chosen_labels("mask", _on_grid(part, volumes[0], choice, placed=placed), choice.label)
+        for part in parts
+    ]
     return chosen * len(volumes) if len(chosen) < len(volumes) else chosen
 
 
@@ -95,27 +97,12 @@ def _check_kinds(mask: Any, own: Kind, image: Any, kind: Kind) -> None:
     raise TypeError(msg)
 
 
-def _on_grid(mask: Volume, volume: Volume, *, placed: bool) -> npt.NDArray[Any]:
+def _on_grid(mask: Volume, volume: Volume, choice: MaskChoice, *, placed: bool) -> npt.NDArray[Any]:
+    refuse_not_finite("mask", mask.array)
+    if placed:
+        return placed_labels("mask", mask, volume, choice, "or set correctMask in params")
     if mask.array.shape != volume.array.shape:
         got, wanted = mask.array.shape, volume.array.shape
         msg = f"mask must have the image's shape, {wanted} along z, y and x, got {got}"
         raise ValueError(msg)
-    differences = geometry_differences(mask, volume) if placed else []
-    if differences:
-        msg = f"mask must lie on the image's grid, got {'; '.join(differences)}; resample it to the image"
-        raise ValueError(msg)
-    refuse_not_finite("mask", mask.array)
     return mask.array
-
-
-def _chosen(labels: npt.NDArray[Any], label: int | None) -> npt.NDArray[Any]:
-    if label is None:
-        if not labels.any():
-            msg = "mask must have non-zero voxels, got none"
-            raise ValueError(msg)
-        return labels
-    chosen: npt.NDArray[np.bool_] = labels == label
-    if not chosen.any():
-        msg = f"mask has no voxel of label {label}; labels present: {listed(labels_in(labels)) or 'none'}"
-        raise ValueError(msg)
-    return chosen

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,13 +14,13 @@ from glcm_cuda import GLCMSettings
 from glcm_cuda.families.registry import requested
 from pipelines.images.volume import Volume
 from pipelines.maps.aggregations import AGGREGATIONS
-from pipelines.maps.inputs import MOST_LABELS, RegionMasks, labels_in
+from pipelines.maps.inputs import MOST_LABELS, Mask, Prepared, labels_in
 from pipelines.maps.region import aggregations_named
 from pipelines.shell.parameter_file import ParameterFile
 from radsynth.arguments import texts_of
 from radsynth.boxes import region_values
 from radsynth.filtering import Filters, filters_from, images_of, key_of, names_of
-from radsynth.inputs import prepared
+from radsynth.inputs import mask_choice, prepared
 from radsynth.kinds.finding import kind_of
 from radsynth.kinds.kind import Spacing
 from radsynth.masks import labels_of
@@ -87,24 +87,26 @@ def features(
     changed = partial(_settings, settings, keywords)
     filterings = filters_from(filters, parameters, changed)
     glcm = changed(None if parameters is None else parameters.settings)
-    if features is None:
-        features = "all" if parameters is None else parameters.features
-    wanted = tuple(requested(texts_of("features", features, "a name or several"), region=True))
+    shapes: tuple[str, ...] = ()
+    if features is None and parameters is not None:
+        features, shapes = parameters.features, parameters.shapes
+    texts = texts_of("features", "all" if features is None else features, "a name or several")
+    wanted = tuple(requested(texts, region=True)) if texts or not shapes else ()  # or shape alone
     # pyradiomics pools the slices of 2D matrices
     pool = parameters is not None if chosen is None else chosen.pool_slices
     given = {*keywords, *(() if chosen is None else ("dimensions",))}
-    volume, regions = _regions(image, mask, label, spacing, parameters, for_filters=bool(filterings))
-    fitted = partial(fitted_to, volume, parameters=parameters, given=given)
-    names = names_of(wanted, filterings, region=True)
-    rows: dict[int, dict[str, float]] = {
-        one: {"voxels": int(masks.intensity.sum())} for one, masks in regions.items()
-    }
-    together = np.logical_or.reduce([masks.intensity for masks in regions.values()])
-    for derived, own in images_of(volume, together, glcm, filterings):
-        counting = fitted(own if chosen is None else chosen.settings(own))
-        for one, masks in regions.items():
-            values = region_values(derived.volume, masks, names, counting, pool, derived.name)
-            rows[one] |= {key_of(derived.name, name): values[name] for name in names}
+    names = names_of(wanted, filterings, region=True) if wanted else ()
+    rows: dict[int, dict[str, float]] = {}
+    for volume, regions in _regions(image, mask, label, spacing, parameters, for_filters=bool(filterings)):
+        fitted = partial(fitted_to, volume, parameters=parameters, given=given)
+        rows |= {one: _of_mask(region, shapes) for one, region in regions.items()}
+        masks = {one: region.masks for one, region in regions.items() if region.masks is not None}
+        together: Mask = np.logical_or.reduce([one.intensity for one in masks.values()])
+        for derived, own in images_of(volume, together, glcm, filterings) if names else ():
+            counting = fitted(own if chosen is None else chosen.settings(own))
+            for one, inside in masks.items():
+                values = region_values(derived.volume, inside, names, counting, pool, derived.name)
+                rows[one] |= {key_of(derived.name, name): values[name] for name in names}
     return pd.DataFrame(list(rows.values()), index=pd.Index(list(rows), name="label"))
 
 
@@ -133,6 +135,12 @@ def _of_region(keywords: Mapping[str, Any]) -> dict[str, Any]:
     return dict(keywords)
 
 
+def _of_mask(region: Prepared, shapes: Sequence[str]) -> dict[str, float]:
+    """Return the number of a region's voxels, and its features of shape."""
+    assert region.mask is not None
+    return {"voxels": int(region.mask.sum()), **region.shapes(shapes)}
+
+
 def _regions(
     image: Any,
     mask: Any,
@@ -141,25 +149,30 @@ def _regions(
     parameters: ParameterFile | None,
     *,
     for_filters: bool,
-) -> tuple[Volume, dict[int, RegionMasks]]:
-    """Return an image and the voxels of each label of its mask; of one label if that is chosen.
+) -> Iterator[tuple[Volume, dict[int, Prepared]]]:
+    """Yield an image and the regions of the labels of its mask that are chosen.
 
-    Both are what the steps of a parameter file, which chooses a label, make of them.
+    Both are what the steps of a parameter file make of them; those of each label may make another image.
     """
     kind = kind_of(image, "image")
     volumes = kind.volumes(image, "image", spacing)
     if len(volumes) > 1:
         msg = f"image must have one channel, got {len(volumes)}; give them one by one, as image[:1]"
         raise ValueError(msg)
-    chosen = parameters.label if label is None and parameters is not None else label
-    (labels,) = labels_of(mask, image, kind, volumes, chosen)
-    if chosen is not None:
-        part, masks = prepared(volumes[0], labels != 0, parameters, for_filters=for_filters)
-        return part.volume, {chosen: masks}
-    present = labels_in(labels)
-    if not present:  # fractions, which are no labels
-        return volumes[0], {1: RegionMasks.alike(labels != 0)}
+    choice = mask_choice(label, parameters)
+    (labels,) = labels_of(mask, image, kind, volumes, choice)
+    present = labels_in(labels) or (1,)  # fractions are no labels
     if len(present) > MOST_LABELS:
         msg = f"mask must have at most {MOST_LABELS} labels, got {len(present)}; is it a mask?"
         raise ValueError(msg)
-    return volumes[0], {one: RegionMasks.alike(labels == one) for one in present}
+    inside = {one: labels == one for one in present} if len(present) > 1 else {present[0]: labels != 0}
+    if isinstance(choice.label, int):
+        inside = {choice.label: labels != 0}
+    regions = {
+        one: prepared(volumes[0], region, parameters, for_filters=for_filters)
+        for one, region in inside.items()
+    }
+    if parameters is None:
+        yield volumes[0], regions
+    else:
+        yield from ((region.image, {one: region}) for one, region in regions.items())

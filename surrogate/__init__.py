@@ -10,6 +10,7 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
+from glcm_cuda.base.extras import BACKENDS, EXTRAS, how_to_install, require
 from surrogate.folds import assign_folds, validation_patients
 from surrogate.settings import NetworkSettings, TrainingSettings
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from surrogate.synthesis import synthesize, synthesize_features, synthesize_patches
     from surrogate.training import train
 
-_BACKENDS = ("tensorflow", "jax", "torch")
 _MODULE_OF = {
     "GLCMEntropy": "entropy_layer",
     "LevelScaling": "model",
@@ -77,10 +77,12 @@ def __getattr__(name: str) -> Any:
         return getattr(importlib.import_module(f".{_MODULE_OF[name]}", __name__), name)
     except ModuleNotFoundError as error:
         missing = str(error.name).split(".")[0]
-        if missing not in _BACKENDS:
+        if missing not in BACKENDS:
+            if missing in EXTRAS:
+                require(f"surrogate.{name}", missing)
             raise
         msg = (
-            f"Keras needs {missing}, which is not installed: pip install 'radsynth[tensorflow-cpu]', "
+            f"Keras needs {missing}, which is not installed: {how_to_install('tensorflow-cpu')}, "
             "or install jax or torch and set KERAS_BACKEND to its name"
         )
         raise ImportError(msg) from error

@@ -15,6 +15,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from glcm_cuda.base.extras import require
 from glcm_cuda.base.files import replacing, temporary_folder
 from glcm_cuda.base.version import __version__
 from surrogate.dense import dense_model
@@ -144,7 +145,7 @@ def onnx_predictor(model: keras.Model) -> Predictor:
     ImportError
         If onnxruntime or a package that the export needs is not installed.
     """
-    _check_installed("onnxruntime")
+    require("the runtime onnxruntime", "onnxruntime")
     import onnxruntime
 
     with temporary_folder() as folder:
@@ -164,16 +165,10 @@ def _check_format(file_format: str) -> None:
     backend = keras.backend.backend()
     if file_format == "onnx":
         for package in ("onnx", *(["tf2onnx"] if backend == "tensorflow" else [])):
-            _check_installed(package)
+            require("export to ONNX", package)
     elif backend != "tensorflow":
         msg = f"exporting to SavedModel or LiteRT needs KERAS_BACKEND=tensorflow, got {backend}"
         raise ValueError(msg)
-
-
-def _check_installed(package: str) -> None:
-    if importlib.util.find_spec(package) is None:
-        msg = f"{package} is not installed: pip install 'radsynth[onnx]'"
-        raise ImportError(msg)
 
 
 def _add_onnx_metadata(path: Path, metadata: dict[str, str]) -> None:

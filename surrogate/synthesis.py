@@ -13,6 +13,7 @@ import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
 from glcm_cuda.base.checks import check_choice
+from glcm_cuda.base.steps import step
 from glcm_cuda.levels.quantize import quantize
 from surrogate.dense import dense_model
 from surrogate.export import onnx_predictor
@@ -78,6 +79,7 @@ def synthesize(
     return synthesize_features(image, model, tile=tile, runtime=runtime, progress=progress)[names[0]]
 
 
+@step("network")
 def synthesize_features(
     image: npt.ArrayLike,
     model: keras.Model,

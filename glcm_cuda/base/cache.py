@@ -7,17 +7,52 @@ import inspect
 import logging
 import re
 import sys
+import threading
+import time
 import zlib
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from numba import njit
+from numba.core import event
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _log = logging.getLogger(__name__)
 
 _IMPORT = re.compile(r"^\s*from (glcm_cuda[\w.]*) import (?:\(([^)]*)\)|(.+))$", re.MULTILINE)
+
+
+class _Compiling(event.Listener):  # type: ignore[misc] # Numba's types are not read
+    """Says that our code is being compiled, once in a process, and how long each function took.
+
+    A record of the log has the attribute `compiled`: the seconds, which are also those of the step around it.
+    """
+
+    def __init__(self) -> None:
+        self.told = False
+        self.begun: dict[int, list[float]] = defaultdict(list)
+
+    def on_start(self, event: Any) -> None:
+        """Note the time; a function's callees are compiled inside it."""
+        self.begun[threading.get_ident()].append(time.perf_counter())
+        module = event.data["dispatcher"].py_func.__module__
+        if not self.told and module.startswith("glcm_cuda."):
+            self.told = True
+            _log.info("compiling code for this machine%s", ": once, it is kept" if can_cache() else "")
+
+    def on_end(self, event: Any) -> None:
+        """Log how long the outermost function took."""
+        begun = self.begun[threading.get_ident()]
+        seconds = time.perf_counter() - begun.pop()
+        if not begun:
+            name = event.data["dispatcher"].py_func.__name__
+            _log.debug("compiled %s in %.2f s", name, seconds, extra={"compiled": seconds})
+
+
+COMPILING = _Compiling()
+event.register("numba:compile", COMPILING)
 
 
 @functools.cache

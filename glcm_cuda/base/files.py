@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import platform
 import re
@@ -12,6 +13,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+_log = logging.getLogger(__name__)
 
 _LONGEST_NAME = 200
 """Bytes of a name that leave room for the temporary prefix in the 255 that file systems allow."""
@@ -53,6 +56,7 @@ def replacing(path: str | os.PathLike[str], *, force: bool = False) -> Iterator[
         if path.is_dir() and temporary.is_dir():
             shutil.rmtree(path)
         os.replace(temporary, path)
+        _log.debug("wrote %s", path, extra={"written": str(path)})
     except OSError as error:
         shown = _shown_name(error, temporary, path)
         if shown is None:

@@ -84,6 +84,8 @@ class Family:
         All its features, in pyradiomics' order; those that it shares with another family are of that family.
     region_only : str
         Why its own features exist for whole regions only; empty if they have maps.
+    directed : bool
+        Whether it counts a matrix for each direction.
 
     Notes
     -----
@@ -96,6 +98,7 @@ class Family:
     name: str
     features: tuple[Feature, ...]
     region_only: str = ""
+    directed: bool = False
 
     @property
     def package(self) -> str:

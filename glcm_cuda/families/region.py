@@ -7,9 +7,10 @@ mean over the rows.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,9 @@ _MOST_COUNTERS = 1 << 22
 """Counters that are cheaper than sorting."""
 
 _Number = TypeVar("_Number", bound=np.generic)
+
+Counts = npt.NDArray[Any]
+"""How often each of some codes occurs: int64 or, where directions are weighted, float64."""
 
 Levels = npt.NDArray[np.int32]
 """Grey levels (Z, Y, X) from 0 on, `OUTSIDE` where a voxel does not count."""
@@ -42,8 +46,8 @@ class Region:
         What is counted, and how it is aggregated.
     pool_slices : bool
         Whether 2D matrices of all slices are summed.
-    voxel_volume : float
-        Volume of a voxel, in mm^3.
+    spacing : (float, float, float)
+        Distance of neighbouring voxels along z, y and x, in mm; of slices across another axis, along theirs.
     morphology : (Z, Y, X) bool array, optional
         IBSI's morphological mask: the region before voxels were left out for their intensities. By default
         the region itself.
@@ -54,8 +58,24 @@ class Region:
     bins: Bins
     settings: GLCMSettings
     pool_slices: bool = False
-    voxel_volume: float = 1.0
+    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
     morphology: npt.NDArray[np.bool_] | None = None
+
+    @property
+    def voxel_volume(self) -> float:
+        """Volume of a voxel, in mm^3."""
+        return math.prod(self.spacing)
+
+    def lengths_mm(self, offsets: npt.NDArray[np.int32]) -> npt.NDArray[np.float64]:
+        """Return the lengths of offsets (K, 3) in the norm of the settings, which have one."""
+        along = np.abs(offsets) * np.array(self.spacing)
+        if self.settings.weighting == "euclidean":
+            lengths: npt.NDArray[np.float64] = np.sqrt((along**2).sum(axis=1))
+        elif self.settings.weighting == "manhattan":
+            lengths = along.sum(axis=1)
+        else:
+            lengths = along.max(axis=1)
+        return lengths
 
     def parts(self) -> Iterator[Levels]:
         """Yield the levels of all voxels that are counted together: of the region, or of each slice."""

@@ -191,6 +191,12 @@ def stages_of(task: Task, backend: Literal["cpu", "cuda"]) -> list[Any]:
         chosen = [pair for pair in enumerate(task.features) if pair[1].family == family.name]
         if not chosen:
             continue
+        if family.directed and task.settings.weighting is not None:
+            msg = (
+                f"weighting={task.settings.weighting!r} (weightingNorm) applies to regions; maps of "
+                f"{family.name} count whole numbers and have no weights"
+            )
+            raise ValueError(msg)
         classes = importlib.import_module(f"{family.package}.{backend}.stages").STAGES
         for name in dict.fromkeys(feature.stage for _, feature in chosen):
             stages.append(classes[name](task, [pair for pair in chosen if pair[1].stage == name]))

@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from glcm_cuda.base.checks import nearest
+from glcm_cuda.base.extras import library
 from glcm_cuda.base.files import replacing
 from pipelines.reports.tables import counted
 from pipelines.shell.outputs import refuse_foreign_folder
@@ -187,12 +188,7 @@ def _fetched(row: dict[str, Any], folder: Path) -> str | None:
 
 
 def _index() -> str:
-    try:
-        import idc_index_data
-    except ImportError:
-        msg = "radsynth download needs idc-index: pip install 'radsynth[idc]'"
-        raise ImportError(msg) from None
-    return str(idc_index_data.IDC_INDEX_PARQUET_FILEPATH)
+    return str(library("idc_index_data", "download").IDC_INDEX_PARQUET_FILEPATH)
 
 
 def _pattern(text: str) -> re.Pattern[str]:

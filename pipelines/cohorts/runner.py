@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +26,10 @@ _log = logging.getLogger(__name__)
 
 FAILED = "failed.csv"
 """Lists the cases that failed, in a folder of outputs."""
+
+
+_OF_ANOTHER_RUN = FileExistsError.__name__
+"""The error of an output that another run is writing."""
 
 
 def failed_beside(output: Path) -> Path:
@@ -129,7 +133,7 @@ class Journal:
 
         `identity` is what `identity_of` returns of the case.
         """
-        record = _read(self._record_of(identity))
+        record = _read(self._record_of(identity["patient"]))
         try:
             if record is None or record["key"] != self._key(identity):
                 return None
@@ -139,13 +143,27 @@ class Journal:
             return None
 
     def keep(self, identity: Mapping[str, Any], made: Made) -> None:
-        """Write the record of a case that is done."""
+        """Write the record of a case that is done; remove what else an earlier run made of it."""
         outputs = [path.relative_to(self.place.parent).as_posix() for path in made.outputs]
+        self._remove_outputs(identity["patient"], kept=outputs)
         record = {"case": identity, "key": self._key(identity), "outputs": outputs, "result": made.result}
-        _write(self._record_of(identity), record)
+        _write(self._record_of(identity["patient"]), record)
 
-    def _record_of(self, identity: Mapping[str, Any]) -> Path:
-        return self.records / f"{identity['patient']}.json"
+    def drop(self, patient: str) -> None:
+        """Remove the record and the outputs of a case: they are of another image or of other settings."""
+        self._remove_outputs(patient, kept=())
+        self._record_of(patient).unlink(missing_ok=True)
+
+    def _remove_outputs(self, patient: str, kept: Collection[str]) -> None:
+        record = _read(self._record_of(patient)) or {}
+        folder = self.place.parent.resolve()
+        for name in record.get("outputs", ()):
+            path = (folder / str(name)).resolve()
+            if name not in kept and path.is_relative_to(folder):
+                path.unlink(missing_ok=True)
+
+    def _record_of(self, patient: str) -> Path:
+        return self.records / f"{patient}.json"
 
     def _key(self, identity: Mapping[str, Any]) -> str:
         """Return the hash of all that the outputs of a case depend on: its files, its row, the settings."""
@@ -220,6 +238,8 @@ def run_cohort(
                 results[case.patient] = made.result
             if case.patient in attempts.failures:
                 _log.warning("    %s", attempts.failures[case.patient].message)
+                if attempts.failures[case.patient].kind != _OF_ANOTHER_RUN:
+                    journal.drop(case.patient)
     _drop_done_elsewhere(cases, journal, attempts, results)
     attempts.write_table()
     return Outcome(results=results, earlier=earlier, attempts=attempts)
@@ -231,7 +251,7 @@ def _drop_done_elsewhere(
     """Take off the failures cases that another run on the same outputs has done in the meantime."""
     for case in cases:
         failure = attempts.failures.get(case.patient)
-        if failure is not None and failure.kind == FileExistsError.__name__:
+        if failure is not None and failure.kind == _OF_ANOTHER_RUN:
             there = journal.result(identity_of(case))
             if there is not None:
                 del attempts.failures[case.patient]

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from glcm_cuda.base.checks import check_choice, check_int
+from glcm_cuda.base.extras import library
 from pipelines.filters.contract import Derived, Scope
 from pipelines.filters.intensity import refuse_not_finite
-from pipelines.filters.libraries import library
 from pipelines.filters.thin import tell_thin
 from pipelines.images.volume import Volume
 

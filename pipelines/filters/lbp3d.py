@@ -24,9 +24,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage, special
 
 from glcm_cuda.base.checks import check_int
+from glcm_cuda.base.extras import library, require
 from pipelines.filters.contract import Derived, Scope
 from pipelines.filters.intensity import refuse_not_finite
 from pipelines.filters.thin import tell_thin
@@ -72,6 +72,7 @@ class LocalBinaryPattern3D:
         if volume.array.ndim != 3:
             msg = "lbp-3D needs a volume, got a 2D image; lbp-2D works on both"
             raise ValueError(msg)
+        require("lbp-3D", "scipy", extra="filters")
         refuse_not_finite("lbp-3D", volume)
         tell_thin("lbp-3D", 2 * math.ceil(self.radius) + 1, volume, range(3), "samples beyond it are 0")
 
@@ -89,6 +90,7 @@ class LocalBinaryPattern3D:
         points = icosphere(self.subdivision, self.radius)
         parts = _parts(points, self.levels, self.radius)
         source = array.astype(np.uint8) if array.dtype == bool else array
+        ndimage = library("scipy.ndimage", "lbp-3D", "filters")
         coefficients = ndimage.spline_filter(source, order=3, output=np.float64)
         columns = np.empty((len(places), self.levels + 1))
         for start in range(0, len(places), _AT_ONCE):
@@ -188,6 +190,7 @@ def _parts(points: Floats, levels: int, radius: float) -> list[Floats]:
 
 def _harmonic(degree: int, order: int, polar: Floats, azimuth: Floats) -> npt.NDArray[np.complex128]:
     """Return a spherical harmonic; SciPy renamed the function in 1.15 and removed the old name in 1.17."""
+    special = library("scipy.special", "lbp-3D", "filters")
     if hasattr(special, "sph_harm_y"):
         return np.asarray(special.sph_harm_y(degree, order, polar, azimuth))
     return np.asarray(special.sph_harm(order, degree, azimuth, polar))

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from glcm_cuda.base.checks import check_int, nearest
+from glcm_cuda.base.extras import library
 from pipelines.filters.contract import Array, Derived, Scope
 from pipelines.filters.intensity import refuse_not_finite
-from pipelines.filters.libraries import library
 from pipelines.filters.thin import tell_thin
 from pipelines.images.volume import Volume
 

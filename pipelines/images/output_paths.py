@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from glcm_cuda.base.extras import require
 from glcm_cuda.base.files import refuse_existing, refuse_unwritable
 from pipelines.images.provenance import files_of, sidecar_path
 
@@ -43,8 +44,11 @@ def check_map_output(path: Path, *inputs: Path, force: bool) -> None:
     ------
     ValueError, OSError
         Those of `check_map_path` and `refuse_input_as_output`.
+    ModuleNotFoundError
+        If it is a Parametric Map and highdicom is not installed.
     """
     if path.suffix == PARAMETRIC_MAP_SUFFIX:
+        require(f"a Parametric Map ({path.name})", "highdicom")
         refuse_outputs([path], inputs, force=force)
         return
     for file in (path, sidecar_path(path)):
@@ -95,8 +99,11 @@ def check_preview_path(path: str | os.PathLike[str], *inputs: Path, force: bool 
     ------
     ValueError, OSError
         If the name does not end in .png; those of `refuse_outputs`.
+    ModuleNotFoundError
+        If Matplotlib is not installed.
     """
     path = Path(path)
+    require(f"a preview ({path.name})", "matplotlib")
     refuse_input_as_output(path, *inputs)
     if path.suffix.lower() != ".png":
         msg = f"a preview's name must end in .png, got {path.name}"

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pydicom
 
 from glcm_cuda.base.files import replacing
+from glcm_cuda.base.steps import step
 from pipelines.images.dicom.attributes import DAMAGED, text_of
 from pipelines.images.dicom.codes import feature_of_code
 from pipelines.images.dicom.headers import header_of
@@ -27,6 +28,7 @@ _MOST_BYTES = 2**32 - 2
 """Most bytes of an attribute's value, such as Float Pixel Data."""
 
 
+@step("writing")
 def write_parametric_map(
     maps: Mapping[str, npt.NDArray[np.float32]],
     volume: Volume,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +12,7 @@ import numpy.typing as npt
 import SimpleITK
 
 from glcm_cuda.base.checks import check_choice
+from glcm_cuda.base.steps import step
 from glcm_cuda.levels.arrays import bounding_box
 from pipelines.images.intensity_standard import read_standard, standardized
 from pipelines.images.provenance import source_record
@@ -27,6 +29,8 @@ from pipelines.images.resampling import (
     on_spacing,
 )
 from pipelines.images.volume import Part, Volume, geometry_differences, image_of
+
+_log = logging.getLogger(__name__)
 
 N4_SHRINK = 4
 """N4 estimates the smooth bias field from every fourth voxel in the plane, as its authors advise."""
@@ -165,6 +169,7 @@ class Preprocessing:
         return {"preprocessing": steps} if steps else {}
 
 
+@step("preprocessing")
 def preprocess(volume: Volume, steps: Preprocessing) -> Volume:
     """Return the image after the steps; without steps, the same image.
 
@@ -264,11 +269,13 @@ def _subtracted(volume: Volume, path: Path) -> Volume:
     return replace(volume, array=volume.array - other.array)
 
 
+@step("N4")
 def _corrected(volume: Volume) -> Volume:
     """Return the image divided by the bias field that N4 finds in the foreground."""
     if volume.array.min() < 0:
         msg = f"--n4 needs intensities of 0 or more, because it takes logarithms, got {volume.array.min():g}"
         raise ValueError(msg)
+    _log.info("N4 corrects the bias field, which may take minutes")
     image = image_of(volume)
     foreground = SimpleITK.OtsuThreshold(image, 0, 1)
     shrink = [N4_SHRINK, N4_SHRINK, 1][: image.GetDimension()]

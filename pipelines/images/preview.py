@@ -14,12 +14,14 @@ from matplotlib.figure import Figure
 
 from glcm_cuda import GLCMSettings
 from glcm_cuda.base.files import replacing
+from glcm_cuda.base.steps import step
 from glcm_cuda.families.offsets import largest_entropy
 from pipelines.images.output_paths import check_preview_path
 from pipelines.images.volume import Volume
 from pipelines.reports.names import feature_title, unit_of, with_unit
 
 
+@step("preview")
 def write_preview(
     volume: Volume,
     values: npt.NDArray[Any],

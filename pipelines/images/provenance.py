@@ -13,8 +13,10 @@ from typing import Any
 
 import glcm_cuda
 from glcm_cuda import GLCMSettings
+from glcm_cuda.base.steps import step
 from pipelines.images.dicom.headers import files_below
 from pipelines.images.formats import metaimage, nrrd
+from pipelines.reports.command_line import command_line
 from pipelines.reports.names import feature_names, map_kind, unit_of
 
 _BLOCK = 1 << 20
@@ -70,8 +72,13 @@ def shown_name(path: str | os.PathLike[str]) -> str:
 
 
 def made_by() -> dict[str, Any]:
-    """Return the versions of the software and the date, as sidecars record them."""
+    """Return the command, the versions of the software and the date, as sidecars record them.
+
+    The command has names of files, without their folders; there is none where a program calls the library.
+    """
+    line = command_line()
     return {
+        **({} if line is None else {"command": line}),
         "software": {
             "radsynth": glcm_cuda.__version__,
             "python": platform.python_version(),
@@ -91,6 +98,7 @@ def _versions(*names: str) -> dict[str, str]:
     return versions
 
 
+@step("checksums")
 def sha256_of(path: str | os.PathLike[str]) -> str:
     """Return the SHA-256 of a file, or of all files below a folder in the order of their names.
 

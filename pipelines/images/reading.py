@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK
 
+from glcm_cuda.base.steps import step
 from pipelines.images.archives import opened
 from pipelines.images.dicom.file_kinds import fault_of
 from pipelines.images.dicom.headers import is_dicom
@@ -42,6 +43,7 @@ _PERMISSIVE = "ITK_NIFTI_SFORM_PERMISSIVE"
 _PAIRS = (".hdr", ".img", ".img.gz")
 
 
+@step("reading")
 def read_image(path: str | os.PathLike[str], choice: Choice | None = None) -> Volume:
     """Return an image of real numbers, 2D or 3D, with its geometry.
 

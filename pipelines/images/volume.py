@@ -120,16 +120,17 @@ class Part:
         return whole
 
 
-def geometry_differences(other: Volume, volume: Volume) -> list[str]:
+def geometry_differences(other: Volume, volume: Volume, tolerance: float | None = None) -> list[str]:
     """Return the differences between the geometries of two images, with values in the order x, y, z.
 
-    Of NIfTI images with two forms that differ, one form of each must agree: tools keep either.
+    Of NIfTI images with two forms that differ, one form of each must agree: tools keep either. A tolerance
+    replaces ours, in the unit of ITK: the distance of voxels along x, and for directions 1.
     """
     if other.array.shape != volume.array.shape:
         return [f"size {other.array.shape[::-1]} where the image has {volume.array.shape[::-1]}"]
-    differences = _place_differences(other, volume)
+    differences = _place_differences(other, volume, tolerance)
     if differences and any(
-        not _place_differences(one, two) for one in _by_forms(other) for two in _by_forms(volume)
+        not _place_differences(one, two, tolerance) for one in _by_forms(other) for two in _by_forms(volume)
     ):
         return []
     return differences
@@ -144,17 +145,20 @@ def _by_forms(volume: Volume) -> list[Volume]:
     return [volume, as_itk, *(replace(volume, **vars(place)) for place in places)]
 
 
-def _place_differences(other: Volume, volume: Volume) -> list[str]:
+def _place_differences(other: Volume, volume: Volume, tolerance: float | None) -> list[str]:
     spacing = min(volume.spacing_mm)
     tolerances = {
         "spacing_mm": _SPACING_TOLERANCE * spacing,
         "origin_mm": _ORIGIN_TOLERANCE_VOXELS * spacing,
         "direction": _DIRECTION_TOLERANCE,
     }
+    if tolerance is not None:
+        place = tolerance * volume.spacing_mm[0]
+        tolerances = {"spacing_mm": place, "origin_mm": place, "direction": tolerance}
     differences = []
-    for field, tolerance in tolerances.items():
+    for field, allowed in tolerances.items():
         one, two = getattr(other, field), getattr(volume, field)
-        if not np.allclose(one, two, rtol=0.0, atol=tolerance):
+        if not np.allclose(one, two, rtol=0.0, atol=allowed):
             differences.append(
                 f"{field.replace('_mm', '')} {_rounded(one)} where the image has {_rounded(two)}"
             )

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import SimpleITK
 
 from glcm_cuda.base.files import replacing, second_temporary, temporary_folder
+from glcm_cuda.base.steps import step
 from pipelines.images.formats import nifti
 from pipelines.images.formats.native_messages import native_messages_logged
 from pipelines.images.formats.nifti_forms import NiftiForms
@@ -106,6 +107,7 @@ def write_volume(volume: Volume, path: str | os.PathLike[str], *, force: bool = 
         _write_whole(volume, temporary, path)
 
 
+@step("writing")
 def _write_whole(volume: Volume, temporary: Path, path: Path) -> None:
     """Write an image, and read NIfTI back: ITK reports no error if the disk is full."""
     image, name = image_of(volume), itk_name(temporary)

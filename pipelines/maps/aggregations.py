@@ -45,7 +45,13 @@ class Aggregation:
     def settings(self, settings: GLCMSettings) -> GLCMSettings:
         """Return the settings with this aggregation."""
         axis = settings.slice_axis if self.dimensions == 2 else 0
-        return replace(settings, dimensions=self.dimensions, aggregate=self.aggregate, slice_axis=axis)
+        return replace(
+            settings,
+            dimensions=self.dimensions,
+            aggregate=self.aggregate,
+            weighting=settings.weighting if self.aggregate == "merge" else None,
+            slice_axis=axis,
+        )
 
 
 _OF_STATISTICS = "DHQ4"

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from glcm_cuda import GLCMSettings, feature_maps
 from glcm_cuda.base.files import replacing
+from glcm_cuda.base.steps import step
 from glcm_cuda.engines.choice import Backend, resolve_backend
 from glcm_cuda.families.feature import Feature
 from glcm_cuda.families.registry import check_features
@@ -42,7 +43,7 @@ from pipelines.maps.filtering import (
     refuse_one_level,
     refuse_windows_beyond,
 )
-from pipelines.maps.inputs import Inputs, Mask
+from pipelines.maps.inputs import Inputs, Mask, told_of
 from pipelines.maps.spread import Spread, spread_of, with_fewer_levels
 from pipelines.reports.names import unit_of
 from pipelines.reports.tables import counted
@@ -166,7 +167,8 @@ def write_maps(
         volume = read_image(place, inputs.choice) if volume is None else volume
         glcm = inputs.fitted(settings.glcm, volume) if settings.fit_dimensions else settings.glcm
         check_dimensions(inputs.image, volume, glcm)
-        volume, mask = inputs.prepared(volume)
+        ready = inputs.prepared(volume)
+        volume, mask = ready.image, ready.mask
         if target.output.suffix == PARAMETRIC_MAP_SUFFIX:
             check_sources(target.output, volume, inputs.choice)
         job = _Mapping.of(inputs, volume, mask, glcm, settings)
@@ -175,7 +177,7 @@ def write_maps(
             check_size(target.output, len(settings.features), voxels)
         paths = target.paths_of(names)
         with ExitStack() as stack:
-            seconds = _Writer(job, target, inputs, paths).write(stack)
+            seconds = _Writer(job, target, inputs, paths, told_of(ready)).write(stack)
     return WrittenMaps(paths=tuple(dict.fromkeys(paths.values())), summary=job.summary(seconds))
 
 
@@ -194,7 +196,8 @@ def _write_filtered(
     with opened(inputs.image) as place, ExitStack() as stack:
         volume = read_image(place, inputs.choice) if volume is None else volume
         filters = [_fitted(one, inputs, volume, settings) for one in settings.filters]
-        part, mask = inputs.prepared_for_filters(volume)
+        ready = inputs.prepared(volume, for_filters=True)
+        part, mask = ready.part, ready.mask
         refuse_windows_beyond(filters, inputs.filter_pad)
         images = checked_names(filters, part.volume)
         names = [map_name(image, feature) for image in images for feature in settings.features]
@@ -205,7 +208,7 @@ def _write_filtered(
             job = _Mapping.of(inputs, derived.volume, mask, one.glcm, settings, derived.name, part)
             refuse_one_level(derived, one.glcm, job.bins, settings.features)
             _log.info("%s: range %g to %g, %d levels", *job.bins_told())
-            seconds += _Writer(job, shown, inputs, paths, one.record(derived)).write(stack)
+            seconds += _Writer(job, shown, inputs, paths, told_of(ready) | one.record(derived)).write(stack)
             shown = replace(target, preview=None)  # the preview shows the first image
         summary = (
             f"{'x'.join(map(str, part.whole.array.shape))} voxels, {counted(len(images), 'image')}, "
@@ -330,6 +333,7 @@ class _Mapping:
                 groups[-1] += part
         return groups
 
+    @step("maps")
     def maps(self, features: tuple[Feature, ...]) -> dict[str, Map]:
         """Return maps of the box, by feature."""
         several = f"{len(features)} of {len(self.features)} maps"
@@ -413,7 +417,7 @@ class _Writer:
     target: MapTarget
     inputs: Inputs
     paths: Mapping[str, Path]
-    filter_record: Mapping[str, Any] = field(default_factory=dict)
+    record: Mapping[str, Any]
 
     def path_of(self, feature: Feature) -> Path:
         """Return where the map of a feature goes."""
@@ -426,7 +430,7 @@ class _Writer:
 
     @cached_property
     def details(self) -> dict[str, Any]:
-        return {**self.inputs.record(), **self._outside_record(), **self.filter_record}
+        return {**self.inputs.record(), **self._outside_record(), **self.record}
 
     def write(self, stack: ExitStack) -> float:
         """Map and write, every file or none; return the seconds of the maps (compiling included).

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from glcm_cuda import GLCMSettings
+from glcm_cuda.base.steps import step
 from glcm_cuda.families.feature import Feature
 from glcm_cuda.levels.arrays import bounding_box
 from glcm_cuda.levels.bins import Bins
@@ -140,7 +141,12 @@ def derived_images(
 ) -> Iterator[tuple[Derived, Filtering]]:
     """Yield every derived image with its filter, one after another."""
     for one in filterings:
-        for derived in one.filter.images(volume, one.scope(mask)):
+        images = iter(one.filter.images(volume, one.scope(mask)))
+        while True:
+            with step("filters"):
+                derived = next(images, None)
+            if derived is None:
+                break
             yield derived, one
 
 

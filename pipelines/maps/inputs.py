@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from glcm_cuda import GLCMSettings
+from pipelines.images.diagnostics import Stages
 from pipelines.images.dicom.series import Choice
-from pipelines.images.masks import MaskChoice, read_mask_labels
+from pipelines.images.masks import MaskChoice, MaskFile, read_mask_file
 from pipelines.images.preprocessing import (
     Preprocessing,
     moved_labels,
@@ -22,8 +23,9 @@ from pipelines.images.preprocessing import (
     preprocess_with_mask,
 )
 from pipelines.images.provenance import source_record
+from pipelines.images.shape import shapes_named
 from pipelines.images.volume import Part, Volume
-from pipelines.shell.parameter_file import ParameterFile, read_parameter_file
+from pipelines.shell.parameter_file import ParameterFile, SmallMaskError, read_parameter_file
 
 _log = logging.getLogger(__name__)
 
@@ -34,8 +36,6 @@ MOST_LABELS = 4096
 """Labels beyond which an image is hardly a mask."""
 
 Mask = npt.NDArray[np.bool_]
-
-_LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -57,6 +57,55 @@ class RegionMasks:
     def alike(cls, mask: Mask) -> Self:
         """Return the masks of a region of which nothing was left out."""
         return cls(intensity=mask, morphological=mask)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prepared:
+    """An image after the steps, and a region of it.
+
+    Parameters
+    ----------
+    part : Part
+        The image, or the part of it that filters work on.
+    masks : RegionMasks, optional
+        The region; without one all voxels count.
+    resegment_shape : bool
+        Whether the shape is that of the voxels that count, and not of all.
+    diagnostics : dict
+        What pyradiomics would say of image and mask, if the parameter file asks for it.
+    """
+
+    part: Part
+    masks: RegionMasks | None = None
+    resegment_shape: bool = False
+    diagnostics: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def image(self) -> Volume:
+        """The image, or its part."""
+        return self.part.volume
+
+    @property
+    def mask(self) -> Mask | None:
+        """The voxels that count; None for all."""
+        return None if self.masks is None else self.masks.intensity
+
+    def shapes(self, names: Sequence[str]) -> dict[str, float]:
+        """Return features of the region's shape."""
+        assert self.masks is not None
+        mask = self.masks.intensity if self.resegment_shape else self.masks.morphological
+        return shapes_named(names, self.image, mask)
+
+
+@dataclass(frozen=True, eq=False)
+class Regions:
+    """Regions of one image by label; None where there is one region."""
+
+    image: Volume
+    of_labels: Mapping[int | None, Prepared]
+
+
+_LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,9 +170,7 @@ class Inputs:
         """Return the inputs with what a parameter file says where the options say nothing."""
         if parameters is None:
             return self
-        choice = self.mask_choice
-        if choice.label is None and choice.segment is None:
-            choice = replace(choice, label=parameters.label)
+        choice = self.mask_choice.over(parameters.mask_choice)
         steps = self.steps.over(parameters.steps)
         return replace(self, parameters=parameters, mask_choice=choice, steps=steps)
 
@@ -136,6 +183,11 @@ class Inputs:
     def features(self) -> tuple[str, ...] | None:
         """Features that the parameter file names."""
         return None if self.parameters is None else self.parameters.features
+
+    @property
+    def shapes(self) -> tuple[str, ...]:
+        """Features of shape that the parameter file names."""
+        return () if self.parameters is None else self.parameters.shapes
 
     @property
     def files(self) -> list[Path]:
@@ -166,10 +218,12 @@ class Inputs:
         """Return the settings for an image; those of a parameter file are two-dimensional in a 2D image."""
         return settings if self.parameters is None else self.parameters.fitted(settings, volume)
 
-    def prepared(self, volume: Volume) -> tuple[Volume, Mask | None]:
+    def prepared(self, volume: Volume, *, for_filters: bool = False) -> Prepared:
         """Return the image after the steps, and on its grid the voxels of the mask that count.
 
-        Labels are taken together unless one is chosen; the log says which.
+        Labels are taken together unless one is chosen; the log says which. With `for_filters` it is the part
+        of the image that filters work on: the whole, or the box to which pyradiomics crops it with the
+        parameter file's settings.
 
         Raises
         ------
@@ -178,25 +232,14 @@ class Inputs:
             asks for.
         """
         if self.mask is None:
-            return preprocess(volume, self.steps), None
-        volume, mask = preprocess_with_mask(volume, self._one_mask(self.mask, volume), self.steps)
-        return volume, self._counted(mask, volume)
-
-    def prepared_for_filters(self, volume: Volume) -> tuple[Part, Mask | None]:
-        """Return the part of the image after the steps that filters work on, and the mask there.
-
-        It is the whole image, or the box to which pyradiomics crops it with the parameter file's settings.
-
-        Raises
-        ------
-        FileNotFoundError, ValueError
-            Those of `prepared`.
-        """
-        if self.mask is None:
-            return Part.all_of(preprocess(volume, self.steps)), None
-        crop = None if self.parameters is None else self.parameters.crop
-        part, mask = preprocess_part(volume, self._one_mask(self.mask, volume), self.steps, crop)
-        return part, self._counted(mask, part.volume)
+            return Prepared(part=Part.all_of(preprocess(volume, self.steps)))
+        read = read_mask_file(self.mask, volume, self.mask_choice)
+        present = labels_in(read.labels)
+        if len(present) > 1 and self.mask_choice.label is None:
+            _log.warning(
+                "mask %s: labels %s are taken together; --mask-label chooses one", self.mask, listed(present)
+            )
+        return self._together(volume, read, for_filters=for_filters)
 
     @property
     def filter_pad(self) -> int | None:
@@ -205,68 +248,117 @@ class Inputs:
             return None
         return replace(self.parameters, steps=self.steps).filter_pad
 
-    def _one_mask(self, path: Path, volume: Volume) -> Mask:
-        """Return the chosen voxels of the mask; the log says which labels are taken together."""
-        labels = read_mask_labels(path, volume, self.mask_choice)
-        present = labels_in(labels)
-        if len(present) > 1:
-            _log.warning(
-                "mask %s: labels %s are taken together; --mask-label chooses one", path, listed(present)
-            )
-        mask: Mask = labels != 0
-        return mask
+    def regions(self, volume: Volume, *, for_filters: bool = False) -> Iterator[Regions]:
+        """Yield the image after the steps, and on its grid the voxels of each label of the mask.
 
-    def regions(
-        self, volume: Volume, *, for_filters: bool = False
-    ) -> tuple[Volume, dict[int | None, RegionMasks]]:
-        """Return the image after the steps, and on its grid the voxels of each label of the mask.
-
-        The key is None where one label was chosen, or the mask has no more than one. A label without a voxel
-        on the grid is left out; the log says so. With `for_filters` the image is the part of it that
-        `prepared_for_filters` says.
+        They come together, unless the steps of a parameter file depend on the region: then each label has an
+        image of its own. A label without a voxel on the grid, or too small for the parameter file, is left
+        out, and the log says so. With `for_filters` an image is the part that `prepared` says.
 
         Raises
         ------
         FileNotFoundError, ValueError
-            As `prepared`; if there is no mask, or it has thousands of labels.
+            As `prepared`; if there is no mask, it has thousands of labels, or no label is left.
         """
         if self.mask is None:
             msg = f"a region needs a mask, got none for {self.image}"
             raise ValueError(msg)
-        labels = read_mask_labels(self.mask, volume, self.mask_choice)
-        present = labels_in(labels)
-        if len(present) < 2:
-            if for_filters:
-                crop = None if self.parameters is None else self.parameters.crop
-                part, mask = preprocess_part(volume, labels != 0, self.steps, crop)
-                volume = part.volume
-            else:
-                volume, mask = preprocess_with_mask(volume, labels != 0, self.steps)
-            return volume, {None: RegionMasks(intensity=self._counted(mask, volume), morphological=mask)}
+        read = read_mask_file(self.mask, volume, self.mask_choice)
+        present = labels_in(read.labels)
+        several = isinstance(self.mask_choice.label, (tuple, str))  # named, even if the mask has one
+        if not present or (len(present) == 1 and not several):
+            region = self._together(volume, read, for_filters=for_filters)
+            yield Regions(region.image, {None: region})
+            return
         if len(present) > MOST_LABELS:
             msg = (
                 f"mask {self.mask} must have at most {MOST_LABELS} labels, got {len(present)}; is it a mask?"
             )
             raise ValueError(msg)
-        image = preprocess(volume, self.steps)
-        labels = moved_labels(labels, volume, image, self.steps)
-        regions: dict[int | None, Mask] = {label: labels == label for label in present}
-        lost = [label for label, mask in regions.items() if not mask.any()]
-        for label in lost:
-            _log.warning("mask %s: no voxel of label %s is left on the resampled grid", self.mask, label)
-        return image, {label: RegionMasks.alike(mask) for label, mask in regions.items() if label not in lost}
+        apart = self.steps.grid is not None or (for_filters and self.filter_pad is not None)
+        found = 0
+        for group in [[label] for label in present] if apart else [list(present)]:
+            regions = self._labels(volume, read, group, for_filters=for_filters)
+            if regions is not None:
+                found += 1
+                yield regions
+        if not found:
+            msg = f"mask {self.mask}: no label is left of {listed(present)}"
+            raise ValueError(msg)
 
-    def _counted(self, mask: Mask, volume: Volume) -> Mask:
-        """Return the voxels of a mask whose intensities count."""
+    def _together(self, volume: Volume, read: MaskFile, *, for_filters: bool) -> Prepared:
+        """Return the image after the steps, and the region of all labels that are chosen."""
+        return self._region(volume, read, None, *self._alone(volume, read.labels != 0, for_filters))
+
+    def _alone(self, volume: Volume, mask: Mask, for_filters: bool) -> tuple[Part, Mask]:
+        """Return the image after the steps, or the part of it that filters work on, and a mask there."""
+        if for_filters:
+            crop = None if self.parameters is None else self.parameters.crop
+            return preprocess_part(volume, mask, self.steps, crop)
+        image, mask = preprocess_with_mask(volume, mask, self.steps)
+        return Part.all_of(image), mask
+
+    def _labels(
+        self, volume: Volume, read: MaskFile, labels: Sequence[int], *, for_filters: bool
+    ) -> Regions | None:
+        """Return the regions of some labels on one image; None if none is left."""
+        regions: dict[int | None, Prepared] = {}
+        for label, (part, whole) in self._moved(volume, read, labels, for_filters).items():
+            if not whole.any():
+                _log.warning("mask %s: no voxel of label %d is left on the resampled grid", self.mask, label)
+                continue
+            try:
+                regions[label] = self._region(volume, read, label, part, whole)
+            except SmallMaskError as error:
+                _log.warning("%s: label %d is left out", error, label)
+        return Regions(next(iter(regions.values())).image, regions) if regions else None
+
+    def _moved(
+        self, volume: Volume, read: MaskFile, labels: Sequence[int], for_filters: bool
+    ) -> dict[int, tuple[Part, Mask]]:
+        """Return the image after the steps, and the voxels of each label on its grid."""
+        if len(labels) == 1:
+            return {labels[0]: self._alone(volume, read.labels == labels[0], for_filters)}
+        image = preprocess(volume, self.steps)
+        moved = moved_labels(read.labels, volume, image, self.steps)
+        return {label: (Part.all_of(image), moved == label) for label in labels}
+
+    def _region(self, volume: Volume, read: MaskFile, label: int | None, part: Part, whole: Mask) -> Prepared:
+        """Return the region of a label, or of all that are chosen, as the parameter file limits it."""
         if self.parameters is None:
-            return mask
-        return self.parameters.region(self.mask, mask, volume.array)
+            return Prepared(part=part, masks=RegionMasks.alike(whole))
+        counted = self.parameters.region(self.mask, whole, part.volume.array)
+        prepared = Prepared(
+            part=part,
+            masks=RegionMasks(intensity=counted, morphological=whole),
+            resegment_shape=self.parameters.resegment_shape,
+        )
+        if not self.parameters.diagnostics:
+            return prepared
+        stages = Stages(
+            image=volume,
+            mask=read.original,
+            chosen=read.where(self.mask_choice, label),
+            inside=read.labels != 0 if label is None else read.labels == label,
+            part=part,
+            resampled=whole,
+            counted=counted,
+            grid=self.steps.grid,
+            crop=self.parameters.crop,
+            resegmented=bool(self.parameters.resegment),
+        )
+        return replace(prepared, diagnostics=stages.diagnostics())
 
     def record(self) -> dict[str, Any]:
         """Return what a sidecar says of the inputs, but for the image itself."""
         mask = {} if self.mask is None else source_record(self.mask, "mask") | self.mask_choice.to_dict()
         parameters = {} if self.parameters is None else source_record(self.parameters.path, "parameter_file")
         return {**self.choice.to_dict(), **self.steps.to_dict(), **mask, **parameters}
+
+
+def told_of(ready: Prepared) -> dict[str, Any]:
+    """Return what a sidecar says of image and region at each stage, if the parameter file asks for it."""
+    return {"diagnostics": dict(ready.diagnostics)} if ready.diagnostics else {}
 
 
 def labels_in(mask: npt.NDArray[Any]) -> tuple[int, ...]:

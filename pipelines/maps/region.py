@@ -15,6 +15,7 @@ import numpy as np
 from glcm_cuda import GLCMSettings
 from glcm_cuda.base.checks import nearest
 from glcm_cuda.base.files import replacing
+from glcm_cuda.base.steps import step
 from glcm_cuda.families.feature import Feature
 from glcm_cuda.levels.arrays import bounding_box
 from glcm_cuda.levels.bins import Bins, find_bins
@@ -23,10 +24,11 @@ from pipelines.filters.intensity import Original
 from pipelines.images.output_paths import check_table_output
 from pipelines.images.provenance import made_by, shown_name, sidecar_path, source_record, write_sidecar
 from pipelines.images.reading import read_image
+from pipelines.images.shape import SHAPE_IN_IBSI
 from pipelines.images.volume import Volume
 from pipelines.maps.aggregations import AGGREGATIONS
 from pipelines.maps.filtering import Filtering, checked_names, derived_images, refuse_one_level
-from pipelines.maps.inputs import Inputs, Mask, RegionMasks, listed
+from pipelines.maps.inputs import Inputs, Mask, Prepared, RegionMasks, Regions, listed, told_of
 from pipelines.reports.names import feature_names
 from pipelines.reports.tables import counted
 from pipelines.shell.settings import glcm_settings_from
@@ -43,7 +45,9 @@ class RegionSettings:
     glcm : GLCMSettings
         All but dimensions and aggregation, which `aggregations` give.
     features : tuple of Feature
-        In the order of their columns.
+        In the order of their columns; none if shape alone is asked for.
+    shapes : tuple of str
+        Features of shape, of `pipelines.images.shape`.
     aggregations : tuple of str
         Of `AGGREGATIONS`, one per row; if empty, the one that `glcm` asks for.
     filters : tuple of Filtering
@@ -52,6 +56,7 @@ class RegionSettings:
 
     glcm: GLCMSettings
     features: tuple[Feature, ...]
+    shapes: tuple[str, ...] = ()
     aggregations: tuple[str, ...] = ()
     filters: tuple[Filtering, ...] = ()
 
@@ -124,12 +129,12 @@ def region_table(inputs: Inputs, settings: RegionSettings, names: str) -> Region
 
     Parameters and errors are those of `write_table`; `names` says how columns are called.
     """
-    parts = [_Part.of(table, names) for table in _tables(inputs, settings)]
-    images = f"{counted(len(parts), 'image')}: " if settings.filters else ""
+    groups = [[_Part.of(table, names) for table in tables] for tables in _groups(inputs, settings)]
+    images = f"{counted(len(groups[0]), 'image')}: " if settings.filters else ""
     return RegionTable(
-        rows=_joined_rows(parts),
-        record=parts[0].record if not settings.filters else _joined_record(parts),
-        summary=f"{images}{parts[0].summary}",
+        rows=_joined_rows(groups),
+        record=_joined_record(groups),
+        summary=f"{images}{_summary([parts[0] for parts in groups])}",
     )
 
 
@@ -201,6 +206,16 @@ def _default_aggregation(settings: GLCMSettings, *, pool_slices: bool) -> str:
     return f"{depth}-{settings.aggregate}"
 
 
+def shape_column(name: str, names: str) -> str:
+    """Return what a feature of shape is called, as `column_name` does."""
+    if names == "pyradiomics":
+        return f"original_{name}"
+    if names == "ibsi" and name.startswith("shape_"):
+        known, identifier = SHAPE_IN_IBSI[name.removeprefix("shape_")]
+        return f"{known} ({identifier})"
+    return name
+
+
 def column_name(feature: Feature, names: str) -> str:
     """Return what a feature's column is called by "radsynth", "pyradiomics" or "ibsi", if they know it."""
     if names == "pyradiomics" and feature.pyradiomics:
@@ -218,7 +233,7 @@ class _Region:
     `label` is that of the voxels where a mask has several, else None.
     """
 
-    masks: RegionMasks
+    prepared: Prepared
     label: int | None
     bins: Bins
 
@@ -226,6 +241,12 @@ class _Region:
     def mask(self) -> Mask:
         """The voxels that count."""
         return self.masks.intensity
+
+    @property
+    def masks(self) -> RegionMasks:
+        """The voxels that count, and those that make the shape."""
+        assert self.prepared.masks is not None
+        return self.prepared.masks
 
     @property
     def voxels(self) -> int:
@@ -240,7 +261,7 @@ class _Region:
         bins = {"levels": self.bins.levels, "low": self.bins.low, "high": self.bins.high}
         before = int(self.masks.morphological.sum())
         resegmented = {} if before == self.voxels else {"voxels_before_resegmentation": before}
-        return {"voxels": self.voxels, **resegmented, "bins": bins}
+        return {"voxels": self.voxels, **resegmented, "bins": bins, **told_of(self.prepared)}
 
 
 @dataclass(frozen=True)
@@ -248,6 +269,7 @@ class _Row:
     region: _Region
     aggregation: str
     values: dict[str, float]
+    shapes: dict[str, float]
 
     @property
     def undefined(self) -> list[str]:
@@ -264,14 +286,21 @@ class _Table:
     regions: tuple[_Region, ...]
     settings: GLCMSettings
     features: tuple[Feature, ...]
+    shapes: tuple[str, ...]
     aggregations: tuple[str, ...]
     derived: str = ""
     filter_record: Mapping[str, Any] = field(default_factory=dict)
 
+    @step("features")
     def rows(self) -> list[_Row]:
         """Return the features of every region and aggregation; refuse a mask for which none is defined."""
-        rows = [self._row(region, name) for region in self.regions for name in self.aggregations]
-        if all(len(row.undefined) == len(self.features) for row in rows):
+        of_shape = [region.prepared.shapes(self.shapes) for region in self.regions]
+        rows = [
+            self._row(region, name, shape)
+            for region, shape in zip(self.regions, of_shape, strict=True)
+            for name in self.aggregations
+        ]
+        if self.features and all(len(row.undefined) == len(self.features) for row in rows):
             raise ValueError(self._no_pair())
         for name in self.aggregations:
             self._tell_undefined([row for row in rows if row.aggregation == name and row.undefined])
@@ -302,7 +331,9 @@ class _Table:
             f"{', '.join(self.aggregations)}; no feature is defined"
         )
 
-    def _row(self, region: _Region, name: str) -> _Row:
+    def _row(self, region: _Region, name: str, shapes: dict[str, float]) -> _Row:
+        if not self.features:
+            return _Row(region, name, {}, shapes)
         aggregation = AGGREGATIONS[name]
         shape = region.masks.morphological
         box = bounding_box(shape, 0)  # beyond it there is no pair inside the mask
@@ -316,19 +347,18 @@ class _Table:
             spacing=self.volume.zyx_spacing_mm,
             morphological_mask=shape[box],
         )
-        return _Row(region, name, values)
+        return _Row(region, name, values, shapes)
 
     def record(self) -> dict[str, Any]:
         """Return how the table was made."""
-        first, *others = self.regions
-        labels = {"labels": {str(region.label): region.record() for region in self.regions}}
+        labels = {str(region.label): region.record() for region in self.regions}
         return {
             "kind": "features of a region",
             "features": [feature_names(feature.name) for feature in self.features],
             **source_record(self.inputs.image),
             **self.inputs.record(),
             **self.filter_record,
-            **(labels if others else first.record()),
+            **(self.regions[0].record() if self.regions[0].label is None else {"labels": labels}),
             "settings": self.settings.to_dict(),
             "aggregations": {name: self._aggregation_record(name) for name in self.aggregations},
             **made_by(),
@@ -339,47 +369,51 @@ class _Table:
         """Families of the features."""
         return list(dict.fromkeys(feature.family for feature in self.features))
 
+    def ibsi(self, name: str, family: str) -> str:
+        """Return IBSI's identifier of an aggregation for a family; "" where directions are weighted."""
+        aggregation = AGGREGATIONS[name]
+        weighted = aggregation.settings(self.settings).weighting is not None and family in ("glcm", "glrlm")
+        return "" if weighted else aggregation.ibsi(family)
+
     def _aggregation_record(self, name: str) -> dict[str, Any]:
         aggregation = AGGREGATIONS[name]
         return {
-            "ibsi": {family: aggregation.ibsi(family) for family in self.families},
+            "ibsi": {family: self.ibsi(name, family) for family in self.families},
             "pool_slices": aggregation.pool_slices,
             "settings": aggregation.settings(self.settings).to_dict(),
         }
 
-    def summary(self) -> str:
-        """Return a line about the table."""
-        features, voxels = counted(len(self.features), "feature"), sum(one.voxels for one in self.regions)
-        first, *others = self.regions
-        if others:
-            labels = listed([region.label for region in self.regions if region.label is not None])
-            of_what = f"{len(self.regions)} labels ({labels}), {voxels} voxels"
-        else:
-            bins = first.bins
-            of_what = f"{voxels} voxels"
-            if not self.derived:
-                of_what += f", range {bins.low:g} to {bins.high:g}, {counted(bins.levels, 'level')}"
-        return f"{features} of {of_what}; {', '.join(self.aggregations)}"
 
-
-def _tables(inputs: Inputs, settings: RegionSettings) -> Iterator[_Table]:
-    """Yield the table of the image, or those of the images that filters derive, one after another."""
+def _groups(inputs: Inputs, settings: RegionSettings) -> Iterator[Iterator[_Table]]:
+    """Yield for the regions of each image, one after another, the tables of that image and its filters."""
     volume = read_image(inputs.image, inputs.choice)
     filters = [replace(one, glcm=inputs.fitted(one.glcm, volume)) for one in settings.filters]
     glcm = filters[0].glcm if filters else inputs.fitted(settings.glcm, volume)
     pooled = inputs.parameters is not None  # pyradiomics pools the slices of 2D matrices
     aggregations = settings.aggregations or (_common_aggregation(glcm, filters, pool_slices=pooled),)
+    settings = replace(settings, aggregations=aggregations)
     for one in filters or [Filtering(filter=Original(), glcm=glcm)]:
         _check_dimensions(inputs.image, volume, one.glcm, aggregations)
-    volume, masks = inputs.regions(volume, for_filters=bool(filters))
-    if not filters:
-        yield _table(inputs, volume, masks, glcm, settings.features, aggregations)
-        return
-    checked_names(filters, volume)
-    together = np.logical_or.reduce([one.intensity for one in masks.values()])
-    for derived, one in derived_images(filters, volume, together):
+    for regions in inputs.regions(volume, for_filters=bool(filters)):
+        if filters:
+            yield _derived_tables(inputs, regions, filters, settings)
+        else:
+            yield iter([_table(inputs, regions.image, regions, glcm, settings)])
+
+
+def _derived_tables(
+    inputs: Inputs,
+    regions: Regions,
+    filters: Sequence[Filtering],
+    settings: RegionSettings,
+) -> Iterator[_Table]:
+    """Yield the tables of the images that filters derive, one after another."""
+    checked_names(filters, regions.image)
+    masks = [region.mask for region in regions.of_labels.values() if region.mask is not None]
+    together: Mask = np.logical_or.reduce(masks)
+    for derived, one in derived_images(filters, regions.image, together):
         image, name = derived.volume, derived.name
-        table = _table(inputs, image, masks, one.glcm, settings.features, aggregations, name)
+        table = _table(inputs, image, regions, one.glcm, settings, name)
         for region in table.regions:
             refuse_one_level(derived, one.glcm, region.bins, settings.features)
         yield replace(table, filter_record=one.record(derived))
@@ -400,25 +434,28 @@ def _common_aggregation(glcm: GLCMSettings, filters: Sequence[Filtering], *, poo
 def _table(
     inputs: Inputs,
     volume: Volume,
-    masks: Mapping[int | None, RegionMasks],
+    prepared: Regions,
     glcm: GLCMSettings,
-    features: tuple[Feature, ...],
-    aggregations: tuple[str, ...],
+    settings: RegionSettings,
     derived: str = "",
 ) -> _Table:
     """Find the bins of every region of an image."""
     try:
-        bins = {label: find_bins(volume.array, glcm, one.intensity) for label, one in masks.items()}
+        regions = tuple(
+            _Region(prepared=one, label=label, bins=find_bins(volume.array, glcm, one.mask))
+            for label, one in prepared.of_labels.items()
+        )
     except ValueError as error:
         msg = f"{inputs.image}: {derived}{': ' if derived else ''}{error}"
         raise ValueError(msg) from None
     return _Table(
         inputs=inputs,
         volume=volume,
-        regions=tuple(_Region(masks=one, label=label, bins=bins[label]) for label, one in masks.items()),
+        regions=regions,
         settings=glcm,
-        features=features,
-        aggregations=aggregations,
+        features=settings.features,
+        shapes=settings.shapes,
+        aggregations=settings.aggregations,
         derived=derived,
     )
 
@@ -441,14 +478,16 @@ def _check_dimensions(
 class _Part:
     """What is left of a table when its image is no longer needed: the cells, by row, and how they were made.
 
-    `first` holds what rows of all images share.
+    `first` holds what rows of all images share; `regions` the labels, voxels and bins.
     """
 
     derived: str
+    features: int
+    aggregations: tuple[str, ...]
+    regions: list[tuple[int | None, int, Bins]]
     first: list[dict[str, Any]]
     cells: list[dict[str, Any]]
     record: dict[str, Any]
-    summary: str
 
     @classmethod
     def of(cls, table: _Table, names: str) -> _Part:
@@ -456,25 +495,44 @@ class _Part:
         rows = table.rows()
         return cls(
             derived=table.derived,
-            first=[_first_cells(table, row) for row in rows],
+            features=len(table.features) + len(rows[0].shapes),
+            aggregations=table.aggregations,
+            regions=[(region.label, region.voxels, region.bins) for region in table.regions],
+            first=[_first_cells(table, row, names) for row in rows],
             cells=[_own_cells(table, row, names) for row in rows],
             record=table.record(),
-            summary=table.summary(),
         )
 
 
-def _first_cells(table: _Table, row: _Row) -> dict[str, Any]:
-    """Return the image, the region and the aggregation of a row."""
+def _summary(parts: Sequence[_Part]) -> str:
+    """Return a line about the tables of all regions, of the first derived image each."""
+    regions = [region for part in parts for region in part.regions]
+    voxels, (first, _, bins) = sum(count for _, count, _ in regions), regions[0]
+    if first is not None:
+        labels = listed([label for label, _, _ in regions if label is not None])
+        of_what = f"{counted(len(regions), 'label')} ({labels}), {voxels} voxels"
+    else:
+        of_what = f"{voxels} voxels"
+        if not parts[0].derived:
+            of_what += f", range {bins.low:g} to {bins.high:g}, {counted(bins.levels, 'level')}"
+    return f"{counted(parts[0].features, 'feature')} of {of_what}; {', '.join(parts[0].aggregations)}"
+
+
+def _first_cells(table: _Table, row: _Row, names: str) -> dict[str, Any]:
+    """Return the image, the region and the aggregation of a row, and what depends on the mask alone."""
     chosen, mask = table.inputs.mask_choice.label, table.inputs.mask
     label = chosen if row.region.label is None else row.region.label
-    identifiers = dict.fromkeys(AGGREGATIONS[row.aggregation].ibsi(one) for one in table.families)
+    identifiers = dict.fromkeys(table.ibsi(row.aggregation, one) for one in table.families)
+    told = row.region.prepared.diagnostics if names == "pyradiomics" else {}
     return {
         "image": shown_name(table.inputs.image),
         "mask": "" if mask is None else shown_name(mask),
-        "label": "" if label is None else label,
+        "label": "" if label is None or isinstance(label, tuple) else label,
         "aggregation": row.aggregation,
-        "aggregation_ibsi": " ".join(identifiers),
+        "aggregation_ibsi": " ".join(identifiers).strip(),
         "voxels": row.region.voxels,
+        **{name: str(value) for name, value in told.items()},
+        **{shape_column(name, names): repr(value) for name, value in row.shapes.items()},
     }
 
 
@@ -489,20 +547,34 @@ def _own_cells(table: _Table, row: _Row, names: str) -> dict[str, Any]:
     return {**found, **columns}
 
 
-def _joined_record(parts: Sequence[_Part]) -> dict[str, Any]:
-    """Return how a table of several images was made: what they share once, the rest by image."""
-    own = ("filter", "voxels", "bins", "labels", "settings", "aggregations")
-    shared = {key: value for key, value in parts[0].record.items() if key not in own}
+_OF_ONE_IMAGE = ("filter", "voxels", "bins", "labels", "diagnostics", "settings", "aggregations")
+"""Entries of a record that differ between derived images."""
+
+
+def _joined_record(groups: Sequence[Sequence[_Part]]) -> dict[str, Any]:
+    """Return how a table was made: what its images share once, the rest by image, and in it by label."""
+    records = [_with_all_labels([parts[place] for parts in groups]) for place in range(len(groups[0]))]
+    if not groups[0][0].derived:
+        return records[0]
+    shared = {key: value for key, value in records[0].items() if key not in _OF_ONE_IMAGE}
     images = {
-        part.derived: {key: value for key, value in part.record.items() if key in own} for part in parts
+        part.derived: {key: value for key, value in record.items() if key in _OF_ONE_IMAGE}
+        for part, record in zip(groups[0], records, strict=True)
     }
     return {**shared, "images": images}
 
 
-def _joined_rows(parts: Sequence[_Part]) -> list[dict[str, Any]]:
+def _with_all_labels(parts: Sequence[_Part]) -> dict[str, Any]:
+    """Return the record of an image with the labels of all groups of regions."""
+    labels = {label: told for part in parts for label, told in part.record.get("labels", {}).items()}
+    return {**parts[0].record, **({"labels": labels} if labels else {})}
+
+
+def _joined_rows(groups: Sequence[Sequence[_Part]]) -> list[dict[str, Any]]:
     """Return the cells of every row, those of all images side by side."""
     return [
         first | {name: cell for part in parts for name, cell in part.cells[index].items()}
+        for parts in groups
         for index, first in enumerate(parts[0].first)
     ]
 

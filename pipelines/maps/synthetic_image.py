@@ -103,7 +103,8 @@ def synthesize_image(
         check_preview_path(target.preview, *inputs.files, model_path, force=target.force)
     start = time.perf_counter()
     with opened(inputs.image) as place, progress_bar("Synthetic map") as progress:
-        volume, mask = inputs.prepared(read_image(place, inputs.choice))
+        ready = inputs.prepared(read_image(place, inputs.choice))
+        volume, mask = ready.image, ready.mask
         if files.parametric is not None:
             check_sources(files.parametric, volume, inputs.choice)
             check_size(files.parametric, len(model.features), volume.array.size)

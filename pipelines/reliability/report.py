@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from glcm_cuda.levels.arrays import bounding_box
+from pipelines.images.masks import MaskChoice
 from pipelines.images.provenance import made_by
 from pipelines.reliability.analysis import Analysis
 from pipelines.reliability.curve import MOST_AT_BOUNDS, Point, recommended
@@ -60,15 +61,15 @@ class Outcome:
         Of the verdict.
     record : dict
         Inputs, seed and backend.
-    label : int, optional
-        Of the mask.
+    choice : MaskChoice
+        Which voxels of the mask.
     """
 
     analysis: Analysis
     planes: Analysis | None
     thresholds: Thresholds
     record: dict[str, Any]
-    label: int | None
+    choice: MaskChoice
 
 
 def write_report(outcome: Outcome, folder: Path) -> Path:
@@ -85,7 +86,7 @@ def write_report(outcome: Outcome, folder: Path) -> Path:
     names = survivors(analysis.verdicts)
     if names:
         chosen = [feature for feature in analysis.features if feature.name in names]
-        write_survivors(folder / "survivors.yaml", chosen, analysis.case.settings, label=outcome.label)
+        write_survivors(folder / "survivors.yaml", chosen, analysis.case.settings, outcome.choice)
     _write_record(outcome, folder / "stability.json")
     page = folder / "report.html"
     title = "Which maps repeat, and which say the same"

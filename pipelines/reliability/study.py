@@ -136,7 +136,7 @@ def run_stability(
         planes=analyses.get("2d"),
         thresholds=settings.thresholds,
         record=record | {"seed": settings.seed, "repeats": settings.repeats, "backend": settings.backend},
-        label=inputs.mask_choice.label,
+        choice=inputs.mask_choice,
     )
     with replacing_folder(output / REPORT, marker="report.html", force=force) as folder:
         page = write_report(outcome, folder)
@@ -153,7 +153,8 @@ def _case_of(inputs: Inputs, settings: StudySettings) -> tuple[Case, Volume]:
         volume = read_image(place, inputs.choice)
         glcm = inputs.fitted(settings.glcm, volume) if settings.fit_dimensions else settings.glcm
         check_dimensions(inputs.image, volume, glcm)
-        volume, mask = inputs.prepared(volume)
+        ready = inputs.prepared(volume)
+    volume, mask = ready.image, ready.mask
     if mask is None:
         msg = f"stability needs a mask, got none for {inputs.image}; give --mask FILE"
         raise ValueError(msg)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import yaml
 
 from glcm_cuda import GLCMSettings
 from glcm_cuda.families.feature import Feature
+from pipelines.images.masks import ALL_LABELS, MaskChoice
 from pipelines.shell.parameter_file import read_parameter_file
 
 _WIDTH = 100
@@ -24,7 +26,7 @@ _OPTIONS = {
 
 
 def write_survivors(
-    path: Path, features: Sequence[Feature], settings: GLCMSettings, *, label: int | None
+    path: Path, features: Sequence[Feature], settings: GLCMSettings, choice: MaskChoice
 ) -> list[str]:
     """Write a parameter file of features and settings; return the options that must be given beside it.
 
@@ -37,23 +39,23 @@ def write_survivors(
     settings : GLCMSettings
         Of the maps. pyradiomics has no word for some of them, such as the range over the image: these are
         options, which the head of the file states.
-    label : int, optional
-        Of the mask's voxels.
+    choice : MaskChoice
+        Which voxels of the mask were judged; those of a segment are an option.
     """
-    text = yaml.safe_dump(_content(features, settings, label), sort_keys=False)
+    text = yaml.safe_dump(_content(features, settings, choice), sort_keys=False)
     path.write_text(text, encoding="utf-8")
     options = list(_options(read_parameter_file(path).settings, settings))
+    if choice.segment is not None:
+        options.append(f"--segment {shlex.quote(choice.segment)}")
     head = "Maps that survived radsynth stability. The same maps come from: " + " ".join(
         ["radsynth map IMAGE --mask MASK -o MAPS.nii.gz --params", path.name, *options]
     )
-    if label is None:
-        head += " (of several labels of MASK, add --mask-label)"
     lines = textwrap.wrap(head, _WIDTH, break_long_words=False, break_on_hyphens=False)
     path.write_text("".join(f"# {line}\n" for line in lines) + text, encoding="utf-8")
     return options
 
 
-def _content(features: Sequence[Feature], settings: GLCMSettings, label: int | None) -> dict[str, Any]:
+def _content(features: Sequence[Feature], settings: GLCMSettings, choice: MaskChoice) -> dict[str, Any]:
     classes: dict[str, list[str]] = {}
     for feature in features:
         classes.setdefault(feature.family, []).append(feature.pyradiomics)
@@ -71,8 +73,9 @@ def _content(features: Sequence[Feature], settings: GLCMSettings, label: int | N
         setting["weightingNorm"] = "no_weighting"
     if settings.intensity_shift.is_integer():
         setting["voxelArrayShift"] = int(settings.intensity_shift)
-    if label is not None:
-        setting["label"] = label
+    if choice.segment is None:
+        labels = ALL_LABELS if choice.label is None else choice.label
+        setting["label"] = list(labels) if isinstance(labels, tuple) else labels
     voxel = {"kernelRadius": max(settings.radii), "maskedKernel": settings.masked_window, "initValue": "nan"}
     return {
         "imageType": {"Original": {}},

@@ -8,11 +8,13 @@ import re
 import signal
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import click
+
+from glcm_cuda.base.extras import EXTRAS, require
 
 BAD_INPUT = 2
 SOME_FAILED = 3
@@ -42,21 +44,30 @@ class Terminated(KeyboardInterrupt):
 
 
 class OneLineErrors(click.Command):
-    """Base of commands and groups: every expected error ends as one line and exit code 2."""
+    """Base of commands and groups: every expected error ends as one line and exit code 2.
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    Parameters
+    ----------
+    needs : sequence of str
+        Optional packages without which the command cannot run (keys of `glcm_cuda.base.extras.EXTRAS`).
+    """
+
+    def __init__(self, *args: Any, needs: Sequence[str] = (), **kwargs: Any) -> None:
         kwargs.setdefault("context_settings", {"help_option_names": ["-h", "--help"]})
         super().__init__(*args, **kwargs)
+        self.needs = needs
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse as click does, but refuse an option that is given again; errors become one line."""
-        with _told_in_one_line(ctx):
+        with one_line_errors(ctx):
             self._refuse_repeated(ctx, args)
             return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run as click does; errors become one line, and so does the end by a signal."""
-        with terminating(), _told_in_one_line(ctx):
+        with terminating(), one_line_errors(ctx):
+            if self.needs:
+                require(ctx.command_path, *self.needs)
             return super().invoke(ctx)
 
     def _refuse_repeated(self, ctx: click.Context, args: list[str]) -> None:
@@ -99,7 +110,8 @@ def _raise_terminated(number: int, frame: object) -> NoReturn:
 
 
 @contextmanager
-def _told_in_one_line(ctx: click.Context) -> Iterator[None]:
+def one_line_errors(ctx: click.Context) -> Iterator[None]:
+    """End the block, and the command, in one line and an exit code for every expected error."""
     try:
         yield
     except click.UsageError as error:
@@ -124,9 +136,22 @@ def describe(error: BaseException) -> str:
         return (
             f"not enough memory: {one_line(str(error)) or 'try a smaller image, or fewer images at a time'}"
         )
+    if isinstance(error, ModuleNotFoundError) and error.name is not None:
+        return _described_missing(error)
     if isinstance(error, OSError) and error.errno is not None:
         return _described_os_error(error.errno, error)
     return one_line(str(error)) or type(error).__name__
+
+
+def _described_missing(error: ModuleNotFoundError) -> str:
+    """Return how to install the package that is missing, if an extra has it; else the text as it is."""
+    package = str(error.name).partition(".")[0]
+    if package in EXTRAS and str(error).startswith("No module named"):
+        try:
+            require("this", package)
+        except ModuleNotFoundError as told:
+            error = told
+    return one_line(str(error))
 
 
 def _described_os_error(code: int, error: OSError) -> str:

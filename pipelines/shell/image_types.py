@@ -11,7 +11,7 @@ from pipelines.filters.laplacian import Laplacian
 from pipelines.filters.lbp2d import LocalBinaryPattern2D
 from pipelines.filters.lbp3d import LocalBinaryPattern3D
 from pipelines.filters.wavelet import Wavelet
-from pipelines.shell.yaml_values import Values, expected, is_number
+from pipelines.shell.yaml_values import Values, is_number
 
 FILTER_SETTINGS = (
     "gradientUseSpacing", "lbp2DMethod", "lbp2DRadius", "lbp2DSamples", "lbp3DIcosphereRadius",
@@ -23,7 +23,7 @@ FILTER_SETTINGS = (
 def _laplacian(values: Values) -> ImageFilter:
     sigma = values.values.get("sigma")
     if not isinstance(sigma, list) or not sigma or not all(map(is_number, sigma)):
-        raise ValueError(expected("sigma", "a list of widths in mm", sigma))
+        values.refuse("sigma", "a list of widths in mm")
     return Laplacian(sigma=tuple(sigma))  # 2 and 2.0 give maps other names
 
 

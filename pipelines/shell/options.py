@@ -8,19 +8,20 @@ import io
 import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import click
 
-from pipelines.shell.errors import OneLineErrors, one_line
+from pipelines.reports.command_line import running_command
+from pipelines.shell.errors import OneLineErrors, one_line_errors
+from pipelines.shell.messages import telling, usage_as_json
+from pipelines.shell.usage import COMMON_OPTIONS, messages_of, words_of, write_options
 
 if TYPE_CHECKING:
     from glcm_cuda.families.feature import Feature
     from pipelines.images.dicom.series import Choice
-
-_PACKAGES = ("glcm_cuda", "surrogate", "pipelines")
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -33,21 +34,35 @@ class Command(OneLineErrors):
     in the program and keeps its traceback.
     """
 
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Return the command's own parameters, and those that every command has."""
+        *own, asked_help = super().get_params(ctx)
+        return [*own, *COMMON_OPTIONS, asked_help]
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse; with ``--json`` a wrong call is told in JSON too."""
+        try:
+            return super().parse_args(ctx, list(args))
+        except click.ClickException as error:
+            if "--json" in args:
+                click.echo(usage_as_json(ctx.command_path.split(), error))
+            raise
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run with the log of our packages alone on stderr, and with any name of a file on stdout."""
-        with _logging_to_stderr(), _library_warnings_hidden(), _encodable_output():
+        with ExitStack() as stack:
+            stack.enter_context(_encodable_output())
+            with one_line_errors(ctx):
+                messages = messages_of(ctx)
+                words = words_of(ctx)
+                stack.enter_context(telling(messages, words, ctx.params))
+            stack.enter_context(running_command(words))
+            stack.enter_context(_library_warnings_hidden())
             return super().invoke(ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the options as click does, but settings under their own headings."""
-        sections: dict[str, list[tuple[str, str]]] = {}
-        for parameter in self.get_params(ctx):
-            record = parameter.get_help_record(ctx)
-            if record is not None and isinstance(parameter, click.Option):
-                sections.setdefault(getattr(parameter, "section", "Options"), []).append(record)
-        for title, records in sections.items():
-            with formatter.section(title):
-                formatter.write_dl(records)
+        write_options(self, ctx, formatter)
 
 
 class FilePath(click.Path):
@@ -63,28 +78,6 @@ class FilePath(click.Path):
             msg = f"{name} is empty; give a path"
             raise click.UsageError(msg, ctx)
         return super().convert(value, param, ctx)
-
-
-class _StderrHandler(logging.Handler):
-    def emit(self, record: logging.LogRecord) -> None:
-        click.echo(one_line(self.format(record)), err=True)
-
-
-@contextmanager
-def _logging_to_stderr() -> Iterator[None]:
-    """Show on stderr what our packages log from INFO on, while a command runs."""
-    handler = _StderrHandler()
-    loggers = [logging.getLogger(name) for name in _PACKAGES]
-    before = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.addHandler(handler)
-        logger.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, before, strict=True):
-            logger.removeHandler(handler)
-            logger.setLevel(level)
 
 
 @contextmanager
@@ -274,16 +267,22 @@ def _spacing(text: str) -> tuple[float, float, float]:
 def mask_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that choose voxels of a mask; the command receives them as `mask_choice`."""
 
-    @click.option("--mask-label", type=int, help="Use only the mask's voxels with this label.")
+    @click.option(
+        "--mask-label",
+        metavar="N[,N...]|all",
+        help="Use only the mask's voxels with this label, these, or all labels.  [default: all, or that of "
+        "--params]",
+    )
     @click.option("--segment", help="Segment, structure or named label of the mask: number or name.")
     @click.option("--resample-mask", is_flag=True, help="Resample the mask to the image grid (nearest).")
     @functools.wraps(function)
     def packed(
-        *arguments: Any, mask_label: int | None, segment: str | None, resample_mask: bool, **named: Any
+        *arguments: Any, mask_label: str | None, segment: str | None, resample_mask: bool, **named: Any
     ) -> Any:
-        from pipelines.images.masks import MaskChoice
+        from pipelines.images.masks import MaskChoice, label_of
 
-        mask_choice = MaskChoice(label=mask_label, segment=segment, resample=resample_mask)
+        label = None if mask_label is None else label_of(mask_label)
+        mask_choice = MaskChoice(label=label, segment=segment, resample=resample_mask)
         return function(*arguments, mask_choice=mask_choice, **named)
 
     return packed

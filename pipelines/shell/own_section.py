@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from pipelines.images.resampling import LINEAR, NEAREST
-from pipelines.shell.yaml_values import Values, expected
+from pipelines.shell.yaml_values import Values
 
 OWN_SECTION = "radsynth"
 KEYS = ("grid", "maskInterpolator", "roundIntensities", "resegmentSigma", "binEdges", "ngtdmIsolated")
@@ -53,29 +53,14 @@ def own_settings(content: Mapping[str, Any]) -> OwnSettings:
         If a value is unfit.
     """
     values = Values(content, may_be_null={"resegmentSigma"})
-    ibsi_edges = _choice(values, "binEdges", _TOOLS) == "ibsi"
+    ibsi_edges = values.choice("binEdges", "pyradiomics", _TOOLS) == "ibsi"
     return OwnSettings(
-        grid=_choice(values, "grid", _TOOLS),
-        mask_interpolator=_choice(values, "maskInterpolator", (NEAREST, LINEAR)),
+        grid=values.choice("grid", "pyradiomics", _TOOLS),
+        mask_interpolator=values.choice("maskInterpolator", NEAREST, (NEAREST, LINEAR)),
         rounded=values.boolean("roundIntensities", False),
-        resegment_sigma=_sigma(values),
+        resegment_sigma=values.positive("resegmentSigma", math.inf)
+        if "resegmentSigma" in values.values
+        else None,
         bin_edges="ibsi" if ibsi_edges else "pyradiomics",
         ngtdm_isolated=values.boolean("ngtdmIsolated", True),
     )
-
-
-def _choice(values: Values, name: str, known: tuple[str, ...]) -> str:
-    """Return one of some words, by default the first."""
-    value = values.values.get(name, known[0])
-    if value not in known:
-        raise ValueError(expected(name, " or ".join(known), value))
-    return str(value)
-
-
-def _sigma(values: Values) -> float | None:
-    if "resegmentSigma" not in values.values:
-        return None
-    sigma = values.number("resegmentSigma", 0.0)
-    if not 0 < sigma < math.inf:
-        raise ValueError(expected("resegmentSigma", "a number above 0", values.values["resegmentSigma"]))
-    return sigma

@@ -1,8 +1,7 @@
 """Parameter files of pyradiomics, translated into settings.
 
-Written from the documentation of pyradiomics, which need not be installed. Its settings fall into three
-groups: those that are supported, those without effect on texture features, and those that would change the
-features and are not supported. The last are refused by name, never ignored.
+Written from the documentation of pyradiomics, which need not be installed. What a setting says is done, or
+refused with its name and its line; none is ignored. docs/pyradiomics.md has a table of all of them.
 """
 
 from __future__ import annotations
@@ -19,18 +18,19 @@ import numpy as np
 import numpy.typing as npt
 
 from glcm_cuda import GLCMSettings
-from glcm_cuda.base.checks import nearest
-from glcm_cuda.families.feature import Family, Feature
-from glcm_cuda.families.registry import FAMILIES, NAMES
+from glcm_cuda.settings import MAX_LEVELS, MAX_WINDOW, NORMS
 from pipelines.filters.contract import ImageFilter
+from pipelines.images.masks import ALL_LABELS, Label, MaskChoice
 from pipelines.images.preprocessing import Preprocessing
 from pipelines.images.resampling import CornerGrid
 from pipelines.images.volume import Volume
+from pipelines.shell.feature_classes import Wanted, wanted_of
 from pipelines.shell.image_types import FILTER_SETTINGS, IMAGE_TYPES
 from pipelines.shell.own_section import KEYS, OWN_SECTION, OwnSettings, own_settings
 from pipelines.shell.yaml_values import (
+    Section,
+    UnfitError,
     Values,
-    expected,
     is_integer,
     is_number,
     mapping,
@@ -42,22 +42,25 @@ _log = logging.getLogger(__name__)
 
 SECTIONS = ("imageType", "featureClass", "setting", "voxelSetting", OWN_SECTION)
 
-COMPUTED = (
+OF_FEATURES = (
     "binWidth", "binCount", "distances", "force2D", "force2Ddimension", "symmetricalGLCM", "weightingNorm",
-    "label", "minimumROIDimensions", "minimumROISize", "normalize", "normalizeScale", "removeOutliers",
-    "interpolator", "resampledPixelSpacing", "resegmentMode", "resegmentRange", "gldm_a", "voxelArrayShift",
+    "gldm_a", "voxelArrayShift",
 )  # fmt: skip
-"""Settings that are supported."""
+"""Settings of features, of which an image type may have its own."""
 
-WITHOUT_EFFECT = ("additionalInfo", "enableCExtensions", "geometryTolerance", "resegmentShape")
-"""Settings that change no texture feature, at least without those `REFUSED`."""
-
-REFUSED = ("correctMask", "label_channel", "padDistance", "preCrop")
-"""Settings that are accepted only if they are off."""
+OF_INPUTS = (
+    "label", "label_channel", "correctMask", "geometryTolerance", "minimumROIDimensions", "minimumROISize",
+    "normalize", "normalizeScale", "removeOutliers", "resampledPixelSpacing", "interpolator", "padDistance",
+    "preCrop", "resegmentRange", "resegmentMode", "resegmentShape", "additionalInfo", "enableCExtensions",
+)  # fmt: skip
+"""Settings of image and mask, which hold for all image types."""
 
 _MAY_BE_NULL = {
-    *WITHOUT_EFFECT,
     *FILTER_SETTINGS,
+    "additionalInfo",
+    "enableCExtensions",
+    "geometryTolerance",
+    "resegmentShape",
     "interpolator",
     "padDistance",
     "binCount",
@@ -71,30 +74,22 @@ _MAY_BE_NULL = {
 }
 """For other settings, pyradiomics takes null sometimes for the default and sometimes for something else."""
 
-SETTINGS = (*COMPUTED, *FILTER_SETTINGS, *WITHOUT_EFFECT, *REFUSED)
+SETTINGS = (*OF_FEATURES, *OF_INPUTS, *FILTER_SETTINGS)
 VOXEL_SETTINGS = ("kernelRadius", "maskedKernel", "initValue", "voxelBatch")
 
-INTERPOLATORS = (
-    "sitkNearestNeighbor", "sitkLinear", "sitkBSpline", "sitkGaussian", "sitkHammingWindowedSinc",
-    "sitkCosineWindowedSinc", "sitkWelchWindowedSinc", "sitkLanczosWindowedSinc", "sitkBlackmanWindowedSinc",
-)  # fmt: skip
-SHAPES = ("shape", "shape2D")
-"""Feature classes without maps."""
+_LABEL = 1
+"""Label that counts if none is named."""
 
-SAME_AS = {
-    "firstorder": {"StandardDeviation": "the root of Variance"},
-    "glcm": {
-        "Dissimilarity": "DifferenceAverage",
-        "Homogeneity1": "Id",
-        "Homogeneity2": "Idm",
-        "SumVariance": "ClusterTendency",
-    },
-    "gldm": {
-        "GrayLevelNonUniformityNormalized": "Uniformity of firstorder",
-        "DependencePercentage": "always 1",
-    },
-}
-"""Features that pyradiomics has deprecated, by class, and what they are."""
+INTERPOLATORS = (
+    "sitkNearestNeighbor", "sitkLinear", "sitkBSpline", "sitkGaussian", "sitkLabelGaussian",
+    "sitkHammingWindowedSinc", "sitkCosineWindowedSinc", "sitkWelchWindowedSinc", "sitkLanczosWindowedSinc",
+    "sitkBlackmanWindowedSinc",
+)  # fmt: skip
+"""Of SimpleITK; a number from 1 to 10 counts them from the first."""
+
+
+class SmallMaskError(ValueError):
+    """A mask has fewer voxels than a parameter file asks for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,8 +112,14 @@ class ParameterFile:
         For maps, or for regions (see `read_parameter_file`).
     features : tuple of str
         Names of features.
-    label : int
-        Label of the voxels of the mask that count.
+    shapes : tuple of str
+        Names of features of shape, which regions have.
+    mask_choice : MaskChoice
+        Which voxels of the mask count, and whether it is resampled.
+    diagnostics : bool
+        Whether results say what image and mask were at each stage (additionalInfo).
+    resegment_shape : bool
+        Whether features of shape are of what the range of intensities leaves of the mask.
     outside : float
         Value of a map outside the mask.
     minimum_dimensions, minimum_voxels : int
@@ -142,7 +143,10 @@ class ParameterFile:
     path: Path
     settings: GLCMSettings
     features: tuple[str, ...]
-    label: int = 1
+    shapes: tuple[str, ...] = ()
+    mask_choice: MaskChoice = field(default_factory=lambda: MaskChoice(label=_LABEL))
+    diagnostics: bool = False
+    resegment_shape: bool = False
     outside: float = 0.0
     minimum_dimensions: int = 2
     minimum_voxels: int = 1
@@ -172,7 +176,7 @@ class ParameterFile:
 
         Raises
         ------
-        ValueError
+        SmallMaskError
             If fewer are left than the file asks for; `name` is what the message calls the mask.
         """
         for low, high in self._ranges(array[mask]):
@@ -183,7 +187,7 @@ class ParameterFile:
                 f"mask {name} has {voxels} voxels, {self.path.name} requires at least {self.minimum_voxels} "
                 "(minimumROISize)"
             )
-            raise ValueError(msg)
+            raise SmallMaskError(msg)
         extents = (np.ptp(places) for places in np.nonzero(mask))
         dimensions = sum(extent > 0 for extent in extents)
         if dimensions < self.minimum_dimensions:
@@ -191,7 +195,7 @@ class ParameterFile:
                 f"mask {name} extends along {dimensions} dimensions, {self.path.name} requires at least "
                 f"{self.minimum_dimensions} (minimumROIDimensions, by default 2)"
             )
-            raise ValueError(msg)
+            raise SmallMaskError(msg)
         return mask
 
     def _ranges(self, intensities: npt.NDArray[Any]) -> list[tuple[float, float]]:
@@ -244,13 +248,13 @@ def _parsed(path: Path, content: Mapping[str, Any], *, region: bool) -> Paramete
         setting,
         sections["voxelSetting"],
         types=sections["imageType"],
-        features=_features(sections["featureClass"]),
+        wanted=wanted_of(sections["featureClass"], region=region),
         region=region,
         own=own_settings(sections[OWN_SECTION]),
     )
 
 
-def sections_of(content: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def sections_of(content: Mapping[str, Any]) -> dict[str, Section]:
     """Return pyradiomics' four sections of a parameter file and ours, empty where one is missing.
 
     Raises
@@ -258,8 +262,9 @@ def sections_of(content: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     ValueError
         If a section, or a setting, has an unknown name.
     """
-    refuse_unknown("section", content, SECTIONS)
-    sections = {name: mapping(name, content.get(name)) for name in SECTIONS}
+    whole = Section(content)
+    refuse_unknown("section", whole, SECTIONS)
+    sections = {name: mapping(name, whole.get(name, {}), whole.place(name)) for name in SECTIONS}
     keys = {"setting": SETTINGS, "voxelSetting": VOXEL_SETTINGS, OWN_SECTION: KEYS}
     for name, known in keys.items():
         others = {key: other for other, those in keys.items() if other != name for key in those}
@@ -274,7 +279,7 @@ def parameters_of(
     voxel: Mapping[str, Any],
     *,
     types: Mapping[str, Any],
-    features: tuple[str, ...],
+    wanted: Wanted,
     region: bool,
     own: OwnSettings | None = None,
 ) -> ParameterFile:
@@ -288,8 +293,8 @@ def parameters_of(
         The sections ``setting`` and ``voxelSetting``.
     types : mapping
         The section ``imageType``: image types, each with settings of its own.
-    features : tuple of str
-        Names of features.
+    wanted : Wanted
+        Features.
     region : bool
         See `read_parameter_file`.
     own : OwnSettings, optional
@@ -303,24 +308,28 @@ def parameters_of(
     own = own or OwnSettings()
     values, voxel_values = _values(setting), _values(voxel)
     voxel_values.integer("voxelBatch", 1, low=1)
-    outside = voxel_values.number("initValue", 0.0)
-    radius = voxel_values.integer("kernelRadius", 1, low=1)
+    outside = voxel_values.number("initValue", 0.0, words=True)
+    radius = voxel_values.integer("kernelRadius", 1, low=1, high=MAX_WINDOW // 2)
     masked = voxel_values.boolean("maskedKernel", True) or region
     window = _Window(radius=radius, masked=masked, region=region, own=own)
-    _refuse_preprocessing(values, radius)
-    of_types = {name: _image_type(name, types[name], setting, window) for name in types}
+    steps = _steps(values, own)
+    _check_padding(values, radius, steps)
+    of_types = {name: _image_type(name, types, setting, window) for name in types}
     settings = of_types["Original"].settings if "Original" in of_types else _glcm(values, window)
     image_types = tuple(of_types.values()) if of_types.keys() - {"Original"} else ()
     return ParameterFile(
         path=path,
         settings=settings,
-        features=features,
-        label=values.integer("label", 1, low=1),
+        features=wanted.features,
+        shapes=wanted.shapes,
+        mask_choice=_mask_choice(values, steps),
+        diagnostics=values.boolean("additionalInfo", True),
+        resegment_shape=values.boolean("resegmentShape", False),
         outside=outside,
+        crop=_pad(values) if values.boolean("preCrop", False) else None,
         minimum_dimensions=values.integer("minimumROIDimensions", 2, low=1, high=3),
         minimum_voxels=1 + values.integer("minimumROISize", 0, low=1),
-        steps=_steps(values, own),
-        crop=_pad(values) if values.boolean("preCrop", False) else None,
+        steps=steps,
         image_types=image_types,
         resegment_sigma=own.resegment_sigma,
         **_resegmentation(values),
@@ -341,33 +350,32 @@ def _values(values: Mapping[str, Any]) -> Values:
     return Values(values, _MAY_BE_NULL)
 
 
-def _image_type(name: str, content: Any, setting: Mapping[str, Any], window: _Window) -> ImageType:
+def _image_type(
+    name: str, types: Mapping[str, Any], setting: Mapping[str, Any], window: _Window
+) -> ImageType:
     """Return the filter of an image type, and the settings with those that are given for it alone."""
-    place = f"imageType {name}"
-    own = mapping(place, content)
-    refuse_unknown(place, own, SETTINGS)
-    if "label" in own and own["label"] != setting.get("label", 1):
-        msg = f"{place}: label must be given in setting"
-        raise ValueError(msg)
-    for key in ("normalize", "resampledPixelSpacing", "resegmentRange"):
-        if own.get(key):
-            msg = f"{place}: {key} must be given in setting, for all image types"
-            raise ValueError(msg)
-    values = _values({**setting, **own})
+    title, common = f"imageType {name}", Section(setting)
+    own = mapping(title, types[name], Section(types).place(name))
+    refuse_unknown(title, own, SETTINGS)
+    for key in own.keys() & set(OF_INPUTS):
+        if (own[key] or None) != (common.get(key, _LABEL if key == "label" else None) or None):
+            msg = f"{title}: {key} must be given in setting, for all image types{own.place(key)}"
+            raise UnfitError(msg)
     try:
-        _refuse_preprocessing(_values(own), window.radius)
+        values = _values(common.changed_by(own))
         settings = _glcm(values, window, filtered=name != "Original")
         return ImageType(filter=IMAGE_TYPES[name](values), settings=settings)
     except (ValueError, TypeError) as error:
         if name == "Original":
             raise
-        msg = f"{place}: {error}"
-        raise ValueError(msg) from None
+        place = "" if isinstance(error, UnfitError) else Section(types).place(name)
+        msg = f"{title}: {error}{place}"
+        raise UnfitError(msg) from None
 
 
 def _glcm(values: Values, window: _Window, *, filtered: bool = False) -> GLCMSettings:
     """Return the settings of features."""
-    fields = _bins(values) | _counting(values)
+    fields = _bins(values) | _counting(values, window)
     if not filtered:  # a filtered image has other intensities
         fields |= _bin_range(values, window.own)
     fields["window"] = 2 * window.radius + 1
@@ -383,34 +391,43 @@ def _glcm(values: Values, window: _Window, *, filtered: bool = False) -> GLCMSet
     )
 
 
-def _refuse_preprocessing(values: Values, radius: int) -> None:
-    """Refuse settings that would change the image or the mask first."""
-    _refuse_if("correctMask", values.boolean("correctMask", False), "resample the mask to the image", "true")
-    channel = values.integer("label_channel", 0, low=0)
-    _refuse_if("label_channel", channel != 0, "write that channel of the mask to a file", channel)
-    pad = _pad(values)
-    if pad < radius and (values.boolean("preCrop", False) or _grid(values)):
-        msg = f"padDistance must be at least kernelRadius if the image is cropped or resampled, got {pad}"
-        raise ValueError(msg)
+def _check_padding(values: Values, radius: int, steps: Preprocessing) -> None:
+    """Refuse a crop that windows reach beyond, so that pyradiomics cuts them."""
+    crops = steps.grid is not None or (values.boolean("preCrop", False) and steps.spacing_mm is None)
+    if crops and _pad(values) < radius:
+        values.refuse("padDistance", "at least kernelRadius if the image is cropped or resampled")
 
 
-def _refuse_if(name: str, refused: bool, advice: str, value: Any) -> None:
-    if refused:
-        msg = f"{name} is not supported, got {value}; {advice}, or remove {name}"
-        raise ValueError(msg)
+def _mask_choice(values: Values, steps: Preprocessing) -> MaskChoice:
+    """Return which voxels of the mask count: of one label, of several, or of all.
+
+    Where it resamples the image, pyradiomics starts from the grid of the mask and corrects nothing.
+    """
+    return MaskChoice(
+        label=_label(values),
+        channel=values.integer("label_channel", 0, low=0),
+        resample=values.boolean("correctMask", False) and steps.grid is None,
+        within=True,
+        tolerance=values.positive("geometryTolerance", 0.0) or None,
+    )
+
+
+def _label(values: Values) -> Label:
+    label = values.values.get("label", _LABEL)
+    if label == ALL_LABELS:
+        return ALL_LABELS
+    labels = label if isinstance(label, list) else [label]
+    if not labels or not all(is_integer(one) and one >= 1 for one in labels):
+        values.refuse("label", "a whole number of 1 or more, a list of them, or all")
+    return tuple(dict.fromkeys(labels)) if isinstance(label, list) else int(label)
 
 
 def _steps(values: Values, own: OwnSettings) -> Preprocessing:
     """Return the preprocessing: normalisation over the whole image, and resampling."""
     resampling = _resampling(_grid(values), own)
+    outliers, scale = values.positive("removeOutliers", math.inf), values.positive("normalizeScale", 1.0)
     if not values.boolean("normalize", False):
         return resampling
-    outliers = values.number("removeOutliers", math.inf)
-    if not outliers > 0:
-        raise ValueError(expected("removeOutliers", "a number above 0", values.values["removeOutliers"]))
-    scale = values.number("normalizeScale", 1.0)
-    if not 0 < scale < math.inf:
-        raise ValueError(expected("normalizeScale", "a number above 0", values.values["normalizeScale"]))
     clipped = None if outliers == math.inf else outliers
     return replace(resampling, normalize="zscore", outliers=clipped, scale=scale)
 
@@ -430,20 +447,28 @@ def _resampling(grid: CornerGrid | None, own: OwnSettings) -> Preprocessing:
 
 
 def _grid(values: Values) -> CornerGrid | None:
-    spacing = values.values.get("resampledPixelSpacing")
+    spacing, interpolator = values.values.get("resampledPixelSpacing"), _interpolator(values)
+    if spacing is not None and (
+        not isinstance(spacing, list) or len(spacing) != 3 or not all(map(_is_spacing, spacing))
+    ):
+        values.refuse("resampledPixelSpacing", "a list of three numbers of 0 or more")
     if spacing is None or "interpolator" in values.nulls:  # null switches it off
         return None
-    if not isinstance(spacing, list) or len(spacing) != 3 or not all(map(_is_spacing, spacing)):
-        raise ValueError(expected("resampledPixelSpacing", "a list of three numbers of 0 or more", spacing))
-    name = values.values.get("interpolator", "sitkBSpline")
-    if name not in INTERPOLATORS:
-        raise ValueError(expected("interpolator", f"one of {', '.join(INTERPOLATORS)}", name))
     x, y, z = map(float, spacing)
-    return CornerGrid(spacing_mm=(x, y, z), interpolator=name, pad=_pad(values))
+    return CornerGrid(spacing_mm=(x, y, z), interpolator=interpolator, pad=_pad(values))
 
 
 def _pad(values: Values) -> int:
     return values.integer("padDistance", 5, low=0)
+
+
+def _interpolator(values: Values) -> str:
+    given = values.values.get("interpolator", "sitkBSpline")
+    if is_integer(given) and 1 <= given <= len(INTERPOLATORS):
+        return INTERPOLATORS[given - 1]
+    if given not in INTERPOLATORS:
+        values.refuse("interpolator", f"one of {', '.join(INTERPOLATORS)}, or a number from 1 to 10")
+    return str(given)
 
 
 def _is_spacing(value: Any) -> bool:
@@ -452,22 +477,18 @@ def _is_spacing(value: Any) -> bool:
 
 def _resegmentation(values: Values) -> dict[str, Any]:
     edges = values.values.get("resegmentRange")
+    mode = values.choice("resegmentMode", "absolute", ("absolute", "relative", "sigma"))
     if edges is None:
         return {}
-    mode = values.values.get("resegmentMode", "absolute")
-    if mode not in ("absolute", "relative", "sigma"):
-        raise ValueError(expected("resegmentMode", "absolute, relative or sigma", mode))
     if not isinstance(edges, list) or len(edges) not in (1, 2) or not all(map(is_number, edges)):
-        raise ValueError(expected("resegmentRange", "a list of one or two numbers", edges))
+        values.refuse("resegmentRange", "a list of one or two numbers")
     return {"resegment": tuple(sorted(map(float, edges))), "resegment_mode": mode}
 
 
 def _bins(values: Values) -> dict[str, Any]:
+    width = values.positive("binWidth", 25.0)
     if "binCount" in values.values:
-        return {"levels": values.integer("binCount", 0, low=2)}
-    width = values.number("binWidth", 25.0)
-    if not (math.isfinite(width) and width > 0):
-        raise ValueError(expected("binWidth", "a positive number", values.values["binWidth"]))
+        return {"levels": values.integer("binCount", 0, low=2, high=MAX_LEVELS)}
     return {"bin_width": width}
 
 
@@ -480,86 +501,46 @@ def _bin_range(values: Values, own: OwnSettings) -> dict[str, Any]:
     if mode != "absolute":
         return {}
     if len(edges) == 1:
-        msg = f"binEdges ibsi with binWidth needs both ends of resegmentRange, got {list(edges)}"
-        raise ValueError(msg)
+        values.refuse("resegmentRange", "two numbers if binEdges is ibsi and there is a binWidth")
     return {"intensity_range": edges}
 
 
-def _counting(values: Values) -> dict[str, Any]:
+def _counting(values: Values, window: _Window) -> dict[str, Any]:
     """Return what is counted in a window, and how."""
     flat = values.boolean("force2D", False)
     axis = values.integer("force2Ddimension", 0, low=0, high=2)
-    distances = values.values.get("distances", [1])
-    if not isinstance(distances, list) or not distances or not all(map(is_integer, distances)):
-        raise ValueError(expected("distances", "a list of whole numbers", distances))
     return {
         "dimensions": 2 if flat else 3,
         "slice_axis": axis if flat else 0,
-        "distance": tuple(distances),
+        "distance": _distances(values, window),
         "symmetric": values.boolean("symmetricalGLCM", True),
-        "gldm_a": values.integer("gldm_a", 0, low=0),
+        "gldm_a": values.integer("gldm_a", 0, low=0, high=MAX_LEVELS - 1),
         "intensity_shift": _shift(values),
-        "aggregate": _aggregate(values.values.get("weightingNorm")),
+        **_aggregation(values),
     }
+
+
+def _distances(values: Values, window: _Window) -> tuple[int, ...]:
+    distances = values.values.get("distances", [1])
+    longest = MAX_WINDOW // 2 if window.region else 2 * window.radius
+    if not isinstance(distances, list) or not distances or not all(map(is_integer, distances)):
+        values.refuse("distances", "a list of whole numbers")
+    if not all(1 <= distance <= longest for distance in distances):
+        reach = "" if window.region else ", which the window reaches"
+        values.refuse("distances", f"from 1 to {longest}{reach}")
+    return tuple(dict.fromkeys(distances))
 
 
 def _shift(values: Values) -> int:
     shift = values.values.get("voxelArrayShift", 0)
     if not is_integer(shift):
-        raise ValueError(expected("voxelArrayShift", "a whole number", shift))
+        values.refuse("voxelArrayShift", "a whole number")
     return int(shift)
 
 
-def _aggregate(norm: Any) -> str:
-    if norm in ("manhattan", "euclidean", "infinity"):
-        msg = f"weightingNorm {norm} is not supported; remove it, or give no_weighting"
-        raise ValueError(msg)
-    if norm not in (None, "no_weighting"):
-        norms = "null, no_weighting, manhattan, euclidean or infinity"
-        raise ValueError(expected("weightingNorm", norms, norm))
-    return "mean" if norm is None else "merge"
-
-
-def _features(classes: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the features of the classes that are named, or those of all classes."""
-    families = {family.name: family for family in FAMILIES}
-    if not classes:
-        _log.info("no featureClass: pyradiomics would compute every class; all but shape are computed")
-        return NAMES
-    refuse_unknown("featureClass", classes, (*families, *SHAPES))
-    found: dict[str, None] = {}
-    for name, given in classes.items():
-        if name in SHAPES:
-            _log.warning("featureClass %s is left out: it has one value for a whole region", name)
-        else:
-            found |= dict.fromkeys(_features_of(families[name], given))
-    if not found:
-        msg = "featureClass: none of these features is computed here; name others"
-        raise ValueError(msg)
-    return tuple(found)
-
-
-def _features_of(family: Family, names: Any) -> list[str]:
-    """Return the features of a class that are named, or all of the class."""
-    if names is not None and not isinstance(names, list):
-        raise ValueError(expected(f"featureClass {family.name}", "a list of features", names))
-    if not names:
-        return [feature.name for feature in family.features]
-    found = [_feature(family, str(name)) for name in names]
-    return [feature.name for feature in found if feature is not None]
-
-
-def _feature(family: Family, name: str) -> Feature | None:
-    deprecated = SAME_AS.get(family.name, {}).get(name)
-    if deprecated is not None:
-        _log.warning(
-            "featureClass %s: %s, which pyradiomics has deprecated, is left out: it is %s",
-            family.name, name, deprecated,
-        )  # fmt: skip
-        return None
-    known = {feature.pyradiomics: feature for feature in family.features}
-    if name not in known:
-        hint = nearest(name, list(known)) or f"; the features are {', '.join(known)}"
-        msg = f"featureClass {family.name}: no feature {name!r}{hint}"
-        raise ValueError(msg)
-    return known[name]
+def _aggregation(values: Values) -> dict[str, Any]:
+    """Return how directions come together: one by one without a norm, else pooled by weights."""
+    if "weightingNorm" not in values.values:
+        return {"aggregate": "mean"}
+    norm = values.choice("weightingNorm", "", ("no_weighting", *NORMS))
+    return {"aggregate": "merge", "weighting": None if norm == "no_weighting" else norm}

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 
 import click
 
@@ -18,13 +19,25 @@ _VARIABLE = "RADSYNTH_PROGRESS"
 _STEPS = 100
 """Most lines of one bar."""
 
+_hidden = ContextVar("_hidden", default=False)
+
+
+@contextmanager
+def bars_hidden() -> Iterator[None]:
+    """Draw no bar while the block runs."""
+    token = _hidden.set(True)
+    try:
+        yield
+    finally:
+        _hidden.reset(token)
+
 
 @contextmanager
 def progress_bar(label: str, total: int | None = None) -> Iterator[Callable[[int, int], None]]:
     """Yield a callable ``(done, total)`` that draws a bar on stderr.
 
-    Nothing is drawn in the first two seconds, nor if stderr is not a terminal. If the environment has
-    ``RADSYNTH_PROGRESS=lines``, it writes lines such as ``progress 0.25 map`` instead.
+    Nothing is drawn in the first two seconds, with ``--quiet``, nor if stderr is not a terminal. If the
+    environment has ``RADSYNTH_PROGRESS=lines``, it writes lines such as ``progress 0.25 map`` instead.
 
     Parameters
     ----------
@@ -44,7 +57,7 @@ def progress_bar(label: str, total: int | None = None) -> Iterator[Callable[[int
         def report(done: int, of: int) -> None:
             nonlocal bar, shown
             if bar is None:
-                if not sys.stderr.isatty() or time.monotonic() - start < _BAR_AFTER_SECONDS:
+                if _hidden.get() or not sys.stderr.isatty() or time.monotonic() - start < _BAR_AFTER_SECONDS:
                     return
                 bar = stack.enter_context(click.progressbar(length=of or total, label=label, file=sys.stderr))
             bar.update(done - shown)

@@ -8,17 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipelines.shell.options import Decorated
+from pipelines.shell.usage import SectionOption
 
 if TYPE_CHECKING:
     from glcm_cuda import GLCMSettings
-
-
-class _Setting(click.Option):
-    """An option of the settings, listed in the help text under its own heading."""
-
-    def __init__(self, *args: Any, section: str, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.section = section
 
 
 # Written out, so that the help text needs no import of the library.
@@ -32,7 +25,7 @@ _FAMILIES = "Settings of single families"
 
 
 def _setting(*names: str, section: str, **kwargs: Any) -> Callable[[Decorated], Decorated]:
-    return click.option(*names, cls=_Setting, section=section, **kwargs)
+    return click.option(*names, cls=SectionOption, section=section, **kwargs)
 
 
 _SETTINGS_OPTIONS = {
@@ -250,6 +243,8 @@ def changed_settings(base: GLCMSettings, given: Mapping[str, Any]) -> GLCMSettin
         fields["bin_width"] = None
     if given.keys() & {*_RANGES, "range_over"}:
         fields |= dict.fromkeys(_replaced_ranges(given))
+    if given.get("aggregate") == "mean":
+        fields["weighting"] = None
     if given.get("dimensions") == 3:
         fields["slice_axis"] = 0
     return type(base).from_dict({**fields, **given})

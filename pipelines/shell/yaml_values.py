@@ -2,23 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import math
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from reprlib import Repr
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 
 from glcm_cuda.base.checks import nearest
 
-_SHORT = Repr()  # Python 3.12 takes these as arguments
+
+class _Short(Repr):
+    """Shows sections as the mappings that they are."""
+
+    repr_Section = Repr.repr_dict  # noqa: N815
+
+
+_SHORT = _Short()  # Python 3.12 takes these as arguments
 """Shows the beginning of a value: a file of a few lines may hold one of any size, by references."""
 _SHORT.maxlevel, _SHORT.maxlist, _SHORT.maxdict = 2, 8, 8
 _SHORT.maxstring, _SHORT.maxlong, _SHORT.maxother = 120, 80, 120
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Return the mapping in a YAML or JSON file; an empty file holds an empty one.
+class Section(dict[str, Any]):
+    """A mapping of a file that knows where its keys stand.
+
+    `lines` has the line of each key and, where its value is a list, those of the list's parts.
+    """
+
+    def __init__(self, content: Mapping[Any, Any] | None = None) -> None:
+        super().__init__({str(key): value for key, value in (content or {}).items()})
+        self.lines: dict[str, list[int]] = dict(getattr(content, "lines", {}))
+
+    def place(self, key: str, part: int | None = None) -> str:
+        """Return ``" (line N)"`` of a key or of a part of its list, or "" for what stands in no file."""
+        lines = self.lines.get(key)
+        if lines is None:
+            return ""
+        return f" (line {lines[0 if part is None else part + 1]})"
+
+    def changed_by(self, other: Mapping[str, Any]) -> Section:
+        """Return both mappings; the other replaces what this one has, too."""
+        both = Section({**self, **other})
+        own = {key: lines for key, lines in self.lines.items() if key not in other}
+        both.lines = own | Section(other).lines
+        return both
+
+
+class UnfitError(ValueError):
+    """A value that is none of those that are expected; the message has its line, if it stands in a file."""
+
+
+def read_yaml(path: Path) -> Section:
+    """Return the mapping in a YAML or JSON file, whose words mean what they mean in YAML 1.2.
 
     Raises
     ------
@@ -44,7 +82,21 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 class _Loader(yaml.SafeLoader):
-    """A loader that refuses a key that is there twice; YAML's own keeps the last."""
+    """A loader that notes lines and refuses a key that is there twice; YAML's own keeps the last."""
+
+    def construct_section(self, node: yaml.MappingNode) -> Iterator[Section]:
+        """Make a section, empty at first: aliases inside may refer to it."""
+        section = Section()
+        yield section
+        section.update({str(key): value for key, value in self.construct_mapping(node).items()})
+        for key, value in node.value:
+            parts = value.value if isinstance(value, yaml.SequenceNode) else []
+            section.lines[str(key.value)] = [one.start_mark.line + 1 for one in (key, *parts)]
+
+    def construct_integer(self, node: yaml.ScalarNode) -> int:
+        """Return a whole number: of 010 ten, which YAML 1.1 takes for eight."""
+        text = self.construct_scalar(node)
+        return int(text, 0 if re.match("0[xo]", text) else 10)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -56,24 +108,49 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+_CORE = {
+    "bool": ("true|True|TRUE|false|False|FALSE", "tTfF"),
+    "int": ("[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+", "-+0123456789"),
+    "float": (
+        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        "-+0123456789.",
+    ),
+}
+"""Words of YAML 1.2 and what they may begin with; 1.1, which PyYAML reads, also takes yes, on and 1:30."""
+
+
+def _read_as_yaml_12() -> None:
+    inherited = yaml.SafeLoader.yaml_implicit_resolvers
+    replaced = {f"tag:yaml.org,2002:{kind}" for kind in _CORE}
+    _Loader.yaml_implicit_resolvers = {
+        first: [one for one in found if one[0] not in replaced] for first, found in inherited.items()
+    }
+    for kind, (words, first) in _CORE.items():
+        _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{kind}", re.compile(f"^(?:{words})$"), list(first))
+    _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_integer)
+    _Loader.add_constructor("tag:yaml.org,2002:map", _Loader.construct_section)
+
+
+_read_as_yaml_12()
+
+
 def _not_yaml(error: yaml.YAMLError) -> str:
     mark = getattr(error, "problem_mark", None)
     where = "" if mark is None else f" in line {mark.line + 1}"
     return f"is not valid YAML{where}: {getattr(error, 'problem', None) or error}"
 
 
-def mapping(name: str, value: Any) -> dict[str, Any]:
-    """Return a value that must be a mapping or null; `name` is what messages call it."""
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        msg = f"{name} must be a mapping of names to values, got {_shown(value)}"
-        raise ValueError(msg)
-    return {str(key): content for key, content in value.items()}
+def mapping(name: str, value: Any, place: str = "") -> Section:
+    """Return a value that must be a mapping; `name` is what messages call it, `place` where it stands."""
+    if not isinstance(value, Mapping):
+        advice = "; remove it, or write {}" if value is None else ""
+        msg = f"{name} must be a mapping of names to values, got {shown(value)}{advice}{place}"
+        raise UnfitError(msg)
+    return Section(value)
 
 
 def refuse_unknown(
-    section: str, names: Collection[str], known: Sequence[str], elsewhere: Mapping[str, str] | None = None
+    section: str, names: Mapping[str, Any], known: Sequence[str], elsewhere: Mapping[str, str] | None = None
 ) -> None:
     """Refuse names that a section does not have.
 
@@ -81,8 +158,8 @@ def refuse_unknown(
     ----------
     section : str
         What messages call it.
-    names : collection of str
-        Those in the file.
+    names : mapping
+        Those in the file are its keys.
     known : sequence of str
         Those that the section may have.
     elsewhere : mapping of str to str, optional
@@ -93,15 +170,16 @@ def refuse_unknown(
     ValueError
         If a name is not among them; the message gives the nearest.
     """
+    names = Section(names)
     for name in names:
         if name in (elsewhere or {}):
-            msg = f"{name} belongs in {(elsewhere or {})[name]}, got it in {section}"
-            raise ValueError(msg)
+            msg = f"{name} belongs in {(elsewhere or {})[name]}, got it in {section}{names.place(name)}"
+            raise UnfitError(msg)
         if name not in known:
             hint = nearest(name, known) or f"; expected {', '.join(known)}"
             where = f"no {section}" if section == "section" else f"{section}: no"
-            msg = f"{where} {name!r}{hint}"
-            raise ValueError(msg)
+            msg = f"{where} {name!r}{hint}{names.place(name)}"
+            raise UnfitError(msg)
 
 
 class Values:
@@ -109,24 +187,30 @@ class Values:
 
     Parameters
     ----------
-    values : mapping
+    section : mapping
         As they stand in the file.
     may_be_null : collection of str
         Names whose value may be null.
     """
 
-    def __init__(self, values: Mapping[str, Any], may_be_null: Collection[str]) -> None:
-        self.values = {name: value for name, value in values.items() if value is not None}
-        self.nulls = values.keys() - self.values.keys()
+    def __init__(self, section: Mapping[str, Any], may_be_null: Collection[str]) -> None:
+        self.section = section if isinstance(section, Section) else Section(section)
+        self.values = {name: value for name, value in self.section.items() if value is not None}
+        self.nulls = self.section.keys() - self.values.keys()
         for name in sorted(self.nulls - set(may_be_null)):
-            msg = f"{name} must have a value, got null; set it or remove it"
-            raise ValueError(msg)
+            msg = f"{name} must have a value, got null; set it or remove it{self.section.place(name)}"
+            raise UnfitError(msg)
+
+    def refuse(self, name: str, what: str) -> NoReturn:
+        """Raise UnfitError: the value is not what is expected."""
+        msg = f"{name} must be {what}, got {shown(self.values.get(name))}{self.section.place(name)}"
+        raise UnfitError(msg)
 
     def boolean(self, name: str, default: bool) -> bool:
         """Return true or false."""
         value = self.values.get(name, default)
         if not isinstance(value, bool):
-            raise ValueError(expected(name, "true or false", value))
+            self.refuse(name, "true or false")
         return value
 
     def integer(self, name: str, default: int, *, low: int, high: int | None = None) -> int:
@@ -136,16 +220,32 @@ class Values:
         value = self.values[name]
         if not is_integer(value) or value < low or (high is not None and value > high):
             numbers = f"a whole number {f'of {low} or more' if high is None else f'from {low} to {high}'}"
-            raise ValueError(expected(name, numbers, value))
+            self.refuse(name, numbers)
         return int(value)
 
-    def number(self, name: str, default: float) -> float:
-        """Return a number; YAML 1.1 takes some for text (nan, 1e-3), which are numbers all the same."""
+    def number(self, name: str, default: float, *, words: bool = False) -> float:
+        """Return a number; with `words` also one that is text to YAML, such as nan."""
         value = self.values.get(name, default)
         try:
-            return float("none" if isinstance(value, bool) else value)
-        except (TypeError, ValueError):
-            raise ValueError(expected(name, "a number", value)) from None
+            if is_number(value) or (words and isinstance(value, str)):
+                return float(value)
+        except (ValueError, OverflowError):
+            pass
+        return self.refuse(name, "a number")
+
+    def positive(self, name: str, default: float) -> float:
+        """Return a finite number above 0."""
+        value = self.number(name, default)
+        if name in self.values and not 0 < value < math.inf:
+            self.refuse(name, "a number above 0")
+        return value
+
+    def choice(self, name: str, default: str, choices: Sequence[str]) -> str:
+        """Return one of several words."""
+        value = self.values.get(name, default)
+        if value not in choices:
+            self.refuse(name, f"{', '.join(choices[:-1])} or {choices[-1]}")
+        return str(value)
 
 
 def is_integer(value: Any) -> bool:
@@ -158,11 +258,6 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def expected(name: str, what: str, value: Any) -> str:
-    """Return what an error says of a value that is none of those that are expected."""
-    return f"{name} must be {what}, got {_shown(value)}"
-
-
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """Return a value as a message shows it: of a long or deep one, the beginning."""
-    return _SHORT.repr(value)
+    return "null" if value is None else _SHORT.repr(value)

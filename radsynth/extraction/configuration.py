@@ -15,11 +15,11 @@ import SimpleITK
 
 from glcm_cuda.base.checks import nearest
 from glcm_cuda.families.registry import FAMILIES
+from pipelines.images.shape import COMPUTED
+from pipelines.shell.feature_classes import SAME_AS, SHAPES, Wanted
 from pipelines.shell.parameter_file import (
     INTERPOLATORS,
-    SAME_AS,
     SETTINGS,
-    SHAPES,
     VOXEL_SETTINGS,
     ParameterFile,
     parameters_of,
@@ -104,7 +104,7 @@ def parameters_from(
         _only(used, SETTINGS),
         _only(used | special, VOXEL_SETTINGS),
         types={image_type: _only(special, SETTINGS)},
-        features=(),
+        wanted=Wanted(()),
         region=not voxel_based,
     )
 
@@ -125,14 +125,14 @@ def plain(name: str, value: Any) -> Any:
     return value
 
 
-def crop_distance(settings: Mapping[str, Any]) -> int | None:
-    """Return to how many voxels around the mask the image is cropped first; None if it is not."""
-    return int(settings.get("padDistance", DEFAULTS["padDistance"])) if settings.get("preCrop") else None
-
-
 def shapes_in(features: Mapping[str, Any]) -> dict[str, list[str]]:
     """Return the classes of shape that are enabled, with the features that are named."""
     return {name: list(given or ()) for name, given in features.items() if name in SHAPES}
+
+
+def are_computed(shapes: Mapping[str, list[str]]) -> bool:
+    """Return whether features of shape are all named, and none needs a mesh, which is not made here."""
+    return all(names and set(names) <= set(COMPUTED[name]) for name, names in shapes.items())
 
 
 def textures_in(features: Mapping[str, Any]) -> dict[str, list[str]]:

@@ -18,8 +18,7 @@ from radsynth.extraction.configuration import parameters_from
 
 _log = logging.getLogger(__name__)
 
-_OF_THE_IMAGE = ("resampledPixelSpacing", "preCrop")
-_OF_ALL = (*_OF_THE_IMAGE, "kernelRadius")
+_OF_ALL = ("resampledPixelSpacing", "preCrop", "kernelRadius")
 """Settings that make the box which is filtered or mapped; an image type cannot have its own."""
 
 
@@ -76,8 +75,7 @@ def image_types_from(
 def _image_type(
     name: str, settings: Mapping[str, Any], own: Mapping[str, Any], *, voxel_based: bool
 ) -> ImageType:
-    of_features = {key: value for key, value in settings.items() if key not in _OF_THE_IMAGE}
-    parameters = parameters_from(of_features, own, name, voxel_based=voxel_based)
+    parameters = parameters_from(settings, own, name, voxel_based=voxel_based)
     (found,) = parameters.image_types or (None,)
     if found is None:
         return ImageType(filter=Original(), parameters=parameters)

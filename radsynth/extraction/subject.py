@@ -14,12 +14,10 @@ import numpy.typing as npt
 import SimpleITK
 
 from pipelines.images.formats import nrrd
+from pipelines.images.masks import MaskChoice, placed_labels
 from pipelines.images.reading import read_layer
-from pipelines.images.resampling import nearest_on_grid
-from pipelines.images.volume import Volume, geometry_differences, image_of
+from pipelines.images.volume import Volume, image_of
 from radsynth.kinds.finding import kind_of
-
-_TOLERANCE_VOXELS = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -80,18 +78,14 @@ def read_subject(image: Any, mask: Any, settings: Mapping[str, Any]) -> Subject:
         msg = f"Label ({label}) not present in mask; labels present: {present or 'none'}"
         raise ValueError(msg)
     subject = Subject(image=volume, mask=labels, label=int(label))
-    differences = geometry_differences(labels, volume)
-    if not differences or _within(labels, volume, settings.get("geometryTolerance")):
-        return subject
-    if not settings.get("correctMask", False):
-        msg = (
-            f"mask must lie on the image's grid, got {'; '.join(differences)}; set correctMask to resample "
-            "it, or raise geometryTolerance"
-        )
-        raise ValueError(msg)
-    _refuse_beyond(subject)
-    corrected = replace(volume, array=nearest_on_grid("mask", labels, volume))
-    return replace(subject, corrected=corrected)
+    choice = MaskChoice(
+        label=subject.label,
+        resample=bool(settings.get("correctMask", False)),
+        within=True,
+        tolerance=settings.get("geometryTolerance"),
+    )
+    array = placed_labels("mask", labels, volume, choice, "correctMask, or a larger geometryTolerance")
+    return subject if array is labels.array else replace(subject, corrected=replace(volume, array=array))
 
 
 def _check(settings: Mapping[str, Any]) -> None:
@@ -132,33 +126,3 @@ def _labels(mask: Any, channel: int) -> Volume:
 
 def _has_layers(path: Path) -> bool:
     return path.is_file() and nrrd.is_nrrd(path) and nrrd.layers_of(path) > 1
-
-
-def _within(mask: Volume, image: Volume, tolerance: float | None) -> bool:
-    """Whether two images of one size have the same place within a tolerance, in voxels, as ITK takes it."""
-    if tolerance is None or mask.array.shape != image.array.shape:
-        return False
-    place = tolerance * image.spacing_mm[0]
-    return (
-        np.allclose(mask.origin_mm, image.origin_mm, rtol=0, atol=place)
-        and np.allclose(mask.spacing_mm, image.spacing_mm, rtol=0, atol=place)
-        and np.allclose(mask.direction, image.direction, rtol=0, atol=tolerance)
-    )
-
-
-def _refuse_beyond(subject: Subject) -> None:
-    """Raise ValueError if a part of the region lies outside the image."""
-    image, mask = image_of(subject.image), image_of(subject.mask)
-    places = np.argwhere(subject.mask.array == subject.label)[:, ::-1]
-    corners = (places.min(axis=0) - 0.5, places.max(axis=0) + 0.5)
-    ends = [
-        image.TransformPhysicalPointToContinuousIndex(
-            mask.TransformContinuousIndexToPhysicalPoint(corner.tolist())
-        )
-        for corner in corners
-    ]
-    low, high = np.min(ends, axis=0), np.max(ends, axis=0)
-    last = np.array(image.GetSize()) - 0.5
-    if (low < -0.5 - _TOLERANCE_VOXELS).any() or (high > last + _TOLERANCE_VOXELS).any():
-        msg = "mask reaches beyond the image, so that correctMask cannot resample it whole; crop the mask"
-        raise ValueError(msg)

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from glcm_cuda.base.steps import step
 from glcm_cuda.levels.quantize import quantize
 from glcm_cuda.settings import GLCMSettings
 from surrogate.agreement import Moments, pool_within, summarize
@@ -136,6 +137,7 @@ class SpotCheck(Figures):
         }
 
 
+@step("check")
 def spot_check(
     image: npt.ArrayLike,
     synthetic: npt.NDArray[np.float32],

@@ -95,6 +95,15 @@ def _write_cohort(folder: Path) -> None:
     (folder / "cohort.csv").write_text("\n".join(rows) + "\n")
 
 
+def _write_channels(folder: Path) -> None:
+    _write_cohort(folder)
+    mask = sitk.ReadImage(str(folder / "A.nii")) > 0
+    sitk.WriteImage(mask, str(folder / "mask.nii"))
+    text = (folder / "cohort.csv").read_text().replace("labels\n", "labels,mask\n")
+    (folder / "cohort.csv").write_text(text.replace(".nii,\n", ".nii,mask.nii,\n"))
+    (folder / "params.yaml").write_text("featureClass: {firstorder: [Mean], glcm: [JointEntropy]}\n")
+
+
 def _write_store(folder: Path) -> None:
     write_store(folder / "store.h5", dict.fromkeys("ABCD", 300))
 
@@ -143,6 +152,18 @@ COMMANDS = {
         "map IN/image.zip -o OUT/map.nii.gz --feature joint_entropy --feature contrast --feature mcc --force",
         ("pipelines.map", "pipelines.maps.exact"),
         ("map_joint_entropy.nii.gz", "map_mcc.nii.gz"),
+    ),
+    "study": Killed(
+        _write_cohort,
+        "map IN/cohort.csv -o OUT/maps --feature joint_entropy,contrast",
+        ("pipelines.map", "pipelines.maps.study"),
+        resumes=True,
+    ),
+    "channels": Killed(
+        _write_channels,
+        "channels IN/cohort.csv --params IN/params.yaml -o OUT/Dataset101_Test --resample 0.8,0.8,0",
+        ("pipelines.channels", "pipelines.maps.channels"),
+        resumes=True,
     ),
     "preprocess": Killed(
         _write_cohort,

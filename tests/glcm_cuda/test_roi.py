@@ -50,6 +50,26 @@ def test_every_feature_of_a_region_is_in_the_manual_or_in_pyradiomics():
     assert known == set(words)
 
 
+def test_directions_weighted_by_their_length():
+    """Four voxels, 1 mm apart along y and 2 along x: city blocks weigh x 2, y 1 and the diagonals 3."""
+    image, spacing = np.array([[0, 1], [0, 0]]), (1.0, 1.0, 2.0)
+    settings = GLCMSettings(levels=2, aggregate="merge", weighting="manhattan")
+    names = ["contrast", "glrlm_RunPercentage", "glrlm_RunLengthNonUniformity"]
+    found = roi_features(image, names, settings, spacing=spacing)
+    x, y, diagonal = np.exp([-4.0, -1.0, -9.0])
+    assert found["contrast"] == pytest.approx((x + y + diagonal) / (2 * x + 2 * y + 2 * diagonal))
+    # Runs: 3 along x, 3 along y, 3 and 4 along the diagonals; of two voxels 1, 1, 1 and 0.
+    assert found["glrlm_RunPercentage"] == pytest.approx((3 * 2 + 3 * 1 + 3 * 3 + 4 * 3) / (4 * 9))
+    assert found["glrlm_RunLengthNonUniformity"] == pytest.approx((24**2 + 6**2) / 30)
+    equal = [replace(settings, weighting=norm) for norm in (None, "infinity")]  # all offsets are 2 mm long
+    for name in ("contrast", "joint_entropy", "mcc"):
+        merged, weighted = (roi_features(image, [name], one, spacing=(1.0, 2.0, 2.0))[name] for one in equal)
+        assert weighted == pytest.approx(merged)
+    with pytest.raises(ValueError, match=r"weighting='manhattan' .weightingNorm. applies to regions"):
+        feature_maps(image, ["contrast"], replace(settings, window=3), backend="cpu")
+    assert feature_maps(image, ["firstorder_Mean"], replace(settings, window=3), backend="cpu")
+
+
 NAMES = [feature.name for feature in features_named("glcm")]
 
 BASELINE = {

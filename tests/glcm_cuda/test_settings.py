@@ -109,6 +109,8 @@ def test_presets_go_through_json(name):
         ({"slice_axis": 1, "dimensions": 3}, ValueError, "slice_axis=1 requires dimensions=2"),
         ({"masked_window": 1}, TypeError, "masked_window must be True or False"),
         ({"first_level": 2}, ValueError, "first_level must be one of"),
+        ({"weighting": "cosine", "aggregate": "merge"}, ValueError, "weighting must be one of"),
+        ({"weighting": "euclidean"}, ValueError, "weighting='euclidean' requires aggregate='merge'"),
     ],
 )
 def test_what_the_newer_settings_refuse(fields, error, message):

@@ -166,6 +166,18 @@ def test_a_case_that_fails_is_left_out_until_it_is_mended(run, cohort, tmp_path)
     assert json.loads((folder / "dataset.json").read_text())["numTraining"] == 2
 
 
+def test_nothing_is_left_of_other_settings_or_another_image(run, cohort, tmp_path):
+    folder = tmp_path / "Dataset101_Test"
+    assert run().exit_code == 0
+    assert run("--channel", NAMES[0], "--force").exit_code == 0
+    assert_nnunet_accepts(folder)
+    assert len(list((folder / "imagesTr").iterdir())) == 4
+    cohort.with_name("P2.nii.gz").write_bytes(b"")
+    assert run("--channel", NAMES[0]).exit_code == 3
+    assert_nnunet_accepts(folder)
+    assert not [path for path in folder.rglob("*") if "P2" in path.name]
+
+
 def test_no_file_of_a_case_appears_if_one_cannot_be_written(run, tmp_path, monkeypatch):
     write, written = channels.LightWriter.write, []
 

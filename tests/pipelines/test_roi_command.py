@@ -223,6 +223,11 @@ def test_a_region_without_pairs_in_its_slices(tmp_path, rng):
         (("--range-over", "crop"), "--range-over crop applies to maps, whose windows reach beyond the mask"),
         (("--mask-label", 0), "--mask-label must be 1 or more, got 0"),
         (("--mask-label", 4), "mask.nrrd has no voxel of label 4; labels present: 1"),
+        (("--mask-label", "1,4"), "mask.nrrd has no voxel of label 4; labels present: 1"),
+        (
+            ("--mask-label", "one"),
+            "--mask-label must be a label, several separated by commas, or all, got 'one'",
+        ),
         (("--distance", "x"), "--distance must be whole numbers separated by commas, got 'x'"),
         (("--distance", "0"), "distance must be from 1 to"),
         (("--names", "x"), "'x' is not one of 'radsynth', 'pyradiomics', 'ibsi'"),
@@ -347,6 +352,98 @@ def test_each_label_of_a_mask_has_a_row(labelled):
         if one.exit_code:  # several names with commas between are taken as well
             raise AssertionError(one.output)
         assert rows_of(path) == [row for row in rows if row["label"] == str(label)]
+
+
+PARAMS = """
+featureClass: {{shape: [VoxelVolume], firstorder: [Mean], gldm: [DependenceEntropy]}}
+setting: {{binWidth: 5, label: {label}, {setting}}}
+{types}
+"""
+
+
+@pytest.mark.parametrize(
+    ("setting", "types"),
+    [
+        ("minimumROISize: 2", ""),
+        ("resampledPixelSpacing: [1.4, 0, 0], interpolator: sitkLinear", ""),
+        ("minimumROIDimensions: 2", "imageType: {Original: {}, Square: {binWidth: 3}}"),
+    ],
+    ids=["together", "resampled", "filtered"],
+)
+def test_each_label_has_the_row_that_pyradiomics_would_give_it(labelled, setting, types):
+    """Each label is resampled, filtered and checked alone; what is too small is left out and told."""
+    path, _ = labelled
+
+    def rows(label, *arguments):
+        text = PARAMS.format(label=label, setting=setting, types=types)
+        path.with_name("p.yaml").write_text(text)
+        given = ("--params", path.with_name("p.yaml"), "--names", "pyradiomics", "--force", *arguments)
+        result = run(path, *given)
+        assert result.exit_code == 0, result.output
+        return rows_of(path), result
+
+    every, told = rows("all")
+    assert [row["label"] for row in every] == ["1", "7"]
+    assert "label 3 is left out" in told.stderr
+    assert "2 labels (1, 7)" in told.stdout
+    assert (
+        rows(1, "--mask-label", "all")[0] == rows("[7, 1]")[0] == rows(3, "--mask-label", "1,7")[0] == every
+    )
+    for row in every:
+        assert rows(row["label"])[0] == [row]
+    voxels = 0.7 * 0.8 * 3.0 * 80
+    if "resampled" not in setting:
+        assert float(every[0]["original_shape_VoxelVolume"]) == pytest.approx(voxels)
+    record = json.loads(path.with_name("f.csv.json").read_text())
+    assert record["mask_label"] == 7
+
+
+def test_labels_beside_a_parameter_file(labelled):
+    path, _ = labelled
+    path.with_name("p.yaml").write_text("featureClass: {firstorder: [Mean]}\nsetting: {minimumROISize: 2}")
+    result = run(path, "--params", path.with_name("p.yaml"), "--mask-label", "all")
+    assert result.exit_code == 0, result.output
+    labels = json.loads(path.with_name("f.csv.json").read_text())["labels"]
+    assert [labels[label]["diagnostics"]["diagnostics_Mask-original_VoxelNum"] for label in "17"] == [80, 36]
+    assert not any(key.startswith("diagnostics") for key in rows_of(path)[0])
+    path.with_name("p.yaml").write_text("featureClass: {firstorder: [Mean]}\nsetting: {minimumROISize: 99}")
+    result = run(path, "--params", path.with_name("p.yaml"), "--mask-label", "all", "--force")
+    assert result.exit_code == 2
+    assert "mask.nrrd: no label is left of 1, 3, 7" in result.stderr
+
+
+@pytest.mark.parametrize(("names", "column"), [("radsynth", "shape_Flatness"), ("ibsi", "flatness (N17B)")])
+def test_shape_without_textures(labelled, names, column):
+    path, _ = labelled
+    path.with_name("p.yaml").write_text("featureClass: {shape: }\nsetting: {label: 7}")
+    result = run(path, "--params", path.with_name("p.yaml"), "--names", names)
+    assert result.exit_code == 0, result.output
+    assert "featureClass shape: MeshVolume, SurfaceArea, " in result.stderr
+    assert result.stdout.splitlines()[1].startswith("6 features of 36 voxels")
+    (row,) = rows_of(path)
+    # 3 voxels along y, 2 along z: n of them have the variance (n**2 - 1) / 12 times the spacing squared.
+    assert float(row[column]) == pytest.approx(np.sqrt((8 * 0.8**2) / (3 * 3.0**2)), rel=1e-9)
+
+
+def test_directions_weighted_by_their_length(labelled):
+    """Norms are of regions; their aggregations are none of IBSI's."""
+    path, _ = labelled
+    path.with_name("p.yaml").write_text(
+        "featureClass: {glcm: [Contrast]}\nsetting: {weightingNorm: euclidean}"
+    )
+    given = ("--params", path.with_name("p.yaml"))
+    result = run(path, *given)
+    assert result.exit_code == 0, result.output
+    (row,) = rows_of(path)
+    assert (row["aggregation"], row["aggregation_ibsi"]) == ("3d-merge", "")
+    assert run(path, *given, "--aggregation", "3d-mean,3d-merge", "--force").exit_code == 0
+    assert [row["aggregation_ibsi"] for row in rows_of(path)] == ["ITBB", ""]
+    result = radsynth(
+        "map", path, "--mask", path.with_name("mask.nrrd"), *given, "-o", path.with_name("m.nrrd")
+    )
+    assert_refused(
+        result, "weighting='euclidean' (weightingNorm) applies to regions; maps of glcm count whole"
+    )
 
 
 def test_labels_without_pairs_are_told_in_one_line(tmp_path, rng):

@@ -120,7 +120,8 @@ def test_values_are_those_of_the_command(images, tmp_path):
         sitk.WriteImage(image, str(path))
     params = tmp_path / "Params.yaml"
     params.write_text(
-        "setting: {binWidth: 10}\nfeatureClass: {glcm: [JointEntropy, Contrast], firstorder: [Mean]}\n"
+        "setting: {binWidth: 10, additionalInfo: false}\n"
+        "featureClass: {glcm: [JointEntropy, Contrast], firstorder: [Mean]}\n"
     )
     options = ["--mask", paths[1], "--params", params, "--names", "pyradiomics", "-o", tmp_path / "f.csv"]
     command("roi", paths[0], *options)
@@ -167,8 +168,8 @@ def test_results_say_who_computed_them(images):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"weightingNorm": "euclidean"}, "weightingNorm euclidean is not supported"),
-        ({"binCount": 1}, "binCount must be a whole number of 2 or more"),
+        ({"weightingNorm": "longest"}, "weightingNorm must be no_weighting, manhattan, .* got 'longest'"),
+        ({"binCount": 1}, "binCount must be a whole number from 2 to 65536"),
         ({"distances": 2}, "distances must be a list of whole numbers, got 2"),
         ({"label": 9}, r"Label \(9\) not present in mask; labels present: \[1, 2\]"),
         ({"minimumROISize": 500}, "the extractor requires at least 501"),
@@ -208,7 +209,11 @@ def test_unfit_images_and_features_are_refused(images):
     moved = sitk.Image(labels)
     moved.SetOrigin((0, 0, 0))
     cases = [
-        ((image, moved), ValueError, "mask must lie on the image's grid, got origin .* set correctMask"),
+        (
+            (image, moved),
+            ValueError,
+            "mask must lie on the image's grid, got origin .* .correctMask, or a",
+        ),
         (
             (sitk.GetArrayFromImage(image), labels),
             TypeError,
@@ -254,6 +259,10 @@ def test_what_is_not_ours_is_refused_by_name(images):
     with pytest.raises(ImportError, match="shape is computed by pyradiomics, which is not installed"):
         made.execute(*images)
     assert list(made.execute(*images, voxelBased=True)) == KEYS
+    made.enableFeaturesByName(shape=["VoxelVolume", "Flatness"])
+    found = made.execute(*images)
+    assert list(found) == ["original_shape_VoxelVolume", "original_shape_Flatness", *KEYS]
+    assert found["original_shape_VoxelVolume"] == pytest.approx(60 * 0.9 * 1.1 * 3.0)
 
 
 PARAMS = """\

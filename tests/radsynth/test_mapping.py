@@ -236,3 +236,25 @@ def test_names_that_are_not_there():
     assert {"map", "features", "synthesize", "read", "write", "Settings"} <= set(dir(radsynth))
     with pytest.raises(AttributeError, match="'radsynth' has no attribute 'mapp'"):
         radsynth.mapp  # noqa: B018
+
+
+def test_regions_of_a_parameter_file_have_labels_and_shape(rng, tmp_path):
+    image, labels = rng.integers(0, 60, (4, 6, 7)), np.zeros((4, 6, 7), np.uint8)
+    labels[1:3, 1:4, :5], labels[3, 4:, 5:] = 1, 4
+    params = tmp_path / "Params.yaml"
+
+    def table(text, **keywords):
+        params.write_text(text)
+        return radsynth.features(image, labels, params=params, spacing=(2.0, 1.0, 1.5), **keywords)
+
+    of_all = table("featureClass: {shape: [VoxelVolume], firstorder: [Mean]}\nsetting: {label: all}")
+    assert of_all.index.tolist() == [1, 4]
+    assert of_all["shape_VoxelVolume"].tolist() == [30 * 3.0, 4 * 3.0]
+    assert of_all["firstorder_Mean"].tolist() == [image[labels == one].mean() for one in (1, 4)]
+    shape = table("featureClass: {shape: [Flatness]}\nsetting: {label: 4, minimumROIDimensions: 1}")
+    assert shape.loc[4].to_dict() == {"voxels": 4, "shape_Flatness": 0}
+    mean = table("featureClass: {shape: [Flatness]}\nsetting: {label: [4, 1]}", features=["firstorder_Mean"])
+    assert mean.columns.tolist() == ["voxels", "firstorder_Mean"]
+    params.write_text("setting: {label: [1, 4], correctMask: true}")
+    maps = radsynth.map(image, "firstorder_Mean", mask=labels, params=params, outside=-1)
+    assert ((maps >= 0) == (labels > 0)).all()

@@ -71,4 +71,4 @@ FEATURES = (
 )
 """In pyradiomics' order."""
 
-FAMILY = Family("glcm", FEATURES)
+FAMILY = Family("glcm", FEATURES, directed=True)

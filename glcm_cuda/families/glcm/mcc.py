@@ -19,7 +19,8 @@ The value is 1 if and only if the levels fall into parts without a pair between 
 of pairs being another node than the same level as the second. In real images few windows do, so that this is
 looked at (union and find) only where the reduction would take long.
 
-The functions for one window are compiled for the CPU and for CUDA devices alike.
+The functions for one window are compiled for the CPU and for CUDA devices alike. On the CPU, windows of at
+most 64 levels go through `cpu.mcc_lanes` instead, which computes four matrices of one size at once.
 """
 
 from __future__ import annotations

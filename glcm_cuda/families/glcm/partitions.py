@@ -18,7 +18,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from glcm_cuda.families.fixed_point import fixed_log2
+from glcm_cuda.families.fixed_point import LOG_ONE, fixed_log2
 from glcm_cuda.families.glcm.vectors import UNIT
 
 MOST_PAIRS = 20
@@ -28,13 +28,15 @@ NAMES = 1 << 16
 """Number of names."""
 
 
-def sums_by_name(pairs: int) -> npt.NDArray[np.float64]:
+def sums_by_name(pairs: int, one: int = LOG_ONE) -> npt.NDArray[np.float64]:
     """Logarithmic sum of a window, by the name of its partition.
 
     Parameters
     ----------
     pairs : int
         Number of pairs in the window, at most `MOST_PAIRS`.
+    one : int
+        One bit in the fixed-point logarithms, at most ``2**44``.
 
     Returns
     -------
@@ -46,7 +48,7 @@ def sums_by_name(pairs: int) -> npt.NDArray[np.float64]:
     AssertionError
         If two partitions with different entropies have the same name.
     """
-    log_table = fixed_log2(np.arange(pairs + 1))
+    log_table = fixed_log2(np.arange(pairs + 1), one)
     # A group of n pairs contributes the product of its n factors, factors[n].
     factors = np.cumprod([1, *(UNIT + 2 * rank for rank in range(pairs))], dtype=np.uint64) % NAMES
     sums = np.zeros(NAMES)

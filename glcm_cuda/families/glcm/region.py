@@ -12,7 +12,7 @@ from glcm_cuda.families.feature import Feature
 from glcm_cuda.families.glcm.definition import FORMULAS, Scale, Sums
 from glcm_cuda.families.glcm.scales import inverses
 from glcm_cuda.families.offsets import directions
-from glcm_cuda.families.region import Levels, Region, both_ends, distinct
+from glcm_cuda.families.region import Counts, Levels, Region, both_ends, distinct
 from glcm_cuda.levels.bins import OUTSIDE, Bins
 from glcm_cuda.settings import GLCMSettings
 
@@ -28,7 +28,7 @@ class _Pairs(NamedTuple):
 
     first: npt.NDArray[np.int64]
     second: npt.NDArray[np.int64]
-    counts: npt.NDArray[np.int64]
+    counts: Counts
 
     def per_value(self, values: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         """Return how many pairs have each value that occurs, given the values of the different pairs."""
@@ -41,27 +41,42 @@ def values(region: Region, features: Sequence[Feature]) -> list[list[float]]:
     return [
         _values(features, pairs, region.settings, region.bins)
         for levels in region.parts()
-        for pairs in _matrices(levels, region.settings, region.bins.levels)
+        for pairs in _matrices(levels, region)
     ]
 
 
-def _matrices(levels: Levels, settings: GLCMSettings, number_of_levels: int) -> Iterator[_Pairs]:
+def _matrices(levels: Levels, region: Region) -> Iterator[_Pairs]:
     """Yield the pairs of every matrix: of each direction that has pairs, or of all directions together."""
-    found = []
-    for offset in directions(settings):
+    settings, number_of_levels = region.settings, region.bins.levels
+    offsets = directions(settings)
+    found: list[tuple[npt.NDArray[np.int64], Counts]] = []
+    for offset, weight in zip(offsets, _weights(region, offsets), strict=True):
         first, second = both_ends(levels, offset)
         valid = (first != OUTSIDE) & (second != OUTSIDE)
         first, second = first[valid], second[valid]
         if settings.symmetric:
             first, second = np.maximum(first, second), np.minimum(first, second)
         if len(first):
-            found.append(distinct(first.astype(np.int64) * number_of_levels + second))
+            codes, counts = distinct(first.astype(np.int64) * number_of_levels + second)
+            found.append((codes, counts * weight))
     if settings.aggregate == "merge" and found:
         codes, counts = (np.concatenate(parts) for parts in zip(*found, strict=True))
         merged, places = np.unique(codes, return_inverse=True)
-        found = [(merged, np.bincount(places, counts).astype(np.int64))]
+        found = [(merged, np.bincount(places, counts).astype(counts.dtype))]
     for codes, counts in found:
         yield _Pairs(codes // number_of_levels, codes % number_of_levels, counts)
+
+
+def _weights(region: Region, offsets: npt.NDArray[np.int32]) -> list[int] | list[float]:
+    """Return the weight of the pairs of each offset: the exponential of minus its length squared, in mm^2.
+
+    Features do not change with a factor of all weights; the largest is 1, so that none is lost to underflow.
+    """
+    if region.settings.weighting is None:
+        return [1] * len(offsets)
+    squares = region.lengths_mm(offsets) ** 2
+    weights: list[float] = np.exp(squares.min() - squares).tolist()
+    return weights
 
 
 def _values(features: Iterable[Feature], pairs: _Pairs, settings: GLCMSettings, bins: Bins) -> list[float]:
@@ -70,8 +85,8 @@ def _values(features: Iterable[Feature], pairs: _Pairs, settings: GLCMSettings, 
     Levels are counted from their mean, rounded, so that sums of powers over a region of any size lose no
     digits.
     """
-    total = int(((pairs.first + pairs.second) * pairs.counts).sum())
-    centre = round(total / int(pairs.counts.sum()) / 2)
+    total = ((pairs.first + pairs.second) * pairs.counts).sum()
+    centre = round(float(total / pairs.counts.sum()) / 2)
     sums = _sums(pairs, centre, settings.symmetric, bins.levels)
     scale = Scale(
         2 if settings.symmetric else 1, settings.first_level + centre, _LOG_ONE, settings.log_unit, 1.0

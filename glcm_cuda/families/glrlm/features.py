@@ -37,4 +37,4 @@ FEATURES = (
 )
 """In pyradiomics' order."""
 
-FAMILY = Family("glrlm", FEATURES)
+FAMILY = Family("glrlm", FEATURES, directed=True)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from glcm_cuda.families.cells import cells_of, values_of
+from glcm_cuda.families.cells import Cells, cells_of, values_of
 from glcm_cuda.families.feature import Feature
 from glcm_cuda.families.offsets import directions
 from glcm_cuda.families.region import Levels, Region
@@ -21,14 +21,37 @@ _Runs = tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]
 def values(region: Region, features: Sequence[Feature]) -> list[list[float]]:
     """Return the features of every matrix: of each direction that has runs, or of all directions."""
     settings, rows = replace(region.settings, distance=1, directions="scaled"), []
+    offsets = directions(settings)
     for levels in region.parts():
         voxels = int((levels != OUTSIDE).sum())
-        found = [runs for offset in directions(settings) if (runs := _runs(levels, offset)) is not None]
-        groups = [found] if settings.aggregate == "merge" and found else [[runs] for runs in found]
+        found = [
+            (runs, weight)
+            for offset, weight in zip(offsets, _weights(region, offsets), strict=True)
+            if (runs := _runs(levels, offset)) is not None
+        ]
+        groups = [found] if settings.aggregate == "merge" and found else [[one] for one in found]
         for group in groups:
-            cells = cells_of(*map(np.concatenate, zip(*group, strict=True)))
-            rows.append(values_of(cells, features, voxels * len(group), settings.log_unit))
+            counted = voxels * sum(weight for _, weight in group)
+            rows.append(values_of(_cells(group), features, counted, settings.log_unit))
     return rows
+
+
+def _cells(group: Sequence[tuple[_Runs, float]]) -> Cells:
+    """Return the matrix of the runs of some directions, each with a weight."""
+    levels, lengths = (np.concatenate([runs[part] for runs, _ in group]) for part in range(2))
+    if all(weight == 1 for _, weight in group):
+        return cells_of(levels, lengths)
+    return cells_of(
+        levels, lengths, np.concatenate([np.full(len(runs[0]), weight) for runs, weight in group])
+    )
+
+
+def _weights(region: Region, offsets: npt.NDArray[np.int32]) -> list[int] | list[float]:
+    """Return the weight of the runs along each offset: its length in mm; 1 without a norm."""
+    if region.settings.weighting is None:
+        return [1] * len(offsets)
+    weights: list[float] = region.lengths_mm(offsets).tolist()
+    return weights
 
 
 def _runs(levels: Levels, offset: npt.NDArray[np.int32]) -> _Runs | None:

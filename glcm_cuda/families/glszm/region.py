@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
+from numba import njit
 
+from glcm_cuda.base.cache import can_cache, versioned
 from glcm_cuda.families.cells import cells_of, values_of
 from glcm_cuda.families.feature import Feature
 from glcm_cuda.families.offsets import directions
@@ -34,15 +36,47 @@ def zones_of(levels: Levels, settings: GLCMSettings) -> tuple[npt.NDArray[np.int
     voxels = int(inside.sum())
     names = np.full(levels.shape, OUTSIDE, np.int32)
     names[inside] = np.arange(voxels)
-    firsts, seconds = [], []
+    zones = np.arange(voxels, dtype=np.int32)
+    join, number = _compiled()
     for offset in directions(replace(settings, distance=1, directions="scaled")):
         (first, second), (from_, to) = both_ends(levels, offset), both_ends(names, offset)
         joined = (first == second) & (first != OUTSIDE)
-        firsts.append(from_[joined])
-        seconds.append(to[joined])
-    ends = np.concatenate(firsts), np.concatenate(seconds)
-    graph = coo_matrix((np.ones(len(ends[0]), np.int8), ends), (voxels, voxels))
-    number, zones = connected_components(graph, directed=False)
-    zone_levels = np.empty(number, np.int32)
+        join(from_[joined], to[joined], zones)
+    zone_levels = np.empty(number(zones), np.int32)
     zone_levels[zones] = levels[inside]
     return zones, zone_levels
+
+
+@functools.cache
+def _compiled() -> tuple[Any, Any]:
+    """Return the two loops of a union of sets, compiled or read from Numba's cache.
+
+    Every voxel names an earlier one of its zone, or itself if it is the first; the chains end there.
+    """
+
+    @njit(nogil=True, cache=can_cache())
+    @versioned(__name__)
+    def join(first, second, names):  # type: ignore[no-untyped-def]
+        for index in range(len(first)):
+            one, other = first[index], second[index]
+            while names[one] != one:
+                names[one] = names[names[one]]  # halves the way of those that come after
+                one = names[one]
+            while names[other] != other:
+                names[other] = names[names[other]]
+                other = names[other]
+            names[max(one, other)] = min(one, other)
+
+    @njit(nogil=True, cache=can_cache())
+    @versioned(__name__)
+    def number(names):  # type: ignore[no-untyped-def]
+        zones = 0
+        for voxel in range(len(names)):
+            if names[voxel] == voxel:
+                names[voxel] = zones
+                zones += 1
+            else:
+                names[voxel] = names[names[voxel]]  # has its number already
+        return zones
+
+    return join, number

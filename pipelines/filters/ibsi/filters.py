@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from glcm_cuda.base.checks import check_int
+from glcm_cuda.base.extras import library
 from pipelines.filters.contract import Derived, Scope
 from pipelines.filters.ibsi.responses import (
     Floats,
@@ -33,7 +34,6 @@ from pipelines.filters.ibsi.responses import (
     refuse_other_axes,
 )
 from pipelines.filters.intensity import refuse_not_finite
-from pipelines.filters.libraries import library
 from pipelines.filters.thin import tell_thin
 from pipelines.filters.wavelet import check_wavelet
 from pipelines.images.volume import Volume, refuse_without_spacing

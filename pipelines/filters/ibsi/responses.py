@@ -12,9 +12,9 @@ from itertools import permutations, product
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from glcm_cuda.base.checks import check_choice
+from glcm_cuda.base.extras import library, require
 from pipelines.filters.contract import Scope
 from pipelines.images.volume import Volume
 
@@ -27,7 +27,8 @@ POOLINGS = ("none", "max", "average")
 
 
 def check_boundary(boundary: str) -> None:
-    """Raise ValueError if there is no such boundary."""
+    """Raise ValueError if there is no such boundary, ModuleNotFoundError without SciPy, which makes it."""
+    require("a filter of IBSI", "scipy", extra="filters")
     check_choice("boundary", boundary, tuple(BOUNDARIES))
 
 
@@ -55,6 +56,7 @@ def convolved(array: Floats, kernels: Sequence[Floats], axes: Sequence[int], bou
 
     The centre of a kernel of even length is the later of its two middle entries.
     """
+    ndimage = library("scipy.ndimage", "a filter of IBSI", "filters")
     for kernel, axis in zip(kernels, axes, strict=True):
         array = ndimage.convolve1d(array, kernel, axis=axis, mode=BOUNDARIES[boundary])
     return array

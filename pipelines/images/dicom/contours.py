@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipelines.images.dicom.attributes import malformed, text_of, value_of
+from pipelines.images.dicom.polygons import contains, filled
 from pipelines.images.volume import Volume
 from pipelines.reports.tables import counted
 
@@ -24,9 +25,6 @@ _POINT = "POINT"
 
 _ONE_PLANE = 0.01
 """Contours within this distance, in slices, are in one plane."""
-
-_EDGE = 1e-6
-"""Points within this distance of a contour, in voxels, are on its edge."""
 
 Mask = npt.NDArray[np.bool_]
 Points = npt.NDArray[np.float64]
@@ -172,13 +170,13 @@ def _is_aside(points: Points, columns: int, rows: int) -> bool:
     return bool((ends < -1).any() or (ends > (columns, rows)).any())
 
 
-def _filled_plane(contours: Sequence[Contour], shape: tuple[int, ...]) -> Mask:
+def _filled_plane(contours: Sequence[Contour], shape: tuple[int, int]) -> Mask:
     mask = np.zeros(shape, np.bool_)
     for contour in contours:
         if contour.exclusive:
-            mask ^= _filled(contour.points, shape)
+            mask ^= filled(contour.points[:, :2], shape)
     united = [contour.points[:, :2] for contour in contours if not contour.exclusive]
-    masks = [_filled(points, shape) for points in united]
+    masks = [filled(points, shape) for points in united]
     single = [
         index
         for index, part in enumerate(masks)
@@ -187,7 +185,7 @@ def _filled_plane(contours: Sequence[Contour], shape: tuple[int, ...]) -> Mask:
     return mask | _with_holes([united[index] for index in single], [masks[index] for index in single], shape)
 
 
-def _with_holes(contours: Sequence[Points], masks: Sequence[Mask], shape: tuple[int, ...]) -> Mask:
+def _with_holes(contours: Sequence[Points], masks: Sequence[Mask], shape: tuple[int, int]) -> Mask:
     """Return the union of the outermost contours, each without the holes that are inside it."""
     number = range(len(contours))
     inside = {
@@ -210,27 +208,4 @@ def _with_holes(contours: Sequence[Points], masks: Sequence[Mask], shape: tuple[
 
 def _is_inside(inner: Points, outer: Points) -> bool:
     """Whether a contour lies in another one: all its corners do, and none of the other's lie in it."""
-    return bool(_holds(outer, inner, edge=True).all()) and not _holds(inner, outer, edge=False).any()
-
-
-def _holds(contour: Points, points: Points, *, edge: bool) -> Mask:
-    """Return which points (n, 2) are inside a contour; those on its edge are if `edge`."""
-    wider, narrower = (_contains(contour, points, radius) for radius in (_EDGE, -_EDGE))
-    return wider | narrower if edge else wider & narrower
-
-
-def _filled(points: Points, shape: tuple[int, ...]) -> Mask:
-    """Return the voxels whose centre is inside a contour.
-
-    Matplotlib tests every centre; libraries that draw contours on pixels round the corners first.
-    """
-    rows, columns = np.indices(shape)
-    centres = np.stack([columns.ravel(), rows.ravel()], axis=1)
-    return _contains(points[:, :2], centres, 0.0).reshape(shape)
-
-
-def _contains(contour: Points, points: Points, radius: float) -> Mask:
-    from matplotlib.path import Path as Polygon  # slow to load, and most masks have no contours
-
-    contained: Mask = Polygon(contour, closed=False).contains_points(points, radius=radius)
-    return contained
+    return bool(contains(outer, inner, edge=True).all()) and not contains(inner, outer, edge=False).any()

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pydicom
 
+from glcm_cuda.base.extras import how_to_install
 from pipelines.images.dicom.attributes import DAMAGED, count_of, items_of, number_of, quiet, value_of
 from pipelines.images.dicom.headers import Member, header_of
 from pipelines.images.dicom.planes import normal_of, orientation_of, spacing_of
@@ -125,7 +126,7 @@ def decoded(path: Path, dataset: Any) -> npt.NDArray[Any]:
     except (RuntimeError, NotImplementedError) as error:  # a plug-in is missing
         msg = (
             f"{path} is compressed ({dataset.file_meta.TransferSyntaxUID.name}) and needs another decoder: "
-            "pip install 'radsynth[jpeg]'"
+            f"{how_to_install('jpeg')}"
         )
         raise ValueError(msg) from error
     except DAMAGED as error:

@@ -134,7 +134,7 @@ def test_a_folder_of_something_else_is_left_alone(fetched, tmp_path):
 
 
 def test_without_idc_index_it_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "idc_index_data", None)
+    monkeypatch.setitem(sys.modules, "idc_index", None)
     result = run("--collection", "ispy2")
     assert result.exit_code == 2
-    assert "download needs idc-index: pip install 'radsynth[idc]'" in result.stderr
+    assert "download needs idc-index, which is not installed: pip install 'radsynth[idc]'" in result.stderr

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import builtins
-import importlib
 import json
 import math
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -215,16 +214,18 @@ def test_an_image_that_is_not_finite_is_refused(text):
 
 @pytest.mark.parametrize(
     ("text", "missing", "message"),
-    [("wavelet", "pywt", "wavelet needs PyWavelets"), ("lbp-2d", "skimage.feature", "lbp-2D needs scikit-")],
+    [
+        ("wavelet", "pywt", "wavelet needs PyWavelets"),
+        ("lbp-2d", "skimage", "lbp-2D needs scikit-image"),
+        ("lbp-3d", "scipy", "lbp-3D needs SciPy"),
+        ("ibsi-mean:3", "scipy", "a filter of IBSI needs SciPy"),
+    ],
 )
 def test_a_missing_library_is_named_with_how_to_install_it(text, missing, message, monkeypatch):
-    def without(name):
-        if name == missing:
-            raise ModuleNotFoundError(name)
-        return builtins.__import__(name)
-
-    monkeypatch.setattr(importlib, "import_module", without)
-    with pytest.raises(ModuleNotFoundError, match=rf"{message}.*pip install 'radsynth\[filters\]'"):
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(
+        ModuleNotFoundError, match=rf"{message}, which is not installed: pip install 'radsynth\[filters\]'"
+    ):
         filter_of(text).check(volume(np.ones((6, 6, 6))), FLAT)
 
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import SimpleITK
 from click.testing import CliRunner
 
 from glcm_cuda import GLCMSettings
 from glcm_cuda.families.registry import FAMILIES, NAMES, features_named
 from pipelines.__main__ import main
+from pipelines.images.masks import read_mask_labels
 from pipelines.images.preprocessing import Preprocessing, preprocess_with_mask
 from pipelines.images.reading import read_image
-from pipelines.images.volume import Volume
+from pipelines.images.volume import Volume, image_of
 from pipelines.images.writing import write_volume
-from pipelines.shell import parameter_file
 from pipelines.shell.parameter_file import read_parameter_file
 
 
@@ -33,10 +35,11 @@ def settings_of(tmp_path, text, **options):
 # What files mean
 
 
-def test_an_empty_file_has_pyradiomics_defaults(tmp_path):
-    found = read_parameter_file(written(tmp_path, ""))
+def test_without_settings_they_are_pyradiomics_defaults(tmp_path):
+    found = read_parameter_file(written(tmp_path, "setting: {}"))
     assert found.settings == GLCMSettings.preset("pyradiomics")
-    assert (found.features, found.label, found.outside) == (NAMES, 1, 0.0)
+    assert (found.features, found.mask_choice.label, found.outside) == (NAMES, 1, 0.0)
+    assert (found.diagnostics, found.resegment_shape) == (True, False)
     assert (found.minimum_dimensions, found.minimum_voxels) == (2, 1)
 
 
@@ -64,7 +67,7 @@ def test_every_setting_has_its_meaning(tmp_path):
         aggregate="merge", bin_edges="pyradiomics", range_over="crop", masked_window=False,
         gldm_a=2, ngtdm_isolated=True, intensity_shift=-1000,
     )  # fmt: skip
-    assert (found.features, found.label) == (("joint_entropy", "mcc"), 3)
+    assert (found.features, found.mask_choice.label) == (("joint_entropy", "mcc"), 3)
     assert np.isnan(found.outside)
     assert (found.minimum_dimensions, found.minimum_voxels) == (1, 10)
 
@@ -73,13 +76,15 @@ def test_every_setting_has_its_meaning(tmp_path):
     ("text", "fields"),
     [
         ("setting: {binWidth: 2.5}", {"bin_width": 2.5}),
-        ("setting: {binWidth: 1e-1}", {"bin_width": 0.1}),  # text to YAML 1.1
+        ("setting: {binWidth: 1e-1}", {"bin_width": 0.1}),  # text in YAML 1.1
         ("setting: {binWidth: 5, binCount: null}", {"bin_width": 5.0}),
         ("setting: {binWidth: 5, binCount: 8}", {"bin_width": None, "levels": 8}),
         ("setting: {force2Ddimension: 1}", {"dimensions": 3, "slice_axis": 0}),
         ("imageType: {Original: {binWidth: 3}}\nsetting: {binWidth: 5}", {"bin_width": 3.0}),
         ("setting: {weightingNorm: null}", {"aggregate": "mean"}),
         ('{"setting": {"binWidth": 7}}', {"bin_width": 7.0}),
+        ("setting: {binCount: 010}", {"levels": 10}),  # eight in YAML 1.1
+        ("setting: {weightingNorm: infinity}", {"aggregate": "merge", "weighting": "infinity"}),
     ],
 )
 def test_single_settings(tmp_path, text, fields):
@@ -91,17 +96,13 @@ def test_a_region_has_no_window(tmp_path):
     text = "setting: {distances: [1, 4]}\nvoxelSetting: {kernelRadius: 1, maskedKernel: false}"
     found = settings_of(tmp_path, text, region=True)
     assert (found.distances, found.range_over, found.masked_window) == ((1, 4), "mask", True)
-    with pytest.raises(ValueError, match=r"Params\.yaml: distance must be from 1 to 2, got 4"):
+    with pytest.raises(ValueError, match=r"Params\.yaml: distances must be from 1 to 2, which the window"):
         settings_of(tmp_path, text)
 
 
 def test_what_has_no_effect_is_accepted(tmp_path):
-    values = dict.fromkeys(parameter_file.WITHOUT_EFFECT, "null")
-    values |= {"sigma": "[1, 2]"}
-    off = {"preCrop": "true", "correctMask": "false"}
-    off |= {"label_channel": "0", "padDistance": "5"}
-    assert set(off) == set(parameter_file.REFUSED)
-    lines = "\n".join(f"  {name}: {value}" for name, value in (values | off).items())
+    values = {"preCrop": "true", "enableCExtensions": "true", "sigma": "[1, 2]", "padDistance": "5"}
+    lines = "\n".join(f"  {name}: {value}" for name, value in values.items())
     assert settings_of(tmp_path, f"setting:\n{lines}\n") == GLCMSettings.preset("pyradiomics")
 
 
@@ -138,7 +139,7 @@ def test_an_image_is_resampled_from_its_corner(tmp_path):
 def test_no_feature_class_is_said_in_the_log(tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         assert read_parameter_file(written(tmp_path, "setting: {}")).features == NAMES
-    assert "no featureClass: pyradiomics would compute every class; all but shape are" in caplog.text
+    assert "no featureClass: pyradiomics would compute every class; shape is left out of" in caplog.text
 
 
 @pytest.mark.parametrize("names", ["", "[]", "null"])
@@ -157,8 +158,24 @@ def test_classes_in_the_order_of_the_file(tmp_path):
     )  # fmt: skip
 
 
+def test_shapes_of_regions(tmp_path, caplog):
+    def shapes(text):
+        return read_parameter_file(written(tmp_path, f"featureClass: {text}"), region=True).shapes
+
+    assert shapes("{shape: [Flatness, VoxelVolume, Flatness]}") == ("shape_Flatness", "shape_VoxelVolume")
+    assert shapes("{shape2D: [PixelSurface], glcm: }") == ("shape2D_PixelSurface",)
+    assert not caplog.text
+    assert len(shapes("{shape: , shape2D: []}")) == 10
+    assert "featureClass shape2D: MeshSurface, Perimeter, " in caplog.text
+    assert len(shapes("{}")) == 6
+    with pytest.raises(ValueError, match=r"shape: Sphericity needs a mesh of the surface, .* \(line 1\)"):
+        shapes("{shape: [Flatness, Sphericity]}")
+    with pytest.raises(ValueError, match=r"shape: no feature 'Flatnes' \(did you mean 'Flatness'\?\)"):
+        shapes("{shape: [Flatnes]}")
+
+
 @pytest.mark.parametrize("shape", ["shape: [Sphericity]", "shape2D: "])
-def test_shapes_are_left_out_and_the_log_says_so(tmp_path, shape, caplog):
+def test_shapes_are_left_out_of_maps_and_the_log_says_so(tmp_path, shape, caplog):
     text = f"featureClass:\n  {shape}\n  glcm: [Contrast]\n"
     assert read_parameter_file(written(tmp_path, text)).features == ("contrast",)
     assert f"featureClass {shape.split(':')[0]} is left out" in caplog.text
@@ -255,6 +272,10 @@ def test_the_section_of_our_own(tmp_path):
     rounded = "setting: {resampledPixelSpacing: [1, 1, 1]}\nradsynth: {roundIntensities: true}"
     steps = read_parameter_file(written(tmp_path, rounded)).steps
     assert (steps.rounded, steps.spacing_mm, steps.grid.interpolator) == (True, None, "sitkBSpline")
+    wide = "setting: {resampledPixelSpacing: [1, 1, 1], correctMask: true}\nvoxelSetting: {kernelRadius: 6}\n"
+    found = read_parameter_file(written(tmp_path, f"{wide}radsynth: {{grid: ibsi}}"))
+    assert found.filter_pad is None  # on IBSI's grid nothing is cropped, and masks lie on the image's
+    assert found.mask_choice.resample
 
 
 @pytest.mark.parametrize(
@@ -284,8 +305,35 @@ def test_ibsi_bins_of_a_width_begin_where_the_range_does(tmp_path, setting, edge
         ("setting: {normalize: 1}", "normalize must be true or false, got 1"),
         ("setting: {normalize: true, removeOutliers: 0}", "removeOutliers must be a number above 0, got 0"),
         ("setting: {normalize: true, normalizeScale: x}", "normalizeScale must be a number, got 'x'"),
-        ("setting: {correctMask: true}", "correctMask is not supported, got true"),
-        ("setting: {label_channel: 1}", "label_channel is not supported, got 1"),
+        ("setting: {correctMask: 1}", "correctMask must be true or false, got 1"),
+        ("setting: {label_channel: -1}", "label_channel must be a whole number of 0 or more, got -1"),
+        ("setting: {geometryTolerance: 0}", "geometryTolerance must be a number above 0, got 0"),
+        (
+            "setting: {label: [1, 0]}",
+            r"label must be a whole number .* a list of them, or all, got \[",
+        ),
+        (
+            "setting: {label: every}",
+            "label must be .* a list of them, or all, got 'every",
+        ),
+        ("setting: {interpolator: 11}", "interpolator must be one of .*, or a number from 1 to 10, got 11"),
+        ("setting: {force2D: yes}", "force2D must be true or false, got 'yes'"),  # text in YAML 1.2
+        ("setting: {binWidth: '25'}", "binWidth must be a number, got '25'"),
+        (
+            "setting:",
+            "setting must be a mapping of names to values, got null; remove .* .line 1",
+        ),
+        ("imageType: {LoG: }", "imageType LoG must be a mapping of names to values, got null"),
+        ("featureClass: {glcm: all}", "glcm must be a list of features, got 'all'; leave it empty for all"),
+        ("", "a parameter file must be a mapping of names to values, got null"),
+        ("# our study\nsetting:\n  label: 1\n  binwidth: 5", r"no 'binwidth' \(did .*\) \(line 4\)$"),
+        ("setting:\n  label: 1\n  binWidth: -5", r"binWidth must be a number above 0, got -5 \(line 3\)$"),
+        ("featureClass:\n  glcm:\n  - Idm\n  - Idmm", r"no feature 'Idmm' \(did .*\) \(line 4\)$"),
+        (
+            "imageType:\n  LBP2D:\n    lbp2DMethod: x",
+            r"LBP2D: method must be one of .* \(line 2\)$",
+        ),
+        ("imageType:\n  LoG:\n    sigma: 2", r"imageType LoG: sigma must be a list .* 2 \(line 3\)$"),
         ("setting: {resampledPixelSpacing: [1, 1]}", "resampledPixelSpacing must be a list of three"),
         ("setting: {resampledPixelSpacing: [1, 1, -1]}", "resampledPixelSpacing must be a list of three"),
         (
@@ -308,19 +356,16 @@ def test_ibsi_bins_of_a_width_begin_where_the_range_does(tmp_path, setting, edge
         ("setting: {grid: ibsi}", "grid belongs in radsynth, got it in setting"),
         (
             "setting: {resegmentRange: [1]}\nradsynth: {binEdges: ibsi}",
-            r"binEdges ibsi with binWidth needs both ends of resegmentRange, got \[1.0\]",
+            r"resegmentRange must be two numbers if binEdges is ibsi and there is a binWidth, got \[1\]",
         ),
         ("setting: {resegmentRange: [1], resegmentMode: x}", "resegmentMode must be absolute, relative or"),
         ("imageType: {Original: {resampledPixelSpacing: [1, 1, 1]}}", "Spacing must be given in setting"),
         ("imageType: {Original: {resegmentRange: [1]}}", "resegmentRange must be given in setting"),
         ("imageType: {Original: {normalize: true}}", "normalize must be given in setting"),
-        ("setting: {weightingNorm: manhattan}", "weightingNorm manhattan is not supported; remove it"),
-        ("setting: {weightingNorm: euclidean}", "weightingNorm euclidean is not supported"),
-        ("setting: {weightingNorm: infinity}", "weightingNorm infinity is not supported"),
-        ("setting: {weightingNorm: x}", "weightingNorm must be null, no_weighting, .* got 'x'"),
+        ("setting: {weightingNorm: x}", "weightingNorm must be no_weighting, manhattan, .* got 'x'"),
         ("featureClass: {shape: }", "featureClass: none of these features is computed here; name others"),
-        ("setting: {gldm_a: 1.0}", "gldm_a must be a whole number of 0 or more, got 1.0"),
-        ("setting: {gldm_a: 65536}", "gldm_a must be from 0 to 65535, got 65536"),
+        ("setting: {gldm_a: 1.0}", "gldm_a must be a whole number from 0 to 65535, got 1.0"),
+        ("setting: {gldm_a: 65536}", "gldm_a must be a whole number from 0 to 65535, got 65536"),
         ("setting: {gldm_a: null}", "gldm_a must have a value, got null"),
         ("setting: {voxelArrayShift: 0.5}", "voxelArrayShift must be a whole number, got 0.5"),
         ("featureClass: {gldm: [RunEntropy]}", "featureClass gldm: no feature 'RunEntropy'"),
@@ -334,12 +379,12 @@ def test_ibsi_bins_of_a_width_begin_where_the_range_does(tmp_path, setting, edge
         ("featureClass: {glcm: [zzz]}", "no feature 'zzz'; the features are Autocorrelation, JointAverage"),
         ("featureClass: {glcm: JointEntropy}", "featureClass glcm must be a list of features, got 'JointE"),
         ("featureClass: {glcm: [Homogeneity1]}", "none of these features is computed here"),
-        ("imageType: {LoG: {}}", "imageType LoG: sigma must be a list of widths in mm, got None"),
+        ("imageType: {LoG: {}}", "imageType LoG: sigma must be a list of widths in mm, got null"),
         ("imageType: {LoG: {sigma: 2}}", "imageType LoG: sigma must be a list of widths in mm, got 2"),
         ("imageType: {LoG: {sigma: [-1]}}", "imageType LoG: sigma must be a width in mm above 0, got -1"),
         ("imageType: {LoG: {sigma: [1], binwidth: 2}}", "imageType LoG: no 'binwidth'"),
-        ("imageType: {LoG: {sigma: [1], binWidth: 0}}", "imageType LoG: binWidth must be a positive number"),
-        ("imageType: {LoG: {sigma: [1], correctMask: true}}", "imageType LoG: correctMask is not supported"),
+        ("imageType: {LoG: {sigma: [1], binWidth: 0}}", "imageType LoG: binWidth must be a number above 0"),
+        ("imageType: {LoG: {sigma: [1], correctMask: true}}", "LoG: correctMask must be given in setting"),
         ("imageType: {Wavelet: {wavelet: cof1}}", "imageType Wavelet: no wavelet 'cof1' .did you mean 'coi"),
         ("imageType: {Wavelet: {level: 0}}", "imageType Wavelet: level must be a whole number of 1 or more"),
         ("imageType: {LBP2D: {lbp2DMethod: x}}", "imageType LBP2D: method must be one of"),
@@ -353,20 +398,20 @@ def test_ibsi_bins_of_a_width_begin_where_the_range_does(tmp_path, setting, edge
         ("voxelSetting: {binWidth: 2}", "binWidth belongs in setting, got it in voxelSetting"),
         ("voxelSetting: {zzz: 2}", "voxelSetting: no 'zzz'; expected kernelRadius, maskedKernel"),
         ("settings: {binWidth: 5}", r"no section 'settings' \(did you mean 'setting'\?\)"),
-        ("setting: {binWidth: 0}", "binWidth must be a positive number, got 0"),
+        ("setting: {binWidth: 0}", "binWidth must be a number above 0, got 0"),
         ("setting: {binWidth: wide}", "binWidth must be a number, got 'wide'"),
         ("setting: {binWidth: true}", "binWidth must be a number, got True"),
         ("setting: {binWidth: null}", "binWidth must have a value, got null"),
         ("setting: {symmetricalGLCM: null}", "symmetricalGLCM must have a value, got null"),
-        ("setting: {binCount: 2.5}", "binCount must be a whole number of 2 or more, got 2.5"),
+        ("setting: {binCount: 2.5}", "binCount must be a whole number from 2 to 65536, got 2.5"),
         ("setting: {force2D: 1}", "force2D must be true or false, got 1"),
         ("setting: {force2Ddimension: 3}", "force2Ddimension must be a whole number from 0 to 2, got 3"),
         ("setting: {distances: 1}", "distances must be a list of whole numbers, got 1"),
         ("setting: {distances: []}", r"distances must be a list of whole numbers, got \[\]"),
-        ("setting: {distances: [3]}", "distance must be from 1 to 2, got 3"),
-        ("setting: {label: 0}", "label must be a whole number of 1 or more, got 0"),
-        ("voxelSetting: {kernelRadius: 0}", "kernelRadius must be a whole number of 1 or more, got 0"),
-        ("voxelSetting: {kernelRadius: 128}", "window must be from 3 to 255, got 257"),
+        ("setting: {distances: [3]}", r"distances must be from 1 to 2, which the window reaches, got \[3\]"),
+        ("setting: {label: 0}", "label must be a whole number of 1 or more, a list of them, or all, got 0"),
+        ("voxelSetting: {kernelRadius: 0}", "kernelRadius must be a whole number from 1 to 127, got 0"),
+        ("voxelSetting: {kernelRadius: 128}", "kernelRadius must be a whole number from 1 to 127, got 128"),
         ("setting: [binWidth]", r"setting must be a mapping of names to values, got \['binWidth'\]"),
         ("just text", "a parameter file must be a mapping of names to values, got 'just text'"),
         ("setting: {binWidth: 5", "is not valid YAML in line 1: "),
@@ -552,6 +597,61 @@ def test_maps_and_features_are_pyradiomics(tmp_path, text):
     np.testing.assert_allclose([float(cell) for cell in row[-len(region) :]], region, rtol=1e-11, atol=1e-9)
 
 
+def mean_of(tmp_path, image, mask, setting):
+    """Return the mean of a region, or what is said instead."""
+    write_volume(image, tmp_path / "image.nrrd", force=True)
+    write_volume(mask, tmp_path / "mask.nrrd", force=True)
+    params = written(tmp_path, f"featureClass: {{firstorder: [Mean]}}\nsetting: {{label: 2, {setting}}}")
+    inputs = [tmp_path / "image.nrrd", "--mask", tmp_path / "mask.nrrd", "--params", params]
+    result = CliRunner().invoke(main, ["roi", *map(str, inputs), "-o", str(tmp_path / "f.csv"), "--force"])
+    if result.exit_code:
+        return result.stderr
+    header, row = (line.split(",") for line in (tmp_path / "f.csv").read_text().splitlines())
+    return float(row[header.index("firstorder_Mean")])
+
+
+def test_masks_on_another_grid(tmp_path):
+    image, mask = example()
+    mean = mean_of(tmp_path, image, mask, "additionalInfo: false")
+    x, y, z = mask.spacing_mm
+    fine = replace(mask, array=mask.array.repeat(2, axis=0), spacing_mm=(x, y, z / 2))
+    fine = replace(fine, origin_mm=(mask.origin_mm[0], mask.origin_mm[1], mask.origin_mm[2] - z / 4))
+    assert "must lie on the image's grid" in mean_of(tmp_path, image, fine, "correctMask: false")
+    assert mean_of(tmp_path, image, fine, "correctMask: true") == mean
+    beyond = replace(fine, origin_mm=(mask.origin_mm[0] + 40, *fine.origin_mm[1:]))
+    assert "reaches beyond the image" in mean_of(tmp_path, image, beyond, "correctMask: true")
+    both = (
+        "correctMask: true, resampledPixelSpacing: [1, 1, 1]"  # pyradiomics starts at the mask's corner then
+    )
+    assert "but not beside resampledPixelSpacing" in mean_of(tmp_path, image, fine, both)
+
+
+def test_a_tolerance_of_places_replaces_ours(tmp_path):
+    image, mask = example()
+    moved = replace(mask, origin_mm=tuple(place + 0.2 for place in mask.origin_mm))  # 0.4 of a voxel
+    assert "must lie on the image's grid" in mean_of(tmp_path, image, moved, "binWidth: 25")
+    assert mean_of(tmp_path, image, moved, "geometryTolerance: 0.5") > 0
+    moved = replace(mask, origin_mm=tuple(place + 0.002 for place in mask.origin_mm))
+    assert mean_of(tmp_path, image, moved, "binWidth: 25") > 0
+    assert "must lie on the image's grid" in mean_of(tmp_path, image, moved, "geometryTolerance: 0.001")
+
+
+def test_a_channel_of_a_mask(tmp_path, caplog):
+    image, mask = example()
+    mean = mean_of(tmp_path, image, mask, "binWidth: 25")
+    labels = image_of(mask)
+    SimpleITK.WriteImage(SimpleITK.Compose(labels * 0, labels), str(tmp_path / "mask.nrrd"))
+    choice = read_parameter_file(written(tmp_path, "setting: {label: 2, label_channel: 1}")).mask_choice
+    with caplog.at_level(logging.INFO):
+        inside = read_mask_labels(tmp_path / "mask.nrrd", image, choice)
+    assert image.array[inside].mean() == pytest.approx(mean)
+    assert "has several layers: layer 1 is taken (label_channel)" in caplog.text
+    with pytest.raises(ValueError, match="has no voxel of label 2; labels present: none"):
+        read_mask_labels(tmp_path / "mask.nrrd", image, replace(choice, channel=0))
+    with pytest.raises(ValueError, match=r"has 2 layers, .* layer 2"):
+        read_mask_labels(tmp_path / "mask.nrrd", image, replace(choice, channel=2))
+
+
 def test_options_change_what_the_file_says(tmp_path):
     image, mask = example()
     write_volume(image, tmp_path / "image.nrrd")
@@ -589,6 +689,12 @@ def test_an_image_of_one_slice_has_windows_in_it(tmp_path, rng):
     result = CliRunner().invoke(main, ["roi", *inputs, "-o", str(tmp_path / "f.csv")])
     assert result.exit_code == 0, result.output
     assert "; 2.5d-mean" in result.stdout
+    inputs[-1] = str(written(tmp_path, "featureClass: {shape: [Flatness], shape2D: [PixelSurface]}"))
+    result = CliRunner().invoke(main, ["roi", *inputs, "-o", str(tmp_path / "s.csv")])
+    assert result.exit_code == 0, result.output
+    assert "no value of shape_Flatness: the image has 2 dimensions" in result.stderr
+    header, row = (line.split(",") for line in (tmp_path / "s.csv").read_text().splitlines())
+    assert float(row[header.index("shape2D_PixelSurface")]) == pytest.approx(24 * 0.5 * 0.6)
 
 
 @pytest.mark.parametrize("text", ["[" * 3000 + "]" * 3000, '{"setting": ' * 3000 + "1" + "}" * 3000])

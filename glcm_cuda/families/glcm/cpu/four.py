@@ -1,7 +1,7 @@
-"""Loops of linear algebra on four matrices at once, written as LLVM vector instructions: a lane for each matrix.
+"""Linear algebra on four matrices at once, written as LLVM vector instructions: a lane for each matrix.
 
-All numbers are in one flat float64 array. A place is the index of the first of the `FOUR` numbers of an element, one
-for each matrix. The elements of a row follow each other.
+All numbers are in one flat float64 array. A place is the index of the first of the `FOUR` numbers of an
+element, one for each matrix. The elements of a row follow each other.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class _Numbers:
 
 
 def _loop(places: int, body: Callable[[ir.IRBuilder, _Numbers, list[ir.Value], ir.Value], None]) -> Any:
-    """Return the types and the code of an intrinsic (array, `places` places, count) with a loop over a row."""
+    """Return the types and the code of an intrinsic (array, `places` places, count)."""
 
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
         numbers = _Numbers(context, builder, signature.args[0], arguments[0])
@@ -69,6 +69,33 @@ def dot(typingctx, numbers, to, one, other, count):  # type: ignore[no-untyped-d
         numbers.store(builder.load(total), places[0])
 
     return _loop(3, body)
+
+
+@intrinsic
+def multiply(typingctx, numbers, to, cells, vector, edge, count):  # type: ignore[no-untyped-def]
+    """Write the product of a symmetric matrix, of `count` rows, and a vector.
+
+    `cells` is the place of its first element, in rows of `edge` elements; those left of the diagonal are not
+    read.
+    """
+
+    def body(builder: ir.IRBuilder, numbers: _Numbers, places: list[ir.Value], count: ir.Value) -> None:
+        to, cells, vector, edge = places
+        total = cgutils.alloca_once(builder, _VECTOR)
+        with cgutils.for_range(builder, count) as rows:
+            builder.store(_constant(0.0), total)
+            with cgutils.for_range(builder, rows.index) as above:
+                place = builder.add(builder.mul(above.index, edge), rows.index)
+                product = builder.fmul(numbers.load(cells, place), numbers.load(vector, above.index))
+                builder.store(builder.fadd(builder.load(total), product), total)
+            row = builder.mul(rows.index, edge)
+            with cgutils.for_range(builder, count, start=rows.index) as columns:
+                place = builder.add(row, columns.index)
+                product = builder.fmul(numbers.load(cells, place), numbers.load(vector, columns.index))
+                builder.store(builder.fadd(builder.load(total), product), total)
+            numbers.store(builder.load(total), to, rows.index)
+
+    return _loop(4, body)
 
 
 @intrinsic
@@ -118,9 +145,9 @@ def subtract(typingctx, numbers, row, factor, one, other_factor, other, count): 
 def add_minors(typingctx, numbers, state, x, diagonal, beside, count):  # type: ignore[no-untyped-def]
     """Go on by `count` rows of tridiagonal matrices T with the leading minors of x - T and of x + T.
 
-    The state has, for x - T and then for x + T, the last minor with its first two derivatives and the one before
-    it with its own; and the least minor of all. `diagonal` is the place of the first of these rows, `beside` that
-    of the square beside the diagonal in the row before.
+    The state has, for x - T and then for x + T, the last minor with its first two derivatives and the one
+    before it with its own; and the least minor of all. `diagonal` is the place of the first of these rows,
+    `beside` that of the square beside the diagonal in the row before.
     """
 
     def body(builder: ir.IRBuilder, numbers: _Numbers, places: list[ir.Value], count: ir.Value) -> None:

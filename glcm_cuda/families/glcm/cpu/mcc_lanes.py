@@ -10,18 +10,25 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
 
 from glcm_cuda.base.cache import can_cache, versioned
-from glcm_cuda.families.glcm.cpu.four import FOUR, MINORS, add_minors, combine, dot, scale, subtract
+from glcm_cuda.families.glcm.cpu.four import FOUR, MINORS, add_minors, combine, dot, multiply, scale, subtract
 from glcm_cuda.families.glcm.mcc import GROW, MOST_STEPS, NOTHING, RELATIVE, SMALL, count_mcc, name_voxels
 from glcm_cuda.families.windows import gather, leave_out, release, window_of
 
 _MOST = 64
 """Most rows of a matrix that is computed here, and most levels at an end: there is a bit for each."""
+
+_NO_CELL = _MOST * _MOST
+"""Cell of non-pairs; that of a pair is one level times `_MOST`, plus the other."""
+
+_LEFT = -1.0
+"""Number of pairs of a window that is not counted yet."""
 
 _TINY = 2.0**-900
 """Sum of squares below which a row is taken for tridiagonal."""
@@ -31,7 +38,7 @@ _ROWS = 8
 
 
 class Ends(NamedTuple):
-    """Levels at the first ends of the pairs of a matrix, or at the second ones; in a symmetric one, at both."""
+    """Levels at the first ends of the pairs of a matrix, or at the second; in a symmetric one, at both."""
 
     pairs: Any  # (_MOST,) int64: pairs of each level of the window
     partners: Any  # (_MOST,) uint64: a bit for each level at the other end
@@ -44,13 +51,14 @@ class Waiting(NamedTuple):
     numbers: Any  # flat float64 array; see `Places`
     starts: Any  # (sizes,) int64: where the numbers of a size begin
     filled: Any  # (sizes,) int64: how many matrices wait
-    values: Any  # (sizes, FOUR) int64: place of the value of each in the sums
+    values: Any  # (sizes, FOUR) int64: place of the value of each
+    roots: Any  # (ends, 2) float64: root of every number of pairs, and its inverse
 
 
 class Places(NamedTuple):
     """Where the elements of four matrices of n rows are; see `four`."""
 
-    cells: Any  # n * n
+    cells: Any  # n * n, row after row; those left of the diagonal are not used
     diagonal: Any  # n: of the tridiagonal matrix
     beside: Any  # n: squares beside its diagonal
     product: Any  # n
@@ -65,19 +73,61 @@ class Places(NamedTuple):
 
 
 @functools.cache
-def compiled() -> Any:
-    """Return the loop over the windows of rows for MCC, compiled or read from Numba's cache."""
+def count_in_lanes() -> Callable[..., None]:
+    """Return the function that counts the windows of rows for MCC; see `CPUCountedStage.count_rows`."""
+    count_small, count_left = _compiled(), _compiled_for_left()
+
+    def count_rows(levels, z, y, plan, integers, reals, sums):  # type: ignore[no-untyped-def]
+        if count_small(levels, z, y, plan, integers, sums) > 0:
+            count_left(levels, z, y, plan, integers, reals, sums)
+
+    return count_rows
+
+
+@functools.cache
+def count_one_by_one() -> Callable[..., None]:
+    """Return a function that does the same without vectors, as CUDA devices do."""
+    count_left = _compiled_for_left()
+
+    def count_rows(levels, z, y, plan, integers, reals, sums):  # type: ignore[no-untyped-def]
+        sums[0, 0] = _LEFT
+        count_left(levels, z, y, plan, integers, reals, sums)
+
+    return count_rows
+
+
+def _compiled_for_left() -> Any:
+    """Return the loop over the windows that are `_LEFT`, compiled or read from Numba's cache."""
 
     @njit(nogil=True, cache=can_cache(), error_model="numpy")
     @versioned(__name__)
-    def count_rows(levels, z, y, plan, integers, reals, sums):  # type: ignore[no-untyped-def]
+    def count_left(levels, z, y, plan, integers, reals, sums):  # type: ignore[no-untyped-def]
+        for row in range(sums.shape[2]):
+            for x in range(sums.shape[3]):
+                if sums[0, 0, row, x] == _LEFT:
+                    count_mcc(levels, (z, y + row, x), plan, integers, reals, sums[:, :, row, x])
+
+    return count_left
+
+
+def _compiled() -> Any:
+    """Return the loop over the windows with few levels, compiled or read from Numba's cache.
+
+    It returns how many others are `_LEFT`.
+    """
+
+    @njit(nogil=True, cache=can_cache(), error_model="numpy")
+    @versioned(__name__)
+    def count_small(levels, z, y, plan, integers, sums):  # type: ignore[no-untyped-def]
         first = _no_ends()
         second = first if plan.symmetric else _no_ends()
-        waiting = _none_waiting()
-        pairs = np.empty((len(plan.jumps) * plan.frame.size, 2), np.int64)
+        # A matrix: its number of pairs in every cell, and the cells that have pairs.
+        counts, cells = np.zeros(_NO_CELL + 1, np.int32), np.empty(_NO_CELL + 1, np.int32)
+        waiting = none_waiting(plan.frame.size * (len(plan.jumps) if plan.merge else 1))
         most = _MOST if plan.symmetric else _MOST // 2
         matrices, _, rows, width = sums.shape
         values = np.zeros(matrices * rows * width)
+        left = 0
         for row in range(rows):
             for x in range(width):
                 centre, here = (z, y + row, x), sums[:, :, row, x]
@@ -88,14 +138,15 @@ def compiled() -> Any:
                 found = gather(levels, centre, plan.frame, window)
                 if found.levels > most:
                     release(window, found)
-                    count_mcc(levels, centre, plan, integers, reals, here)
-                    for matrix in range(matrices):
-                        values[(matrix * rows + row) * width + x] = here[matrix, 1]
+                    here[0, 0] = _LEFT
+                    left += 1
                     continue
                 name_voxels(window, found.voxels)
-                number = 0
+                filled, number = np.int64(0), np.int64(0)
                 for k in range(len(plan.jumps)):
-                    number = _list_pairs(pairs, number if plan.merge else 0, window, found, plan.jumps[k])
+                    filled, number = _count_pairs(
+                        counts, cells, filled, number, window, found, plan.jumps[k], plan.symmetric
+                    )
                     if k == len(plan.jumps) - 1 or not plan.merge:
                         matrix = 0 if plan.merge else k
                         here[matrix, 0] = number
@@ -104,15 +155,22 @@ def compiled() -> Any:
                             values[place] = 1.0
                         else:
                             _find(
-                                values, place, pairs[:number], found.levels, plan.symmetric, first, second,
-                                waiting,
+                                values, place, counts, cells[:filled], number, found.levels, plan.symmetric,
+                                first, second, waiting,
                             )  # fmt: skip
+                        for cell in cells[:filled]:
+                            counts[cell] = 0
+                        filled, number = np.int64(0), np.int64(0)
                 release(window, found)
         for size in range(len(waiting.filled)):
             _compute(waiting, size, values)
-        sums[:, 1] = values.reshape((matrices, rows, width))
+        for matrix in range(matrices):
+            for row in range(rows):
+                for x in range(width):
+                    sums[matrix, 1, row, x] = values[(matrix * rows + row) * width + x]
+        return left
 
-    return count_rows
+    return count_small
 
 
 @njit
@@ -122,17 +180,19 @@ def _no_ends():  # type: ignore[no-untyped-def]
 
 
 @njit
-def _none_waiting():  # type: ignore[no-untyped-def]
-    """Return room for matrices of up to `_MOST` rows."""
+def none_waiting(pairs):  # type: ignore[no-untyped-def]
+    """Return room for matrices of up to `_MOST` rows and this many pairs."""
     starts = np.zeros(_MOST + 2, np.int64)
     for size in range(_MOST + 1):
         starts[size + 1] = places_of(starts[size], size).end
+    roots = np.empty((2 * pairs + 1, 2))
+    for number in range(1, len(roots)):
+        roots[number, 0] = math.sqrt(float(number))
+        roots[number, 1] = 1.0 / roots[number, 0]
     return Waiting(
-        np.empty(starts[_MOST + 1]),
-        starts,
-        np.zeros(_MOST + 1, np.int64),
-        np.zeros((_MOST + 1, FOUR), np.int64),
-    )
+        np.empty(starts[_MOST + 1]), starts, np.zeros(_MOST + 1, np.int64),
+        np.zeros((_MOST + 1, FOUR), np.int64), roots,
+    )  # fmt: skip
 
 
 @njit
@@ -149,29 +209,39 @@ def places_of(start, size):  # type: ignore[no-untyped-def]
 
 
 @njit
-def _list_pairs(pairs, number, window, found, jump):  # type: ignore[no-untyped-def]
-    """Add the pairs of a direction to a list that has a number of them; return the new number."""
+def _count_pairs(counts, cells, filled, number, window, found, jump, symmetric):  # type: ignore[no-untyped-def]
+    """Count the pairs of a direction; return how many cells have pairs, and the number of pairs.
+
+    Both are counted on from what they were before.
+    """
+    counts[_NO_CELL] = 1  # it is never new
     for at in range(np.uint64(found.voxels)):
         place = np.uint64(window.places[at])
-        second = window.values[place + jump]
-        pairs[number, 0], pairs[number, 1] = window.values[place], second
-        number += int(second >= 0)
-    return number
+        one, other = window.values[place], window.values[place + jump]
+        high, low = (max(one, other), min(one, other)) if symmetric else (one, other)
+        cell = np.uint64(high * _MOST + low if other >= 0 else _NO_CELL)
+        cells[filled] = cell
+        filled += int(counts[cell] == 0)
+        counts[cell] += 1
+        number += int(other >= 0)
+    return filled, number
 
 
 @njit
-def _find(values, place, pairs, levels, symmetric, first, second, waiting):  # type: ignore[no-untyped-def]
-    """Write the MCC of the matrix of these pairs at a place, at once or when it has been computed."""
+def _find(  # type: ignore[no-untyped-def]
+    values, place, counts, cells, number, levels, symmetric, first, second, waiting
+):
+    """Write the MCC of a counted matrix at a place, at once or when it has been computed."""
     for level in range(levels):
         first.pairs[level], first.partners[level] = 0, 0
         second.pairs[level], second.partners[level] = 0, 0
-    for k in range(len(pairs)):
-        a, b = np.uint64(pairs[k, 0]), np.uint64(pairs[k, 1])
-        first.pairs[a] += 1
-        second.pairs[b] += 1
+    for cell in cells:
+        a, b = np.uint64(cell // _MOST), np.uint64(cell % _MOST)
+        first.pairs[a] += counts[cell]
+        second.pairs[b] += counts[cell]
         first.partners[a] |= np.uint64(1) << b
         second.partners[b] |= np.uint64(1) << a
-    firsts = _number_rows(first, levels, 0)
+    firsts = _number_rows(first, levels, np.int64(0))
     size = firsts if symmetric else _number_rows(second, levels, firsts)
     # With one level at an end there is no second singular value.
     if firsts < 2 or (not symmetric and size - firsts < 2):
@@ -180,7 +250,7 @@ def _find(values, place, pairs, levels, symmetric, first, second, waiting):  # t
         values[place] = 1.0
         return
     lane = waiting.filled[size]
-    _enter(waiting, size, lane, pairs, levels, symmetric, first, second)
+    _enter(waiting, size, lane, counts, cells, number, levels, symmetric, first, second)
     waiting.values[size, lane] = place
     waiting.filled[size] = lane + 1
     if lane + 1 == FOUR:
@@ -223,28 +293,31 @@ def _is_one_part(first, second, levels):  # type: ignore[no-untyped-def]
 
 
 @njit
-def _enter(waiting, size, lane, pairs, levels, symmetric, first, second):  # type: ignore[no-untyped-def]
+def _enter(  # type: ignore[no-untyped-def]
+    waiting, size, lane, counts, cells, number, levels, symmetric, first, second
+):
     """Write counts and marginals of a matrix into a lane."""
-    numbers = waiting.numbers
+    numbers, roots = waiting.numbers, waiting.roots
     at = places_of(waiting.starts[size], size)
     if lane == 0:
-        numbers[at.cells : at.end] = 0.0
-    scaled = (0.25 if symmetric else 1.0) / len(pairs)
+        for place in range(np.uint64(at.cells), np.uint64(at.end)):
+            numbers[place] = 0.0
+    scaled = (0.25 if symmetric else 1.0) / number
     for level in range(levels):
         if first.pairs[level] > 0:
-            root, row = math.sqrt(float(first.pairs[level])), first.rows[level] * FOUR + lane
-            numbers[at.inverse + row] = 1.0 / root
+            root, row = roots[first.pairs[level], 0], first.rows[level] * FOUR + lane
+            numbers[at.inverse + row] = roots[first.pairs[level], 1]
             numbers[at.first + row] = root * scaled
             numbers[at.second + row] = root if symmetric else 0.0
         if not symmetric and second.pairs[level] > 0:
-            root, row = math.sqrt(float(second.pairs[level])), second.rows[level] * FOUR + lane
-            numbers[at.inverse + row] = 1.0 / root
+            root, row = roots[second.pairs[level], 0], second.rows[level] * FOUR + lane
+            numbers[at.inverse + row] = roots[second.pairs[level], 1]
             numbers[at.second + row] = root
-    cells = at.cells + lane
-    for k in range(len(pairs)):
-        i, j = first.rows[pairs[k, 0]], second.rows[pairs[k, 1]]
-        numbers[cells + (i * size + j) * FOUR] += 1.0
-        numbers[cells + (j * size + i) * FOUR] += 1.0
+    for cell in cells:
+        i, j = first.rows[cell // _MOST], second.rows[cell % _MOST]
+        # The first ends of a matrix that is not symmetric have the first rows.
+        element = at.cells + (min(i, j) * size + max(i, j)) * FOUR + lane
+        numbers[element] += (2.0 if i == j else 1.0) * counts[cell]
 
 
 @njit
@@ -255,9 +328,10 @@ def _compute(waiting, size, values):  # type: ignore[no-untyped-def]
     numbers, at = waiting.numbers, places_of(waiting.starts[size], size)
     # N, or [[0, N], [N', 0]], without the part of its largest singular value.
     for i in range(size):
-        row, element = at.cells + i * size * FOUR, i * FOUR
-        scale(numbers, row, at.inverse + element, at.inverse, size)
-        subtract(numbers, row, at.first + element, at.second, at.second + element, at.first, size)
+        row, element = at.cells + i * (size + 1) * FOUR, i * FOUR
+        inverse, first, second = at.inverse + element, at.first + element, at.second + element
+        scale(numbers, row, inverse, inverse, size - i)
+        subtract(numbers, row, first, second, second, first, size - i)
     tridiagonalise(numbers, at, size)
     find_largest_sizes(numbers, at, size)
     for lane in range(waiting.filled[size]):
@@ -287,18 +361,16 @@ def tridiagonalise(numbers, at, size):  # type: ignore[no-untyped-def]
             numbers[at.one + lane] = 2.0 / (tail + first * first) if tail > _TINY else 0.0
         if count == 1:
             break
-        for i in range(below, size):
-            dot(numbers, at.product + i * FOUR, at.cells + (i * size + below) * FOUR, vector, count)
+        corner = at.cells + (below * size + below) * FOUR
+        multiply(numbers, product, corner, vector, size, count)
         dot(numbers, at.x, product, vector, count)
         for lane in range(FOUR):
             factor = numbers[at.one + lane]
             numbers[at.other + lane] = 0.5 * factor * factor * numbers[at.x + lane]
         combine(numbers, product, at.one, at.other, vector, count)
-        for i in range(below, size):
-            subtract(
-                numbers, at.cells + (i * size + below) * FOUR, at.product + i * FOUR, vector,
-                vector + (i - below) * FOUR, product, count,
-            )  # fmt: skip
+        for i in range(count):
+            v, w = vector + i * FOUR, product + i * FOUR
+            subtract(numbers, corner + i * (size + 1) * FOUR, w, v, v, w, count - i)
     for lane in range(FOUR):
         numbers[at.diagonal + (size - 1) * FOUR + lane] = numbers[at.cells + (size * size - 1) * FOUR + lane]
 

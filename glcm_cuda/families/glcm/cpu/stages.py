@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 from numba.core.config import DISABLE_JIT
 
-from glcm_cuda.base.cache import can_cache, versioned
 from glcm_cuda.families.counted_cpu import CPUCountedStage
 from glcm_cuda.families.glcm.cpu import lanes, mcc_lanes, patches, sums, tally
-from glcm_cuda.families.glcm.mcc import MCC, count_mcc
+from glcm_cuda.families.glcm.mcc import MCC
 from glcm_cuda.families.glcm.scales import check_levels
 from glcm_cuda.families.offsets import directions, radii_within
 from glcm_cuda.families.stage import CPUStage, LevelStage, Source
@@ -78,25 +75,11 @@ class SumsStage(_Stage):
         sums.map_levels(source.levels, out, self._chosen, self._task, origin)
 
 
-@functools.cache
-def _compiled_mcc() -> Any:
-    """Return the loop over the windows of rows for MCC, compiled or read from Numba's cache."""
-
-    @njit(nogil=True, cache=can_cache(), error_model="numpy")
-    @versioned(__name__)
-    def count_rows(levels, z, y, plan, integers, reals, sums):  # type: ignore[no-untyped-def]
-        for row in range(sums.shape[2]):
-            for x in range(sums.shape[3]):
-                count_mcc(levels, (z, y + row, x), plan, integers, reals, sums[:, :, row, x])
-
-    return count_rows
-
-
 class MCCStage(CPUCountedStage):
     """The maximal correlation coefficient: a singular value for every matrix."""
 
     counted = MCC
-    count_rows = staticmethod(_compiled_mcc if DISABLE_JIT else mcc_lanes.compiled)
+    count_rows = staticmethod(mcc_lanes.count_one_by_one if DISABLE_JIT else mcc_lanes.count_in_lanes)
 
 
 STAGES: dict[str, type[CPUStage]] = {"entropy": EntropyStage, "sums": SumsStage, "mcc": MCCStage}
