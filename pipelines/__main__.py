@@ -16,6 +16,7 @@ COMMANDS = {
     "inspect": "List what a file, folder or archive contains: series, phases, geometry, problems.",
     "channels": "Images and maps of a cohort as the channels of nnU-Net.",
     "roi": "Co-occurrence features of a region of interest, as a table.",
+    "stability": "Which maps repeat, which are at their ceiling, which say the same as another.",
     "cohort": "Cohort lists (CSV) from folders of DICOM or NIfTI; standards; preprocessing.",
     "download": "Download public series from the Imaging Data Commons, with their licences.",
     "phantom": "Phantom cohort: 24 synthetic breast volumes with tissue labels.",

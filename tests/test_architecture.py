@@ -34,7 +34,7 @@ ROOMS: dict[str, tuple[set[str], ...]] = {
     ),
     "pipelines": (
         {"."},  # the commands: modules of the package itself, and `import pipelines`
-        {"evaluation"},
+        {"evaluation", "reliability"},
         {"maps"},
         {"cohorts"},
         {"shell"},

@@ -67,7 +67,7 @@ def phantom_patients() -> list[tuple[str, str]]:
 
 
 def phantom_volume(
-    patient: str, *, size: int = 512, slices: int = 8, seed: int = 0
+    patient: str, *, size: int = 512, slices: int = 8, seed: int = 0, acquisition: int = 0
 ) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.uint8]]:
     """Return one synthetic patient.
 
@@ -82,6 +82,8 @@ def phantom_volume(
         Slices of 3 mm.
     seed : int
         Not negative.
+    acquisition : int
+        Others than 0 repeat the scan: the same anatomy and coil, other noise.
 
     Returns
     -------
@@ -105,7 +107,8 @@ def phantom_volume(
     anatomy = _drawn_anatomy(rng, cohort[number][1])
     grid = _grid(size, slices)
     signal, labels = _tissues(rng, grid, anatomy, cohort[number][1])
-    return _acquired(rng, grid, anatomy, signal), labels
+    noise = rng if acquisition == 0 else np.random.default_rng([seed, number, acquisition])
+    return _acquired(rng, noise, grid, anatomy, signal), labels
 
 
 def _drawn_anatomy(rng: np.random.Generator, group: str) -> _Anatomy:
@@ -287,14 +290,14 @@ def _smooth(rng: np.random.Generator, grid: _Grid) -> Array:
 
 
 def _acquired(
-    rng: np.random.Generator, grid: _Grid, anatomy: _Anatomy, signal: Array
+    rng: np.random.Generator, noise: np.random.Generator, grid: _Grid, anatomy: _Anatomy, signal: Array
 ) -> npt.NDArray[np.int16]:
     """Blurred by the point spread, shaded by the coil, with Rician noise, in whole numbers."""
     blurred = ndimage.gaussian_filter(signal, (0.0, 0.45, 0.45))
     coil = 1.12 - 0.3 * grid.y / FIELD_OF_VIEW_MM
     shaded = blurred * coil * np.exp(anatomy.bias * _field(rng, grid, 140.0))
-    real = shaded + anatomy.noise * rng.standard_normal(grid.shape, np.float32)
-    imaginary = anatomy.noise * rng.standard_normal(grid.shape, np.float32)
+    real = shaded + anatomy.noise * noise.standard_normal(grid.shape, np.float32)
+    imaginary = anatomy.noise * noise.standard_normal(grid.shape, np.float32)
     magnitude = anatomy.gain * np.hypot(real, imaginary)
     return np.asarray(np.clip(np.rint(magnitude), 0, np.iinfo(np.int16).max), np.int16)
 

@@ -166,7 +166,7 @@ def write_maps(
     with opened(inputs.image) as place:
         volume = read_image(place, inputs.choice) if volume is None else volume
         glcm = inputs.fitted(settings.glcm, volume) if settings.fit_dimensions else settings.glcm
-        _check_dimensions(inputs.image, volume, glcm)
+        check_dimensions(inputs.image, volume, glcm)
         ready = inputs.prepared(volume)
         volume, mask = ready.image, ready.mask
         if target.output.suffix == PARAMETRIC_MAP_SUFFIX:
@@ -220,7 +220,7 @@ def _write_filtered(
 def _fitted(one: Filtering, inputs: Inputs, volume: Volume, settings: MapSettings) -> Filtering:
     """Return a filter with the settings that an image can have."""
     glcm = inputs.fitted(one.glcm, volume) if settings.fit_dimensions else one.glcm
-    _check_dimensions(inputs.image, volume, glcm)
+    check_dimensions(inputs.image, volume, glcm)
     return replace(one, glcm=glcm)
 
 
@@ -239,7 +239,8 @@ def _check_mask_given(inputs: Inputs, settings: GLCMSettings, *, crop: bool) -> 
         raise ValueError(msg)
 
 
-def _check_dimensions(source: Path, volume: Volume, settings: GLCMSettings) -> None:
+def check_dimensions(source: Path, volume: Volume, settings: GLCMSettings) -> None:
+    """Raise ValueError if settings of volumes are asked of a 2D image."""
     needing = {"--dimensions 3": settings.dimensions == 3, "--slice-axis": settings.slice_axis != 0}
     for option in (option for option, given in needing.items() if given and volume.array.ndim == 2):
         msg = f"{option} needs a volume, got the 2D image {source}; give --dimensions 2"

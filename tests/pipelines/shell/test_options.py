@@ -189,7 +189,7 @@ def test_exit_codes_of_click_pass():
         (["map", "", "-o", "b"], "Error: INPUT... is empty; give a path (see radsynth map --help)"),
         (["map", "a", "-o", ""], "Error: -o / --output is empty; give a path"),
         (["mpa"], "Error: no command 'mpa'; did you mean 'map'? the commands are map, inspect, channels"),
-        (["zzz"], "Error: no command 'zzz'; the commands are map, inspect, channels, roi, cohort"),
+        (["zzz"], "Error: no command 'zzz'; the commands are map, inspect, channels, roi, stability, cohort"),
         (["--nothing"], "No such option '--nothing'"),
     ],
 )
@@ -208,7 +208,7 @@ def test_version_and_list_of_commands():
     assert listed.exit_code == 0
     assert all(f"  {name} " in listed.output for name in COMMANDS)
     assert list(COMMANDS) == [
-        "map", "inspect", "channels", "roi", "cohort", "download", "phantom", "groundtruth", "train",
+        "map", "inspect", "channels", "roi", "stability", "cohort", "download", "phantom", "groundtruth", "train",
         "synthesize", "evaluate", "explain", "export", "benchmark",
     ]  # fmt: skip
 
