@@ -208,8 +208,8 @@ def test_version_and_list_of_commands():
     assert listed.exit_code == 0
     assert all(f"  {name} " in listed.output for name in COMMANDS)
     assert list(COMMANDS) == [
-        "map", "inspect", "channels", "roi", "stability", "cohort", "download", "phantom", "groundtruth", "train",
-        "synthesize", "evaluate", "explain", "export", "benchmark",
+        "map", "inspect", "channels", "roi", "stability", "cohort", "download", "phantom", "groundtruth",
+        "train", "synthesize", "evaluate", "explain", "export", "benchmark",
     ]  # fmt: skip
 
 
