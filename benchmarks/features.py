@@ -77,11 +77,11 @@ FIRST = (
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parsed(arguments)
-    os.environ.update(ONE_THREAD)
     peers = [tool for tool in PEERS if options.peer is None or tool.name in options.peer]
     tools = [RADSYNTH, *([] if options.before is None else [_before(options.before)]), *peers]
     configurations, of_mcc = (QUICK, QUICK) if options.quick else (FULL, FULL_MCC)
     images = [real_image(), *_sarcoma(), random_walk()]
+    os.environ.update(ONE_THREAD)
     document = {
         "machine": machine(),
         **_measured(tools, images, configurations, of_mcc, options.turns),
