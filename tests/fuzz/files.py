@@ -22,7 +22,7 @@ from fuzz.workers import DeadWorkerError, Ended, Worker
 CODES = (0, 2, 3, 130)
 MOST_LINES = 8
 MOST_SECONDS = 30.0
-"""Of the processor; a file takes less than a second, unless loops for a new type are compiled."""
+"""Of the processor, without what was compiled; a file takes less than a second."""
 
 MOST_MB = 500
 PRECIOUS = b"precious"
