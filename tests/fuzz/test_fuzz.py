@@ -37,6 +37,7 @@ def test_a_wrong_value_is_noticed(monkeypatch):
         calls.check(call)
 
 
+@pytest.mark.slow  # most of it compiles all features
 @needs_linux
 def test_damaged_files_end_in_a_line_or_a_map(tmp_path):
     campaign = files.run_files(40, SEED, tmp_path, keras=False)
