@@ -341,6 +341,7 @@ def test_a_map_does_not_go_into_a_read_only_array(rng):
         entropy_map(rng.integers(0, 9, out.shape), out=out, backend="cpu")
 
 
+@pytest.mark.slow
 @slow_if_simulated
 @pytest.mark.parametrize("aggregate", ["mean", "merge"])
 def test_windows_beyond_the_image_need_no_larger_tables(rng, monkeypatch, aggregate):

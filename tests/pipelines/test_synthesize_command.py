@@ -675,6 +675,7 @@ def test_what_a_models_card_refuses(models, tmp_path, rng):
     assert not output.exists()
 
 
+@pytest.mark.slow
 def test_a_cohort_is_mapped_and_evaluated_feature_by_feature(cohort, run, two_features, tmp_path):
     from surrogate import load_model, synthesize_features
 

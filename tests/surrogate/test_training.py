@@ -93,6 +93,7 @@ def test_the_kept_weights_are_those_of_the_best_epoch_on_held_back_patients(fini
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_a_finished_fold_is_kept_and_a_missing_one_trained_anew(finished, store, tmp_path):
     run = shutil.copytree(finished[0], tmp_path / "run")
     results = [replace(result, model=run / result.model.name) for result in finished[1]]
@@ -257,6 +258,7 @@ def test_mixed_precision_leaves_a_model_in_float32(store, tmp_path):
     assert rmse["bfloat16"][-1] < 0.5 * rmse["bfloat16"][0]
 
 
+@pytest.mark.slow
 @pytest.mark.slow
 def test_mixed_precision_continues_the_same_curve(store, tmp_path):
     settings = TrainingSettings(folds=1, epochs=3, batch=100, patience=0, augment=0, precision="bfloat16")

@@ -91,6 +91,7 @@ def test_smooth_levels_in_a_large_window(rng, family):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_many_levels(rng, family):
     levels = rng.integers(0, 65_536, (1, 6, 6)).astype(np.uint16)
