@@ -15,7 +15,7 @@ COMMANDS = {
     "map": "Exact entropy map of an image, or maps of any of 93 texture features.",
     "inspect": "List what a file, folder or archive contains: series, phases, geometry, problems.",
     "channels": "Images and maps of a cohort as the channels of nnU-Net.",
-    "roi": "Co-occurrence features of a region of interest, as a table.",
+    "roi": "Texture and first-order features of regions, as a table.",
     "stability": "Which maps repeat, which are at their ceiling, which say the same as another.",
     "cohort": "Cohort lists (CSV) from folders of DICOM or NIfTI; standards; preprocessing.",
     "download": "Download public series from the Imaging Data Commons, with their licences.",

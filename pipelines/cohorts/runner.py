@@ -231,7 +231,8 @@ def run_cohort(
                 if there is not None:
                     results[case.patient], earlier = there, earlier + 1
                     continue
-                _log.info("[%d/%d] %s", number, len(cases), case.patient)
+                mask = "" if case.region is None else f", mask {shown_name(case.region)}"
+                _log.info("[%d/%d] %s%s", number, len(cases), case.patient, mask)
                 made = make(case)
                 journal.keep(identity, made)
                 _log.info("    %s", made.summary)
