@@ -26,7 +26,8 @@ def draw_heat_map(
 
     `icc` is (features, perturbations); NaN, where there is no figure, stays grey.
     """
-    figure = new_figure(3.6 + 0.42 * len(perturbations), 2.2 + _ROW_INCHES * len(features), "ICC(A,1)")
+    width, height = 3.6 + 0.42 * len(perturbations), 2.2 + _ROW_INCHES * len(features)
+    figure = new_figure(width, height, "ICC(A,1); grey where it has no value")
     ax = figure.subplots()
     ax.set_facecolor("#bbbbbb")
     shown = ax.imshow(np.ma.masked_invalid(icc), cmap="viridis", vmin=0, vmax=1, aspect="auto")
@@ -34,7 +35,7 @@ def draw_heat_map(
     ax.set_yticks(range(len(features)), features, fontsize=7)
     for tick, word in zip(ax.get_yticklabels(), words, strict=True):
         tick.set_color(_COLOURS[word])
-    figure.colorbar(shown, ax=ax, shrink=0.5, label="ICC(A,1); grey: no figure")
+    figure.colorbar(shown, ax=ax, shrink=0.8)
     save_figure(figure, path)
 
 
