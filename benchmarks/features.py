@@ -45,7 +45,7 @@ def _configuration(
 
 
 FULL = (
-    _configuration("5x5, 64 levels", 2, 2, 64, (1, 192, 192), (1, 24, 24), (1, 6, 6)),
+    _configuration("5x5, 64 levels", 2, 2, 64, (1, 144, 144), (1, 24, 24), (1, 6, 6)),
     _configuration("3x3x3, 64 levels", 3, 1, 64, (12, 64, 64), (6, 8, 8), (3, 3, 3)),
     _configuration("5x5x5, 64 levels", 3, 2, 64, (12, 48, 48), (4, 5, 5), (2, 3, 3)),
     _configuration("11x11x11, 21 levels", 3, 5, 21, (11, 24, 48), (2, 3, 3), (2, 2, 2)),
