@@ -32,6 +32,9 @@ GROUPS = {
 }
 """Parts of the family glcm that are measured by themselves, in `benchmarks/features.py`."""
 
+ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "NUMBA")}
+"""Variables of every tool's process."""
+
 TOLERANCE = 2e-7
 """Largest difference that counts as agreement, relative above 1: maps of RadSynth are float32."""
 
@@ -172,7 +175,7 @@ def _started(entries: Sequence[Entry], folder: Path) -> Iterator[None]:
     """Start the tools, and stop them at the end."""
     try:
         for entry in entries:
-            entry.start(folder)
+            entry.start(folder, ONE_THREAD)
         yield
     finally:
         for entry in entries:
@@ -279,7 +282,7 @@ def first_map(configuration: Configuration, family: str) -> float:
     with tempfile.TemporaryDirectory() as cache:
         done = subprocess.run(
             [sys.executable, "-c", _FIRST_MAP, *map(str, fields)],
-            env=os.environ | {"NUMBA_CACHE_DIR": cache},
+            env=os.environ | ONE_THREAD | {"NUMBA_CACHE_DIR": cache},
             capture_output=True,
             text=True,
             check=True,

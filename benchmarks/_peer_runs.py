@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -108,10 +108,10 @@ class Entry:
             self.problem = str(error)
             print(self.problem, file=sys.stderr)
 
-    def start(self, folder: Path) -> None:
-        """Start the process."""
+    def start(self, folder: Path, environment: Mapping[str, str] | None = None) -> None:
+        """Start the process; see `Adapter`."""
         with self.giving_up():
-            self.adapter = Adapter(self.tool, command_of(self.tool), folder)
+            self.adapter = Adapter(self.tool, command_of(self.tool), folder, environment)
 
     def probe(self, crops: Crops, call_seconds: float) -> None:
         """Find the largest crop that fits the time and check its values; these calls are not timed."""

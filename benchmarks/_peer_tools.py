@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -205,14 +206,23 @@ class Adapter:
         See `command_of`.
     folder : path
         Folder for the log of the tool's output.
+    environment : mapping, optional
+        Variables of the tool's process, beside those of this one.
     """
 
-    def __init__(self, tool: Tool, command: list[str], folder: Path) -> None:
+    def __init__(
+        self, tool: Tool, command: list[str], folder: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
         self.tool = tool
         self._log = (folder / f"{tool.name}.log").open("w+", encoding="utf-8")
         start = time.perf_counter()
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True
+            command,
+            env={**os.environ, **(environment or {})},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
         )
         greeting = self._answer()
         self.startup_seconds = time.perf_counter() - start

@@ -73,12 +73,9 @@ QUICK = (
 TURNS = {False: 5, True: 2}
 """Turns of a full and of a quick run."""
 
-ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "NUMBA")}
-
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parsed(arguments)
-    os.environ.update(ONE_THREAD)
     tools = [RADSYNTH, *(tool for tool in PEERS if options.peer is None or tool.name in options.peer)]
     configurations = QUICK if options.quick else FULL
     document = {

@@ -14,7 +14,6 @@ and features.md into benchmarks/results; with -o into DIR. Any other run writes 
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +24,7 @@ from _family_report import described
 from _family_runs import GROUPS, Configuration, Subject, first_map, measure
 from _machine import RESULTS, machine, machine_line, write_json
 from _peer_tools import Tool
-from families import DATA, ONE_THREAD, PEERS, RADSYNTH, random_walk, real_image
+from families import DATA, PEERS, RADSYNTH, random_walk, real_image
 
 from pipelines.images.reading import read_image
 from pipelines.reports.tables import markdown_table
@@ -81,7 +80,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     tools = [RADSYNTH, *([] if options.before is None else [_before(options.before)]), *peers]
     configurations, of_mcc = (QUICK, QUICK) if options.quick else (FULL, FULL_MCC)
     images = [real_image(), *_sarcoma(), random_walk()]
-    os.environ.update(ONE_THREAD)
     document = {
         "machine": machine(),
         **_measured(tools, images, configurations, of_mcc, options.turns),
